@@ -1,0 +1,44 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who may quiesce and unquiesce: for administrators by default.
+
+``oslopolicy-sample-generator --namespace nova_quiesce`` prints a sample; the
+rules go into Nova's own policy file.
+"""
+
+from nova.policies import base
+from oslo_policy import policy
+
+from nova_quiesce import states
+
+POLICY_ROOT = 'os_compute_api:os-quiesce:%s'
+
+_DESCRIPTIONS = {
+    states.QUIESCE.name: 'Flush and freeze the file systems of a server',
+    states.UNQUIESCE.name: 'Thaw the file systems of a quiesced server',
+}
+
+
+def list_rules() -> list[policy.DocumentedRuleDefault]:
+    """Return the defaults, one for each action."""
+    return [
+        policy.DocumentedRuleDefault(
+            name=POLICY_ROOT % action.name,
+            check_str=base.ADMIN,
+            description=_DESCRIPTIONS[action.name],
+            operations=[{
+                'method': 'POST',
+                'path': '/servers/{server_id}/action (%s)' % action.name,
+            }],
+            scope_types=['project'])
+        for action in states.ACTIONS]

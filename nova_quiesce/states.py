@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The one table of states and transitions.
+
+What the API accepts, what the service leaves behind and what the
+documentation shows all derive from the two :class:`Action` rows below.
+
+A server is asked in ``accepted_in`` with no task state.  It carries
+``task_state`` while the service works, and what came of the work
+(:class:`Outcome`) decides the vm_state that it ends in.  A server that ends in
+``error`` also gets an instance fault.
+
+This module must never do any input or output.
+"""
+
+import dataclasses
+import enum
+import types
+from collections.abc import Mapping
+
+from nova.compute import vm_states
+
+#: vm_state of a server whose guest is frozen
+QUIESCED = 'quiesced'
+#: task_state while a freeze was asked for and is not yet done
+QUIESCING = 'quiescing'
+#: task_state while a thaw was asked for and is not yet done
+UNQUIESCING = 'unquiescing'
+
+
+class Outcome(enum.Enum):
+    """What came of the work that an action asks for."""
+
+    #: confirmed by the guest agent
+    DONE = 'done'
+    #: nothing was frozen by us, and the guest is as it was found
+    REFUSED = 'refused'
+    #: it failed, or nobody can say: the guest may be frozen
+    FAILED = 'failed'
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """One row of the table.
+
+    :param name: name of the action in the API, in instance actions and in
+        policies
+    :param accepted_in: the vm_state in which a server can be asked
+    :param task_state: the task_state while the service works
+    :param ends: the vm_state for each possible outcome
+    """
+
+    name: str
+    accepted_in: str
+    task_state: str
+    ends: Mapping[Outcome, str]
+
+
+QUIESCE = Action(
+    name='quiesce',
+    accepted_in=vm_states.ACTIVE,
+    task_state=QUIESCING,
+    ends=types.MappingProxyType({
+        Outcome.DONE: QUIESCED,
+        Outcome.REFUSED: vm_states.ACTIVE,
+        Outcome.FAILED: vm_states.ERROR,
+    }))
+
+UNQUIESCE = Action(
+    name='unquiesce',
+    accepted_in=QUIESCED,
+    task_state=UNQUIESCING,
+    ends=types.MappingProxyType({
+        Outcome.DONE: vm_states.ACTIVE,
+        Outcome.FAILED: vm_states.ERROR,
+    }))
+
+ACTIONS = (QUIESCE, UNQUIESCE)

@@ -1,0 +1,44 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+
+from nova_quiesce import states
+
+
+class TestTable(unittest.TestCase):
+
+    def test_every_end_of_an_action_is_stable(self) -> None:
+        for action in states.ACTIONS:
+            for vm_state in action.ends.values():
+                self.assertIn(vm_state, ('active', 'quiesced', 'error'))
+
+    def test_unquiesce_takes_back_what_quiesce_did(self) -> None:
+        done = states.Outcome.DONE
+        self.assertEqual(states.UNQUIESCE.accepted_in,
+                         states.QUIESCE.ends[done])
+        self.assertEqual(states.QUIESCE.accepted_in,
+                         states.UNQUIESCE.ends[done])
+
+    def test_a_refusal_leaves_the_server_where_it_was(self) -> None:
+        self.assertEqual(
+            states.QUIESCE.accepted_in,
+            states.QUIESCE.ends[states.Outcome.REFUSED])
+
+    def test_a_thaw_is_never_refused(self) -> None:
+        self.assertNotIn(states.Outcome.REFUSED, states.UNQUIESCE.ends)
+
+    def test_only_confirmed_work_leads_to_quiesced(self) -> None:
+        for action in states.ACTIONS:
+            for outcome, vm_state in action.ends.items():
+                if vm_state == states.QUIESCED:
+                    self.assertIs(states.Outcome.DONE, outcome)
