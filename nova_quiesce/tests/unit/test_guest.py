@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+from unittest import mock
+
+from nova import exception
+from nova.conf import CONF
+from oslo_messaging import exceptions as messaging_exceptions
+
+from nova_quiesce import conf
+from nova_quiesce import exceptions
+from nova_quiesce import guest
+from nova_quiesce.tests.unit import fakes
+
+LIBVIRT = 'Error from libvirt while quiescing i: [Error Code %d] %s'
+
+
+class TestGuests(unittest.TestCase):
+
+    def setUp(self) -> None:
+        conf.register_opts(CONF)
+        patch = mock.patch.object(guest, 'ComputeAPI')
+        self.compute = patch.start().return_value
+        self.addCleanup(patch.stop)
+        patch = mock.patch('time.sleep')
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.guests = guest.Guests()
+        self.instance = fakes.Instance()
+
+    def _freeze(self, answer: Exception) -> exceptions.GuestError:
+        self.compute.quiesce_instance.side_effect = answer
+        with self.assertRaises(exceptions.GuestError) as caught:
+            self.guests.freeze(fakes.get_context(), self.instance)
+        return caught.exception
+
+    def test_nothing_was_frozen(self) -> None:
+        for answer in (
+                exception.InstanceQuiesceNotSupported(instance_id='i'),
+                NotImplementedError(),
+                exception.QemuGuestAgentNotEnabled(),
+                exception.InstanceQuiesceFailed(reason=LIBVIRT % (
+                    86, 'Guest agent is not responding: '
+                        'QEMU guest agent is not connected')),
+                exception.InternalError(LIBVIRT % (
+                    74, 'argument unsupported: '
+                        'QEMU guest agent is not configured')),
+                exception.InternalError(LIBVIRT % (
+                    55, 'Requested operation is not valid: '
+                        'domain is not running'))):
+            with self.subTest(answer=answer):
+                self.assertIsInstance(self._freeze(answer),
+                                      exceptions.CannotQuiesce)
+
+    def test_frozen_by_somebody_else(self) -> None:
+        error = self._freeze(exception.InternalError(LIBVIRT % (
+            1, "internal error: unable to execute QEMU agent command "
+               "'guest-fsfreeze-freeze': Command guest-fsfreeze-freeze has "
+               "been disabled: the agent is in frozen state")))
+        self.assertIsInstance(error, exceptions.FrozenByOthers)
+
+    def test_unknown_is_treated_as_maybe_frozen(self) -> None:
+        for answer in (
+                # The same code as "not connected", but the agent may wake up.
+                exception.InstanceQuiesceFailed(reason=LIBVIRT % (
+                    86, 'Guest agent is not responding: '
+                        'Guest agent not available for now')),
+                messaging_exceptions.MessagingTimeout(),
+                exception.InternalError(LIBVIRT % (68, 'no lock')),
+                RuntimeError('anything else')):
+            with self.subTest(answer=answer):
+                self.assertIsInstance(self._freeze(answer),
+                                      exceptions.QuiesceFailed)
+
+    def test_a_timeout_is_told_in_seconds(self) -> None:
+        error = self._freeze(messaging_exceptions.MessagingTimeout())
+        self.assertIn('within 60 seconds', str(error))
+
+    def test_a_message_fits_an_instance_action_event(self) -> None:
+        for answer in guest.FREEZE_ANSWERS:
+            self.assertLessEqual(
+                len(str(answer.error(reason=answer.reason))), 255)
+
+    def test_a_failed_thaw_is_tried_again(self) -> None:
+        self.compute.unquiesce_instance.side_effect = [
+            exception.InternalError('fsfreeze hook has failed'), None]
+        self.guests.thaw(fakes.get_context(), self.instance)
+        self.assertEqual(2, self.compute.unquiesce_instance.call_count)
+
+    def test_a_thaw_that_keeps_failing_is_reported(self) -> None:
+        self.compute.unquiesce_instance.side_effect = (
+            exception.InternalError('no way'))
+        with self.assertRaisesRegex(exceptions.UnquiesceFailed, 'no way'):
+            self.guests.thaw(fakes.get_context(), self.instance)
+        self.assertEqual(CONF.quiesce.thaw_attempts,
+                         self.compute.unquiesce_instance.call_count)
+
+    def test_a_hung_agent_costs_one_bounded_wait(self) -> None:
+        self.compute.unquiesce_instance.side_effect = (
+            messaging_exceptions.MessagingTimeout())
+        with self.assertRaises(exceptions.UnquiesceFailed):
+            self.guests.thaw(fakes.get_context(), self.instance)
+        self.assertEqual(1, self.compute.unquiesce_instance.call_count)
