@@ -1,0 +1,68 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The ``nova-quiesce`` program."""
+
+# Nova decides between native threads and eventlet before anything else is
+# imported.
+from nova import monkey_patch
+
+monkey_patch.patch(backend='threading')
+
+import sys  # noqa: E402
+
+import nova.conf  # noqa: E402
+from nova import config  # noqa: E402
+from nova import objects  # noqa: E402
+from nova import service  # noqa: E402
+from nova import version  # noqa: E402
+from oslo_log import log as logging  # noqa: E402
+from oslo_reports import guru_meditation_report as gmr  # noqa: E402
+from oslo_reports import opts as gmr_opts  # noqa: E402
+
+from nova_quiesce import conf  # noqa: E402
+from nova_quiesce import register  # noqa: E402
+from nova_quiesce import rpcapi  # noqa: E402
+
+CONF = nova.conf.CONF
+BINARY = 'nova-quiesce'
+
+
+def create_service(host: str | None = None) -> service.Service:
+    """Return the service, not started yet.
+
+    Nova's configuration must have been read before.
+
+    :param host: name under which the service is known, by default ``[DEFAULT]
+        host``
+    """
+    conf.register_opts(CONF)
+    register.notifications()
+    return service.Service.create(
+        host=host, binary=BINARY, topic=rpcapi.TOPIC,
+        manager='nova_quiesce.manager.QuiesceManager')
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    config.parse_args(sys.argv)
+    logging.setup(CONF, 'nova')
+    objects.register_all()
+    gmr_opts.set_defaults(CONF)
+    objects.Service.enable_min_version_cache()
+    gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
+    service.serve(create_service(), workers=1)
+    service.wait()
+
+
+if __name__ == '__main__':
+    main()
