@@ -1,0 +1,228 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The command line: ``python -m minicloud VERB``.
+
+Results go to stdout, progress and errors to stderr, in words. Exit codes: 0
+done, 1 not done, 2 usage, 128 + n ended by signal n.
+"""
+
+import argparse
+from collections.abc import Callable
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import Any
+from typing import NoReturn
+
+from minicloud import cloud as cloud_module
+from minicloud import config
+from minicloud import personas
+from minicloud.errors import MinicloudError
+
+DEFAULT_ROOT = '.minicloud'
+
+
+#: verbs that take a command
+COMMAND_VERBS = ('exec', 'run')
+
+
+class Interrupted(BaseException):
+    """A signal asked this command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def count(text: str) -> int:
+    """Return a number of computes."""
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'{value} is not 1 to 100')
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        '--root', metavar='DIR', default=argparse.SUPPRESS,
+        help='where the cloud is (default: $MINICLOUD_ROOT, or '
+             f'./{DEFAULT_ROOT})')
+    main_parser = argparse.ArgumentParser(
+        prog='minicloud', parents=[common],
+        description='A real OpenStack on one machine.')
+    verbs = main_parser.add_subparsers(dest='verb', required=True,
+                                       metavar='VERB')
+
+    up = verbs.add_parser('up', parents=[common], help='start the cloud')
+    up.add_argument('--driver', choices=sorted(config.DRIVERS),
+                    help='hypervisor (default: fake)')
+    up.add_argument('--broker', choices=sorted(config.BROKERS),
+                    help='message bus (default: memory)')
+    up.add_argument('--computes', type=count, metavar='N',
+                    help='number of nova-compute services (default: as '
+                         'before, or 1)')
+    quiesce = up.add_mutually_exclusive_group()
+    quiesce.add_argument(
+        '--with-quiesce', dest='quiesce', action='store_true', default=None,
+        help='give Nova the quiesce actions (default: as before, or yes)')
+    quiesce.add_argument(
+        '--without-quiesce', dest='quiesce', action='store_false',
+        default=None, help='Nova as it is, without the quiesce actions')
+    up.add_argument('--fresh', action='store_true',
+                    help='forget all servers, volumes and users first')
+
+    down = verbs.add_parser('down', parents=[common], help='stop the cloud')
+    down.add_argument('--purge', action='store_true',
+                      help='and delete everything that it made')
+
+    verbs.add_parser('status', parents=[common],
+                     help='say what runs; exit code 0 if all of it does')
+
+    for verb, text in (('openrc', 'print the environment of a user'),
+                       ('exec', 'run a command in that environment'),
+                       ('run', 'start a fresh cloud, run a command in it, '
+                               'and stop it whatever happens')):
+        sub = verbs.add_parser(verb, parents=[common], help=text)
+        sub.add_argument('--as', dest='persona', default='admin',
+                         choices=sorted(personas.PERSONAS),
+                         help='which user (default: admin)')
+        if verb in COMMAND_VERBS:
+            sub.add_argument('command', nargs='+', metavar='COMMAND',
+                             help='after "--"')
+    return main_parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Parse a command line; all after the first "--" is the command."""
+    command: list[str] = []
+    if '--' in argv:
+        at = argv.index('--')
+        argv, command = argv[:at], argv[at + 1:]
+        if command and any(verb in argv for verb in COMMAND_VERBS):
+            argv = [*argv, '-']     # stands for the command
+    args = parser().parse_args(argv)
+    if args.verb in COMMAND_VERBS and command:
+        args.command = [*args.command[:-1], *command]
+    elif command:
+        parser().error(f'{args.verb} takes no command')
+    if 'root' not in args:
+        args.root = os.environ.get('MINICLOUD_ROOT') or DEFAULT_ROOT
+    return args
+
+
+def progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def up(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    cloud.up(driver=args.driver, broker=args.broker, computes=args.computes,
+             quiesce=args.quiesce, fresh=args.fresh, say=progress)
+    return 0
+
+
+def down(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    cloud.down(purge=args.purge, say=progress)
+    return 0
+
+
+def status(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    roles = cloud.status()
+    print(f'root: {cloud.layout.root}')
+    for role in roles:
+        ports = ', '.join(f'{name} {port}'
+                          for name, port in role.ports.items())
+        pid = f'process {role.pid}' if role.pid else ''
+        print(f'{role.role:10}{role.state:15}{pid:17}{ports}'.rstrip())
+    return 0 if all(role.state == 'up' for role in roles) else 1
+
+
+def openrc(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    print(cloud.openrc(args.persona), end='')
+    return 0
+
+
+def command_environment(cloud: cloud_module.Cloud,
+                        persona: str) -> dict[str, str]:
+    """Return the environment of a command that uses the cloud."""
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith('OS_')}
+    environment.update(cloud.environment(persona))
+    environment['MINICLOUD_ROOT'] = str(cloud.layout.root)
+    # The commands of the packages that this Python has.
+    scripts = str(pathlib.Path(sys.executable).parent)
+    environment['PATH'] = os.pathsep.join(
+        [scripts, environment.get('PATH', os.defpath)])
+    local = [part for part in environment.get('no_proxy', '').split(',')
+             if part]
+    environment['no_proxy'] = ','.join([*local, '127.0.0.1'])
+    environment['NO_PROXY'] = environment['no_proxy']
+    return environment
+
+
+def execute(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    environment = command_environment(cloud, args.persona)
+    sys.stdout.flush()
+    os.environ['PATH'] = environment['PATH']
+    try:
+        os.execvpe(args.command[0], args.command, environment)
+    except OSError as error:
+        raise MinicloudError(f'{args.command[0]}: {error.strerror}')
+
+
+def run(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    cloud.up(fresh=True, say=progress)
+    try:
+        environment = command_environment(cloud, args.persona)
+        return subprocess.run(args.command, env=environment).returncode
+    finally:
+        cloud.down(say=progress)
+
+
+VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {
+    'up': up, 'down': down, 'status': status, 'openrc': openrc,
+    'exec': execute, 'run': run,
+}
+
+
+def _interrupt(number: int, _frame: Any) -> NoReturn:
+    # Once is enough: cleaning up is not to be interrupted.
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = parse(sys.argv[1:] if argv is None else argv)
+    if args.verb in ('up', 'down', 'run'):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _interrupt)
+    try:
+        return VERBS[args.verb](cloud_module.Cloud(args.root), args)
+    except MinicloudError as error:
+        print(f'minicloud: {error}', file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f'minicloud: {error}', file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        print('minicloud: interrupted; what this command had started is '
+              'stopped', file=sys.stderr)
+        return 128 + error.number
+    except KeyboardInterrupt:
+        return 130

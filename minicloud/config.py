@@ -1,0 +1,331 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The configuration of every service, rendered from a few facts.
+
+Pure functions from a :class:`Plan` to file contents; the only files read are
+those that the packages ship and the user's own additions. The drivers and
+brokers that ``up`` offers are the keys of :data:`DRIVERS` and
+:data:`BROKERS`.
+"""
+
+import configparser
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from minicloud import packages
+from minicloud import personas
+from minicloud.errors import MinicloudError
+from minicloud.layout import Layout
+
+Sections = dict[str, dict[str, str]]
+
+#: What each choice of ``--driver`` adds to nova.conf.
+DRIVERS: dict[str, Sections] = {
+    'fake': {'DEFAULT': {'compute_driver': 'minicloud.FakeDriver'}},
+}
+#: What each choice of ``--broker`` makes the transport_url of Nova and Cinder.
+BROKERS: dict[str, str] = {
+    'memory': 'fake:///',
+}
+
+PASTE_SECTION = 'app:osapi_compute_app_v21'
+PASTE_OPTION = 'paste.app_factory'
+QUIESCE_FACTORY = 'nova_quiesce.api:app_factory'
+
+NO_KEY = '0' * 64
+#: Files each process depends on; others may change without a restart.
+FILES_OF_ROLE = {
+    'identity': ('keystone.conf', 'placement.conf'),
+    'image': ('glance-api.conf', 'glance-api-paste.ini'),
+    'compute': ('nova.conf', 'nova-api-paste.ini'),
+    'volume': ('cinder.conf', 'cinder-api-paste.ini'),
+}
+ROLES = tuple(FILES_OF_ROLE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a cloud is to be.
+
+    :param layout: where it lives
+    :param ports: TCP port of each service
+    :param driver: key of :data:`DRIVERS`
+    :param broker: key of :data:`BROKERS`
+    :param computes: number of nova-compute services
+    :param quiesce: whether Nova gets the quiesce actions and their service
+    """
+
+    layout: Layout
+    ports: dict[str, int]
+    driver: str = 'fake'
+    broker: str = 'memory'
+    computes: int = 1
+    quiesce: bool = True
+
+    def url(self, service: str, path: str = '') -> str:
+        return f'http://127.0.0.1:{self.ports[service]}{path}'
+
+
+def _auth(plan: Plan, user: str) -> dict[str, str]:
+    """Options by which a service logs in."""
+    return {
+        'auth_url': plan.url('identity', '/v3'),
+        'auth_type': 'password',
+        'username': user,
+        'password': personas.PASSWORD,
+        'project_name': personas.SERVICE_PROJECT,
+        'user_domain_id': 'default',
+        'project_domain_id': 'default',
+        'region_name': personas.REGION,
+    }
+
+
+def _token(plan: Plan, user: str) -> dict[str, str]:
+    """Options by which a service checks the tokens of its callers."""
+    return {
+        **_auth(plan, user),
+        'www_authenticate_uri': plan.url('identity', '/v3'),
+        'service_token_roles': 'service',
+        'service_token_roles_required': 'true',
+    }
+
+
+def _service_user(plan: Plan, user: str) -> dict[str, str]:
+    return {**_auth(plan, user), 'send_service_user_token': 'true'}
+
+
+def _database(plan: Plan, name: str) -> dict[str, str]:
+    return {'connection': database_url(plan.layout, name),
+            'sqlite_synchronous': 'false'}
+
+
+def database_url(layout: Layout, name: str) -> str:
+    return f'sqlite:///{layout.database(name)}?timeout=60'
+
+
+def keystone(plan: Plan) -> Sections:
+    state = plan.layout.state / 'keystone'
+    return {
+        'DEFAULT': {'use_stderr': 'true'},
+        'database': _database(plan, 'keystone'),
+        'token': {'provider': 'fernet', 'expiration': '86400'},
+        'fernet_tokens': {'key_repository': f'{state}/fernet'},
+        'fernet_receipts': {'key_repository': f'{state}/receipts'},
+        'credential': {'key_repository': f'{state}/credential'},
+        'cache': {'enabled': 'true', 'backend': 'dogpile.cache.memory'},
+        'identity': {'password_hash_algorithm': 'bcrypt',
+                     'password_hash_rounds': '4'},
+    }
+
+
+def placement(plan: Plan) -> Sections:
+    return {
+        'DEFAULT': {'use_stderr': 'true'},
+        'api': {'auth_strategy': 'keystone'},
+        'placement_database': _database(plan, 'placement'),
+        'keystone_authtoken': _token(plan, 'placement'),
+    }
+
+
+def glance(plan: Plan) -> Sections:
+    state = plan.layout.state / 'glance'
+    return {
+        'DEFAULT': {'use_stderr': 'true',
+                    'enabled_backends': 'fs:file',
+                    'node_staging_uri': f'file://{state}/staging'},
+        'glance_store': {'default_backend': 'fs'},
+        'fs': {'filesystem_store_datadir': f'{state}/images'},
+        'os_glance_staging_store': {
+            'filesystem_store_datadir': f'{state}/staging'},
+        'os_glance_tasks_store': {
+            'filesystem_store_datadir': f'{state}/tasks'},
+        'database': _database(plan, 'glance'),
+        'paste_deploy': {
+            'flavor': 'keystone',
+            'config_file': f'{plan.layout.etc}/glance-api-paste.ini'},
+        'keystone_authtoken': _token(plan, 'glance'),
+        'oslo_messaging_notifications': {'driver': 'noop'},
+    }
+
+
+def nova(plan: Plan) -> Sections:
+    state = plan.layout.state / 'nova'
+    sections: Sections = {
+        'DEFAULT': {'use_stderr': 'true',
+                    'state_path': str(state),
+                    'my_ip': '127.0.0.1',
+                    'host': 'controller',
+                    'transport_url': BROKERS[plan.broker],
+                    'update_resources_interval': '0',
+                    'heal_instance_info_cache_interval': '-1',
+                    'periodic_fuzzy_delay': '5',
+                    'report_interval': '5',
+                    'cpu_allocation_ratio': '16.0'},
+        'wsgi': {
+            'api_paste_config': f'{plan.layout.etc}/nova-api-paste.ini'},
+        'api': {'auth_strategy': 'keystone', 'response_validation': 'error'},
+        'api_database': _database(plan, 'nova_api'),
+        'database': _database(plan, 'nova_cell1'),
+        'keystone_authtoken': _token(plan, 'nova'),
+        'service_user': _service_user(plan, 'nova'),
+        'keystone': _auth(plan, 'nova'),
+        'placement': _auth(plan, 'placement'),
+        'neutron': _auth(plan, 'nova'),
+        'cinder': {**_auth(plan, 'nova'),
+                   'catalog_info': 'volumev3::publicURL'},
+        'glance': {'api_servers': plan.url('image')},
+        'key_manager': {'backend': 'nova.keymgr.conf_key_mgr.ConfKeyManager',
+                        'fixed_key': NO_KEY},
+        'conductor': {'workers': '1'},
+        'scheduler': {'workers': '1',
+                      'discover_hosts_in_cells_interval': '-1'},
+        'filter_scheduler': {'track_instance_changes': 'false'},
+        'quota': {'instances': '-1', 'cores': '-1', 'ram': '-1'},
+        # Not there unless the user writes it; changes come into force at once.
+        'oslo_policy': {'policy_file': f'{plan.layout.local}/nova-policy.yaml'},
+        'oslo_concurrency': {'lock_path': f'{state}/lock'},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+        'vnc': {'enabled': 'false'},
+    }
+    return merge(sections, DRIVERS[plan.driver])
+
+
+def cinder(plan: Plan) -> Sections:
+    state = plan.layout.state / 'cinder'
+    return {
+        'DEFAULT': {'use_stderr': 'true',
+                    'state_path': str(state),
+                    'my_ip': '127.0.0.1',
+                    'host': 'controller',
+                    'transport_url': BROKERS[plan.broker],
+                    'auth_strategy': 'keystone',
+                    'api_paste_config':
+                        f'{plan.layout.etc}/cinder-api-paste.ini',
+                    'resource_query_filters_file': str(
+                        packages.shipped_file(
+                            'cinder', 'cinder/resource_filters.json')),
+                    'scheduler_driver_init_wait_time': '1',
+                    'periodic_fuzzy_delay': '5',
+                    'enabled_backends': 'fake',
+                    'glance_api_servers': plan.url('image'),
+                    'quota_volumes': '-1', 'quota_snapshots': '-1',
+                    'quota_gigabytes': '-1'},
+        'fake': {'volume_backend_name': 'fake',
+                 'volume_driver':
+                     'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
+                 'target_helper': 'fake'},
+        'database': _database(plan, 'cinder'),
+        'keystone_authtoken': _token(plan, 'cinder'),
+        'service_user': _service_user(plan, 'cinder'),
+        'nova': {**_auth(plan, 'cinder'), 'interface': 'internal'},
+        'key_manager': {'backend': 'cinder.keymgr.conf_key_mgr.ConfKeyManager',
+                        'fixed_key': NO_KEY},
+        'oslo_concurrency': {'lock_path': f'{state}/lock'},
+        'coordination': {'backend_url': f'file://{state}/coordination'},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+    }
+
+
+def merge(sections: Sections, additions: Sections) -> Sections:
+    """Return sections with the additions put over them."""
+    merged = {name: dict(options) for name, options in sections.items()}
+    for name, options in additions.items():
+        merged.setdefault(name, {}).update(options)
+    return merged
+
+
+def read_additions(path: pathlib.Path) -> Sections:
+    """Return the user's own options for one file, if there are any."""
+    if not path.exists():
+        return {}
+    parser = configparser.RawConfigParser(default_section='', strict=False)
+    parser.optionxform = str    # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string(path.read_text())
+    except (OSError, configparser.Error) as error:
+        raise MinicloudError(f'cannot read {path}: {error}')
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def ini(sections: Sections) -> str:
+    """Return sections as the text of a configuration file."""
+    blocks = []
+    for name, options in sections.items():
+        lines = [f'{key} = {value}' for key, value in options.items()]
+        blocks.append('\n'.join([f'[{name}]', *lines]))
+    return '\n\n'.join(blocks) + '\n'
+
+
+def with_quiesce(paste: str) -> str:
+    """Return Nova's api-paste.ini with the one line changed.
+
+    :param paste: the text that Nova ships
+    :raises MinicloudError: if that line is not there exactly once
+    """
+    section = None
+    changed = 0
+    lines = paste.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        stripped = line.strip()
+        if stripped.startswith('['):
+            section = stripped.strip('[]')
+        elif (section == PASTE_SECTION
+              and stripped.partition('=')[0].strip() == PASTE_OPTION):
+            lines[number] = f'{PASTE_OPTION} = {QUIESCE_FACTORY}\n'
+            changed += 1
+    if changed != 1:
+        raise MinicloudError(
+            f"Nova's api-paste.ini has {changed} lines {PASTE_OPTION} in "
+            f'[{PASTE_SECTION}] where one was expected')
+    return ''.join(lines)
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """Return the content of every file in ``etc``."""
+    files: dict[str, str] = {}
+    for name, sections in (('keystone.conf', keystone(plan)),
+                           ('placement.conf', placement(plan)),
+                           ('glance-api.conf', glance(plan)),
+                           ('nova.conf', nova(plan)),
+                           ('cinder.conf', cinder(plan))):
+        additions = read_additions(plan.layout.local / name)
+        files[name] = ini(merge(sections, additions))
+    for package in ('glance', 'nova', 'cinder'):
+        shipped = ('glance/glance-api-paste.ini' if package == 'glance'
+                   else f'{package}/api-paste.ini')
+        name = f'{package}-api-paste.ini'
+        files[name] = packages.shipped_file(package, shipped).read_text()
+    if plan.quiesce:
+        files['nova-api-paste.ini'] = with_quiesce(
+            files['nova-api-paste.ini'])
+    return files
+
+
+def digest(plan: Plan, files: dict[str, str], role: str) -> str:
+    """Return what changes when a process has to be started anew."""
+    facts: list[object] = [plan.ports]
+    facts.extend(files[name] for name in FILES_OF_ROLE[role])
+    if role == 'compute':
+        facts.extend((plan.driver, plan.computes, plan.quiesce))
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(layout: Layout, files: dict[str, str]) -> None:
+    """Write the files; they hold passwords, so for the owner only."""
+    layout.etc.mkdir(exist_ok=True)
+    layout.etc.chmod(0o700)
+    for name, text in files.items():
+        (layout.etc / name).write_text(text)

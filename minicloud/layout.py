@@ -1,0 +1,121 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Where things are below the root directory of a cloud.
+
+Nothing here touches the file system except to make a directory that the
+caller asked for; all other modules ask this one for their paths.
+"""
+
+import dataclasses
+import pathlib
+
+#: The marker of a root directory; also the lock file and the home of the
+#: token by which processes of this root are recognised.
+MARKER = '.minicloud'
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The paths of one cloud.
+
+    :param root: absolute path of the root directory
+    """
+
+    root: pathlib.Path
+
+    @classmethod
+    def of(cls, root: str | pathlib.Path) -> 'Layout':
+        """Return the layout of ``root``, which need not exist."""
+        return cls(pathlib.Path(root).expanduser().resolve())
+
+    @property
+    def marker(self) -> pathlib.Path:
+        return self.root / MARKER
+
+    @property
+    def etc(self) -> pathlib.Path:
+        """Rendered configuration: written by every ``up``."""
+        return self.root / 'etc'
+
+    @property
+    def local(self) -> pathlib.Path:
+        """The user's own additions to the configuration: never written."""
+        return self.root / 'local'
+
+    @property
+    def state(self) -> pathlib.Path:
+        """Databases, images, keys, and the fake hypervisor's guests."""
+        return self.root / 'state'
+
+    @property
+    def complete(self) -> pathlib.Path:
+        """Written last: without it ``state`` is an interrupted attempt."""
+        return self.state / 'complete.json'
+
+    @property
+    def guests(self) -> pathlib.Path:
+        """What the guests saw: ``frozen`` and ``thawed``, with the time."""
+        return self.state / 'guests'
+
+    @property
+    def hypervisors(self) -> pathlib.Path:
+        """What the fake hypervisors remember, one directory per host."""
+        return self.state / 'hypervisors'
+
+    @property
+    def template(self) -> pathlib.Path:
+        """A copy of the state as it was before the first server."""
+        return self.root / 'template'
+
+    @property
+    def log(self) -> pathlib.Path:
+        return self.root / 'log'
+
+    @property
+    def run(self) -> pathlib.Path:
+        return self.root / 'run'
+
+    @property
+    def ports(self) -> pathlib.Path:
+        return self.run / 'ports.json'
+
+    @property
+    def settings(self) -> pathlib.Path:
+        """The options of the last ``up``, for the next one."""
+        return self.run / 'settings.json'
+
+    @property
+    def catalog(self) -> pathlib.Path:
+        """Exists once the Keystone catalog says where the services are."""
+        return self.run / 'catalog.json'
+
+    def log_of(self, role: str) -> pathlib.Path:
+        return self.log / f'{role}.log'
+
+    def pid_of(self, role: str) -> pathlib.Path:
+        return self.run / f'{role}.json'
+
+    def openrc_of(self, persona: str) -> pathlib.Path:
+        suffix = '' if persona == 'admin' else f'-{persona}'
+        return self.root / f'openrc{suffix}'
+
+    def database(self, name: str) -> pathlib.Path:
+        return self.state / f'{name}.db'
+
+    def make_state(self) -> None:
+        """Make the directories that the services expect to find."""
+        for name in ('nova/instances', 'nova/lock', 'cinder/lock',
+                     'cinder/coordination', 'glance/images',
+                     'glance/staging', 'glance/tasks', 'keystone',
+                     'guests', 'hypervisors'):
+            (self.state / name).mkdir(parents=True, exist_ok=True)

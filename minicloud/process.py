@@ -1,0 +1,118 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The main program of each process of a cloud; started by minicloud only.
+
+``python -m minicloud.process ROLE --root R --token T ...``. It runs one role
+until it is told to end, or until the root's token is not its own any more,
+so that nothing survives a root directory that somebody removed.
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+
+from minicloud import processes
+from minicloud.layout import Layout
+from minicloud.roles import Context
+
+BEGAN = time.monotonic()
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=processes.MODULE)
+    parser.add_argument('role')
+    parser.add_argument('--root', required=True)
+    parser.add_argument('--token', required=True)
+    parser.add_argument('--digest', required=True)
+    parser.add_argument('--driver', default='fake')
+    parser.add_argument('--computes', type=int, default=1)
+    parser.add_argument('--quiesce', action='store_true')
+    parser.add_argument('--socket', action='append', default=[])
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    args = parse(sys.argv[1:])
+    warnings.simplefilter('ignore')
+    # Several services read the command line themselves.
+    sys.argv = [args.role]
+    layout = Layout.of(args.root)
+    print(f'--- {args.role}, process {os.getpid()}, '
+          f'{time.strftime("%Y-%m-%d %H:%M:%S")}', flush=True)
+
+    def told(ready: bool) -> None:
+        processes.write_json(layout.pid_of(args.role), {
+            'pid': os.getpid(), 'ready': ready,
+            'start': processes.start_time(os.getpid()),
+            'seconds': round(time.monotonic() - BEGAN, 1)})
+
+    finished = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Services start threads that would outlive a normal exit.
+        signal.signal(number, lambda *_args: os._exit(0))
+    sockets = {}
+    for item in args.socket:
+        name, _, number = item.partition('=')
+        sockets[name] = socket.socket(fileno=int(number))
+    context = Context(
+        layout=layout, token=args.token, sockets=sockets, driver=args.driver,
+        computes=args.computes, quiesce=args.quiesce)
+    preparing = args.role.startswith('prepare-')
+    module, _, what = args.role.partition('-')
+    if not preparing:
+        told(False)
+    threading.Thread(target=_watch, args=(layout, args.token),
+                     daemon=True).start()
+    run = importlib.import_module(f'minicloud.roles.{module}').run
+    if preparing:
+        try:
+            run(context, what)
+        except SystemExit as leaving:    # some commands end like this
+            if leaving.code not in (None, 0):
+                raise
+        return 0
+    keep = run(context)
+    told(True)
+    print(f'--- {args.role} is ready', flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The services may have put their own handlers there.
+        signal.signal(number, lambda *_args: os._exit(0))
+    while not finished.wait(3600):
+        pass
+    del keep
+    return 0
+
+
+def _watch(layout: Layout, token: str) -> None:
+    while processes.token_of(layout) == token:
+        time.sleep(2)
+    print('--- the root directory is gone or another: ending', flush=True)
+    os._exit(0)
+
+
+if __name__ == '__main__':
+    try:
+        code = main()
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,70 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the processes of a cloud do, one module per process.
+
+Each has ``run(context)``, which starts its services in this process and
+returns what has to be kept alive. Only these modules import OpenStack.
+"""
+
+import dataclasses
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+from minicloud.layout import Layout
+
+#: Seconds for which a process waits for the one before it.
+PATIENCE = 180.0
+
+
+@dataclasses.dataclass
+class Context:
+    """What a process was started with."""
+
+    layout: Layout
+    token: str
+    sockets: dict[str, socket.socket]
+    driver: str
+    computes: int
+    quiesce: bool
+
+    def config(self, name: str) -> str:
+        return str(self.layout.etc / name)
+
+    def serve(self, name: str, application: Any, threads: int = 8) -> None:
+        """Serve a WSGI application on the socket of that name."""
+        import waitress
+        server = waitress.create_server(
+            application, sockets=[self.sockets[name]], threads=threads,
+            channel_timeout=600, clear_untrusted_proxy_headers=True)
+        threading.Thread(target=server.run, name=f'http-{name}',
+                         daemon=True).start()
+        print(f'--- {name} listens on port {server.effective_port}',
+              flush=True)
+
+    def wait_for_catalog(self) -> None:
+        """Wait until the services can find each other."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.layout.catalog.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f'no catalog after {PATIENCE:.0f} s: whoever started '
+                    'this process is gone')
+            time.sleep(0.05)
+
+
+def set_environment(**values: str) -> None:
+    """Set what a service reads from its environment."""
+    os.environ.update(values)

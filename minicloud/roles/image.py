@@ -1,0 +1,26 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Glance, in one process."""
+
+from minicloud import roles
+from minicloud import sqlite
+
+
+def run(context: roles.Context) -> None:
+    roles.set_environment(
+        OS_GLANCE_CONFIG_DIR=str(context.layout.etc),
+        OS_GLANCE_CONFIG_FILES='glance-api.conf',
+        OS_GLANCE_DISABLE_EVENTLET_PATCHING='1')
+    sqlite.immediate_writers()
+    from glance.wsgi import api as glance
+    context.serve('image', glance.application)

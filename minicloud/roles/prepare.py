@@ -1,0 +1,125 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Databases from nothing: what the ``*-manage`` commands do.
+
+One short-lived process per service, because each has one global
+configuration; they run side by side.
+"""
+
+import os
+import sys
+from typing import Any
+
+from minicloud import config
+from minicloud import personas
+from minicloud import roles
+from minicloud import seed
+
+PARTS = ('keystone', 'placement', 'glance', 'nova', 'cinder')
+
+
+def run(context: roles.Context, what: str) -> None:
+    {'keystone': keystone, 'placement': placement, 'glance': glance,
+     'nova': nova, 'cinder': cinder}[what](context)
+
+
+def _forked(function: Any, *args: Any) -> None:
+    """Run a command in a copy of this process, with its imports done."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function(*args)
+            code = 0
+        except SystemExit as leaving:
+            code = 0 if leaving.code in (None, 0) else 1
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise SystemExit(f'{args} failed')
+
+
+def keystone(context: roles.Context) -> None:
+    from keystone.cmd import cli
+
+    # Root is asked to whom the keys are to belong.
+    owner = ([f'--keystone-user={os.getuid()}',
+              f'--keystone-group={os.getgid()}']
+             if os.geteuid() == 0 else [])
+    os.environ['OS_BOOTSTRAP_PASSWORD'] = personas.PASSWORD
+    for command in (['db_sync'],
+                    ['fernet_setup', *owner],
+                    ['credential_setup', *owner],
+                    ['bootstrap', '--bootstrap-region-id',
+                     personas.REGION]):
+        _forked(cli.main, ['keystone-manage', '--config-file',
+                           context.config('keystone.conf'), *command])
+
+
+def placement(context: roles.Context) -> None:
+    from placement.cmd import manage
+    sys.argv = ['placement-manage', '--config-file',
+                context.config('placement.conf'), 'db', 'sync']
+    if code := manage.main():
+        raise SystemExit(code)
+
+
+def glance(context: roles.Context) -> None:
+    from glance.cmd import manage
+    sys.argv = ['glance-manage', '--config-file',
+                context.config('glance-api.conf'), 'db', 'sync']
+    if code := manage.main():
+        raise SystemExit(code)
+
+
+def cinder(context: roles.Context) -> None:
+    roles.set_environment(OS_CINDER_DISABLE_EVENTLET_PATCHING='1')
+    from cinder.cmd import manage
+    sys.argv = ['cinder-manage', '--config-file',
+                context.config('cinder.conf'), 'db', 'sync']
+    if code := manage.main():
+        raise SystemExit(code)
+
+
+def nova(context: roles.Context) -> None:
+    roles.set_environment(OS_NOVA_DISABLE_EVENTLET_PATCHING='1')
+    from nova import monkey_patch
+    monkey_patch.patch(backend='threading')
+    from nova.cmd import manage
+    from nova import config as nova_config
+    from nova import context as nova_context
+    from nova import objects
+
+    nova_config.parse_args(['nova-manage', '--config-file',
+                            context.config('nova.conf')])
+    objects.register_all()
+    cell0 = config.database_url(context.layout, 'nova_cell0')
+    for what, code in (
+            ('api database', manage.ApiDbCommands().sync()),
+            ('cell0', manage.CellV2Commands().map_cell0(
+                database_connection=cell0)),
+            ('databases', manage.DbCommands().sync()),
+            ('cell1', manage.CellV2Commands().create_cell(name='cell1'))):
+        if code:
+            raise SystemExit(f'{what}: {code}')
+    objects.Flavor(
+        context=nova_context.get_admin_context(), name=seed.FLAVOR,
+        flavorid=seed.FLAVOR, memory_mb=64, vcpus=1, root_gb=1,
+        ephemeral_gb=0, swap=0, rxtx_factor=1.0, is_public=True,
+        disabled=False, extra_specs={}).create()

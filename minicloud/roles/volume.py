@@ -1,0 +1,54 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Cinder in one process: API, scheduler, volume."""
+
+import sys
+from typing import Any
+
+from minicloud import roles
+from minicloud import sqlite
+
+
+def run(context: roles.Context) -> list[Any]:
+    roles.set_environment(OS_CINDER_DISABLE_EVENTLET_PATCHING='1')
+    from cinder import monkey_patch
+    monkey_patch.patch()
+    sqlite.immediate_writers()
+    # Registers command-line options: before the command line is parsed.
+    from cinder.cmd import volume as volume_command
+    from cinder.common import constants
+    from cinder import service
+    from cinder.wsgi import wsgi
+    from oslo_config import cfg
+
+    context.wait_for_catalog()
+    sys.argv = ['cinder', '--config-file', context.config('cinder.conf')]
+    application = wsgi.initialize_application()
+    context.serve('volume', application, threads=16)
+    services: list[Any] = []
+
+    def start(made: Any) -> None:
+        made.start()
+        made.report_state()     # at once instead of after 10 s
+        services.append(made)
+        print(f'--- {made.binary} on {made.host} is started', flush=True)
+
+    start(service.Service.create(
+        binary=constants.SCHEDULER_BINARY, topic=constants.SCHEDULER_TOPIC))
+    for backend in cfg.CONF.enabled_backends:
+        cfg.CONF.register_opt(volume_command.host_opt, group=backend)
+        start(service.Service.create(
+            host=f'{cfg.CONF.host}@{backend}', service_name=backend,
+            binary=constants.VOLUME_BINARY, topic=constants.VOLUME_TOPIC,
+            coordination=True))
+    return services

@@ -1,0 +1,160 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is put into a cloud through its own APIs, over plain HTTP.
+
+Users, projects and the catalog through Keystone, images through Glance.
+Everything is "ensure": doing it twice changes nothing.
+"""
+
+from typing import Any
+
+import requests
+
+from minicloud import personas
+from minicloud.config import Plan
+from minicloud.errors import MinicloudError
+
+IMAGE_WITH_AGENT = 'tiny'
+IMAGE_WITHOUT_AGENT = 'tiny-noagent'
+FLAVOR = 'tiny'
+
+
+def endpoints(plan: Plan) -> dict[tuple[str, str], str]:
+    """Return the URL of each service by its name and type."""
+    return {
+        ('keystone', 'identity'): plan.url('identity', '/v3'),
+        ('placement', 'placement'): plan.url('placement'),
+        ('glance', 'image'): plan.url('image'),
+        ('nova', 'compute'): plan.url('compute', '/v2.1'),
+        ('cinder', 'block-storage'): plan.url('volume', '/v3'),
+        ('cinderv3', 'volumev3'): plan.url('volume', '/v3/%(project_id)s'),
+        ('neutron', 'network'): plan.url('network'),
+    }
+
+
+class Api:
+    """The services of a plan, called as their administrator."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.session = requests.Session()
+        self.session.trust_env = False
+        response = self.request('POST', 'identity', '/v3/auth/tokens', {
+            'auth': {
+                'identity': {
+                    'methods': ['password'],
+                    'password': {'user': {
+                        'name': 'admin', 'password': personas.PASSWORD,
+                        'domain': {'id': 'default'}}}},
+                'scope': {'project': {
+                    'name': 'admin', 'domain': {'id': 'default'}}}}})
+        self.session.headers['X-Auth-Token'] = (
+            response.headers['X-Subject-Token'])
+
+    def request(self, method: str, service: str, path: str,
+                body: Any = None, data: bytes | None = None,
+                ) -> requests.Response:
+        """Send one request.
+
+        :raises MinicloudError: if the service says no, or nothing
+        """
+        headers = {}
+        if data is not None:
+            headers['Content-Type'] = 'application/octet-stream'
+        try:
+            response = self.session.request(
+                method, self.plan.url(service, path), json=body, data=data,
+                headers=headers, timeout=60)
+        except requests.RequestException as error:
+            raise MinicloudError(f'{service}: {method} {path}: {error}')
+        if response.status_code >= 400:
+            raise MinicloudError(
+                f'{service}: {method} {path}: {response.status_code} '
+                f'{response.text[:300]}')
+        return response
+
+    def identity(self, collection: str, **query: str) -> list[dict[str, Any]]:
+        path = f'/v3/{collection}'
+        if query:
+            path += '?' + '&'.join(f'{k}={v}' for k, v in query.items())
+        found: list[dict[str, Any]] = self.request(
+            'GET', 'identity', path).json()[collection]
+        return found
+
+    def ensure(self, kind: str, name: str, **body: Any) -> str:
+        """Return the id of a thing in Keystone, made if it is not there."""
+        found = self.identity(f'{kind}s', name=name)
+        if not found:
+            found = [self.request(
+                'POST', 'identity', f'/v3/{kind}s',
+                {kind: {'name': name, **body}}).json()[kind]]
+        return str(found[0]['id'])
+
+
+def users(api: Api) -> None:
+    """Make the users of the services and the personas."""
+    roles = {role['name']: role['id'] for role in api.identity('roles')}
+    accounts: list[tuple[str, str, tuple[str, ...]]] = [
+        (user, personas.SERVICE_PROJECT, ('admin', 'service'))
+        for user in personas.SERVICE_USERS]
+    accounts.extend((persona.name, persona.project, (persona.role,))
+                    for persona in personas.PERSONAS.values())
+    projects = {project: api.ensure('project', project, domain_id='default')
+                for project in {account[1] for account in accounts}}
+    for user, project, names in accounts:
+        user_id = api.ensure('user', user, domain_id='default',
+                             password=personas.PASSWORD)
+        for name in names:
+            api.request(
+                'PUT', 'identity', f'/v3/projects/{projects[project]}'
+                f'/users/{user_id}/roles/{roles[name]}')
+
+
+def catalog(api: Api) -> None:
+    """Make the catalog say where the services are now."""
+    services = {(s['name'], s['type']): s['id']
+                for s in api.identity('services')}
+    known = {(e['service_id'], e['interface']): e
+             for e in api.identity('endpoints')}
+    for (name, kind), url in endpoints(api.plan).items():
+        service = services.get((name, kind))
+        if service is None:
+            service = api.ensure('service', name, type=kind)
+        for interface in ('public', 'internal', 'admin'):
+            endpoint = known.get((service, interface))
+            if endpoint is None:
+                api.request('POST', 'identity', '/v3/endpoints', {
+                    'endpoint': {'service_id': service, 'url': url,
+                                 'interface': interface,
+                                 'region_id': personas.REGION}})
+            elif endpoint['url'] != url:
+                api.request('PATCH', 'identity',
+                            f'/v3/endpoints/{endpoint["id"]}',
+                            {'endpoint': {'url': url}})
+
+
+def images(api: Api) -> None:
+    """Make the two images, of a few bytes each."""
+    there = {image['name'] for image in api.request(
+        'GET', 'image', '/v2/images').json()['images']}
+    for name, properties in (
+            (IMAGE_WITH_AGENT, {'hw_qemu_guest_agent': 'yes'}),
+            (IMAGE_WITHOUT_AGENT, {})):
+        if name in there:
+            continue
+        image = api.request('POST', 'image', '/v2/images', {
+            'name': name, 'visibility': 'public', 'disk_format': 'raw',
+            'container_format': 'bare', 'min_disk': 0, 'min_ram': 0,
+            **properties}).json()
+        api.request('PUT', 'image', f'/v2/images/{image["id"]}/file',
+                    data=b'not a real disk\n')

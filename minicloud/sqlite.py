@@ -1,0 +1,68 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""SQLite for services with many threads.
+
+oslo.db begins each transaction as a deferred one. One that reads first and
+writes later then fails at once with "database is locked" if another one has
+committed in between; no timeout applies. Here writers take the write lock
+at their beginning (BEGIN IMMEDIATE), where the timeout of the connection
+does apply, and readers stay on their snapshot of the write-ahead log.
+"""
+
+import contextlib
+import pathlib
+import sqlite3
+from typing import Any
+
+
+def create(path: pathlib.Path) -> None:
+    """Make an empty database with a write-ahead log."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute('PRAGMA journal_mode=WAL')
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copy a database, consistently even while it is in use."""
+    with contextlib.closing(sqlite3.connect(source, timeout=60)) as old:
+        with contextlib.closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+
+
+def immediate_writers() -> None:
+    """Make oslo.db's writers in this process begin with the write lock."""
+    from oslo_db.sqlalchemy import enginefacade
+    import sqlalchemy
+    from sqlalchemy import event
+
+    factory = enginefacade._TransactionFactory
+    create_session = factory._create_session
+
+    def marked(self: Any, mode: Any, bind: Any = None) -> Any:
+        if not self._started:
+            self._start()
+        if mode is enginefacade._WRITER:
+            engine = bind if bind is not None else self._writer_engine
+            if engine.dialect.name == 'sqlite':
+                bind = engine.execution_options(minicloud_writer=True)
+        return create_session(self, mode, bind)
+
+    factory._create_session = marked
+
+    @event.listens_for(sqlalchemy.engine.Engine, 'before_cursor_execute',
+                       retval=True)
+    def begin(conn: Any, cursor: Any, statement: str, parameters: Any,
+              context: Any, executemany: bool) -> tuple[str, Any]:
+        if (statement == 'BEGIN'
+                and conn.get_execution_options().get('minicloud_writer')):
+            statement = 'BEGIN IMMEDIATE'
+        return statement, parameters

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The command line means what its help says."""
+
+import contextlib
+import io
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+from minicloud import cli
+from minicloud.errors import MinicloudError
+
+
+class ParseTest(unittest.TestCase):
+
+    def usage_error(self, *argv: str) -> str:
+        text = io.StringIO()
+        with contextlib.redirect_stderr(text):
+            with self.assertRaises(SystemExit) as caught:
+                cli.parse(list(argv))
+        self.assertEqual(2, caught.exception.code)
+        return text.getvalue()
+
+    def test_root_goes_before_or_after_the_verb(self) -> None:
+        for argv in (['--root', '/r', 'up'], ['up', '--root', '/r'],
+                     ['--root', '/x', 'up', '--root', '/r']):
+            self.assertEqual('/r', cli.parse(argv).root)
+
+    def test_root_comes_from_the_environment(self) -> None:
+        with mock.patch.dict(os.environ, MINICLOUD_ROOT='/e'):
+            self.assertEqual('/e', cli.parse(['up']).root)
+            self.assertEqual('/r', cli.parse(['up', '--root', '/r']).root)
+
+    def test_root_is_here_otherwise(self) -> None:
+        with mock.patch.dict(os.environ):
+            os.environ.pop('MINICLOUD_ROOT', None)
+            self.assertEqual('.minicloud', cli.parse(['status']).root)
+
+    def test_what_up_is_not_told_stays_open(self) -> None:
+        args = cli.parse(['up'])
+        self.assertEqual((None, None, None, None, False), (
+            args.driver, args.broker, args.computes, args.quiesce,
+            args.fresh))
+
+    def test_quiesce_can_be_left_out_and_brought_back(self) -> None:
+        self.assertIs(False, cli.parse(['up', '--without-quiesce']).quiesce)
+        self.assertIs(True, cli.parse(['up', '--with-quiesce']).quiesce)
+
+    def test_only_what_works_is_offered(self) -> None:
+        self.assertIn('invalid choice',
+                      self.usage_error('up', '--driver', 'vapour'))
+        self.assertIn('invalid choice',
+                      self.usage_error('up', '--broker', 'pigeon'))
+
+    def test_computes_is_a_sensible_number(self) -> None:
+        for value in ('0', '-1', 'many', '101'):
+            self.usage_error('up', '--computes', value)
+
+    def test_a_verb_is_needed(self) -> None:
+        self.usage_error()
+
+    def test_the_command_is_left_as_it_is(self) -> None:
+        args = cli.parse(['exec', '--as', 'member', '--', 'openstack',
+                          '--root', 'x', '--', '-f', 'json'])
+        self.assertEqual('member', args.persona)
+        self.assertEqual(
+            ['openstack', '--root', 'x', '--', '-f', 'json'], args.command)
+
+    def test_exec_needs_a_command(self) -> None:
+        self.usage_error('exec')
+        self.usage_error('exec', '--')
+
+    def test_other_verbs_take_no_command(self) -> None:
+        self.usage_error('up', '--', 'ls')
+
+    def test_unknown_personas_are_refused(self) -> None:
+        self.usage_error('openrc', '--as', 'nobody')
+
+
+class MainTest(unittest.TestCase):
+
+    def run_main(self, *argv: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out):
+            with contextlib.redirect_stderr(err):
+                code = cli.main(list(argv))
+        return code, out.getvalue(), err.getvalue()
+
+    def test_an_error_is_words_and_exit_code_1(self) -> None:
+        failing = mock.Mock(side_effect=MinicloudError('no such luck'))
+        with mock.patch.dict(cli.VERBS, status=failing):
+            code, out, err = self.run_main('status')
+        self.assertEqual((1, '', 'minicloud: no such luck\n'),
+                         (code, out, err))
+
+    def test_openrc_without_a_cloud_says_so(self) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            code, _, err = self.run_main('openrc', '--root', root)
+        self.assertEqual(1, code)
+        self.assertIn('there is no cloud in', err)
+
+    def test_down_without_a_cloud_does_nothing(self) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            path = os.path.join(root, 'cloud')
+            with mock.patch('signal.signal'):
+                code, _, _ = self.run_main('down', '--root', path)
+            self.assertEqual(0, code)
+            self.assertFalse(os.path.exists(path))
+
+    def test_status_without_a_cloud_is_not_up(self) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            code, out, _ = self.run_main('status', '--root', root)
+        self.assertEqual(1, code)
+        self.assertIn('identity  down', out)

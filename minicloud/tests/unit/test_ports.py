@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Ports are free, kept, and never somebody else's."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from minicloud import ports
+
+
+class ReservationTest(unittest.TestCase):
+
+    def reservation(self, saved: dict[str, int] | None = None,
+                    ) -> ports.Reservation:
+        made = ports.Reservation(saved)
+        self.addCleanup(made.release)
+        return made
+
+    def test_each_service_has_a_port_of_its_own(self) -> None:
+        made = self.reservation()
+        made.reserve(ports.NAMES)
+        self.assertEqual(set(ports.NAMES), set(made.ports))
+        self.assertEqual(len(ports.NAMES), len(set(made.ports.values())))
+
+    def test_a_port_that_is_still_free_is_used_again(self) -> None:
+        first = self.reservation()
+        first.reserve(['image'])
+        first.release()
+        second = self.reservation(first.ports)
+        second.reserve(['image'])
+        self.assertEqual(first.ports, second.ports)
+
+    def test_a_port_taken_meanwhile_is_given_up(self) -> None:
+        first = self.reservation()
+        first.reserve(['image'])
+        second = self.reservation(first.ports)
+        second.reserve(['image'])
+        self.assertNotEqual(first.ports['image'], second.ports['image'])
+
+    def test_a_reserved_port_cannot_be_taken(self) -> None:
+        made = self.reservation()
+        made.reserve(['image'])
+        self.assertIsNone(ports.bind(made.ports['image']))
+
+    def test_what_is_not_asked_for_keeps_its_port(self) -> None:
+        made = self.reservation({'image': 4711})
+        made.reserve(['volume'])
+        self.assertEqual(4711, made.ports['image'])
+        self.assertNotIn('image', made.sockets)
+
+
+class LoadTest(unittest.TestCase):
+
+    def load(self, text: str) -> dict[str, int]:
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory, 'ports.json')
+            path.write_text(text)
+            return ports.load(path)
+
+    def test_saved_ports_are_loaded(self) -> None:
+        saved = {name: 20000 + i for i, name in enumerate(ports.NAMES)}
+        self.assertEqual(saved, self.load(json.dumps(saved)))
+
+    def test_a_damaged_file_counts_as_none(self) -> None:
+        twice = dict.fromkeys(ports.NAMES, 20000)
+        for text in ('', '{', '[]', '{"image": 1}', json.dumps(twice)):
+            self.assertEqual({}, self.load(text))
+
+    def test_no_file_counts_as_none(self) -> None:
+        self.assertEqual({}, ports.load(pathlib.Path('/nowhere/ports')))

@@ -1,0 +1,149 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Only processes of this root are recognised, and only they are ended."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import unittest.mock
+
+from minicloud import processes
+from minicloud.errors import MinicloudError
+from minicloud.layout import Layout
+
+SLEEP = 'import time; time.sleep(60)'
+
+
+class Case(unittest.TestCase):
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.layout = Layout.of(pathlib.Path(directory.name, 'cloud'))
+
+    def process(self, *argv: str) -> 'subprocess.Popen[bytes]':
+        made = subprocess.Popen([sys.executable, '-c', SLEEP, *argv])
+        self.addCleanup(made.wait)
+        self.addCleanup(made.kill)
+        return made
+
+    def ours(self, token: str, role: str = 'image',
+             ) -> 'subprocess.Popen[bytes]':
+        argv = processes.command(role, self.layout, token, 'd1')
+        made = self.process(*argv[argv.index(processes.MODULE):])
+        # For a moment a new process has no command line at all.
+        while processes.role_in(processes.arguments(made.pid), token) is None:
+            time.sleep(0.01)
+        return made
+
+
+class RecognitionTest(Case):
+
+    def test_a_command_line_says_role_and_digest(self) -> None:
+        argv = processes.command('image', self.layout, 't1', 'd1')
+        self.assertEqual(('image', 'd1'), processes.role_in(argv, 't1'))
+
+    def test_another_token_is_another_root(self) -> None:
+        argv = processes.command('image', self.layout, 't1', 'd1')
+        self.assertIsNone(processes.role_in(argv, 't2'))
+
+    def test_no_token_recognises_nothing(self) -> None:
+        argv = processes.command('image', self.layout, '', 'd1')
+        self.assertIsNone(processes.role_in(argv, ''))
+
+    def test_a_foreign_command_line_is_not_ours(self) -> None:
+        for argv in ([], ['vi', 't1'], [processes.MODULE],
+                     [processes.MODULE, 'image', '--token']):
+            self.assertIsNone(processes.role_in(argv, 't1'))
+
+    def test_a_live_process_is_found_without_its_pid_file(self) -> None:
+        made = self.ours('t1')
+        self.assertEqual(
+            {'image': [processes.Running('image', made.pid, 'd1', False)]},
+            processes.find(self.layout, 't1'))
+
+    def test_ready_is_believed_of_the_very_process_only(self) -> None:
+        made = self.ours('t1')
+        self.layout.run.mkdir(parents=True)
+        began = processes.start_time(made.pid)
+        assert began is not None
+        for start, ready in ((began, True), (began - 1, False)):
+            processes.write_json(
+                self.layout.pid_of('image'),
+                {'pid': made.pid, 'start': start, 'ready': True})
+            found = processes.find(self.layout, 't1')['image'][0]
+            self.assertIs(ready, found.ready)
+
+    def test_an_ended_process_has_no_start_time(self) -> None:
+        made = self.process()
+        made.kill()
+        made.wait()
+        self.assertIsNone(processes.start_time(made.pid))
+
+
+class StopTest(Case):
+
+    def test_our_process_is_ended(self) -> None:
+        made = self.ours('t1')
+        processes.stop([processes.Running('image', made.pid, 'd1', True)],
+                       't1')
+        self.assertIsNone(processes.start_time(made.pid))
+
+    def test_a_recycled_process_id_is_left_alone(self) -> None:
+        foreign = self.process()
+        processes.stop([processes.Running('image', foreign.pid, 'd1', True)],
+                       't1')
+        self.assertIsNone(foreign.poll())
+
+    def test_a_process_that_is_gone_is_no_error(self) -> None:
+        made = self.process()
+        made.kill()
+        made.wait()
+        processes.stop([processes.Running('image', made.pid, 'd1', True)],
+                       't1')
+
+
+class LockTest(Case):
+
+    def test_the_token_stays(self) -> None:
+        with processes.locked(self.layout) as first:
+            self.assertTrue(first)
+        with processes.locked(self.layout) as second:
+            self.assertEqual(first, second)
+
+    def test_a_foreign_directory_is_refused(self) -> None:
+        self.layout.root.mkdir()
+        (self.layout.root / 'thesis.tex').touch()
+        with self.assertRaisesRegex(MinicloudError, 'not made by minicloud'):
+            with processes.locked(self.layout):
+                self.fail('it was taken')
+        self.assertEqual(['thesis.tex'], os.listdir(self.layout.root))
+
+    def test_a_directory_with_local_configuration_is_taken(self) -> None:
+        self.layout.local.mkdir(parents=True)
+        with processes.locked(self.layout) as token:
+            self.assertTrue(token)
+
+
+class EnvironmentTest(unittest.TestCase):
+
+    def test_the_callers_cloud_and_proxies_do_not_count(self) -> None:
+        with unittest.mock.patch.dict(os.environ, {
+                'OS_CLOUD': 'x', 'http_proxy': 'x', 'HTTPS_PROXY': 'x'}):
+            environment = processes.child_environment()
+        for name in ('OS_CLOUD', 'http_proxy', 'HTTPS_PROXY'):
+            self.assertNotIn(name, environment)

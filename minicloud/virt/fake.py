@@ -1,0 +1,277 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's fake compute driver, with a memory and a guest agent.
+
+Two things that a real hypervisor has and Nova's fake one does not:
+
+* Guests outlive nova-compute. Each is a file below
+  ``state/hypervisors/<host>``; a driver that starts finds them again, with
+  their power states and frozen or not. Node ids are the same each time.
+* Guests have an agent that can be asked to freeze and thaw. It answers as
+  Nova's libvirt driver does, and fails in the ways that one fails, chosen by
+  the server's metadata (see :data:`QUIESCE`). What really happened in the
+  guest is appended to ``state/guests/<uuid>``, one line per freeze or thaw:
+  ``frozen <unix time>`` or ``thawed <unix time>``.
+
+Must never decide anything by itself: without metadata every call succeeds.
+"""
+
+import json
+import os
+import pathlib
+import threading
+import time
+from typing import Any
+import uuid
+
+from nova.compute import power_state
+from nova import exception
+from nova.virt import fake
+
+#: Server metadata that chooses what the guest does. The value is one of the
+#: words below, or ``slow:SECONDS``.
+QUIESCE = 'minicloud:quiesce'
+UNQUIESCE = 'minicloud:unquiesce'
+SPAWN = 'minicloud:spawn'
+PAUSE = 'minicloud:pause'
+
+NODE_NAMESPACE = uuid.UUID('6c2c9d8c-8f0a-4d55-9c4f-0a86b2f6a4b1')
+
+NOT_CONNECTED = (86, 'Guest agent is not responding: QEMU guest agent is not '
+                     'connected')
+NOT_AVAILABLE = (86, 'Guest agent is not responding: Guest agent not '
+                     'available for now')
+ALREADY_FROZEN = (1, "internal error: unable to execute QEMU agent command "
+                     "'guest-fsfreeze-freeze': Command guest-fsfreeze-freeze "
+                     "has been disabled: the agent is in frozen state")
+NOT_RUNNING = (55, 'Requested operation is not valid: domain is not running')
+LOCKED = (68, 'Timed out during operation: cannot acquire state change lock '
+              '(held by agent=remoteDispatchDomainFSFreeze)')
+AGENT_UNRESPONSIVE = 86
+
+
+def root() -> pathlib.Path:
+    """Return the root directory of the cloud that this driver is part of."""
+    return pathlib.Path(os.environ['MINICLOUD_ROOT'])
+
+
+class Guest(fake.FakeInstance):    # type: ignore[misc]
+    """A guest that is remembered in a file.
+
+    :param path: the file
+    :param name: the instance's name, such as ``instance-00000001``
+    :param state: one of nova.compute.power_state
+    :param uuid: the instance's id
+    :param frozen: whether its file systems are frozen
+    """
+
+    def __init__(self, path: pathlib.Path, name: str, state: int,
+                 uuid: str, frozen: bool = False) -> None:
+        self.path = path
+        self.frozen = frozen
+        self.lock = threading.RLock()
+        self.name, self.uuid, self._state = name, uuid, state
+        self.save()
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> 'Guest':
+        return cls(path, **json.loads(path.read_text()))
+
+    @property
+    def state(self) -> int:
+        return self._state
+
+    @state.setter
+    def state(self, value: int) -> None:
+        with self.lock:
+            self._state = value
+            self.save()
+
+    def save(self) -> None:
+        partial = self.path.with_suffix('.partial')
+        partial.write_text(json.dumps({
+            'name': self.name, 'state': self._state, 'uuid': self.uuid,
+            'frozen': self.frozen}))
+        partial.replace(self.path)
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze or thaw, and tell the guest's log."""
+        with self.lock:
+            self.frozen = frozen
+            self.save()
+            log = root() / 'state' / 'guests' / self.uuid
+            with log.open('a') as lines:
+                word = 'frozen' if frozen else 'thawed'
+                lines.write(f'{word} {time.time():.3f}\n')
+
+    def restarted(self) -> None:
+        """A guest that is started is not frozen."""
+        if self.frozen:
+            self.set_frozen(False)
+
+
+class Guests(dict[str, Any]):
+    """The guests of one host by instance id; what is put in is kept."""
+
+    def __init__(self, home: pathlib.Path) -> None:
+        super().__init__()
+        self.home = home
+        home.mkdir(parents=True, exist_ok=True)
+        for path in sorted(home.glob('*.json')):
+            super().__setitem__(path.stem, Guest.load(path))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(value, Guest):
+            value = Guest(self.home / f'{key}.json', value.name, value.state,
+                          value.uuid)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        (self.home / f'{key}.json').unlink(missing_ok=True)
+        if not list(self.home.parent.glob(f'*/{key}.json')):
+            (root() / 'state' / 'guests' / key).unlink(missing_ok=True)
+
+
+def behaviour(instance: Any, key: str) -> tuple[str, float]:
+    """Return the word and the seconds that a server's metadata ask for."""
+    value = (instance.metadata or {}).get(key, '')
+    word, _, seconds = value.partition(':')
+    try:
+        return word, float(seconds or 0)
+    except ValueError:
+        return word, 0.0
+
+
+def be_slow(instance: Any, key: str) -> None:
+    """Sleep if the server's metadata say so."""
+    word, seconds = behaviour(instance, key)
+    if word == 'slow':
+        time.sleep(seconds)
+
+
+def libvirt_error(instance: Any, error: tuple[int, str]) -> Exception:
+    """Return what Nova's libvirt driver makes of an error of libvirt."""
+    code, text = error
+    message = (f'Error from libvirt while quiescing {instance.name}: '
+               f'[Error Code {code}] {text}')
+    if code == AGENT_UNRESPONSIVE:
+        message += (', libvirt cannot connect to the qemu-guest-agent inside '
+                    'the instance.')
+        failed: Exception = exception.InstanceQuiesceFailed(reason=message)
+        return failed
+    internal: Exception = exception.InternalError(message)
+    return internal
+
+
+class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
+    """See the module."""
+
+    instances: Any
+
+    def init_host(self, host: str) -> None:
+        self._host = host
+        self._set_nodes([host])
+        self.instances = Guests(root() / 'state' / 'hypervisors' / host)
+
+    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
+        return {self._node_id(node): node
+                for node in self.get_available_nodes()}
+
+    def get_available_resource(self, nodename: str) -> dict[str, Any]:
+        resources: dict[str, Any] = super().get_available_resource(nodename)
+        if resources:
+            resources['uuid'] = self._node_id(nodename)
+        return resources
+
+    @staticmethod
+    def _node_id(node: str) -> str:
+        return str(uuid.uuid5(NODE_NAMESPACE, node))
+
+    def _guest(self, instance: Any) -> Guest:
+        try:
+            guest: Guest = self.instances[instance.uuid]
+        except KeyError:
+            raise exception.InstanceNotFound(instance_id=instance.uuid)
+        return guest
+
+    def spawn(self, context: Any, instance: Any, *args: Any,
+              **kwargs: Any) -> None:
+        be_slow(instance, SPAWN)
+        super().spawn(context, instance, *args, **kwargs)
+
+    def power_on(self, context: Any, instance: Any, *args: Any,
+                 **kwargs: Any) -> None:
+        # Also the way of a reboot.
+        super().power_on(context, instance, *args, **kwargs)
+        self._guest(instance).restarted()
+
+    def pause(self, instance: Any) -> None:
+        be_slow(instance, PAUSE)
+        self._guest(instance).state = power_state.PAUSED
+
+    def unpause(self, instance: Any) -> None:
+        self._guest(instance).state = power_state.RUNNING
+
+    def suspend(self, context: Any, instance: Any) -> None:
+        self._guest(instance).state = power_state.SUSPENDED
+
+    def resume(self, context: Any, instance: Any, *args: Any,
+               **kwargs: Any) -> None:
+        self._guest(instance).state = power_state.RUNNING
+
+    def quiesce(self, context: Any, instance: Any, image_meta: Any) -> None:
+        guest = self._agent_of(instance, image_meta)
+        word, seconds = behaviour(instance, QUIESCE)
+        if word == 'disconnected':
+            raise libvirt_error(instance, NOT_CONNECTED)
+        if word == 'fail':
+            raise libvirt_error(instance, NOT_AVAILABLE)
+        if word == 'late':
+            # The agent was hung, and does what it was told when it wakes.
+            late = threading.Timer(seconds, self._freeze_late, (instance,))
+            late.daemon = True
+            late.start()
+            raise libvirt_error(instance, NOT_AVAILABLE)
+        be_slow(instance, QUIESCE)
+        with guest.lock:
+            if word == 'frozen' and not guest.frozen:
+                guest.set_frozen(True)    # by somebody in the guest
+            if guest.frozen:
+                raise libvirt_error(instance, ALREADY_FROZEN)
+            guest.set_frozen(True)
+
+    def unquiesce(self, context: Any, instance: Any, image_meta: Any) -> None:
+        guest = self._agent_of(instance, image_meta)
+        if behaviour(instance, UNQUIESCE)[0] == 'fail':
+            raise libvirt_error(instance, LOCKED)
+        be_slow(instance, UNQUIESCE)
+        guest.set_frozen(False)
+
+    def _agent_of(self, instance: Any, image_meta: Any) -> Guest:
+        word, _ = behaviour(instance, QUIESCE)
+        if word == 'unsupported':
+            raise exception.InstanceQuiesceNotSupported(
+                instance_id=instance.uuid, reason='not supported')
+        if word == 'no-agent' or not image_meta.properties.get(
+                'hw_qemu_guest_agent', False):
+            raise exception.QemuGuestAgentNotEnabled()
+        guest = self._guest(instance)
+        if guest.state != power_state.RUNNING:
+            raise libvirt_error(instance, NOT_RUNNING)
+        return guest
+
+    def _freeze_late(self, instance: Any) -> None:
+        guest = self.instances.get(instance.uuid)
+        if guest is not None and not guest.frozen:
+            guest.set_frozen(True)
