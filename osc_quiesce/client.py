@@ -1,0 +1,832 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The Python library: quiesce and unquiesce servers, and wait for it.
+
+A thin layer on a keystoneauth adapter of Nova's compute API; it knows no
+command line. Its rule is *freeze cautiously, thaw stubbornly*: a request to
+quiesce is sent exactly once, a request to unquiesce until it is answered.
+Every wait is bounded.
+
+Source of the API: the Nova blueprint expose-quiesce-unquiesce-api. Waiting
+looks at the server (``GET /servers/{id}``) and at the instance action of the
+request (``GET /servers/{id}/os-instance-actions/{request_id}``), both in the
+Nova API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import datetime
+import re
+import time
+from typing import Any, Final, TypeVar
+from urllib import parse
+import uuid
+
+from keystoneauth1 import adapter as ksa_adapter
+from keystoneauth1 import session as ksa_session
+import requests
+
+from osc_quiesce import exceptions
+from osc_quiesce.i18n import _
+from osc_quiesce import states
+from osc_quiesce import transport
+
+# All durations are in seconds.
+DEFAULT_TIMEOUT: Final = 120.0
+PATIENCE: Final = 30.0  # for one request that may be repeated
+TRACE_PATIENCE: Final = 10.0  # for the trace of a lost request
+SETTLE_TIME: Final = 5.0  # between a state and its action's result
+ORDER_TIME: Final = 3.0  # that a freeze under way may hold up other thaws
+FIRST_PAUSE: Final = 0.1
+PAUSE_GROWTH: Final = 1.5
+LONGEST_PAUSE: Final = 2.0
+
+_MICROVERSION: Final = '2.1'  # vm_state, task_state and fault are all here
+_ACTIONS_MICROVERSION: Final = '2.84'  # the first with details in events
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """What Nova says of a server: its names and states, as strings.
+
+    :param fault: the message of its last fault, if it is in error
+    """
+
+    id: str
+    name: str
+    status: str
+    vm_state: str | None = None
+    task_state: str | None = None
+    fault: str | None = None
+
+    @classmethod
+    def from_api(cls, body: Mapping[str, Any]) -> Server:
+        """Return the server that this part of an answer describes."""
+        return cls(
+            id=body['id'],
+            name=body.get('name') or '',
+            status=body.get('status') or '',
+            vm_state=body.get('OS-EXT-STS:vm_state'),
+            task_state=body.get('OS-EXT-STS:task_state'),
+            fault=(body.get('fault') or {}).get('message'),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How waiting for one server ended.
+
+    :param server: what Nova last said of it; None if it was never seen
+    :param request_id: the request that was waited for; None if unknown
+    :param seconds: how long it was waited for
+    :param error: why the state was not reached; None if it was
+    """
+
+    server: Server | None
+    request_id: str | None
+    seconds: float
+    error: exceptions.QuiesceError | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _ActionResult:
+    result: str | None  # states.SUCCESS, states.FAILURE or None: not known
+    reason: str | None = None
+
+
+class Client:
+    """Quiesces and unquiesces servers.
+
+    :param session: a :class:`keystoneauth1.session.Session`; needed unless
+        an adapter is given
+    :param adapter: a :class:`keystoneauth1.adapter.Adapter` of the compute
+        endpoint, used as it is
+    :param clock: returns seconds, never going back
+    :param sleep: sleeps for so many seconds; what it raises ends a wait, and
+        may be replaced at any time through the attribute of this name
+    :param adapter_kwargs: for the adapter that is made of the session, such
+        as ``region_name``, ``interface`` and ``endpoint_override``
+    """
+
+    def __init__(
+        self,
+        session: ksa_session.Session | None = None,
+        adapter: ksa_adapter.Adapter | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        **adapter_kwargs: Any,
+    ) -> None:
+        if adapter is None:
+            if session is None:
+                raise TypeError('a session or an adapter is needed')
+            adapter_kwargs.setdefault('service_type', 'compute')
+            if not adapter_kwargs.get('endpoint_override'):
+                # Lets the catalog name the endpoint without its version.
+                adapter_kwargs.setdefault('min_version', '2')
+                adapter_kwargs.setdefault('max_version', '2.latest')
+            adapter = ksa_adapter.Adapter(
+                session, client_name='osc-quiesce', **adapter_kwargs
+            )
+        self._adapter = adapter
+        self._clock = clock
+        self.sleep = sleep
+        self._listing_helps = True
+
+    # Asking ---------------------------------------------------------------
+
+    def quiesce(self, server_id: str) -> str | None:
+        """Ask Nova to freeze the file systems of a server.
+
+        Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
+        request is sent once. If no answer comes, the server's instance
+        actions are searched for it, for up to 10 seconds: if it is there it
+        was accepted, and its id is returned as if nothing had happened.
+
+        :param server_id: UUID of the server
+        :returns: Nova's id of the request, ``req-...``; None in the unlikely
+            case that the answer has none
+        :raises exceptions.Refused: nothing was changed
+        :raises exceptions.RequestLost: no answer and no trace: the server
+            may become quiesced all the same; :meth:`thaw` deals with it
+        """
+        sent = self._clock()
+        try:
+            return self._act(server_id, states.QUIESCE)
+        except exceptions.Unreachable as exc:
+            request_id = self._trace(server_id, states.QUIESCE, sent)
+            if request_id:
+                return request_id
+            raise exceptions.RequestLost(
+                _('was asked to quiesce, but no answer came: %s')
+                % exc.message,
+                server_id=server_id,
+            ) from exc
+
+    def unquiesce(
+        self, server_id: str, patience: float = PATIENCE
+    ) -> str | None:
+        """Ask Nova to thaw the file systems of a server.
+
+        Returns as soon as Nova accepts; see :meth:`wait_for_unquiesced`. A
+        thaw does no harm when it is repeated, so it is, until Nova answers.
+
+        :param server_id: UUID of the server
+        :param patience: for how many seconds to repeat a request that gets
+            no usable answer, or one of 429 and 5xx
+        :returns: Nova's id of the request, as in :meth:`quiesce`
+        :raises exceptions.Refused: nothing was changed
+        :raises exceptions.Unreachable: no usable answer in all that time
+        """
+        started = self._clock()
+        lost = False
+        pauses = _pauses()
+        while True:
+            try:
+                return self._act(server_id, states.UNQUIESCE)
+            except exceptions.Conflict:
+                # Perhaps an earlier attempt was heard after all.
+                request_id = lost and self._trace(
+                    server_id, states.UNQUIESCE, started
+                )
+                if request_id:
+                    return request_id
+                raise
+            except (
+                exceptions.Unreachable,
+                exceptions.ServiceUnavailable,
+            ) as exc:
+                lost = lost or isinstance(exc, exceptions.Unreachable)
+                pause = max(next(pauses), exc.retry_after)
+                if self._clock() + pause > started + patience:
+                    raise
+                self.sleep(pause)
+
+    # Looking --------------------------------------------------------------
+
+    def get_server(self, server_id: str) -> Server:
+        """Return what Nova says of a server, from a single request.
+
+        :param server_id: UUID of the server
+        :raises exceptions.ServerNotFound: there is none, or no longer
+        :raises exceptions.Refused: the caller may not see it
+        :raises exceptions.Unreachable: no usable answer
+        """
+        body = self._read(f'/servers/{_quote(server_id)}', server_id)
+        return Server.from_api(body['server'])
+
+    def find_server(
+        self, name_or_id: str, patience: float = TRACE_PATIENCE
+    ) -> Server:
+        """Return the server with this UUID, or else with exactly this name.
+
+        Names are looked up in the caller's own project.
+
+        :param name_or_id: UUID or name
+        :param patience: for how many seconds to repeat a request that gets
+            no usable answer
+        :raises exceptions.ServerNotFound: there is none
+        :raises exceptions.AmbiguousName: several have this name
+        :raises exceptions.Refused: the caller may not look
+        :raises exceptions.Unreachable: no usable answer in all that time
+        """
+        if _is_uuid(name_or_id):
+            try:
+                return self._patiently(
+                    lambda: self.get_server(name_or_id), patience
+                )
+            except exceptions.ServerNotFound:
+                pass  # a name may look like an ID
+        # Nova takes the name as a regular expression, found anywhere.
+        query = {'name': f'^{re.escape(name_or_id)}$'}
+        found = self._patiently(
+            lambda: [
+                server
+                for server in self._list(query)
+                if server.name == name_or_id
+            ],
+            patience,
+        )
+        if not found:
+            raise exceptions.ServerNotFound(
+                _('No server has the name or ID "%s"') % name_or_id
+            )
+        if len(found) > 1:
+            raise exceptions.AmbiguousName(
+                _('%(count)d servers have the name "%(name)s": %(ids)s')
+                % {
+                    'count': len(found),
+                    'name': name_or_id,
+                    'ids': ', '.join(server.id for server in found),
+                }
+            )
+        return found[0]
+
+    # Waiting --------------------------------------------------------------
+
+    def wait_for_quiesced(
+        self,
+        server_id: str,
+        request_id: str | None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Outcome:
+        """Wait until a server is frozen by the request with this id.
+
+        :param server_id: UUID of the server
+        :param request_id: what :meth:`quiesce` returned
+        :param timeout: how many seconds to wait at most
+        :raises exceptions.NotSupported: it cannot be; nothing was frozen
+        :raises exceptions.Failed: the server is in error
+        :raises exceptions.Superseded: it was frozen, and thawed since
+        :raises exceptions.TimedOut: not in time, but perhaps later
+        :raises exceptions.ServerGone: it was deleted
+        """
+        return self._wait_for_one(
+            server_id, request_id, states.QUIESCED, timeout
+        )
+
+    def wait_for_unquiesced(
+        self,
+        server_id: str,
+        request_id: str | None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Outcome:
+        """Wait until a server is thawed.
+
+        Parameters and errors are those of :meth:`wait_for_quiesced`, with
+        the request that :meth:`unquiesce` returned.
+        """
+        return self._wait_for_one(
+            server_id, request_id, states.ACTIVE, timeout
+        )
+
+    def wait_for(
+        self,
+        requests_by_server: Mapping[str, str | None],
+        vm_state: str,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> dict[str, Outcome]:
+        """Wait until each server got there, or certainly will not.
+
+        While several are under way, one listing per look serves them all.
+
+        :param requests_by_server: UUID of server to request id
+        :param vm_state: ``states.QUIESCED`` or ``states.ACTIVE``
+        :param timeout: how many seconds to wait at most, for all together
+        :returns: UUID of server to :class:`Outcome`, of every server; errors
+            are in there, and not raised
+        """
+        if vm_state == states.QUIESCED:
+            step, moving = self._wait_frozen, states.QUIESCING
+        else:
+            step, moving = self._wait_thawed, states.UNQUIESCING
+        return self._watch(requests_by_server, vm_state, timeout, step, moving)
+
+    def thaw(
+        self,
+        quiesce_requests: Mapping[str, str | None],
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> dict[str, Outcome]:
+        """Make sure that servers do not stay frozen by these requests.
+
+        Deals with every state in which a request to quiesce can have left a
+        server, also with one that is not answered or not finished yet. All
+        servers are asked in the order given, and then waited for together.
+        A server that cannot be asked yet, since its freeze is under way,
+        holds up those after it for 3 seconds at most: then order counts less
+        than thawing.
+
+        :param quiesce_requests: UUID of server to what :meth:`quiesce`
+            returned, or to None if it did not return: with an id, a server
+            that somebody else has quiesced again since is left alone
+        :param timeout: how many seconds to spend at most, for all together
+        :returns: UUID of server to :class:`Outcome`, of every server; errors
+            are in there, and not raised. A server that is gone is no error.
+        """
+        outcomes = self._watch(
+            quiesce_requests,
+            states.ACTIVE,
+            timeout,
+            self._thaw_if_frozen,
+            in_order=True,
+        )
+        for server_id, outcome in outcomes.items():
+            if isinstance(outcome.error, exceptions.ServerGone):
+                outcomes[server_id] = dataclasses.replace(outcome, error=None)
+        return outcomes
+
+    def _wait_for_one(
+        self,
+        server_id: str,
+        request_id: str | None,
+        vm_state: str,
+        timeout: float,
+    ) -> Outcome:
+        outcome = self.wait_for({server_id: request_id}, vm_state, timeout)[
+            server_id
+        ]
+        if outcome.error:
+            raise outcome.error
+        return outcome
+
+    def _watch(
+        self,
+        requests_by_server: Mapping[str, str | None],
+        vm_state: str,
+        timeout: float,
+        step: _Step,
+        moving: str | None = None,
+        in_order: bool = False,
+    ) -> dict[str, Outcome]:
+        """Look at servers again and again until a step ends each of them.
+
+        :param vm_state: what they are to become; for messages
+        :param step: is given a server, its request id, and whether its state
+            had time to settle; returns whether it arrived; raises if it will
+            not, or if this look was of no use
+        :param moving: task_state of servers that need no step
+        :param in_order: whether a freeze under way holds up those after it
+        """
+        started = self._clock()
+        pending = dict(requests_by_server)
+        last: dict[str, Server] = {}
+        at_rest_since: dict[str, float] = {}
+        outcomes: dict[str, Outcome] = {}
+        trouble: exceptions.QuiesceError | None = None
+        pauses = _pauses()
+
+        def end(
+            server_id: str, error: exceptions.QuiesceError | None = None
+        ) -> None:
+            outcomes[server_id] = Outcome(
+                server=last.get(server_id),
+                request_id=pending.pop(server_id),
+                seconds=self._clock() - started,
+                error=error,
+            )
+
+        def look_at(server_id: str) -> None:
+            server = last[server_id] = self.get_server(server_id)
+            now = self._clock()
+            if server.task_state is not None:
+                at_rest_since.pop(server_id, None)
+            settled = now - at_rest_since.setdefault(server_id, now)
+            if step(server, pending[server_id], settled >= SETTLE_TIME):
+                end(server_id)
+
+        if moving:  # what was only just asked for cannot be done yet
+            self.sleep(min(FIRST_PAUSE, timeout))
+        while True:
+            pause = next(pauses)
+            trouble = None
+            try:
+                under_way = self._under_way(pending, moving)
+            except exceptions.Unreachable as exc:
+                trouble, pause = exc, max(pause, exc.retry_after)
+                under_way = {id_: last[id_] for id_ in pending if id_ in last}
+            last.update(under_way)
+            for server_id in [id_ for id_ in pending if id_ not in under_way]:
+                try:
+                    look_at(server_id)
+                except (
+                    exceptions.Unreachable,
+                    exceptions.ServiceUnavailable,
+                ) as exc:
+                    trouble, pause = exc, max(pause, exc.retry_after)
+                except exceptions.ServerNotFound:
+                    end(
+                        server_id,
+                        _error(
+                            exceptions.ServerGone,
+                            last.get(server_id) or server_id,
+                            _('was deleted meanwhile'),
+                        ),
+                    )
+                except exceptions.QuiesceError as exc:
+                    end(server_id, exc)
+                if (
+                    in_order
+                    and server_id in pending
+                    and server_id in last
+                    and last[server_id].task_state == states.QUIESCING
+                    and self._clock() < started + ORDER_TIME
+                ):
+                    break
+            left = started + timeout - self._clock()
+            if not pending or left <= 0:
+                break
+            self.sleep(min(pause, left))
+
+        for server_id in list(pending):
+            message = _('did not become %(state)s within %(seconds)g s') % {
+                'state': vm_state,
+                'seconds': timeout,
+            }
+            if trouble:
+                message += f': {trouble.message}'
+            end(
+                server_id,
+                _error(
+                    exceptions.TimedOut,
+                    last.get(server_id) or server_id,
+                    message,
+                    pending[server_id],
+                ),
+            )
+        return {id_: outcomes[id_] for id_ in requests_by_server}
+
+    # Judging one look at one server ---------------------------------------
+
+    def _wait_frozen(
+        self, server: Server, request_id: str | None, settled: bool
+    ) -> bool:
+        if server.vm_state == states.ERROR:
+            raise self._failed(server, request_id)
+        if server.task_state is not None:
+            return False
+        action = self._action_result(server.id, request_id)
+        if server.vm_state == states.QUIESCED:
+            if action.result == states.FAILURE:
+                raise _error(
+                    exceptions.Superseded,
+                    server,
+                    _('is quiesced, but by somebody else: our request failed'),
+                    request_id,
+                )
+            return settled or action.result == states.SUCCESS
+        if action.result == states.FAILURE:
+            raise _error(
+                exceptions.NotSupported,
+                server,
+                _('cannot be quiesced: %s')
+                % (action.reason or _('Nova gives the caller no reason')),
+                request_id,
+            )
+        if action.result == states.SUCCESS:
+            raise _error(
+                exceptions.Superseded,
+                server,
+                _('was quiesced, but was thawed again by somebody else'),
+                request_id,
+            )
+        if settled:
+            raise _error(
+                exceptions.NotSupported,
+                server,
+                _('was not quiesced, and its instance action tells no why'),
+                request_id,
+            )
+        return False
+
+    def _wait_thawed(
+        self, server: Server, request_id: str | None, settled: bool
+    ) -> bool:
+        if server.vm_state == states.ERROR:
+            raise self._failed(server, request_id)
+        if server.vm_state != states.QUIESCED:
+            return True
+        if server.task_state is not None:
+            return False
+        action = self._action_result(server.id, request_id)
+        if action.result == states.SUCCESS:
+            raise _error(
+                exceptions.Superseded,
+                server,
+                _('was thawed, but was quiesced again by somebody else'),
+                request_id,
+            )
+        if settled or action.result == states.FAILURE:
+            raise self._failed(server, request_id, action)
+        return False
+
+    def _thaw_if_frozen(
+        self, server: Server, quiesce_request: str | None, settled: bool
+    ) -> bool:
+        if server.vm_state == states.ERROR:
+            raise self._failed(server, None)
+        if server.task_state in (states.QUIESCING, states.UNQUIESCING):
+            return False
+        if server.vm_state != states.QUIESCED:
+            return True
+        if quiesce_request and self._newest_quiesce(server.id) not in (
+            None,
+            quiesce_request,
+        ):
+            raise _error(
+                exceptions.Superseded,
+                server,
+                _('was thawed, and quiesced again by somebody else: left so'),
+                quiesce_request,
+            )
+        try:
+            self._act(server.id, states.UNQUIESCE)
+        except exceptions.Conflict:
+            pass  # its state has changed since: the next look will tell
+        return False
+
+    def _failed(
+        self,
+        server: Server,
+        request_id: str | None,
+        action: _ActionResult | None = None,
+    ) -> exceptions.QuiesceError:
+        action = action or self._action_result(server.id, request_id)
+        return _error(
+            exceptions.Failed,
+            server,
+            _('failed: %s')
+            % (
+                action.reason
+                or server.fault
+                or _('Nova gives the caller no reason')
+            ),
+            request_id,
+        )
+
+    # Requests -------------------------------------------------------------
+
+    def _act(self, server_id: str, action: str) -> str | None:
+        """Send one request, once, and return its id."""
+        response = transport.send(
+            self._adapter,
+            'POST',
+            f'/servers/{_quote(server_id)}/action',
+            json={action: None},
+            microversion=_MICROVERSION,
+        )
+        if response.status_code in (429, 503):
+            # Nova, or what stands before it, did not even begin.
+            error = exceptions.ServiceUnavailable(
+                _('is left as it was: %s') % transport.text_of(response),
+                server_id=server_id,
+            )
+            error.retry_after = transport.retry_after(response)
+            raise error
+        transport.raise_for_status(response, server_id)
+        headers = response.headers
+        return headers.get('x-openstack-request-id') or headers.get(
+            'x-compute-request-id'
+        )
+
+    def _under_way(
+        self, pending: Mapping[str, object], task_state: str | None
+    ) -> dict[str, Server]:
+        """Return those with this task_state, as far as one listing tells."""
+        if task_state is None or len(pending) < 2 or not self._listing_helps:
+            return {}
+        try:
+            # Only administrators may list the servers of all projects, and
+            # for others Nova silently ignores a filter by task_state.
+            listed = list(
+                self._list({'all_tenants': '1', 'task_state': task_state})
+            )
+        except exceptions.Refused:
+            listed = []
+            self._listing_helps = False
+        if any(server.task_state != task_state for server in listed):
+            self._listing_helps = False
+        return {
+            server.id: server
+            for server in listed
+            if server.id in pending and server.task_state == task_state
+        }
+
+    def _list(self, query: dict[str, str]) -> Iterator[Server]:
+        """Yield servers page by page."""
+        while True:
+            body = self._read(f'/servers/detail?{parse.urlencode(query)}')
+            for item in body['servers']:
+                yield Server.from_api(item)
+            links = {
+                link.get('rel') for link in body.get('servers_links') or []
+            }
+            if 'next' not in links or not body['servers']:
+                return
+            query = {**query, 'marker': body['servers'][-1]['id']}
+
+    def _action_result(
+        self, server_id: str, request_id: str | None
+    ) -> _ActionResult:
+        """Return how the instance action of a request ended, if it did."""
+        if not request_id:
+            return _ActionResult(None)
+        try:
+            action = self._read(
+                f'/servers/{_quote(server_id)}/os-instance-actions/'
+                f'{_quote(request_id)}',
+                microversion=_ACTIONS_MICROVERSION,
+            )['instanceAction']
+        except exceptions.Refused:
+            return _ActionResult(None)  # not recorded, or not for the caller
+        # Nova shows events to the owner, their details to administrators.
+        events = action.get('events') or []
+        results = {event.get('result') for event in events}
+        if states.FAILURE in results or action.get('message') == 'Error':
+            reasons = [
+                event['details']
+                for event in events
+                if event.get('result') == states.FAILURE
+                and event.get('details')
+            ]
+            return _ActionResult(states.FAILURE, '; '.join(reasons) or None)
+        if results == {states.SUCCESS}:
+            return _ActionResult(states.SUCCESS)
+        return _ActionResult(None)
+
+    def _actions(
+        self, server_id: str
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return the instance actions, newest first, and the API's time."""
+        response = self._answer(
+            f'/servers/{_quote(server_id)}/os-instance-actions',
+            server_id,
+            _ACTIONS_MICROVERSION,
+        )
+        actions = (
+            transport.json_of(response, server_id).get('instanceActions') or []
+        )
+        actions.sort(key=lambda a: str(a.get('start_time')), reverse=True)
+        return actions, response.headers.get('date')
+
+    def _newest_quiesce(self, server_id: str) -> str | None:
+        try:
+            actions, _date = self._actions(server_id)
+        except exceptions.Refused:
+            return None
+        for action in actions:
+            if action.get('action') == states.QUIESCE:
+                return action.get('request_id')
+        return None
+
+    def _trace(
+        self, server_id: str, action_name: str, sent: float
+    ) -> str | None:
+        """Return the id under which Nova recorded a request of ours, if any.
+
+        Nova does not record the id that a caller gives to a request. So the
+        newest action of this name is taken for ours, if the same user
+        started it, not before our request was sent by the API's own clock.
+
+        :param sent: when it was sent, by this client's clock
+        """
+
+        def find() -> str | None:
+            try:
+                actions, date = self._actions(server_id)
+            except exceptions.Refused:
+                return None
+            now = transport.parse_http_date(date)
+            user_id = self._adapter.get_user_id()
+            # Two seconds: the Date header has no fractions, and the clocks
+            # of several controllers may differ a little.
+            not_before = now - datetime.timedelta(
+                seconds=self._clock() - sent + 2
+            )
+            for action in actions:
+                if (
+                    action.get('action') == action_name
+                    and (not user_id or action.get('user_id') == user_id)
+                    and transport.parse_nova_date(action['start_time'])
+                    >= not_before
+                ):
+                    return action.get('request_id')
+            return None
+
+        deadline = self._clock() + TRACE_PATIENCE
+        pauses = _pauses()
+        while True:
+            try:
+                request_id = find()
+                pause = next(pauses)
+            except exceptions.Unreachable as exc:
+                request_id = None
+                pause = max(next(pauses), exc.retry_after)
+            if request_id or self._clock() + pause > deadline:
+                return request_id
+            self.sleep(pause)
+
+    def _patiently(self, read: Callable[[], _T], patience: float) -> _T:
+        """Return what a read returns, repeating it while it is of no use."""
+        deadline = self._clock() + patience
+        pauses = _pauses()
+        while True:
+            try:
+                return read()
+            except exceptions.Unreachable as exc:
+                pause = max(next(pauses), exc.retry_after)
+                if self._clock() + pause > deadline:
+                    raise
+                self.sleep(pause)
+
+    def _read(
+        self,
+        path: str,
+        server_id: str | None = None,
+        microversion: str = _MICROVERSION,
+    ) -> dict[str, Any]:
+        return transport.json_of(
+            self._answer(path, server_id, microversion), server_id
+        )
+
+    def _answer(
+        self, path: str, server_id: str | None, microversion: str
+    ) -> requests.Response:
+        response = transport.send(
+            self._adapter, 'GET', path, microversion=microversion
+        )
+        transport.raise_for_status(response, server_id)
+        return response
+
+
+_T = TypeVar('_T')
+_Step = Callable[[Server, 'str | None', bool], bool]
+
+
+def _pauses() -> Iterator[float]:
+    """Yield pauses between two looks: short at first, then longer."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+
+
+def _error(
+    error_class: type[exceptions.QuiesceError],
+    server: Server | str,
+    message: str,
+    request_id: str | None = None,
+) -> exceptions.QuiesceError:
+    if isinstance(server, str):
+        return error_class(message, server_id=server, request_id=request_id)
+    return error_class(
+        message,
+        server_id=server.id,
+        server_name=server.name,
+        vm_state=server.vm_state,
+        task_state=server.task_state,
+        request_id=request_id,
+    )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _quote(text: str) -> str:
+    return parse.quote(text, safe='')

@@ -1,0 +1,195 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What can go wrong, in words.
+
+Every error says what happened, to which server, in which state that server
+was last seen, and what to do about it.
+
+::
+
+    QuiesceError
+      Refused            Nova said no; the server is as it was
+        Conflict         409: not in the right state, or locked
+        Forbidden        401 and 403
+        ServerNotFound   404, or no server has this name
+        AmbiguousName    several servers have this name
+        NotInstalled     this cloud's nova-api has no quiesce action
+        ServiceUnavailable  429 and 503: no live nova-quiesce, or overload
+      Unreachable        no usable answer: lost connection, 5xx, not JSON
+      RequestLost        sent, but never answered: maybe accepted
+      NotSupported       accepted, then found impossible: not frozen
+      Failed             the server is in error, or still as it was
+      Superseded         done, and then undone by somebody else
+      TimedOut           not there yet when the time was up
+      ServerGone         deleted meanwhile
+"""
+
+from __future__ import annotations
+
+from osc_quiesce.i18n import _
+
+
+class QuiesceError(Exception):
+    """Base of all errors of this package.
+
+    :param message: what happened, as a sentence without a subject ("was
+        refused: ...") if a server is given
+    :param server_id: UUID of the server, if the error concerns one
+    :param server_name: its name, if known
+    :param vm_state: its last known vm_state
+    :param task_state: its last known task_state, meaningful only together
+        with vm_state
+    :param request_id: Nova's id of the request, if it got one
+    """
+
+    advice = ''
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        server_id: str | None = None,
+        server_name: str | None = None,
+        vm_state: str | None = None,
+        task_state: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.server_id = server_id
+        self.server_name = server_name
+        self.vm_state = vm_state
+        self.task_state = task_state
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.server_id:
+            parts = [
+                _('Server %(server)s %(message)s')
+                % {
+                    'server': label(self.server_id, self.server_name),
+                    'message': self.message,
+                }
+            ]
+        if self.vm_state:
+            parts.append(
+                _('It was last seen with vm_state %(vm)s, task_state %(task)s')
+                % {'vm': self.vm_state, 'task': self.task_state}
+            )
+        if self.request_id:
+            parts.append(_('The request was %s') % self.request_id)
+        if self.advice:
+            parts.append(self.advice)
+        return ' '.join(part.rstrip('.') + '.' for part in parts)
+
+
+class Refused(QuiesceError):
+    """Nova refused the request; the server is as it was."""
+
+
+class Conflict(Refused):
+    """The server is not in the right state, is locked, or never started."""
+
+
+class Forbidden(Refused):
+    """The caller is not allowed to do this."""
+
+    advice = _('By default only administrators may quiesce and unquiesce')
+
+
+class ServerNotFound(Refused):
+    """There is no such server, or it is not the caller's to see."""
+
+    advice = _(
+        'Name servers of other projects by ID, with administrator rights'
+    )
+
+
+class AmbiguousName(Refused):
+    """Several servers have this name."""
+
+    advice = _('Name the server by ID')
+
+
+class NotInstalled(Refused):
+    """This cloud has no quiesce API."""
+
+    advice = _(
+        'This cloud has no quiesce API: nova_quiesce is not installed on '
+        'its nova-api'
+    )
+
+
+class ServiceUnavailable(Refused):
+    """No nova-quiesce service is alive, or the API is overloaded.
+
+    :param retry_after: seconds to wait before the next attempt, as asked for
+        by the server; 0 if it did not say
+    """
+
+    retry_after = 0.0
+    advice = _(
+        'Try again later; an administrator can look for nova-quiesce in '
+        '"openstack compute service list"'
+    )
+
+
+class Unreachable(QuiesceError):
+    """No usable answer: connection lost, 429 or 5xx, or not JSON.
+
+    :param retry_after: seconds to wait before the next attempt, as asked for
+        by the server; 0 if it did not say
+    """
+
+    retry_after = 0.0
+
+
+class RequestLost(QuiesceError):
+    """The request was sent and never answered, and left no trace so far."""
+
+    advice = _(
+        'The request may still arrive: watch the server, and unquiesce it '
+        'if it becomes QUIESCED'
+    )
+
+
+class NotSupported(QuiesceError):
+    """Hypervisor, image or guest cannot quiesce; nothing was frozen."""
+
+
+class Failed(QuiesceError):
+    """Nova could not finish; a server in error may still be frozen."""
+
+    advice = _(
+        'The service goes on thawing a server in error until that is '
+        'confirmed; "openstack server set --state active" resets its state '
+        'and thaws it too'
+    )
+
+
+class Superseded(QuiesceError):
+    """The request was carried out, and then undone by somebody else."""
+
+
+class TimedOut(QuiesceError):
+    """The state was not reached in time; it may still be reached later."""
+
+
+class ServerGone(QuiesceError):
+    """The server was deleted meanwhile; there is nothing left to thaw."""
+
+
+def label(server_id: str, server_name: str | None) -> str:
+    """Return how messages call a server: by name and id."""
+    return f'{server_name} ({server_id})' if server_name else server_id

@@ -1,0 +1,116 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Signals that ask the command to stop, turned into one ordinary exception.
+
+A handler that raised wherever the signal happens to arrive could lose the
+answer to a request that froze a guest. So the handlers here only take a note
+and wake up the sleeper: :class:`Interrupted` is raised by :meth:`check` and
+:meth:`sleep`, that is between two requests, and never while shielded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from typing import Any
+
+# SIGHUP does not exist everywhere.
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
+    if hasattr(signal, name)
+)
+
+
+class Interrupted(Exception):
+    """The operator, or the system, wants the command to stop."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+class Interrupts:
+    """Takes note of SIGINT, SIGTERM and SIGHUP between install and restore.
+
+    :param first: said on stderr at once when the first signal arrives
+    :param again: said for each further signal, which changes nothing
+    """
+
+    def __init__(self, first: str, again: str) -> None:
+        self._first = first
+        self._again = again
+        self._signum: int | None = None
+        self._shielded = False
+        self._before: dict[int, Any] = {}
+        self._sockets: tuple[socket.socket, socket.socket] | None = None
+
+    def install(self) -> None:
+        """Take over the signals that are not ignored (as under nohup)."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python handles signals in the main thread only
+        self._sockets = socket.socketpair()
+        for end in self._sockets:
+            end.setblocking(False)
+        for signum in _SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._before[signum] = signal.signal(signum, self._note)
+
+    def restore(self) -> None:
+        """Give the signals back to whoever handled them before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+        if self._sockets:
+            for end in self._sockets:
+                end.close()
+            self._sockets = None
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` if a signal arrived."""
+        if self._signum is not None and not self._shielded:
+            raise Interrupted(self._signum)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not longer than until the next signal."""
+        self.check()
+        if self._sockets is None or self._shielded:
+            time.sleep(seconds)
+        else:
+            select.select([self._sockets[0]], [], [], seconds)
+        self.check()
+
+    @contextlib.contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let no signal disturb what is done inside, such as thawing."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+
+    def _note(self, signum: int, frame: object) -> None:
+        text = self._again if self._signum is not None else self._first
+        self._signum = self._signum or signum
+        # Not print: the signal may have interrupted a write to stderr. The
+        # terminal may be gone, and the socket full: neither matters.
+        with contextlib.suppress(OSError):
+            os.write(2, f'{signal.Signals(signum).name}: {text}\n'.encode())
+        with contextlib.suppress(OSError):
+            if self._sockets:
+                self._sockets[1].send(b'!')

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""OpenStackClient hook: ``openstack server quiesce | unquiesce``.
+
+Every ``openstack`` command imports this module, so it must never import
+anything that is not loaded anyway, nor do any work.
+"""
+
+from __future__ import annotations
+
+import typing
+
+if typing.TYPE_CHECKING:
+    import argparse
+
+    from osc_quiesce import client
+
+API_NAME = 'server_quiesce'
+API_VERSION_OPTION = 'os_server_quiesce_api_version'
+API_VERSIONS = {'2': 'osc_quiesce.client.Client'}
+DEFAULT_API_VERSION = '2'
+
+
+def make_client(instance: typing.Any) -> client.Client:
+    """Return the client of this cloud's compute endpoint.
+
+    The endpoint is found as OpenStackClient finds it for its own compute
+    commands: overrides, region and interface are those of the cloud's
+    configuration. ``--os-compute-api-version`` has no influence, since each
+    request states the microversion that it needs.
+
+    :param instance: the ``ClientManager`` of OpenStackClient
+    :returns: an :class:`osc_quiesce.client.Client`
+    """
+    from osc_quiesce import client
+
+    config = instance.sdk_connection.config
+    return client.Client(
+        session=instance.session,
+        service_type=config.get_service_type('compute'),
+        service_name=config.get_service_name('compute'),
+        region_name=config.get_region_name('compute'),
+        interface=config.get_interface('compute'),
+        endpoint_override=config.get_endpoint('compute'),
+    )
+
+
+def build_option_parser(
+    parser: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Return the parser as it is: there is one version, so no option."""
+    return parser

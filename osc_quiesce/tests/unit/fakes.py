@@ -1,0 +1,307 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A Nova that answers HTTP requests, and a clock that only sleeping moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import datetime
+import email.utils
+import io
+import logging
+import re
+from types import SimpleNamespace
+from typing import Any
+import unittest
+from urllib import parse
+import uuid
+
+from keystoneauth1 import session as ksa_session
+from keystoneauth1 import token_endpoint
+import requests
+import requests_mock
+
+from osc_quiesce import client
+
+ENDPOINT = 'http://nova.example/v2.1'
+EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@dataclasses.dataclass
+class FakeServer:
+    """A server; a POST sets off changes that come after so many seconds."""
+
+    name: str
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    vm_state: str = 'active'
+    task_state: str | None = None
+    fault: str | None = None
+    freeze_seconds: float = 0.3
+    thaw_seconds: float = 0.2
+    # What freezing comes to: vm_state, result and details of the event
+    freeze_to: tuple[str, str | None, str | None] = (
+        'quiesced',
+        'Success',
+        None,
+    )
+    thaw_to: tuple[str, str | None, str | None] = ('active', 'Success', None)
+    actions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+class FakeNova:
+    """What the contract says of Nova with nova_quiesce, over requests_mock.
+
+    :ivar log: the requests so far, as "METHOD name-or-path [action]"
+    :ivar hooks: called with each request before it is answered; what one
+        returns is the answer, what it raises is the trouble on the way
+    """
+
+    def __init__(self, mock: requests_mock.Mocker) -> None:
+        self.servers: dict[str, FakeServer] = {}
+        self.now = 0.0
+        self.sleeps: list[float] = []
+        self.log: list[str] = []
+        self.hooks: list[Callable[[Any, Any], Any]] = []
+        self.is_admin = True
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        mock.register_uri(
+            requests_mock.ANY,
+            re.compile(re.escape(ENDPOINT) + '.*'),
+            text=self._text,
+        )
+
+    def add(self, name: str, **kwargs: Any) -> FakeServer:
+        server = FakeServer(name, **kwargs)
+        self.servers[server.id] = server
+        return server
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+        self._run_timers()
+
+    def at(self, seconds: float, do: Callable[[], None]) -> None:
+        self._timers.append((seconds, do))
+
+    def posts(self) -> list[str]:
+        return [line for line in self.log if line.startswith('POST')]
+
+    def gets(self) -> list[str]:
+        return [line for line in self.log if line.startswith('GET')]
+
+    def _run_timers(self) -> None:
+        due = [timer for timer in self._timers if timer[0] <= self.now]
+        self._timers = [t for t in self._timers if t[0] > self.now]
+        for _time, do in sorted(due, key=lambda timer: timer[0]):
+            do()
+
+    def _text(self, request: Any, context: Any) -> str:
+        import json
+
+        context.headers['Date'] = email.utils.format_datetime(
+            EPOCH + datetime.timedelta(seconds=int(self.now)), usegmt=True
+        )
+        context.headers['Content-Type'] = 'application/json'
+        path = parse.urlsplit(request.url).path.removeprefix('/v2.1')
+        for server in self.servers.values():
+            path = path.replace(server.id, server.name)
+        line = f'{request.method} {path.removeprefix("/servers/")}'
+        if request.method == 'POST':
+            line = f'POST {path.split("/")[2]} {next(iter(request.json()))}'
+        self.log.append(line)
+        for hook in list(self.hooks):
+            answer = hook(request, context)
+            if answer is not None:
+                return str(answer)
+        body = self._answer(request, context)
+        return '' if body is None else json.dumps(body)
+
+    def _answer(self, request: Any, context: Any) -> Any:
+        url = parse.urlsplit(request.url)
+        # requests_mock's own attributes are in lower case
+        parts = parse.unquote(url.path.removeprefix('/v2.1')).split('/')[2:]
+        if parts[0] == 'detail':
+            return self._list(dict(parse.parse_qsl(url.query)), context)
+        server = self.servers.get(parts[0])
+        if server is None:
+            return error(
+                context, 404, f'Instance {parts[0]} could not be found.'
+            )
+        match parts[1:]:
+            case []:
+                return {'server': view(server)}
+            case ['action']:
+                return self._act(server, next(iter(request.json())), context)
+            case ['os-instance-actions']:
+                return {'instanceActions': server.actions[::-1]}
+            case ['os-instance-actions', request_id]:
+                for action in server.actions:
+                    if action['request_id'] == request_id:
+                        return {'instanceAction': action}
+        return error(context, 404, 'Action not found')
+
+    def _list(self, query: dict[str, str], context: Any) -> Any:
+        if query.get('all_tenants') and not self.is_admin:
+            return error(context, 403, 'Policy does not allow it')
+        return {
+            'servers': [
+                view(server)
+                for server in self.servers.values()
+                if re.search(query.get('name', ''), server.name)
+                and query.get('task_state')
+                in (
+                    None,
+                    server.task_state,
+                )
+            ]
+        }
+
+    def _act(self, server: FakeServer, action: str, context: Any) -> Any:
+        wanted = 'active' if action == 'quiesce' else 'quiesced'
+        if (server.vm_state, server.task_state) != (wanted, None):
+            return error(
+                context,
+                409,
+                f"Cannot '{action}' instance {server.id} while it is in "
+                f'vm_state {server.vm_state}',
+            )
+        request_id = f'req-{uuid.uuid4()}'
+        event: dict[str, Any] = {'result': None, 'details': None}
+        record: dict[str, Any] = {
+            'action': action,
+            'request_id': request_id,
+            'message': None,
+            'user_id': None,
+            'start_time': (EPOCH + datetime.timedelta(seconds=self.now))
+            .replace(tzinfo=None)
+            .isoformat(),
+            'events': [event],
+        }
+        server.actions.append(record)
+        if action == 'quiesce':
+            server.task_state = 'quiescing'
+            seconds, to = server.freeze_seconds, server.freeze_to
+        else:
+            server.task_state = 'unquiescing'
+            seconds, to = server.thaw_seconds, server.thaw_to
+
+        def end() -> None:
+            server.vm_state, event['result'], event['details'] = to
+            server.task_state = None
+
+        self.at(self.now + seconds, end)
+        context.status_code = 202
+        context.headers['x-openstack-request-id'] = request_id
+        return None
+
+
+def view(server: FakeServer) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        'id': server.id,
+        'name': server.name,
+        'status': server.vm_state.upper(),
+        'OS-EXT-STS:vm_state': server.vm_state,
+        'OS-EXT-STS:task_state': server.task_state,
+    }
+    if server.fault:
+        body['fault'] = {'message': server.fault}
+    return body
+
+
+def error(context: Any, status: int, message: str) -> Any:
+    context.status_code = status
+    return {'error': {'code': status, 'message': message}}
+
+
+class TestCase(unittest.TestCase):
+    """A test with a Nova of its own, and a client of it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        mock = requests_mock.Mocker()
+        mock.start()
+        self.addCleanup(mock.stop)
+        self.nova = FakeNova(mock)
+        self.client = client.Client(
+            session=ksa_session.Session(
+                token_endpoint.Token(ENDPOINT, 'a-token')
+            ),
+            clock=self.nova.clock,
+            sleep=self.nova.sleep,
+            endpoint_override=ENDPOINT,
+        )
+        self.errors = _Lines()
+        log = logging.getLogger('osc_quiesce')
+        log.addHandler(self.errors)
+        log.propagate = False
+        self.addCleanup(log.removeHandler, self.errors)
+
+    @property
+    def said(self) -> str:
+        """All that the commands said to the user."""
+        return '\n'.join(self.errors.lines)
+
+    def app(self) -> Any:
+        """An application to run commands in."""
+        return SimpleNamespace(
+            client_manager=SimpleNamespace(server_quiesce=self.client),
+            stdout=io.StringIO(),
+            NAME='openstack',
+        )
+
+    def drop(self, line: str, times: int = 1, heard: bool = False) -> None:
+        """Lose the connection of the next requests that look like this.
+
+        :param heard: whether Nova gets the request, and only its answer is
+            lost
+        """
+        left = [times]
+
+        def hook(request: Any, context: Any) -> None:
+            if self.nova.log[-1] == line and left[0]:
+                left[0] -= 1
+                if heard:
+                    self.nova._answer(request, context)
+                raise requests.ConnectionError('connection reset')
+
+        self.nova.hooks.append(hook)
+
+    def answer(
+        self, line: str, status: int, text: str, times: int = 1, **headers: str
+    ) -> None:
+        """Answer the next requests that look like this one instead."""
+        left = [times]
+
+        def hook(request: Any, context: Any) -> str | None:
+            if self.nova.log[-1] != line or not left[0]:
+                return None
+            left[0] -= 1
+            context.status_code = status
+            for name, value in headers.items():
+                context.headers[name.replace('_', '-')] = value
+            return text
+
+        self.nova.hooks.append(hook)
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())

@@ -1,0 +1,480 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from keystoneauth1 import session as ksa_session
+from keystoneauth1 import token_endpoint
+import requests_mock
+
+from osc_quiesce import client
+from osc_quiesce import exceptions
+from osc_quiesce import states
+from osc_quiesce.tests.unit import fakes
+from osc_quiesce import transport
+
+
+class TestQuiesce(fakes.TestCase):
+    def test_an_accepted_request_returns_novas_request_id(self) -> None:
+        web = self.nova.add('web')
+        self.assertEqual(
+            self.client.quiesce(web.id), web.actions[0] and _id(web)
+        )
+        self.assertEqual(self.nova.log, ['POST web quiesce'])
+
+    def test_a_conflict_carries_novas_own_words_and_is_final(self) -> None:
+        web = self.nova.add('web', vm_state='stopped')
+        with self.assertRaisesRegex(
+            exceptions.Conflict, f'{web.id}.*vm_state stopped'
+        ):
+            self.client.quiesce(web.id)
+        self.assertEqual(self.nova.log, ['POST web quiesce'])
+
+    def test_an_unknown_server_is_not_found(self) -> None:
+        with self.assertRaises(exceptions.ServerNotFound):
+            self.client.quiesce('7c9a4f2e-0000-0000-0000-000000000000')
+
+    def test_a_refusal_by_policy_says_who_may(self) -> None:
+        web = self.nova.add('web')
+        self.answer('POST web quiesce', 403, _fault('Policy says no'))
+        with self.assertRaisesRegex(
+            exceptions.Forbidden, 'Policy says no.*administrators'
+        ):
+            self.client.quiesce(web.id)
+
+    def test_a_cloud_without_the_api_is_told_so(self) -> None:
+        web = self.nova.add('web')
+        self.answer(
+            'POST web quiesce', 400, _fault('There is no such action: quiesce')
+        )
+        with self.assertRaisesRegex(
+            exceptions.NotInstalled, 'nova_quiesce is not installed'
+        ):
+            self.client.quiesce(web.id)
+
+    def test_no_live_service_is_a_refusal_and_not_repeated(self) -> None:
+        web = self.nova.add('web')
+        self.answer('POST web quiesce', 503, _fault('No nova-quiesce is up'))
+        with self.assertRaisesRegex(
+            exceptions.ServiceUnavailable, 'No nova-quiesce is up'
+        ):
+            self.client.quiesce(web.id)
+        self.assertEqual(self.nova.log, ['POST web quiesce'])
+
+    def test_a_lost_answer_is_found_in_the_instance_actions(self) -> None:
+        web = self.nova.add('web')
+        self.drop('POST web quiesce', heard=True)
+        self.assertEqual(self.client.quiesce(web.id), _id(web))
+        self.assertEqual(self.nova.posts(), ['POST web quiesce'])
+
+    def test_a_lost_request_is_never_repeated(self) -> None:
+        web = self.nova.add('web')
+        self.drop('POST web quiesce')
+        with self.assertRaisesRegex(
+            exceptions.RequestLost, 'no answer came.*may still arrive'
+        ):
+            self.client.quiesce(web.id)
+        self.assertEqual(self.nova.posts(), ['POST web quiesce'])
+        self.assertLessEqual(self.nova.now, client.TRACE_PATIENCE)
+
+    def test_a_gateway_timeout_counts_as_a_lost_answer(self) -> None:
+        web = self.nova.add('web')
+        self.answer('POST web quiesce', 504, '<html>')
+        with self.assertRaises(exceptions.RequestLost):
+            self.client.quiesce(web.id)
+        self.assertEqual(self.nova.posts(), ['POST web quiesce'])
+
+    def test_an_older_action_is_not_taken_for_a_lost_request(self) -> None:
+        web = self.nova.add('web')
+        self.client.quiesce(web.id)
+        self.nova.sleep(60)
+        self.drop('POST web quiesce')
+        with self.assertRaises(exceptions.RequestLost):
+            self.client.quiesce(web.id)
+
+
+class TestUnquiesce(fakes.TestCase):
+    def test_a_lost_thaw_is_repeated_until_it_is_answered(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.drop('POST web unquiesce', times=3)
+        self.assertEqual(self.client.unquiesce(web.id), _id(web))
+        self.assertEqual(self.nova.posts(), ['POST web unquiesce'] * 4)
+
+    def test_a_thaw_whose_answer_was_lost_is_done_once(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.drop('POST web unquiesce', heard=True)
+        self.assertEqual(self.client.unquiesce(web.id), _id(web))
+        self.assertEqual(len(web.actions), 1)
+
+    def test_an_overloaded_api_is_asked_again_when_it_says(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.answer('POST web unquiesce', 429, '', Retry_After='7')
+        self.client.unquiesce(web.id)
+        self.assertEqual(self.nova.sleeps, [7])
+
+    def test_a_server_that_is_not_quiesced_is_a_conflict(self) -> None:
+        web = self.nova.add('web')
+        with self.assertRaises(exceptions.Conflict):
+            self.client.unquiesce(web.id)
+        self.assertEqual(self.nova.log, ['POST web unquiesce'])
+
+    def test_patience_is_bounded(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.drop('POST web unquiesce', times=1000)
+        with self.assertRaises(exceptions.Unreachable):
+            self.client.unquiesce(web.id)
+        self.assertLessEqual(self.nova.now, client.PATIENCE)
+
+
+class TestWaitForQuiesced(fakes.TestCase):
+    def wait(self, server: fakes.FakeServer, timeout: float = 60) -> Any:
+        request_id = self.client.quiesce(server.id)
+        self.nova.log.clear()
+        return self.client.wait_for_quiesced(server.id, request_id, timeout)
+
+    def test_first_look_soon_then_back_off(self) -> None:
+        web = self.nova.add('web', freeze_seconds=20)
+        self.wait(web)
+        self.assertEqual(self.nova.sleeps[:2], [0.1, 0.1])
+        self.assertEqual(self.nova.sleeps, sorted(self.nova.sleeps))
+        self.assertEqual(max(self.nova.sleeps), client.LONGEST_PAUSE)
+
+    def test_no_request_more_than_needed(self) -> None:
+        web = self.nova.add('web', freeze_seconds=0.1)
+        outcome = self.wait(web)
+        self.assertEqual(
+            self.nova.log,
+            ['GET web', f'GET web/os-instance-actions/{_id(web)}'],
+        )
+        self.assertAlmostEqual(outcome.seconds, 0.1)
+        self.assertEqual(outcome.server.status, 'QUIESCED')
+
+    def test_back_to_active_with_an_action_error_is_not_supported(
+        self,
+    ) -> None:
+        web = self.nova.add(
+            'web', freeze_to=('active', 'Error', 'QEMU guest agent is off')
+        )
+        with self.assertRaisesRegex(
+            exceptions.NotSupported,
+            r'Server web \(.*\) cannot be quiesced: QEMU guest agent is off\. '
+            'It was last seen with vm_state active',
+        ):
+            self.wait(web)
+
+    def test_without_the_details_the_message_is_still_sensible(self) -> None:
+        web = self.nova.add('web', freeze_to=('active', 'Error', None))
+        with self.assertRaisesRegex(
+            exceptions.NotSupported, 'Nova gives the caller no reason'
+        ):
+            self.wait(web)
+
+    def test_a_server_in_error_failed_with_novas_fault(self) -> None:
+        web = self.nova.add(
+            'web', freeze_to=('error', None, None), fault='agent timed out'
+        )
+        with self.assertRaisesRegex(exceptions.Failed, 'agent timed out'):
+            self.wait(web)
+
+    def test_the_state_may_come_before_the_action_ends(self) -> None:
+        web = self.nova.add('web', freeze_to=('quiesced', None, None))
+        self.nova.at(1, lambda: _end(web, 'Success'))
+        self.assertIsNone(self.wait(web).error)
+
+    def test_active_before_the_action_ends_waits_for_the_reason(self) -> None:
+        web = self.nova.add('web', freeze_to=('active', None, None))
+        self.nova.at(1, lambda: _end(web, 'Error', 'no agent'))
+        with self.assertRaisesRegex(exceptions.NotSupported, 'no agent'):
+            self.wait(web)
+
+    def test_an_action_that_never_ends_is_not_waited_for_for_long(
+        self,
+    ) -> None:
+        web = self.nova.add('web', freeze_to=('quiesced', None, None))
+        self.assertLess(self.wait(web).seconds, 10)
+        db = self.nova.add('db', freeze_to=('active', None, None))
+        with self.assertRaisesRegex(exceptions.NotSupported, 'tells no why'):
+            self.wait(db)
+
+    def test_thawed_by_somebody_else_is_superseded(self) -> None:
+        web = self.nova.add('web', freeze_to=('active', 'Success', None))
+        with self.assertRaisesRegex(
+            exceptions.Superseded, 'thawed again by somebody else'
+        ):
+            self.wait(web)
+
+    def test_frozen_by_somebody_else_is_superseded(self) -> None:
+        web = self.nova.add('web', freeze_to=('quiesced', 'Error', None))
+        with self.assertRaises(exceptions.Superseded):
+            self.wait(web)
+
+    def test_a_deleted_server_is_gone(self) -> None:
+        web = self.nova.add('web', freeze_seconds=9)
+        self.nova.at(2, lambda: self.nova.servers.clear())
+        with self.assertRaisesRegex(exceptions.ServerGone, r'web \(.*deleted'):
+            self.wait(web)
+
+    def test_a_timeout_says_the_state_and_the_request(self) -> None:
+        web = self.nova.add('web', freeze_seconds=100)
+        with self.assertRaisesRegex(
+            exceptions.TimedOut, 'within 10 s.*task_state quiescing.*req-'
+        ):
+            self.wait(web, timeout=10)
+        self.assertAlmostEqual(self.nova.now, 10, delta=0.2)
+
+    def test_lost_connections_and_5xx_are_survived(self) -> None:
+        web = self.nova.add('web')
+        self.drop('GET web', times=2)
+        self.answer('GET web', 503, '')
+        self.answer('GET web', 200, '<html>')
+        self.assertIsNone(self.wait(web).error)
+
+    def test_retry_after_is_honoured(self) -> None:
+        web = self.nova.add('web')
+        self.answer('GET web', 429, '', Retry_After='9')
+        self.wait(web)
+        self.assertIn(9, self.nova.sleeps)
+
+    def test_retry_after_may_be_a_date(self) -> None:
+        web = self.nova.add('web')
+        self.answer(
+            'GET web', 503, '', Retry_After='Thu, 01 Jan 2026 00:00:08 GMT'
+        )
+        self.wait(web)
+        self.assertIn(8, self.nova.sleeps)
+
+    def test_an_api_that_never_comes_back_times_out(self) -> None:
+        web = self.nova.add('web')
+        self.drop('GET web', times=1000)
+        with self.assertRaisesRegex(
+            exceptions.TimedOut, 'within 60 s.*connection reset'
+        ):
+            self.wait(web)
+
+
+class TestWaitForMany(fakes.TestCase):
+    def ask(self, count: int, **kwargs: Any) -> dict[str, str | None]:
+        for number in range(count):
+            self.nova.add(f'web{number}', vm_state='quiesced', **kwargs)
+        asked = {id_: self.client.unquiesce(id_) for id_ in self.nova.servers}
+        self.nova.log.clear()
+        return asked
+
+    def test_one_listing_serves_many_servers(self) -> None:
+        requests = self.ask(50, thaw_seconds=5)
+        outcomes = self.client.wait_for(requests, states.ACTIVE)
+        self.assertEqual(list(outcomes), list(requests))
+        self.assertFalse([o for o in outcomes.values() if o.error])
+        # One per look, and one per server in the end
+        looks = self.nova.log.count('GET detail')
+        self.assertEqual(len(self.nova.log), looks + 50)
+
+    def test_who_may_not_list_all_projects_looks_at_each(self) -> None:
+        self.nova.is_admin = False
+        outcomes = self.client.wait_for(self.ask(3), states.ACTIVE)
+        self.assertFalse([o for o in outcomes.values() if o.error])
+        self.assertEqual(self.nova.log.count('GET detail'), 1)
+
+    def test_each_server_has_its_own_outcome(self) -> None:
+        requests = self.ask(3)
+        gone, failed, fine = self.nova.servers.values()
+        self.nova.at(0.1, lambda: self.nova.servers.__delitem__(gone.id))
+        failed.vm_state = 'error'
+        failed.task_state = None
+        failed.fault = 'thaw failed'
+        failed.thaw_to = ('error', 'Error', None)
+        outcomes = self.client.wait_for(requests, states.ACTIVE)
+        self.assertIsInstance(outcomes[gone.id].error, exceptions.ServerGone)
+        self.assertRegex(str(outcomes[failed.id].error), 'thaw failed')
+        self.assertIsNone(outcomes[fine.id].error)
+
+
+class TestWaitForUnquiesced(fakes.TestCase):
+    def wait(self, server: fakes.FakeServer) -> Any:
+        request_id = self.client.unquiesce(server.id)
+        self.nova.log.clear()
+        return self.client.wait_for_unquiesced(server.id, request_id)
+
+    def test_active_is_thawed_and_needs_no_second_request(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced', thaw_seconds=0.1)
+        self.wait(web)
+        self.assertEqual(self.nova.log, ['GET web'])
+
+    def test_still_quiesced_after_an_action_error_has_failed(self) -> None:
+        web = self.nova.add(
+            'web', vm_state='quiesced', thaw_to=('quiesced', 'Error', 'why')
+        )
+        with self.assertRaisesRegex(exceptions.Failed, 'why'):
+            self.wait(web)
+
+    def test_quiesced_again_by_somebody_else_is_superseded(self) -> None:
+        web = self.nova.add(
+            'web', vm_state='quiesced', thaw_to=('quiesced', 'Success', None)
+        )
+        with self.assertRaises(exceptions.Superseded):
+            self.wait(web)
+
+
+class TestThaw(fakes.TestCase):
+    def test_a_freeze_under_way_is_awaited_and_thawed(self) -> None:
+        web = self.nova.add('web', freeze_seconds=10)
+        request_id = self.client.quiesce(web.id)
+        outcome = self.client.thaw({web.id: request_id})[web.id]
+        self.assertIsNone(outcome.error)
+        self.assertEqual(web.vm_state, 'active')
+
+    def test_trouble_with_one_server_does_not_hold_up_another(self) -> None:
+        slow = self.nova.add('slow', freeze_seconds=50)
+        self.client.quiesce(slow.id)
+        web = self.nova.add('web', vm_state='quiesced')
+        self.drop('GET slow', times=5)
+        thawed_at: list[float] = []
+
+        def hook(request: Any, context: Any) -> None:
+            if self.nova.log[-1] == 'POST web unquiesce':
+                thawed_at.append(self.nova.now)
+
+        self.nova.hooks.append(hook)
+        outcomes = self.client.thaw({slow.id: None, web.id: None})
+        self.assertEqual(thawed_at, [0])
+        self.assertFalse([o for o in outcomes.values() if o.error])
+        self.assertEqual(slow.vm_state, 'active')
+
+    def test_what_somebody_else_froze_since_is_left_alone(self) -> None:
+        web = self.nova.add('web')
+        first = self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        self.client.unquiesce(web.id)
+        self.nova.sleep(1)
+        self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        outcome = self.client.thaw({web.id: first})[web.id]
+        self.assertIsInstance(outcome.error, exceptions.Superseded)
+        self.assertEqual(web.vm_state, 'quiesced')
+
+    def test_a_server_that_is_gone_is_no_error(self) -> None:
+        outcomes = self.client.thaw({'gone': None})
+        self.assertIsNone(outcomes['gone'].error)
+
+    def test_lost_connections_and_refusals_are_outlasted(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.drop('GET web', times=3)
+        self.drop('POST web unquiesce', times=3)
+        self.answer('POST web unquiesce', 503, '', times=3)
+        self.assertIsNone(self.client.thaw({web.id: None})[web.id].error)
+        self.assertEqual(web.vm_state, 'active')
+
+
+class TestFindServer(fakes.TestCase):
+    def test_an_id_is_found_with_one_request(self) -> None:
+        web = self.nova.add('web')
+        self.assertEqual(self.client.find_server(web.id).name, 'web')
+        self.assertEqual(self.nova.log, ['GET web'])
+
+    def test_a_name_must_match_exactly(self) -> None:
+        self.nova.add('web1')
+        odd = self.nova.add('web[1].x')
+        self.assertEqual(self.client.find_server('web[1].x').id, odd.id)
+        with self.assertRaisesRegex(exceptions.ServerNotFound, '"web"'):
+            self.client.find_server('web')
+
+    def test_a_name_that_two_servers_have_is_ambiguous(self) -> None:
+        ids = [self.nova.add('web').id for _ in range(2)]
+        with self.assertRaisesRegex(exceptions.AmbiguousName, ids[1]):
+            self.client.find_server('web')
+
+    def test_a_name_that_looks_like_an_id_is_found(self) -> None:
+        name = '7c9a4f2e-0000-0000-0000-000000000000'
+        web = self.nova.add(name)
+        self.assertEqual(self.client.find_server(name).id, web.id)
+
+    def test_a_name_is_never_part_of_the_path(self) -> None:
+        web = self.nova.add('detail')
+        self.assertEqual(self.client.find_server('detail').id, web.id)
+
+    def test_the_listing_is_read_to_its_end(self) -> None:
+        web = self.nova.add('web')
+        self.answer(
+            'GET detail',
+            200,
+            json.dumps(
+                {
+                    'servers': [{'id': 'x', 'name': 'web'}],
+                    'servers_links': [{'rel': 'next', 'href': '...'}],
+                }
+            ),
+        )
+        with self.assertRaisesRegex(exceptions.AmbiguousName, web.id):
+            self.client.find_server('web')
+
+
+class TestAdapter(fakes.TestCase):
+    def test_each_request_states_its_own_microversion(self) -> None:
+        web = self.nova.add('web', freeze_seconds=0)
+        seen: list[tuple[str, str]] = []
+        self.nova.hooks.append(
+            lambda request, context: seen.append(
+                (request.method, request.headers['OpenStack-API-Version'])
+            )
+        )
+        self.client._adapter.default_microversion = '2.99'
+        self.client.wait_for_quiesced(web.id, self.client.quiesce(web.id))
+        self.assertEqual(
+            seen,
+            [
+                ('POST', 'compute 2.1'),
+                ('GET', 'compute 2.1'),
+                ('GET', 'compute 2.84'),
+            ],
+        )
+
+    def test_every_request_has_a_timeout(self) -> None:
+        web = self.nova.add('web')
+        seen: list[float] = []
+        self.nova.hooks.append(
+            lambda request, context: seen.append(request.timeout)
+        )
+        self.client.get_server(web.id)
+        self.assertEqual(seen, [transport.REQUEST_TIMEOUT])
+
+    def test_a_session_or_an_adapter_is_needed(self) -> None:
+        with self.assertRaises(TypeError):
+            client.Client()
+
+    def test_a_versioned_endpoint_needs_no_discovery(self) -> None:
+        with requests_mock.Mocker() as mock:
+            mock.get(
+                'http://other.example/v2.1/servers/x',
+                json={'server': {'id': 'x', 'name': 'n', 'status': 'ACTIVE'}},
+            )
+            session = ksa_session.Session(
+                token_endpoint.Token('http://other.example/v2.1', 'a-token')
+            )
+            client.Client(session=session).get_server('x')
+            self.assertEqual(mock.call_count, 1)
+
+
+def _id(server: fakes.FakeServer) -> str:
+    return str(server.actions[-1]['request_id'])
+
+
+def _end(
+    server: fakes.FakeServer, result: str, details: str | None = None
+) -> None:
+    server.actions[-1]['events'] = [{'result': result, 'details': details}]
+
+
+def _fault(message: str) -> str:
+    return json.dumps({'badRequest': {'message': message}})

@@ -1,0 +1,143 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One HTTP request to Nova, sent once, and what its answer means.
+
+Turns what can happen on the way, in keystoneauth and in Nova, into the
+errors of :mod:`osc_quiesce.exceptions`. It never repeats a request, whatever
+the adapter is told elsewhere: only the caller knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from typing import Any, Final
+
+from keystoneauth1 import adapter as ksa_adapter
+from keystoneauth1 import exceptions as ksa_exceptions
+import requests
+
+from osc_quiesce import exceptions
+from osc_quiesce.i18n import _
+
+REQUEST_TIMEOUT: Final = 30.0  # seconds, if the session has no timeout
+
+
+def send(
+    adapter: ksa_adapter.Adapter,
+    method: str,
+    path: str,
+    **kwargs: Any,
+) -> requests.Response:
+    """Send one request once: who calls decides what may be repeated."""
+    if getattr(adapter.session, 'timeout', None) is None:
+        kwargs['timeout'] = REQUEST_TIMEOUT
+    try:
+        return adapter.request(
+            path,
+            method,
+            raise_exc=False,
+            connect_retries=0,
+            status_code_retries=0,
+            microversion_service_type='compute',
+            **kwargs,
+        )
+    except ksa_exceptions.HttpError as exc:
+        # Only Keystone's answers come this way.
+        if exc.http_status in (429, *range(500, 600)):
+            raise exceptions.Unreachable(str(exc)) from exc
+        raise exceptions.Forbidden(str(exc)) from exc
+    except ksa_exceptions.ConnectionError as exc:
+        raise exceptions.Unreachable(str(exc)) from exc
+    except ksa_exceptions.ClientException as exc:
+        raise exceptions.QuiesceError(str(exc)) from exc
+
+
+def raise_for_status(
+    response: requests.Response, server_id: str | None
+) -> None:
+    """Raise what an HTTP status means, in the server's own words."""
+    status, text = response.status_code, text_of(response)
+    if status < 400:
+        return
+    if status == 429 or status >= 500:
+        error = exceptions.Unreachable(text, server_id=server_id)
+        error.retry_after = retry_after(response)
+        raise error
+    refused: type[exceptions.Refused] = {
+        401: exceptions.Forbidden,
+        403: exceptions.Forbidden,
+        404: exceptions.ServerNotFound,
+        409: exceptions.Conflict,
+    }.get(status, exceptions.Refused)
+    if status == 400 and 'no such action' in text:
+        refused = exceptions.NotInstalled
+    message = _('is left as it was: %s') % text if server_id else text
+    raise refused(message, server_id=server_id)
+
+
+def text_of(response: requests.Response) -> str:
+    """Return the message of an error, as Nova or a proxy wrote it."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        for part in body.values():  # {"conflictingRequest": {"message": ...}}
+            if isinstance(part, dict) and part.get('message'):
+                return str(part['message'])
+    return f'HTTP {response.status_code} {response.reason or ""}'.rstrip()
+
+
+def json_of(
+    response: requests.Response, server_id: str | None
+) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise exceptions.Unreachable(
+            _('the answer of the compute endpoint is not JSON'),
+            server_id=server_id,
+        )
+    return body
+
+
+def retry_after(response: requests.Response) -> float:
+    """Return the seconds that a Retry-After header asks for, or 0."""
+    value = response.headers.get('retry-after', '')
+    if value.isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    now = parse_http_date(response.headers.get('date'))
+    return max(0.0, (when.replace(tzinfo=now.tzinfo) - now).total_seconds())
+
+
+def parse_http_date(value: str | None) -> datetime.datetime:
+    """Return the time that a Date header tells, or else our own."""
+    try:
+        return email.utils.parsedate_to_datetime(value or '').replace(
+            tzinfo=datetime.UTC
+        )
+    except ValueError:
+        return datetime.datetime.now(datetime.UTC)
+
+
+def parse_nova_date(value: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(value.removesuffix('Z')).replace(
+        tzinfo=datetime.UTC
+    )
