@@ -60,7 +60,7 @@ class ManagerTest(unittest.TestCase):
                               Reporter),
             mock.patch.object(manager.compute_utils,
                               'add_instance_fault_from_exc'))
-        *_others, self.fault = [patch.start() for patch in patches]
+        self.fault: Any = [patch.start() for patch in patches][-1]
         self.addCleanup(mock.patch.stopall)
 
     def check(self, vm_state: str, error: type[Exception] | None = None,

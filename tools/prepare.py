@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Make the virtual environment with tox, or say what is missing for it.
+
+Usage: python3 tools/prepare.py DIRECTORY
+
+Uses nothing but the standard library, since it runs before anything else.
+"""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+HERE = pathlib.Path(__file__).resolve().parent.parent
+
+
+def fail(message: str) -> None:
+    """End with a message."""
+    print('error: %s' % message, file=sys.stderr)
+    sys.exit(1)
+
+
+def main(directory: str) -> None:
+    """Make the environment, and check the Debian packages with bindep."""
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        fail('this is Python %d.%d; %d.%d to %d.%d are supported. Name '
+             'another one: make PYTHON=python3.11' % (
+                 *sys.version_info[:2], *OLDEST, *NEWEST))
+    if not (importlib.util.find_spec('venv')
+            and importlib.util.find_spec('ensurepip')):
+        fail('this Python cannot make virtual environments: '
+             'apt-get install python3-venv')
+    bin_directory = pathlib.Path(directory) / 'bin'
+    constraints = os.environ.get('TOX_CONSTRAINTS_FILE',
+                                 str(HERE / 'constraints.txt'))
+    subprocess.run([sys.executable, '-m', 'venv', '--clear', directory],
+                   check=True)
+    subprocess.run([str(bin_directory / 'pip'), 'install', '--quiet',
+                    '--disable-pip-version-check', '-c', constraints, 'tox',
+                    'bindep'], check=True)
+    missing = subprocess.run(
+        [str(bin_directory / 'bindep'), '--brief', '--file',
+         str(HERE / 'bindep.txt')], capture_output=True, text=True)
+    if missing.returncode:
+        fail('Debian packages are missing: apt-get install %s' % (
+            ' '.join(missing.stdout.split()) or missing.stderr))
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 2:
+        fail('usage: %s DIRECTORY' % sys.argv[0])
+    main(sys.argv[1])

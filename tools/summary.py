@@ -1,0 +1,36 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Say in one plain line how many tests the last run of stestr had.
+
+Fails if any test failed, or if none ran.
+"""
+
+import re
+import subprocess
+import sys
+
+
+def main() -> int:
+    """Print the line and return the exit code."""
+    shown = subprocess.run(['stestr', 'last', '--suppress-attachments'],
+                           capture_output=True, text=True).stdout
+    count = {word: int(number) for word, number in re.findall(
+        r'^ - (Passed|Failed|Skipped): (\d+)$', shown, re.MULTILINE)}
+    passed, failed = count.get('Passed', 0), count.get('Failed', 0)
+    print('%d passed, %d failed, %d skipped' % (
+        passed, failed, count.get('Skipped', 0)))
+    return 0 if passed and not failed else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
