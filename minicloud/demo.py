@@ -1,0 +1,148 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``make demo``: three servers are quiesced in order, and thawed in reverse.
+
+Prints every command before it runs it, so that a reader can repeat it, and
+fails if any step does not do what it should.
+"""
+
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+from minicloud import cli
+from minicloud import cloud as cloud_module
+from minicloud.errors import MinicloudError
+
+#: the application: a database, what uses it, and what balances the load
+SERVERS = ('demo-db', 'demo-app', 'demo-lb')
+
+
+class DemoError(Exception):
+    """A step did not do what it should."""
+
+
+class Demo:
+    """Runs ``openstack`` commands as an administrator of the cloud.
+
+    :param environment: the environment of the commands
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def run(self, command: str, refused: str = '') -> None:
+        """Print a command and run it.
+
+        :param refused: what it must say when it fails, if it has to fail
+        :raises DemoError: if it does not end as it should
+        """
+        print('\n$ %s' % command, flush=True)
+        done = subprocess.run(
+            shlex.split(command), env=self._environment,
+            stderr=subprocess.PIPE if refused else None, text=True)
+        if refused:
+            print(done.stderr, end='', flush=True)
+            if done.returncode == 0 or refused not in done.stderr:
+                raise DemoError('%r was not refused' % command)
+        elif done.returncode:
+            raise DemoError('%r: exit code %d' % (command, done.returncode))
+
+    def servers(self) -> dict[str, str]:
+        """Return the status of each of the demo's servers that exists."""
+        listed = json.loads(subprocess.run(
+            ['openstack', 'server', 'list', '-f', 'json'],
+            env=self._environment, check=True, capture_output=True,
+            text=True).stdout)
+        return {server['Name']: server['Status'] for server in listed
+                if server['Name'] in SERVERS}
+
+    def expect(self, status: str) -> None:
+        """Check that all of the demo's servers have a status."""
+        found = self.servers()
+        if found != dict.fromkeys(SERVERS, status):
+            raise DemoError('not all servers are %s: %s' % (status, found))
+
+
+def say(text: str) -> None:
+    """Print what comes next."""
+    print('\n\033[1m== %s\033[0m' % text if sys.stdout.isatty()
+          and 'NO_COLOR' not in os.environ else '\n== %s' % text, flush=True)
+
+
+def show(demo: Demo) -> None:
+    """Run the demonstration."""
+    leftovers = demo.servers()
+    if leftovers:
+        say('An earlier demo left servers behind')
+        demo.run('openstack server delete --wait %s' % ' '.join(leftovers))
+
+    say('Three servers of one application')
+    for name in SERVERS:
+        demo.run('openstack server create --flavor tiny --image tiny '
+                 '--nic none --wait -f value -c name -c status %s' % name)
+
+    say('Freeze their file systems, strictly one after the other')
+    demo.run('openstack server quiesce --wait %s' % ' '.join(SERVERS))
+    demo.run('openstack server list -c Name -c Status')
+    demo.expect('QUIESCED')
+    demo.run('openstack server event list %s' % SERVERS[0])
+
+    say('Here the volumes would be snapshotted; Nova protects the state')
+    demo.run('openstack server pause %s' % SERVERS[0],
+             refused='while it is in vm_state quiesced')
+
+    say('Thaw them in reverse order')
+    demo.run('openstack server unquiesce --wait %s'
+             % ' '.join(reversed(SERVERS)))
+    demo.run('openstack server list -c Name -c Status')
+    demo.expect('ACTIVE')
+
+
+def main() -> int:
+    """Start the cloud, show it all, and say how to go on."""
+    root = os.environ.get('MINICLOUD_ROOT', cli.DEFAULT_ROOT)
+    cloud = cloud_module.Cloud(root)
+    scripts = pathlib.Path(sys.executable).parent
+    try:
+        say('A real OpenStack on this machine: Keystone, Placement, Glance, '
+            'Nova, Cinder')
+        print('\n$ python -m minicloud up', flush=True)
+        cloud.up(say=cli.progress)
+        environment = {
+            **{name: value for name, value in os.environ.items()
+               if not name.startswith('OS_')},
+            **cloud.environment(),
+            'PATH': os.pathsep.join([str(scripts), os.environ['PATH']])}
+        show(Demo(environment))
+    except (MinicloudError, DemoError, subprocess.CalledProcessError) as error:
+        print('The demo failed: %s' % error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('Interrupted; run it again, or "python -m minicloud down"',
+              file=sys.stderr)
+        return 130
+    here = os.path.relpath(scripts)
+    say('The cloud is still up')
+    print('Play on:    export PATH=$PWD/%s:$PATH; . %s\n'
+          'Tear down:  %s/python -m minicloud --root %s down --purge'
+          % (here, os.path.relpath(cloud.layout.openrc_of('admin')), here,
+             os.path.relpath(cloud.layout.root)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
