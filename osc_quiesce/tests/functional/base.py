@@ -1,0 +1,331 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the functional tests share: the cloud, and the verb ``openstack``.
+
+The cloud is started once for all tests, by whoever runs them.  A test makes
+the servers that it needs and leaves none behind.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from typing import Any
+from unittest import mock
+
+import minicloud
+import requests
+import testtools
+from keystoneauth1 import adapter
+from keystoneauth1 import loading
+from keystoneauth1 import session as keystone_session
+from openstackclient import shell
+from osc_lib import clientmanager
+
+#: with server create's networks=none, and with details of failed events
+MICROVERSION = '2.96'
+#: seconds for which a state is waited for at most
+TIMEOUT = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def data(self) -> Any:
+        """The output of a command with ``-f json``."""
+        return json.loads(self.stdout)
+
+
+def cloud() -> minicloud.Cloud:
+    """Return the cloud that the tests run on."""
+    root = os.environ.get('MINICLOUD_ROOT')
+    if not root:
+        raise RuntimeError(
+            'MINICLOUD_ROOT is not set: run these tests with "tox -e '
+            'functional", or start a cloud with "python -m minicloud up"'
+        )
+    return minicloud.Cloud(root)
+
+
+_adapters: dict[str, adapter.Adapter] = {}
+
+
+def compute(persona: str = 'admin') -> adapter.Adapter:
+    """Return plain HTTP to Nova with a user's token."""
+    if persona not in _adapters:
+        environment = cloud().environment(persona)
+        auth: Any = loading.get_plugin_loader('password').load_from_options(
+            auth_url=environment['OS_AUTH_URL'],
+            username=environment['OS_USERNAME'],
+            password=environment['OS_PASSWORD'],
+            project_name=environment['OS_PROJECT_NAME'],
+            user_domain_id=environment['OS_USER_DOMAIN_ID'],
+            project_domain_id=environment['OS_PROJECT_DOMAIN_ID'],
+        )
+        _adapters[persona] = adapter.Adapter(
+            keystone_session.Session(auth=auth),
+            service_type='compute',
+            interface='public',
+            raise_exc=False,
+            default_microversion=MICROVERSION,
+        )
+    return _adapters[persona]
+
+
+def _forget_clients() -> None:
+    """Make the next command log in anew, as a new process would."""
+    for attribute in vars(clientmanager.ClientManager).values():
+        if isinstance(attribute, clientmanager.ClientCache):
+            attribute._handle = None
+
+
+def url() -> str:
+    """Return Nova's endpoint."""
+    endpoint = compute().get_endpoint()
+    assert endpoint
+    return endpoint
+
+
+class FunctionalTest(testtools.TestCase):
+    """A test on the shared cloud."""
+
+    # -- the CLI ----------------------------------------------------------
+
+    def openstack(
+        self, command: str, persona: str = 'admin', expect: int = 0
+    ) -> Result:
+        """Run an ``openstack`` command in this process.
+
+        :param command: the command line without ``openstack``
+        :param expect: the exit code that it must have
+        """
+        _forget_clients()
+        out, err = io.StringIO(), io.StringIO()
+        root_logger = logging.getLogger()
+        handlers, level = list(root_logger.handlers), root_logger.level
+        try:
+            with (
+                mock.patch.dict(
+                    os.environ, self.environment(persona), clear=True
+                ),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
+                try:
+                    code = shell.main(shlex.split(command))
+                except SystemExit as error:
+                    code = error.code  # type: ignore
+        finally:
+            root_logger.handlers, root_logger.level = handlers, level
+        return self._result(
+            command,
+            expect,
+            Result(int(code or 0), out.getvalue(), err.getvalue()),
+        )
+
+    def shell(
+        self, command: str, persona: str = 'admin', expect: int = 0
+    ) -> Result:
+        """Run a command line in a real shell, with ``openstack`` in it."""
+        done = subprocess.run(
+            ['bash', '-c', command],
+            env=self.environment(persona),
+            capture_output=True,
+            text=True,
+            timeout=2 * TIMEOUT,
+        )
+        return self._result(
+            command, expect, Result(done.returncode, done.stdout, done.stderr)
+        )
+
+    @staticmethod
+    def environment(persona: str = 'admin') -> dict[str, str]:
+        """Return the environment of a user who has sourced an openrc."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith('OS_')
+        }
+        kept['PATH'] = os.pathsep.join(
+            [os.path.dirname(sys.executable), os.environ['PATH']]
+        )
+        return {**kept, **cloud().environment(persona)}
+
+    def _result(self, command: str, expect: int, result: Result) -> Result:
+        self.assertEqual(
+            expect,
+            result.code,
+            '%s\n%s\n%s' % (command, result.stdout, result.stderr),
+        )
+        self.assertNotIn('Traceback', result.stderr)
+        return result
+
+    # -- plain HTTP -------------------------------------------------------
+
+    def act(
+        self,
+        server_id: str,
+        body: Any,
+        persona: str = 'admin',
+        expect: int = 202,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """POST an action and check the answer's code."""
+        response = compute(persona).post(
+            '/servers/%s/action' % server_id, json=body, **kwargs
+        )
+        self.assertEqual(expect, response.status_code, response.text)
+        return response
+
+    def server(self, server_id: str) -> dict[str, Any]:
+        """Return a server as GET shows it."""
+        response = compute().get('/servers/%s' % server_id)
+        self.assertEqual(200, response.status_code, response.text)
+        return response.json()['server']  # type: ignore[no-any-return]
+
+    def states(self, server_id: str) -> tuple[str, str | None]:
+        """Return a server's vm_state and task_state."""
+        server = self.server(server_id)
+        return (server['OS-EXT-STS:vm_state'], server['OS-EXT-STS:task_state'])
+
+    def wait(
+        self, server_id: str, vm_state: str, task_state: str | None = None
+    ) -> dict[str, Any]:
+        """Wait for a state, and return the server.
+
+        A server that has come to rest elsewhere fails the test at once.
+        """
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            server = self.server(server_id)
+            states = (
+                server['OS-EXT-STS:vm_state'],
+                server['OS-EXT-STS:task_state'],
+            )
+            if states == (vm_state, task_state):
+                return server
+            if states[0] == 'error' and states[1] is None:
+                self.fail('in error: %s' % server.get('fault'))
+            time.sleep(0.1)
+        raise AssertionError('still in %s, not in %s' % (
+            states, (vm_state, task_state)))
+
+    def settle(self, server_id: str) -> tuple[str, str | None]:
+        """Wait until nothing is being done, and return the states."""
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            states = self.states(server_id)
+            if states[1] is None:
+                return states
+            time.sleep(0.1)
+        raise AssertionError('still in task_state %s' % states[1])
+
+    def action_of(
+        self, server_id: str, response: requests.Response
+    ) -> dict[str, Any]:
+        """Return the finished instance action of a request."""
+        request_id = response.headers['x-openstack-request-id']
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            answer = compute().get(
+                '/servers/%s/os-instance-actions/%s' % (server_id, request_id)
+            )
+            self.assertEqual(200, answer.status_code, answer.text)
+            action = answer.json()['instanceAction']
+            if action['events'] and all(
+                event['finish_time'] for event in action['events']
+            ):
+                return action  # type: ignore[no-any-return]
+            time.sleep(0.1)
+        raise AssertionError('the action of %s has not ended' % request_id)
+
+    # -- servers ----------------------------------------------------------
+
+    def boot(
+        self,
+        name: str | None = None,
+        image: str = 'tiny',
+        persona: str = 'admin',
+        wait: bool = True,
+        **metadata: str,
+    ) -> str:
+        """Create a server, deleted after the test, and return its id.
+
+        :param metadata: what its guest does, for example
+            ``quiesce='slow:2'`` (see minicloud.virt.fake)
+        """
+        nova = compute(persona)
+        flavors = nova.get('/flavors').json()['flavors']
+        response = nova.post(
+            '/servers',
+            json={
+                'server': {
+                    'name': name or 'vm-%s' % uuid.uuid4().hex[:8],
+                    'flavorRef': next(
+                        flavor['id']
+                        for flavor in flavors
+                        if flavor['name'] == 'tiny'
+                    ),
+                    'imageRef': self._image(image),
+                    'networks': 'none',
+                    'metadata': {
+                        'minicloud:%s' % key: value
+                        for key, value in metadata.items()
+                    },
+                }
+            },
+        )
+        self.assertEqual(202, response.status_code, response.text)
+        server_id: str = response.json()['server']['id']
+        self.addCleanup(self._delete, server_id)
+        if wait:
+            self.wait(server_id, 'active')
+        return server_id
+
+    def _image(self, name: str) -> str:
+        images = (
+            compute()
+            .session.get(
+                '/v2/images?name=%s' % name,
+                endpoint_filter={'service_type': 'image'},
+            )
+            .json()['images']
+        )
+        return images[0]['id']  # type: ignore[no-any-return]
+
+    def _delete(self, server_id: str) -> None:
+        end = time.monotonic() + TIMEOUT
+        while compute().delete('/servers/%s' % server_id).status_code != 404:
+            if time.monotonic() > end:
+                self.fail('server %s is not deleted' % server_id)
+            time.sleep(0.2)
+
+    def guest_log(self, server_id: str) -> list[str]:
+        """Return what the guest saw: ``frozen`` and ``thawed``, in order."""
+        path = cloud().layout.guests / server_id
+        if not path.exists():
+            return []
+        return [line.split()[0] for line in path.read_text().splitlines()]
