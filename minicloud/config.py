@@ -193,8 +193,9 @@ def nova(plan: Plan) -> Sections:
                       'discover_hosts_in_cells_interval': '-1'},
         'filter_scheduler': {'track_instance_changes': 'false'},
         'quota': {'instances': '-1', 'cores': '-1', 'ram': '-1'},
-        # Not there unless the user writes it; changes come into force at once.
-        'oslo_policy': {'policy_file': f'{plan.layout.local}/nova-policy.yaml'},
+        # The user's own; need not be there, and is in force when written.
+        'oslo_policy': {
+            'policy_file': str(plan.layout.local / 'nova-policy.yaml')},
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
         'oslo_messaging_notifications': {'driver': 'noop'},
         'vnc': {'enabled': 'false'},
