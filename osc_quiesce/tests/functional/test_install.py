@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an operator installs, seen from outside."""
+
+import pathlib
+import signal
+import subprocess
+import time
+from typing import Any
+
+import fixtures
+import minicloud
+
+from osc_quiesce.tests.functional import base
+
+
+class TestCloudWithoutNovaQuiesce(base.FunctionalTest):
+    """A Nova as it is published."""
+
+    plain: minicloud.Cloud
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        root = base.cloud().layout.root
+        cls.plain = minicloud.Cloud(root.with_name(root.name + '-plain'))
+        cls.addClassCleanup(cls.plain.down, purge=True)
+        cls.plain.up(quiesce=False, fresh=True)
+
+    def environment(  # type: ignore[override]
+            self, persona: str = 'admin') -> dict[str, str]:
+        return {**base.FunctionalTest.environment(persona),
+                **self.plain.environment(persona)}
+
+    def test_the_commands_say_that_it_is_not_installed(self) -> None:
+        self.openstack('server create --flavor tiny --image tiny --nic none '
+                       '--wait vm-plain')
+        for verb in ('quiesce', 'quiesce --wait', 'unquiesce',
+                     'unquiesce --wait'):
+            result = self.openstack('server %s vm-plain' % verb, expect=1)
+            self.assertIn('nova_quiesce is not installed', result.stderr)
+            self.assertIn('vm-plain', result.stderr)
+        services = self.openstack('compute service list -f json').data
+        self.assertNotIn('nova-quiesce',
+                         [service['Binary'] for service in services])
+
+
+class TestService(base.FunctionalTest):
+    """The program nova-quiesce."""
+
+    def _services(self, host: str) -> list[dict[str, Any]]:
+        return base.compute().get(  # type: ignore[no-any-return]
+            '/os-services?binary=nova-quiesce&host=%s' % host
+        ).json()['services']
+
+    def test_it_joins_the_cloud_and_stops_when_told(self) -> None:
+        host = 'another-controller'
+        directory = self.useFixture(fixtures.TempDir()).path
+        extra = pathlib.Path(directory) / 'host.conf'
+        extra.write_text('[DEFAULT]\nhost = %s\n' % host)
+        etc = base.cloud().layout.etc
+        process = subprocess.Popen(
+            ['nova-quiesce', '--config-file', str(etc / 'nova.conf'),
+             '--config-file', str(extra)],
+            env=self.environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(process.kill)
+        end = time.monotonic() + base.TIMEOUT
+        while not self._services(host):
+            self.assertIsNone(process.poll(), 'it has ended')
+            self.assertLess(time.monotonic(), end, 'it does not join')
+            time.sleep(0.2)
+        [service] = self._services(host)
+        self.addCleanup(base.compute().delete,
+                        '/os-services/%s' % service['id'])
+        self.assertEqual('up', service['state'])
+        process.send_signal(signal.SIGTERM)
+        output, _none = process.communicate(timeout=base.TIMEOUT)
+        self.assertEqual(0, process.returncode, output)
+        self.assertNotIn('Traceback', output)
+
+    def test_samples_of_options_and_rules(self) -> None:
+        sample = self.shell(
+            'oslo-config-generator --namespace nova_quiesce').stdout
+        self.assertIn('[quiesce]', sample)
+        self.assertIn('#rpc_timeout = 60', sample)
+        sample = self.shell(
+            'oslopolicy-sample-generator --namespace nova_quiesce').stdout
+        for action in ('quiesce', 'unquiesce'):
+            self.assertIn('#"os_compute_api:os-quiesce:%s": '
+                          '"rule:context_is_admin"' % action, sample)
+
+
+class TestClientAlone(base.FunctionalTest):
+    """The client half in a process of its own."""
+
+    def test_it_imports_no_nova_and_no_server_half(self) -> None:
+        result = self.shell('''python -c "
+import sys
+import osc_quiesce.client, osc_quiesce.plugin, osc_quiesce.v2.server
+print([name for name in sys.modules
+       if name.split('.')[0] in ('nova', 'nova_quiesce', 'minicloud')])"''')
+        self.assertEqual('[]', result.stdout.strip())
