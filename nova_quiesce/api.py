@@ -68,8 +68,6 @@ class API:
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state, or is locked for the caller
         """
-        # In the same save as the state: no freeze is sent without a mark.
-        marks.put(instance, context.request_id)
         self._request(context, instance, states.QUIESCE,
                       self._rpcapi.quiesce_instance)
 
@@ -90,6 +88,10 @@ class API:
             context: nova_context.RequestContext, instance: objects.Instance,
             action: states.Action,
             cast: Callable[[nova_context.RequestContext, str], None]) -> None:
+        before = instance.system_metadata
+        if action is states.QUIESCE:
+            # In the same save as the state: no freeze is sent without it.
+            marks.put(instance, context.request_id)
         instance.task_state = action.task_state
         try:
             # One compare-and-swap in the database: of many simultaneous
@@ -110,8 +112,7 @@ class API:
             # Nothing was asked for.  Should the message arrive all the same,
             # the service ignores it, since the task state is gone.
             with excutils.save_and_reraise_exception():
-                if action is states.QUIESCE:
-                    marks.drop(instance)
+                instance.system_metadata = before
                 instance.task_state = None
                 instance.save(expected_task_state=[action.task_state])
 

@@ -47,6 +47,14 @@ class FrozenByOthers(GuestError):
                 'request, and was left frozen: whoever froze it must thaw it')
 
 
+class WasStillFrozen(GuestError):
+    """The guest was frozen by an earlier request of ours: now thawed."""
+
+    outcome = states.Outcome.REFUSED
+    msg_fmt = _('The guest was still frozen by an earlier request to quiesce '
+                'it; it has been thawed now: try again')
+
+
 class QuiesceFailed(GuestError):
     """The freeze failed, or its outcome is unknown."""
 
@@ -63,4 +71,5 @@ class StateChanged(GuestError):
     """Somebody changed the server's state while the service worked."""
 
     msg_fmt = _('The state of the server was changed by another request '
-                'meanwhile (now task_state %(task_state)s)')
+                'meanwhile (now vm_state %(vm_state)s, task_state '
+                '%(task_state)s)')

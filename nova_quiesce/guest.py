@@ -127,12 +127,18 @@ def _words(error: Exception) -> str:
     if isinstance(error, messaging_exceptions.MessagingTimeout):
         return _('no answer from nova-compute within %d seconds '
                  '([quiesce]rpc_timeout)') % CONF.quiesce.rpc_timeout
-    return str(error) or type(error).__name__
+    if isinstance(error, exception.NovaException):
+        text = error.format_message()
+    else:
+        text = str(error)
+    # What came over the message bus has the traceback of the other side
+    # behind its text.
+    return text.partition('\nTraceback ')[0].strip() or type(error).__name__
 
 
 def _freeze_error(error: Exception) -> exceptions.GuestError:
     for answer in FREEZE_ANSWERS:
-        if isinstance(error, answer.raised) and answer.text in str(error):
+        if isinstance(error, answer.raised) and answer.text in _words(error):
             return answer.error(reason=answer.reason)
     return exceptions.QuiesceFailed(reason=_words(error))
 
@@ -165,14 +171,13 @@ class Guests:
         # A timeout is not repeated: it has cost the whole bounded wait.
         retry = tenacity.Retrying(
             retry=tenacity.retry_if_not_exception_type(
-                messaging_exceptions.MessagingTimeout),
+                (messaging_exceptions.MessagingTimeout,
+                 exception.InstanceNotFound)),
             stop=tenacity.stop_after_attempt(CONF.quiesce.thaw_attempts),
             wait=tenacity.wait_exponential(multiplier=0.2, max=2),
             before_sleep=lambda attempt: LOG.warning(
-                'Thaw attempt %(number)d failed: %(error)s',
-                {'number': attempt.attempt_number,
-                 'error': attempt.outcome and attempt.outcome.exception()},
-                instance=instance),
+                'Thaw attempt %d failed, trying again',
+                attempt.attempt_number, instance=instance),
             reraise=True)
         try:
             retry(self._compute.unquiesce_instance, context, instance)

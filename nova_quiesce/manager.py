@@ -70,13 +70,14 @@ class QuiesceManager(manager.Manager):
                 instance = objects.Instance.get_by_uuid(
                     cell_context, instance_uuid,
                     expected_attrs=['system_metadata', 'metadata', 'flavor'])
-                if instance.task_state != action.task_state:
-                    # A message that was delivered twice, or a state that
-                    # somebody has reset.
-                    LOG.warning('Not asked to %(action)s any more: task_state '
-                                'is %(state)s',
-                                {'action': action.name,
-                                 'state': instance.task_state},
+                if not self._is_asked(context, instance, action):
+                    LOG.warning('Message of %(request)s to %(action)s is out '
+                                'of date: task_state is %(state)s, marked by '
+                                '%(mark)s',
+                                {'request': context.request_id,
+                                 'action': action.name,
+                                 'state': instance.task_state,
+                                 'mark': marks.get(instance)},
                                 instance=instance)
                     return
                 with compute_utils.EventReporter(
@@ -95,68 +96,108 @@ class QuiesceManager(manager.Manager):
                         {'action': action.name, 'uuid': instance_uuid,
                          'error': error})
 
+    @staticmethod
+    def _is_asked(context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  action: states.Action) -> bool:
+        """Say whether a message still is what the server waits for.
+
+        It is not if it was delivered twice, or if the server was reset
+        meanwhile, perhaps even asked anew.
+        """
+        if instance.task_state != action.task_state:
+            return False
+        mark = marks.get(instance)
+        return action is not states.QUIESCE or (
+            mark is not None and mark.request_id == context.request_id)
+
     def _quiesce(self, context: nova_context.RequestContext,
                  instance: objects.Instance) -> None:
+        mark = marks.get(instance)
+        assert mark is not None    # see _is_asked
         try:
-            self.guests.freeze(context, instance)
-            self._settle(instance, states.QUIESCE, states.Outcome.DONE)
+            self._freeze(context, instance, mark)
+            self._settle(instance, mark, states.QUIESCE, states.Outcome.DONE)
+        except exception.InstanceNotFound:
+            # Deleted, and its guest with it.
+            raise
         except exceptions.GuestError as error:
-            mark = marks.get(instance)
-            ours = (isinstance(error, exceptions.FrozenByOthers) and
-                    mark is not None and mark.maybe_frozen)
-            if error.outcome is states.Outcome.REFUSED and not ours:
-                marks.drop(instance)
-                self._settle(instance, states.QUIESCE, error.outcome)
+            if error.outcome is states.Outcome.REFUSED:
+                if not mark.maybe_frozen:
+                    marks.drop(instance)
+                self._settle(instance, mark, states.QUIESCE, error.outcome)
             else:
-                self._undo(context, instance, error)
+                self._undo(context, instance, mark, error)
             raise
         except Exception as error:
-            self._undo(context, instance, error)
+            self._undo(context, instance, mark, error)
             raise
 
+    def _freeze(self, context: nova_context.RequestContext,
+                instance: objects.Instance, mark: marks.Mark) -> None:
+        try:
+            self.guests.freeze(context, instance)
+        except exceptions.FrozenByOthers as error:
+            if not mark.maybe_frozen:
+                raise
+            self.guests.thaw(context, instance)
+            marks.drop(instance)
+            raise exceptions.WasStillFrozen() from error
+
     def _undo(self, context: nova_context.RequestContext,
-              instance: objects.Instance, error: Exception) -> None:
+              instance: objects.Instance, mark: marks.Mark,
+              error: Exception) -> None:
         """Thaw a guest that may be frozen, after an error."""
+        reset = isinstance(error, exceptions.StateChanged)
+        if reset and marks.get(instance) not in (mark, None):
+            # Asked to quiesce anew: the guest is the new request's.
+            return
         try:
             self.guests.thaw(context, instance)
             marks.drop(instance)
         except exceptions.UnquiesceFailed as thaw_error:
-            LOG.error('The guest may be frozen, and %s', thaw_error,
+            LOG.error('The guest may be frozen: %s', thaw_error,
                       instance=instance)
-        try:
-            self._settle(instance, states.QUIESCE, states.Outcome.FAILED)
-        except exceptions.StateChanged:
+        if reset:
             # The state that somebody else has set stays.
-            instance.obj_reset_changes(['vm_state', 'task_state'])
             instance.save()
-        else:
-            compute_utils.add_instance_fault_from_exc(
-                context, instance, error)
+            return
+        self._settle(instance, mark, states.QUIESCE, states.Outcome.FAILED)
+        compute_utils.add_instance_fault_from_exc(context, instance, error)
 
     def _unquiesce(self, context: nova_context.RequestContext,
                    instance: objects.Instance) -> None:
+        mark = marks.get(instance)
         try:
             self.guests.thaw(context, instance)
         except exceptions.GuestError as error:
-            self._settle(instance, states.UNQUIESCE, error.outcome)
+            self._settle(instance, mark, states.UNQUIESCE, error.outcome)
             compute_utils.add_instance_fault_from_exc(
                 context, instance, error)
             raise
         marks.drop(instance)
-        self._settle(instance, states.UNQUIESCE, states.Outcome.DONE)
+        self._settle(instance, mark, states.UNQUIESCE, states.Outcome.DONE)
 
-    def _settle(self, instance: objects.Instance, action: states.Action,
-                outcome: states.Outcome) -> None:
-        """Save the state that an outcome leads to.
+    @staticmethod
+    def _settle(instance: objects.Instance, mark: marks.Mark | None,
+                action: states.Action, outcome: states.Outcome) -> None:
+        """Save the state that an outcome leads to, and whether it is marked.
 
+        :param mark: the mark that the server had when the work began
         :raises StateChanged: if the server is no longer in the action's task
-            state; then nothing was saved
+            state; then the instance is read anew, and of what we wanted to
+            save only the end of our own mark was saved
         """
+        unmarked = marks.get(instance) is None
         instance.vm_state = action.ends[outcome]
         instance.task_state = None
         try:
             instance.save(expected_task_state=[action.task_state])
         except exception.InstanceUpdateConflict as error:
-            actual = error.kwargs.get('actual', {})
+            instance.refresh()
+            if unmarked and mark is not None and marks.get(instance) == mark:
+                marks.drop(instance)
+                instance.save()
             raise exceptions.StateChanged(
-                task_state=actual.get('task_state', 'unknown')) from error
+                vm_state=instance.vm_state,
+                task_state=instance.task_state) from error

@@ -25,7 +25,7 @@ from nova import objects
 from oslo_utils import timeutils
 
 #: key in instance.system_metadata
-KEY = 'quiesce'
+KEY = 'quiesce_mark'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,21 @@ def put(instance: objects.Instance, request_id: str) -> None:
 
 
 def get(instance: objects.Instance) -> Mark | None:
-    """Return the instance's mark, or None if it has none."""
+    """Return the instance's mark, or None if it has none.
+
+    One that another version has written, and we cannot read in full, still
+    says that the guest may be frozen.
+    """
     text = instance.system_metadata.get(KEY)
-    return Mark(**json.loads(text)) if text is not None else None
+    if text is None:
+        return None
+    try:
+        told = json.loads(text)
+        return Mark(request_id=str(told['request_id']),
+                    asked_at=str(told['asked_at']),
+                    maybe_frozen=bool(told.get('maybe_frozen', True)))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Mark(request_id='', asked_at='', maybe_frozen=True)
 
 
 def drop(instance: objects.Instance) -> None:

@@ -83,10 +83,10 @@ def _enums(namespace: dict[str, object]) -> Iterator[list[object]]:
 
 
 def notifications() -> None:
-    """Make states and service valid in versioned notifications.
+    """Make states and service valid in this process's notifications.
 
-    Without it the notification of a state change, or of the first start of
-    nova-quiesce, raises ``ValueError``.
+    Without it the versioned notification of a state change, or of the first
+    start of nova-quiesce, raises ``ValueError``.
     """
     for field, values in (
             (fields.InstanceStateField, (states.QUIESCED,)),

@@ -56,6 +56,6 @@ class Instance:
                             actual={column: self.database[column]})
         self.database = self._row()
 
-    def obj_reset_changes(self, fields: list[str]) -> None:
-        for field in fields:
-            setattr(self, field, self.database[field])
+    def refresh(self) -> None:
+        for column, value in self.database.items():
+            setattr(self, column, value)

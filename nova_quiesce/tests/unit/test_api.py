@@ -92,6 +92,14 @@ class TestAPI(unittest.TestCase):
                     self.api.quiesce(self.context, instance)
         self.rpcapi.quiesce_instance.assert_not_called()
 
+    def test_a_request_that_cannot_be_sent_keeps_an_older_mark(self) -> None:
+        before = {marks.KEY: 'anything'}
+        instance = fakes.Instance(system_metadata=before)
+        self.rpcapi.quiesce_instance.side_effect = RuntimeError('no broker')
+        with self.assertRaises(RuntimeError):
+            self.api.quiesce(self.context, instance)
+        self.assertEqual(before, instance.database['system_metadata'])
+
     def test_a_request_that_cannot_be_sent_leaves_nothing(self) -> None:
         instance = fakes.Instance()
         self.rpcapi.quiesce_instance.side_effect = RuntimeError('no broker')

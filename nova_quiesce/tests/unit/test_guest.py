@@ -10,12 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import sys
 import unittest
 from unittest import mock
 
 from nova import exception
 from nova.conf import CONF
 from oslo_messaging import exceptions as messaging_exceptions
+from oslo_messaging._drivers import common
 
 from nova_quiesce import conf
 from nova_quiesce import exceptions
@@ -81,6 +83,32 @@ class TestGuests(unittest.TestCase):
             with self.subTest(answer=answer):
                 self.assertIsInstance(self._freeze(answer),
                                       exceptions.QuiesceFailed)
+
+    def test_no_traceback_of_the_other_side_reaches_the_user(self) -> None:
+        # As it arrives over a real message bus.
+        error = exception.InternalError(LIBVIRT % (68, 'no lock'))
+        try:
+            raise error
+        except exception.InternalError:
+            sent = common.serialize_remote_exception(sys.exc_info())
+        received = common.deserialize_remote_exception(
+            sent, ['nova.exception'])
+        self.assertIn('Traceback', str(received))
+        told = self._freeze(received)
+        self.assertIsInstance(told, exceptions.QuiesceFailed)
+        self.assertNotIn('Traceback', str(told))
+        self.assertIn('no lock', str(told))
+
+    def test_answers_are_known_as_they_arrive_over_the_bus(self) -> None:
+        for answer in guest.FREEZE_ANSWERS:
+            with self.subTest(answer=answer):
+                try:
+                    raise answer.raised(answer.text or 'anything')
+                except Exception:
+                    sent = common.serialize_remote_exception(sys.exc_info())
+                received = common.deserialize_remote_exception(
+                    sent, ['nova.exception', 'builtins'])
+                self.assertIsInstance(self._freeze(received), answer.error)
 
     def test_a_timeout_is_told_in_seconds(self) -> None:
         error = self._freeze(messaging_exceptions.MessagingTimeout())

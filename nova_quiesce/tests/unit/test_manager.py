@@ -99,11 +99,27 @@ class TestQuiesce(ManagerTest):
         self.check('active', exceptions.FrozenByOthers)
         self.guests.thaw.assert_not_called()
 
-    def test_frozen_by_ourselves_before_is_thawed(self) -> None:
+    def _maybe_frozen_before(self) -> None:
         marks.put(self.instance, 'req-our-own')  # type: ignore
+        self.instance.save()
+
+    def test_frozen_by_ourselves_before_is_thawed(self) -> None:
+        self._maybe_frozen_before()
         self._quiesce(exceptions.FrozenByOthers())
-        self.check('error', exceptions.FrozenByOthers, fault=True)
+        self.check('active', exceptions.WasStillFrozen)
         self.guests.thaw.assert_called_once()
+
+    def test_frozen_by_ourselves_and_not_thawed_stays_marked(self) -> None:
+        self._maybe_frozen_before()
+        self.guests.thaw.side_effect = exceptions.UnquiesceFailed(reason='x')
+        self._quiesce(exceptions.FrozenByOthers())
+        self.check('error', exceptions.UnquiesceFailed, fault=True,
+                   marked=True)
+
+    def test_a_refusal_does_not_unmark_what_was_marked_before(self) -> None:
+        self._maybe_frozen_before()
+        self._quiesce(exceptions.CannotQuiesce(reason='no agent'))
+        self.check('active', exceptions.CannotQuiesce, marked=True)
 
     def test_failed_is_thawed(self) -> None:
         self._quiesce(exceptions.QuiesceFailed(reason='hung'))
@@ -130,8 +146,47 @@ class TestQuiesce(ManagerTest):
         self.check('active', exceptions.StateChanged)
         self.guests.thaw.assert_called_once()
 
+    def test_reset_and_asked_anew_while_freezing_is_left_alone(self) -> None:
+        def reset(*args: Any) -> None:
+            other = fakes.Instance(vm_state='quiesced')
+            marks.put(other, 'req-another')  # type: ignore
+            other.save()
+            self.instance.database = other.database
+
+        self.guests.freeze.side_effect = reset
+        self.manager.quiesce_instance(self.context, fakes.UUID)
+        self.check('quiesced', exceptions.StateChanged, marked=True)
+        self.guests.thaw.assert_not_called()
+
+    def test_reset_while_being_refused_leaves_no_mark(self) -> None:
+        def reset(*args: Any) -> None:
+            self.instance.database['task_state'] = None
+            raise exceptions.CannotQuiesce(reason='no agent')
+
+        self.guests.freeze.side_effect = reset
+        self.manager.quiesce_instance(self.context, fakes.UUID)
+        self.check('active', exceptions.StateChanged)
+
+    def test_deleted_while_freezing_is_not_thawed(self) -> None:
+        with mock.patch.object(
+                self.instance, 'save',
+                side_effect=exception.InstanceNotFound(instance_id='i')):
+            self._quiesce()
+        self.guests.thaw.assert_not_called()
+
     def test_a_stale_message_freezes_nothing(self) -> None:
         self.instance.task_state = None
+        self._quiesce()
+        self.guests.freeze.assert_not_called()
+
+    def test_the_message_of_an_older_request_freezes_nothing(self) -> None:
+        marks.put(self.instance, 'req-newer')  # type: ignore
+        self._quiesce()
+        self.guests.freeze.assert_not_called()
+
+    def test_a_server_without_a_mapping_freezes_nothing(self) -> None:
+        manager.objects.InstanceMapping.get_by_instance_uuid.side_effect = (
+            exception.InstanceMappingNotFound(uuid='i'))
         self._quiesce()
         self.guests.freeze.assert_not_called()
 
@@ -154,6 +209,14 @@ class TestUnquiesce(ManagerTest):
     def test_thawed(self) -> None:
         self.manager.unquiesce_instance(self.context, fakes.UUID)
         self.check('active')
+
+    def test_reset_while_thawing_leaves_no_mark(self) -> None:
+        def reset(*args: Any) -> None:
+            self.instance.database.update(vm_state='active', task_state=None)
+
+        self.guests.thaw.side_effect = reset
+        self.manager.unquiesce_instance(self.context, fakes.UUID)
+        self.check('active', exceptions.StateChanged)
 
     def test_thaw_failed(self) -> None:
         self.guests.thaw.side_effect = exceptions.UnquiesceFailed(reason='x')

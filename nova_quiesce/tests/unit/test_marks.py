@@ -42,6 +42,15 @@ class TestMarks(unittest.TestCase):
         self.assertIsNone(marks.get(instance))
         self.assertEqual({'image_x': 'y'}, instance.system_metadata)
 
+    def test_a_mark_of_another_version_still_counts(self) -> None:
+        for text in ('{"request_id": "req-1", "asked_at": "x", "new": 1}',
+                     '{}', '[]', 'not JSON'):
+            with self.subTest(text=text):
+                mark = marks.get(fakes.Instance(
+                    system_metadata={marks.KEY: text}))
+                assert mark is not None
+                self.assertTrue(mark.maybe_frozen)
+
     def test_a_mark_fits_its_column(self) -> None:
         instance = fakes.Instance()
         marks.put(instance, 'req-6e65d1b3-0c9e-4bd4-a0ab-08e1ab8a2ee1')
