@@ -12,8 +12,8 @@
 
 """``make demo``: three servers are quiesced in order, and thawed in reverse.
 
-Prints every command before it runs it, so that a reader can repeat it, and
-fails if any step does not do what it should.
+Prints every command of the demonstration before it runs it, so that a reader
+can repeat it, and fails if any step does not do what it should.
 """
 
 import json
@@ -56,8 +56,10 @@ class Demo:
             stderr=subprocess.PIPE if refused else None, text=True)
         if refused:
             print(done.stderr, end='', flush=True)
-            if done.returncode == 0 or refused not in done.stderr:
+            if done.returncode == 0:
                 raise DemoError('%r was not refused' % command)
+            if refused not in done.stderr:
+                raise DemoError('%r failed, but not as it should' % command)
         elif done.returncode:
             raise DemoError('%r: exit code %d' % (command, done.returncode))
 
