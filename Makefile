@@ -4,7 +4,7 @@
 PYTHON ?= python3
 TESTS = pep8,mypy,client,py3,docs,functional
 
-.PHONY: help demo test packages clean
+.PHONY: help demo test clean
 
 help:
 	@echo 'make demo   start a real OpenStack, and quiesce and unquiesce servers'
@@ -18,7 +18,7 @@ demo: .venv/ready
 test: .venv/ready
 	.venv/bin/tox run -e $(TESTS)
 
-.venv/ready: constraints.txt tools/prepare.py
+.venv/ready: bindep.txt constraints.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv
 	touch $@
 

@@ -48,9 +48,11 @@ def main(directory: str) -> None:
                                  str(HERE / 'constraints.txt'))
     subprocess.run([sys.executable, '-m', 'venv', '--clear', directory],
                    check=True)
-    subprocess.run([str(bin_directory / 'pip'), 'install', '--quiet',
-                    '--disable-pip-version-check', '-c', constraints, 'tox',
-                    'bindep'], check=True)
+    installed = subprocess.run(
+        [str(bin_directory / 'pip'), 'install', '--quiet',
+         '--disable-pip-version-check', '-c', constraints, 'tox', 'bindep'])
+    if installed.returncode:
+        fail('pip cannot install tox and bindep, see above')
     missing = subprocess.run(
         [str(bin_directory / 'bindep'), '--brief', '--file',
          str(HERE / 'bindep.txt')], capture_output=True, text=True)

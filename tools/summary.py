@@ -25,8 +25,9 @@ def main() -> int:
     shown = subprocess.run(['stestr', 'last', '--suppress-attachments'],
                            capture_output=True, text=True).stdout
     count = {word: int(number) for word, number in re.findall(
-        r'^ - (Passed|Failed|Skipped): (\d+)$', shown, re.MULTILINE)}
-    passed, failed = count.get('Passed', 0), count.get('Failed', 0)
+        r'^ - ([A-Z][A-Za-z ]+): (\d+)$', shown, re.MULTILINE)}
+    passed = count.get('Passed', 0) + count.get('Expected Fail', 0)
+    failed = count.get('Failed', 0) + count.get('Unexpected Success', 0)
     print('%d passed, %d failed, %d skipped' % (
         passed, failed, count.get('Skipped', 0)))
     return 0 if passed and not failed else 1
