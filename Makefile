@@ -12,7 +12,7 @@ help:
 	@echo 'make clean  stop the demo and delete what these have made'
 
 demo: .venv/ready
-	@echo 'Packages are installed first; that takes a minute or two, once.'
+	@echo 'The first time, packages are installed; that takes a minute or two.'
 	@.venv/bin/tox run -q -e demo
 
 test: .venv/ready

@@ -15,7 +15,7 @@
 A thin layer on a keystoneauth adapter of Nova's compute API; it knows no
 command line. Its rule is *freeze cautiously, thaw stubbornly*: a request to
 quiesce is sent exactly once, a request to unquiesce until it is answered.
-Every wait is bounded.
+Every wait for Nova is bounded.
 
 Source of the API: the Nova blueprint expose-quiesce-unquiesce-api. Waiting
 looks at the server (``GET /servers/{id}``) and at the instance action of the
@@ -342,7 +342,8 @@ class Client:
         """Make sure that servers do not stay frozen by these requests.
 
         Deals with every state in which a request to quiesce can have left a
-        server, also with one that is not answered or not finished yet. All
+        server, also with one that is not finished yet. One that was never
+        answered is waited for, for 5 seconds; it may arrive even later. All
         servers are asked in the order given, and then waited for together.
         A server that cannot be asked yet, since its freeze is under way,
         holds up those after it for 3 seconds at most: then order counts less
@@ -364,7 +365,9 @@ class Client:
         )
         for server_id, outcome in outcomes.items():
             if isinstance(outcome.error, exceptions.ServerGone):
-                outcomes[server_id] = dataclasses.replace(outcome, error=None)
+                outcomes[server_id] = dataclasses.replace(
+                    outcome, server=None, error=None
+                )
         return outcomes
 
     def _wait_for_one(
@@ -559,7 +562,8 @@ class Client:
         if server.task_state in (states.QUIESCING, states.UNQUIESCING):
             return False
         if server.vm_state != states.QUIESCED:
-            return True
+            # A request that was never answered may still be on its way.
+            return quiesce_request is not None or settled
         if quiesce_request and self._newest_quiesce(server.id) not in (
             None,
             quiesce_request,

@@ -172,9 +172,9 @@ class Failed(QuiesceError):
     """Nova could not finish; a server in error may still be frozen."""
 
     advice = _(
-        'The service goes on thawing a server in error until that is '
-        'confirmed; "openstack server set --state active" resets its state '
-        'and thaws it too'
+        'The guest MAY STILL BE FROZEN, and setting the state of the server '
+        'to active does not thaw it: look at the guest, and thaw it there or '
+        'on its hypervisor'
     )
 
 

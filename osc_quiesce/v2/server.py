@@ -60,13 +60,19 @@ class Row:
     status: str
     seconds: float | None = None
     request_id: str | None = None
+    failed: bool = False
 
     @property
     def label(self) -> str:
         return exceptions.label(self.id, self.name)
 
     def see(self, outcome: quiesce_client.Outcome) -> None:
-        self.status = outcome.server.status if outcome.server else 'DELETED'
+        if isinstance(outcome.error, exceptions.ServerGone) or (
+            outcome.server is None and outcome.error is None
+        ):
+            self.status = 'DELETED'
+        elif outcome.server:
+            self.status = outcome.server.status
 
     def cells(self) -> tuple[Any, ...]:
         return (
@@ -189,7 +195,7 @@ class _ServerCommand(command.Lister):
         self._exit_code = exc.exit_code
 
     def _progress(self, message: str) -> None:
-        if sys.stderr.isatty():
+        if sys.stderr and sys.stderr.isatty():
             try:
                 print(message, file=sys.stderr, flush=True)
             except OSError:
@@ -243,7 +249,7 @@ class QuiesceServer(_ServerCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         servers = self._find_all(parsed_args.server)
-        if parsed_args.wait and len(servers) > 1:
+        if parsed_args.wait:
             self._check_states(servers)
         rows = [Row(s.id, s.name, s.status) for s in servers]
         if parsed_args.wait:
@@ -324,6 +330,7 @@ class QuiesceServer(_ServerCommand):
             self._stop(exc)
         except exceptions.QuiesceError as exc:
             exc.server_name = row.name
+            row.failed = isinstance(exc, exceptions.Failed)
             LOG.error('%s', exc)
         self._thaw()
         if keep:
@@ -361,27 +368,51 @@ class QuiesceServer(_ServerCommand):
         self._progress(
             _('Thawing %s ...') % ', '.join(row.label for row in rows.values())
         )
-        with self._interrupts.shielded():
-            outcomes = self._client.thaw(
-                {id_: row.request_id for id_, row in rows.items()},
-                self._thaw_timeout,
-            )
+        try:
+            with self._interrupts.shielded():
+                outcomes = self._client.thaw(
+                    {id_: row.request_id for id_, row in rows.items()},
+                    self._thaw_timeout,
+                )
+        except Exception:
+            for row in rows.values():
+                self._warn(row)
+            raise
         for server_id, outcome in outcomes.items():
             row = rows[server_id]
             row.see(outcome)
             row.seconds = None
-            if outcome.error:
-                outcome.error.server_name = row.name
-                LOG.error('%s', outcome.error)
-                if not isinstance(outcome.error, exceptions.Superseded):
+            error = outcome.error
+            if error is None:
+                if row.request_id is None:
                     LOG.error(
                         _(
-                            'Server %s MAY STILL BE FROZEN: try "openstack '
-                            'server unquiesce %s".'
+                            'The request to quiesce server %s was never '
+                            'answered, and may still arrive: unquiesce it if '
+                            'it becomes QUIESCED.'
                         ),
                         row.label,
-                        row.id,
                     )
+                continue
+            error.server_name = row.name
+            if isinstance(error, exceptions.Failed):
+                # Its own advice says more; and it was perhaps logged before.
+                if not row.failed:
+                    LOG.error('%s', error)
+                continue
+            LOG.error('%s', error)
+            if not isinstance(error, exceptions.Superseded):
+                self._warn(row)
+
+    @staticmethod
+    def _warn(row: Row) -> None:
+        LOG.error(
+            _(
+                'Server %(label)s MAY STILL BE FROZEN: try "openstack server '
+                'unquiesce %(id)s".'
+            ),
+            {'label': row.label, 'id': row.id},
+        )
 
 
 class UnquiesceServer(_ServerCommand):
