@@ -27,6 +27,7 @@ import urllib.error
 import urllib.request
 
 from minicloud import config
+from minicloud import hypervisor
 from minicloud import packages
 from minicloud import personas
 from minicloud import ports
@@ -35,6 +36,7 @@ from minicloud import seed
 from minicloud import sqlite
 from minicloud import template
 from minicloud.errors import MinicloudError
+from minicloud.guest import build
 from minicloud.layout import Layout
 
 #: Seconds for which a process may take to become ready.
@@ -84,6 +86,9 @@ class Cloud:
         :param say: called with a line for each step
         :raises MinicloudError: in words; what this call started is stopped
         """
+        if self._settings(driver, broker, computes,
+                          quiesce)['driver'] == 'libvirt':
+            hypervisor.check(self.layout)
         with processes.locked(self.layout) as token:
             settings = self._settings(driver, broker, computes, quiesce)
             packages.check(bool(settings['quiesce']))
@@ -126,7 +131,8 @@ class Cloud:
         running = processes.find(self.layout, token) if token else {}
         saved = ports.load(self.layout.ports)
         result = []
-        for role in config.ROLES:
+        driver = processes.read_json(self.layout.settings).get('driver')
+        for role in config.roles_of(str(driver or 'fake')):
             mine = {name: saved[name] for name in ports.SERVICES[role]
                     if name in saved}
             process = next(iter(running.get(role, [])), None)
@@ -181,12 +187,15 @@ class Cloud:
         count = settings['computes']
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise MinicloudError(f'computes: {count} is not 1 to 100')
+        if settings['driver'] == 'libvirt' and count != 1:
+            raise MinicloudError(
+                'there is one libvirtd, so one nova-compute: --computes 1')
         return settings
 
     def _purge(self) -> None:
         layout = self.layout
         for path in (layout.etc, layout.state, layout.template, layout.log,
-                     layout.run,
+                     layout.run, layout.guest, layout.cache,
                      layout.template.with_name('template.partial')):
             shutil.rmtree(path, ignore_errors=True)
         for name in personas.PERSONAS:
@@ -206,6 +215,8 @@ class _Start:
         self.layout = layout
         self.token = token
         self.settings = settings
+        self.driver = str(settings['driver'])
+        self.roles = config.roles_of(self.driver)
         self.fresh = fresh
         self.began = time.monotonic()
         self.say = lambda line: say(
@@ -237,8 +248,11 @@ class _Start:
         self._find_running()
         if self.fresh:
             self.layout.complete.unlink(missing_ok=True)
+        if self.driver == 'libvirt':
+            # Whether KVM works is found out with it.
+            build.build(self.layout.guest, self.layout.cache)
         self._make_plan()
-        if len(self.running) == len(config.ROLES):
+        if len(self.running) == len(self.roles):
             self.say('everything is up already')
             return
         if 'identity' not in self.running:
@@ -246,13 +260,13 @@ class _Start:
         self._write()
         if not self.layout.complete.exists():
             self._make_state()
-        for role in config.ROLES:
+        for role in self.roles:
             self._start(role)
         self.reservation.release()
         self._wait('identity')
         seed.catalog(seed.Api(self.plan))
         processes.write_json(self.layout.catalog, self.plan.ports)
-        for role in config.ROLES:
+        for role in self.roles:
             self._wait(role)
         self.say('the cloud is up')
 
@@ -263,6 +277,11 @@ class _Start:
             raise MinicloudError(
                 f'{self.layout.root} was made as {told.get("root")}; a cloud '
                 'cannot be moved. "up --fresh" makes a new one here')
+        made_for = told.get('driver', 'fake')
+        if made_for != self.driver:
+            raise MinicloudError(
+                f'{self.layout.root} was made with --driver {made_for}; '
+                f'"up --driver {self.driver} --fresh" makes a new cloud')
         was, now = told.get('versions'), packages.versions()
         if isinstance(was, dict) and was != now:
             changes = [f'{name} {was.get(name)} -> {version}'
@@ -278,7 +297,7 @@ class _Start:
         whole = self.layout.complete.exists() and not self.fresh
         discard = []
         for role, group in found.items():
-            if (whole and role in config.ROLES and len(group) == 1
+            if (whole and role in self.roles and len(group) == 1
                     and group[0].ready):
                 self.running[role] = group[0]
             else:
@@ -293,16 +312,19 @@ class _Start:
 
     def _make_plan(self) -> None:
         """Find ports, render, and end what runs with other settings."""
+        virt_type = (hypervisor.virt_type(self.layout)
+                     if self.driver == 'libvirt' else '')
         while True:
             self.reservation.reserve(
-                name for role in config.ROLES if role not in self.running
+                name for role in self.roles if role not in self.running
                 for name in ports.SERVICES[role])
             self.plan = config.Plan(
                 self.layout, dict(self.reservation.ports),
-                driver=str(self.settings['driver']),
+                driver=self.driver,
                 broker=str(self.settings['broker']),
                 computes=int(str(self.settings['computes'])),
-                quiesce=bool(self.settings['quiesce']))
+                quiesce=bool(self.settings['quiesce']),
+                virt_type=virt_type)
             self.files = config.render(self.plan)
             stale = [process for role, process in self.running.items()
                      if process.digest != self._digest(role)]
@@ -328,12 +350,12 @@ class _Start:
         self.layout.complete.unlink(missing_ok=True)
         shutil.rmtree(self.layout.state, ignore_errors=True)
         self.layout.make_state()
-        if template.valid(self.layout):
+        if template.valid(self.layout, self.driver):
             template.restore(self.layout)
             self.say('state restored from the template')
         else:
             self._build_state()
-        template.mark_complete(self.layout)
+        template.mark_complete(self.layout, self.driver)
 
     def _build_state(self) -> None:
         from minicloud.roles import prepare
@@ -343,7 +365,8 @@ class _Start:
         for part in prepare.PARTS:
             role = f'prepare-{part}'
             self.children[role] = processes.Child(
-                role, processes.command(role, self.layout, self.token),
+                role, processes.command(role, self.layout, self.token,
+                                        options=['--driver', self.driver]),
                 self.layout.log_of(role))
         deadline = time.monotonic() + PREPARE_TIMEOUT
         waiting = [f'prepare-{part}' for part in prepare.PARTS]
@@ -369,8 +392,9 @@ class _Start:
         seed.users(api)
         seed.catalog(api)
         self._wait('image')
-        seed.images(api)
-        template.save(self.layout)
+        seed.images(api, self.layout.guest if self.driver == 'libvirt'
+                    else None)
+        template.save(self.layout, self.driver)
         self.say('users, catalog and images made; template saved')
 
     def _start(self, role: str) -> None:

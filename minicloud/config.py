@@ -18,12 +18,16 @@ brokers that ``up`` offers are the keys of :data:`DRIVERS` and
 :data:`BROKERS`.
 """
 
+from collections.abc import Callable
 import configparser
 import dataclasses
 import hashlib
 import json
 import pathlib
+import sys
+import uuid
 
+from minicloud import hypervisor
 from minicloud import packages
 from minicloud import personas
 from minicloud.errors import MinicloudError
@@ -31,10 +35,8 @@ from minicloud.layout import Layout
 
 Sections = dict[str, dict[str, str]]
 
-#: What each choice of ``--driver`` adds to nova.conf.
-DRIVERS: dict[str, Sections] = {
-    'fake': {'DEFAULT': {'compute_driver': 'minicloud.FakeDriver'}},
-}
+#: Megabytes of a server's memory, by driver.
+MEMORY = {'fake': 64, 'libvirt': 128}
 #: What each choice of ``--broker`` makes the transport_url of Nova and Cinder.
 BROKERS: dict[str, str] = {
     'memory': 'fake:///',
@@ -47,12 +49,21 @@ QUIESCE_FACTORY = 'nova_quiesce.api:app_factory'
 NO_KEY = '0' * 64
 #: Files each process depends on; others may change without a restart.
 FILES_OF_ROLE = {
+    'hypervisor': ('libvirtd.conf', 'qemu.conf'),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
     'compute': ('nova.conf', 'nova-api-paste.ini'),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
 }
 ROLES = tuple(FILES_OF_ROLE)
+#: Processes that only one driver has.
+ROLES_OF_DRIVER = {'hypervisor': 'libvirt'}
+
+
+def roles_of(driver: str) -> tuple[str, ...]:
+    """Return the processes of a cloud with that driver."""
+    return tuple(role for role in ROLES
+                 if ROLES_OF_DRIVER.get(role, driver) == driver)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +76,8 @@ class Plan:
     :param broker: key of :data:`BROKERS`
     :param computes: number of nova-compute services
     :param quiesce: whether Nova gets the quiesce actions and their service
+    :param virt_type: how QEMU runs guests, ``kvm`` or ``qemu``, with the
+        driver libvirt
     """
 
     layout: Layout
@@ -73,6 +86,7 @@ class Plan:
     broker: str = 'memory'
     computes: int = 1
     quiesce: bool = True
+    virt_type: str = ''
 
     def url(self, service: str, path: str = '') -> str:
         return f'http://127.0.0.1:{self.ports[service]}{path}'
@@ -200,7 +214,73 @@ def nova(plan: Plan) -> Sections:
         'oslo_messaging_notifications': {'driver': 'noop'},
         'vnc': {'enabled': 'false'},
     }
-    return merge(sections, DRIVERS[plan.driver])
+    return merge(sections, DRIVERS[plan.driver](plan))
+
+
+def fake(_plan: Plan) -> Sections:
+    """What ``--driver fake`` adds to nova.conf."""
+    return {'DEFAULT': {'compute_driver': 'minicloud.FakeDriver'}}
+
+
+def libvirt(plan: Plan) -> Sections:
+    """What ``--driver libvirt`` adds to nova.conf."""
+    # Nova runs as root here: no rootwrap, no sudo.
+    helper = {'helper_command':
+              str(pathlib.Path(sys.executable).with_name('privsep-helper'))}
+    return {
+        'DEFAULT': {'compute_driver': 'libvirt.LibvirtDriver',
+                    'pointer_model': 'ps2mouse',
+                    'force_raw_images': 'true',
+                    'resume_guests_state_on_host_boot': 'true',
+                    # In a container libvirt may see less than there is.
+                    'reserved_host_memory_mb': '0',
+                    'ram_allocation_ratio': '4.0'},
+        'spice': {'enabled': 'false'},
+        'libvirt': {'connection_uri': hypervisor.uri(plan.layout),
+                    'virt_type': plan.virt_type,
+                    'cpu_mode': 'none',
+                    'images_type': 'raw',
+                    'hw_machine_type': 'x86_64=pc',
+                    'inject_partition': '-2'},
+        **dict.fromkeys(('nova_sys_admin', 'privsep_osbrick',
+                         'vif_plug_ovs_privileged',
+                         'vif_plug_linux_bridge_privileged'), helper),
+    }
+
+
+#: What each choice of ``--driver`` adds to nova.conf.
+DRIVERS: dict[str, Callable[[Plan], Sections]] = {
+    'fake': fake, 'libvirt': libvirt,
+}
+
+
+def libvirtd(plan: Plan) -> dict[str, str]:
+    """Return the files of libvirtd: no system service around it is used."""
+    return {
+        'libvirtd.conf': (
+            'unix_sock_group = "root"\n'
+            'unix_sock_rw_perms = "0700"\n'
+            'auth_unix_ro = "none"\n'
+            'auth_unix_rw = "none"\n'
+            f'host_uuid = "{_host_uuid(plan)}"\n'
+            'log_outputs = "2:stderr"\n'),
+        'qemu.conf': (
+            'user = "root"\n'
+            'group = "root"\n'
+            'dynamic_ownership = 0\n'
+            'remember_owner = 0\n'
+            'security_driver = "none"\n'
+            'namespaces = [ ]\n'
+            'cgroup_controllers = [ ]\n'
+            # QEMU writes the console logs itself: no virtlogd.
+            'stdio_handler = "file"\n'
+            'max_processes = 0\n'),
+    }
+
+
+def _host_uuid(plan: Plan) -> str:
+    """Return an identity of the hypervisor that stays with the root."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, plan.layout.root.as_uri()))
 
 
 def cinder(plan: Plan) -> Sections:
@@ -308,6 +388,8 @@ def render(plan: Plan) -> dict[str, str]:
                    else f'{package}/api-paste.ini')
         name = f'{package}-api-paste.ini'
         files[name] = packages.shipped_file(package, shipped).read_text()
+    if plan.driver == 'libvirt':
+        files.update(libvirtd(plan))
     if plan.quiesce:
         files['nova-api-paste.ini'] = with_quiesce(
             files['nova-api-paste.ini'])

@@ -73,6 +73,31 @@ class Layout:
         return self.state / 'hypervisors'
 
     @property
+    def hypervisor(self) -> pathlib.Path:
+        """What libvirtd keeps: definitions of guests, its cache."""
+        return self.state / 'libvirt'
+
+    @property
+    def hypervisor_run(self) -> pathlib.Path:
+        """libvirtd's /run: its sockets; empty at each of its starts."""
+        return self.run / 'libvirt'
+
+    @property
+    def guest(self) -> pathlib.Path:
+        """The tiny guest's kernel and RAM disk."""
+        return self.root / 'guest'
+
+    @property
+    def kvm_trial(self) -> pathlib.Path:
+        """Whether the guest starts with KVM, and when that was tried."""
+        return self.guest / 'kvm.json'
+
+    @property
+    def cache(self) -> pathlib.Path:
+        """Downloaded Debian packages, unless they are kept elsewhere."""
+        return self.root / 'cache'
+
+    @property
     def template(self) -> pathlib.Path:
         """A copy of the state as it was before the first server."""
         return self.root / 'template'

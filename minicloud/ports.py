@@ -26,11 +26,12 @@ from minicloud.errors import MinicloudError
 
 ADDRESS = '127.0.0.1'
 #: Which process listens for which service.
-SERVICES = {
+SERVICES: dict[str, tuple[str, ...]] = {
     'identity': ('identity', 'placement', 'network'),
     'image': ('image',),
     'compute': ('compute',),
     'volume': ('volume',),
+    'hypervisor': (),
 }
 NAMES = tuple(name for names in SERVICES.values() for name in names)
 

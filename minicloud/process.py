@@ -90,9 +90,15 @@ def main() -> int:
     keep = run(context)
     told(True)
     print(f'--- {args.role} is ready', flush=True)
+
+    def end(*_args: object) -> None:
+        for clean in context.at_end:
+            clean()
+        os._exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         # The services may have put their own handlers there.
-        signal.signal(number, lambda *_args: os._exit(0))
+        signal.signal(number, end)
     while not finished.wait(3600):
         pass
     del keep

@@ -16,6 +16,7 @@ Users, projects and the catalog through Keystone, images through Glance.
 Everything is "ensure": doing it twice changes nothing.
 """
 
+import pathlib
 from typing import Any
 
 import requests
@@ -23,10 +24,13 @@ import requests
 from minicloud import personas
 from minicloud.config import Plan
 from minicloud.errors import MinicloudError
+from minicloud.guest import build
 
 IMAGE_WITH_AGENT = 'tiny'
 IMAGE_WITHOUT_AGENT = 'tiny-noagent'
 FLAVOR = 'tiny'
+#: bytes; the flavor's size is what the guest gets
+DISK_SIZE = 1 << 20
 
 
 def endpoints(plan: Plan) -> dict[tuple[str, str], str]:
@@ -143,18 +147,39 @@ def catalog(api: Api) -> None:
                             {'endpoint': {'url': url}})
 
 
-def images(api: Api) -> None:
-    """Make the two images, of a few bytes each."""
-    there = {image['name'] for image in api.request(
+def images(api: Api, guest: pathlib.Path | None = None) -> None:
+    """Make the two images.
+
+    :param guest: where the real guest's kernel and RAM disk are; without
+        it, the images hold a few bytes
+    """
+    there = {image['name']: image['id'] for image in api.request(
         'GET', 'image', '/v2/images').json()['images']}
+
+    def ensure(name: str, form: str, container: str, data: bytes,
+               **properties: str) -> str:
+        if name in there:
+            return str(there[name])
+        image = api.request('POST', 'image', '/v2/images', {
+            'name': name, 'visibility': 'public', 'disk_format': form,
+            'container_format': container, 'min_disk': 0, 'min_ram': 0,
+            **properties}).json()
+        api.request('PUT', 'image', f'/v2/images/{image["id"]}/file',
+                    data=data)
+        return str(image['id'])
+
+    form, data, common = 'raw', b'not a real disk\n', {}
+    if guest is not None:
+        kernel = ensure(f'{IMAGE_WITH_AGENT}-kernel', 'aki', 'aki',
+                        (guest / build.KERNEL).read_bytes())
+        ramdisk = ensure(f'{IMAGE_WITH_AGENT}-ramdisk', 'ari', 'ari',
+                         (guest / build.RAMDISK).read_bytes())
+        # The guest formats it: a blank disk is all that it wants.
+        data = bytes(DISK_SIZE)
+        common = {'kernel_id': kernel, 'ramdisk_id': ramdisk,
+                  'os_command_line': build.COMMAND_LINE,
+                  'hw_disk_bus': 'virtio', 'hw_video_model': 'none'}
     for name, properties in (
             (IMAGE_WITH_AGENT, {'hw_qemu_guest_agent': 'yes'}),
             (IMAGE_WITHOUT_AGENT, {})):
-        if name in there:
-            continue
-        image = api.request('POST', 'image', '/v2/images', {
-            'name': name, 'visibility': 'public', 'disk_format': 'raw',
-            'container_format': 'bare', 'min_disk': 0, 'min_ram': 0,
-            **properties}).json()
-        api.request('PUT', 'image', f'/v2/images/{image["id"]}/file',
-                    data=b'not a real disk\n')
+        ensure(name, form, 'bare', data, **common, **properties)

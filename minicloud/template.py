@@ -27,6 +27,7 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import processes
 from minicloud import sqlite
+from minicloud.guest import build
 from minicloud.layout import Layout
 
 DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
@@ -39,11 +40,13 @@ KEY = 'key.json'
 
 
 def key(layout: Layout, versions: dict[str, str] | None = None,
-        sources: dict[str, bytes] | None = None) -> str:
+        sources: dict[str, bytes] | None = None,
+        driver: str = 'fake') -> str:
     """Return what a template has to match to be used.
 
     :param versions: of the packages; default: those installed
     :param sources: contents by name; default: minicloud's own files
+    :param driver: the hypervisor: each has images of its own
     """
     if versions is None:
         versions = packages.versions(
@@ -55,6 +58,8 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
         'root': str(layout.root),
         'versions': versions,
         'python': list(sys.version_info[:2]),
+        'driver': driver,
+        'guest': build.source_digest() if driver == 'libvirt' else '',
         'password': personas.PASSWORD,
         'sources': {name: hashlib.sha256(data).hexdigest()
                     for name, data in sources.items()},
@@ -63,13 +68,13 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def valid(layout: Layout) -> bool:
+def valid(layout: Layout, driver: str) -> bool:
     """Whether there is a template that fits."""
     told = processes.read_json(layout.template / KEY)
-    return told.get('key') == key(layout)
+    return told.get('key') == key(layout, driver=driver)
 
 
-def save(layout: Layout) -> None:
+def save(layout: Layout, driver: str) -> None:
     """Make a template of the state, which may be in use."""
     partial = layout.template.with_name('template.partial')
     for path in (partial, layout.template):
@@ -79,7 +84,7 @@ def save(layout: Layout) -> None:
         sqlite.copy(layout.database(name), partial / f'{name}.db')
     for name in DIRECTORIES:
         shutil.copytree(layout.state / name, partial / name)
-    processes.write_json(partial / KEY, {'key': key(layout)})
+    processes.write_json(partial / KEY, {'key': key(layout, driver=driver)})
     partial.rename(layout.template)
 
 
@@ -89,7 +94,8 @@ def restore(layout: Layout) -> None:
                     ignore=shutil.ignore_patterns(KEY))
 
 
-def mark_complete(layout: Layout) -> None:
+def mark_complete(layout: Layout, driver: str) -> None:
     """Say that the state is whole, and what made it."""
     processes.write_json(layout.complete, {
-        'root': str(layout.root), 'versions': packages.versions()})
+        'root': str(layout.root), 'driver': driver,
+        'versions': packages.versions()})

@@ -16,8 +16,10 @@ Each has ``run(context)``, which starts its services in this process and
 returns what has to be kept alive. Only these modules import OpenStack.
 """
 
+from collections.abc import Callable
 import dataclasses
 import os
+import pathlib
 import socket
 import threading
 import time
@@ -39,6 +41,9 @@ class Context:
     driver: str
     computes: int
     quiesce: bool
+    #: what to do, and quickly, when the process is told to end
+    at_end: list[Callable[[], None]] = dataclasses.field(
+        default_factory=list)
 
     def config(self, name: str) -> str:
         return str(self.layout.etc / name)
@@ -54,15 +59,21 @@ class Context:
         print(f'--- {name} listens on port {server.effective_port}',
               flush=True)
 
+    def wait_for(self, path: pathlib.Path, otherwise: str) -> None:
+        """Wait until a file is there.
+
+        :param otherwise: what to say if it does not come
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{otherwise} after {PATIENCE:.0f} s')
+            time.sleep(0.05)
+
     def wait_for_catalog(self) -> None:
         """Wait until the services can find each other."""
-        deadline = time.monotonic() + PATIENCE
-        while not self.layout.catalog.exists():
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f'no catalog after {PATIENCE:.0f} s: whoever started '
-                    'this process is gone')
-            time.sleep(0.05)
+        self.wait_for(self.layout.catalog,
+                      'whoever started this process is gone: no catalog')
 
 
 def set_environment(**values: str) -> None:

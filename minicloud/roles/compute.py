@@ -17,10 +17,12 @@ further. Each service is made the way Nova's own commands make it.
 """
 
 import importlib
+import shlex
 import sys
 from typing import Any
 import uuid
 
+from minicloud import hypervisor
 from minicloud import roles
 from minicloud import sqlite
 
@@ -52,6 +54,21 @@ def give_identity(context: roles.Context) -> None:
     path = context.layout.state / 'nova' / 'compute_id'
     if not path.exists():
         path.write_text(str(uuid.uuid4()))
+
+
+def prepare_libvirt(context: roles.Context) -> None:
+    """Do what Nova's own command does for a real driver, and wait."""
+    import nova.conf
+    from nova import utils
+    import os_brick
+    import os_vif
+    from oslo_privsep import priv_context
+
+    priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
+    os_brick.setup(nova.conf.CONF)
+    os_vif.initialize()
+    context.wait_for(hypervisor.socket_of(context.layout),
+                     'the hypervisor is not ready')
 
 
 def run(context: roles.Context) -> list[Any]:
@@ -99,6 +116,8 @@ def run(context: roles.Context) -> list[Any]:
         topic=scheduler_rpcapi.RPC_TOPIC))
     make_driver_known(context.driver)
     give_identity(context)
+    if context.driver == 'libvirt':
+        prepare_libvirt(context)
     for number in range(1, context.computes + 1):
         host = compute_host(number)
         # Parts of nova-compute take its name from here, not from Service.

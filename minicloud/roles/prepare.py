@@ -120,6 +120,7 @@ def nova(context: roles.Context) -> None:
             raise SystemExit(f'{what}: {code}')
     objects.Flavor(
         context=nova_context.get_admin_context(), name=seed.FLAVOR,
-        flavorid=seed.FLAVOR, memory_mb=64, vcpus=1, root_gb=1,
+        flavorid=seed.FLAVOR, memory_mb=config.MEMORY[context.driver],
+        vcpus=1, root_gb=1,
         ephemeral_gb=0, swap=0, rxtx_factor=1.0, is_public=True,
         disabled=False, extra_specs={}).create()

@@ -1,0 +1,145 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What ``--driver libvirt`` needs of the machine, and where its libvirtd is.
+
+Nothing here starts or changes anything except the trial of KVM, which ends
+before its function returns.
+"""
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+
+from minicloud import processes
+from minicloud.errors import MinicloudError
+from minicloud.guest import build
+from minicloud.layout import Layout
+
+QEMU = 'qemu-system-x86_64'
+#: commands that the hypervisor needs, and the Debian package of each
+TOOLS = {'libvirtd': 'libvirt-daemon-system', QEMU: 'qemu-system-x86',
+         'qemu-img': 'qemu-utils', 'unshare': 'util-linux',
+         'mount': 'mount'}
+#: what pip needs to build libvirt-python
+HEADERS = ('gcc', 'libvirt-dev', 'pkg-config', 'python3-dev')
+#: Where libvirtd's paths are compiled in: each gets a directory of ours
+#: put over it, in libvirtd's own view of the file system.
+PLACES = {'/etc/libvirt': 'etc', '/var/lib/libvirt': 'lib',
+          '/var/cache/libvirt': 'cache', '/var/log/libvirt': 'log'}
+#: the longest path of a Unix socket
+SOCKET_PATH_MAX = 107
+KVM = pathlib.Path('/dev/kvm')
+#: changes whenever the machine boots
+BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
+#: seconds; a guest on a KVM that works says its first word much earlier
+TRIAL = 15.0
+
+
+def socket_of(layout: Layout) -> pathlib.Path:
+    """Return where the cloud's own libvirtd listens."""
+    return layout.hypervisor_run / 'libvirt' / 'libvirt-sock'
+
+
+def uri(layout: Layout) -> str:
+    """Return how Nova, and virsh, reach the cloud's own libvirtd."""
+    return f'qemu+unix:///system?socket={socket_of(layout)}'
+
+
+def missing() -> list[str]:
+    """Return what is not there, as lines that say how to get it."""
+    lines = []
+    if os.geteuid() != 0:
+        lines.append('root: this is user %d' % os.geteuid())
+    wanted = {package for command, package in TOOLS.items()
+              if shutil.which(command) is None}
+    wanted.update(build.missing_tools())
+    if not all(os.path.isdir(place) for place in PLACES):
+        wanted.add('libvirt-daemon-system')
+    python = importlib.util.find_spec('libvirt') is None
+    if python:
+        wanted.update(HEADERS)
+    if wanted:
+        # Without systemd, this keeps apt from installing it.
+        if ('libvirt-daemon-system' in wanted
+                and not os.path.isdir('/run/systemd/system')):
+            wanted.add('libvirt-daemon-system-sysv')
+        lines.append('apt-get install --no-install-recommends '
+                     + ' '.join(sorted(wanted)))
+    if python:
+        requirements = pathlib.Path(__file__).with_name(
+            'requirements-libvirt.txt')
+        lines.append(f'{sys.executable} -m pip install -r {requirements} '
+                     '-c constraints.txt')
+    return lines
+
+
+def check(layout: Layout) -> None:
+    """Say what is missing, before anything is made.
+
+    :raises MinicloudError: with a command for each thing
+    """
+    if lines := missing():
+        raise MinicloudError('--driver libvirt needs more than is here; '
+                             'nothing was changed:\n  ' + '\n  '.join(lines))
+    if len(str(socket_of(layout))) > SOCKET_PATH_MAX:
+        raise MinicloudError(
+            f'{socket_of(layout)} is longer than the {SOCKET_PATH_MAX} '
+            'characters of a Unix socket: choose a shorter --root')
+
+
+def virt_type(layout: Layout) -> str:
+    """Return ``kvm`` if it works here, else ``qemu``; decided by trying.
+
+    A device that can be opened proves nothing, nor does firmware that runs:
+    the guest, which must have been built, has to start. The answer is kept
+    until the machine boots anew.
+    """
+    if not KVM.exists():
+        return 'qemu'
+    boot = BOOT_ID.read_text().strip()
+    told = processes.read_json(layout.kvm_trial)
+    if told.get('boot') != boot:
+        told = {'boot': boot, 'works': _kvm_works(layout)}
+        processes.write_json(layout.kvm_trial, told)
+    return 'kvm' if told['works'] else 'qemu'
+
+
+def _kvm_works(layout: Layout) -> bool:
+    """Start the guest with KVM, without disks, and wait for its first word."""
+    try:
+        trial = subprocess.Popen(
+            [QEMU, '-accel', 'kvm', '-m', '128', '-nodefaults',
+             '-display', 'none', '-no-reboot', '-serial', 'stdio',
+             '-kernel', layout.guest / build.KERNEL,
+             '-initrd', layout.guest / build.RAMDISK,
+             '-append', build.COMMAND_LINE],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL)
+    except OSError:
+        return False
+    timer = threading.Timer(TRIAL, trial.kill)
+    timer.start()
+    try:
+        with trial:
+            assert trial.stdout
+            try:
+                return any(line.startswith(b'GUEST')
+                           for line in trial.stdout)
+            finally:
+                trial.kill()
+    finally:
+        timer.cancel()

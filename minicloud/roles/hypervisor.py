@@ -1,0 +1,139 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A libvirtd of the cloud's own, and its guests.
+
+It runs in a mount namespace, where the directories whose paths are compiled
+into it are directories of the cloud, so that it and a libvirtd of the
+machine never meet; and in a process namespace, so that the kernel ends it
+and every guest when this process ends, whatever ended it. Both namespaces
+go with their last process, and their mounts with them.
+"""
+
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from minicloud import hypervisor
+from minicloud import roles
+
+#: The first process of the namespaces. It also collects the guests that
+#: libvirtd has detached, at once: libvirtd waits until they are gone.
+SCRIPT = """\
+set -e
+while [ "$1" != -- ]; do
+    mount --bind "$1" "$2"
+    shift 2
+done
+shift
+if [ -e "$1" ]; then
+    mount --bind "$1" "$2"
+    mount -o remount,bind,ro "$2"
+fi
+libvirtd --pid-file /run/libvirtd.pid &
+wait
+echo '--- libvirtd has ended'
+"""
+PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _binds(context: roles.Context) -> list[str]:
+    """Make the directories, and return each with the place it covers."""
+    layout = context.layout
+    run = layout.hypervisor_run
+    # Nothing of it outlives the guests.
+    shutil.rmtree(run, ignore_errors=True)
+    (run / 'libvirt').mkdir(parents=True)
+    binds: list[str] = []
+    for place, name in hypervisor.PLACES.items():
+        path = layout.hypervisor / name
+        path.mkdir(parents=True, exist_ok=True)
+        binds.extend((str(path), place))
+    for name in ('libvirtd.conf', 'qemu.conf'):
+        shutil.copyfile(context.config(name), layout.hypervisor / 'etc'
+                        / name)
+    return [*binds, str(run), '/run']
+
+
+def _hidden(context: roles.Context) -> str:
+    """Return a file to hide KVM behind, or a name of nothing.
+
+    A libvirtd that sees a KVM which does not work asks QEMU for its
+    abilities again at every call.
+    """
+    path = context.layout.hypervisor / 'no-kvm'
+    path.unlink(missing_ok=True)
+    if (hypervisor.virt_type(context.layout) != 'kvm'
+            and hypervisor.KVM.exists()):
+        path.touch()
+    return str(path)
+
+
+def _first_process(unshare: int) -> int:
+    """Return the namespaces' first process, once there is one."""
+    path = pathlib.Path(f'/proc/{unshare}/task/{unshare}/children')
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if children := path.read_text().split():
+            return int(children[0])
+        time.sleep(0.02)
+    raise TimeoutError('unshare has started nothing')
+
+
+def run(context: roles.Context) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork',
+         '--mount-proc', '--kill-child', 'sh', '-c', SCRIPT, 'sh',
+         *_binds(context), '--', _hidden(context), str(hypervisor.KVM)],
+        stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+    first = _first_process(process.pid)
+
+    def end() -> None:
+        """End libvirtd and all guests, and return when they are gone."""
+        try:
+            os.kill(first, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        process.wait()
+
+    context.at_end.append(end)
+
+    def watch() -> None:
+        process.wait()
+        print('--- ending: libvirtd has ended', flush=True)
+        os._exit(1)
+
+    import libvirt
+    deadline = time.monotonic() + roles.PATIENCE
+    while True:
+        try:
+            connection = libvirt.open(hypervisor.uri(context.layout))
+            break
+        except libvirt.libvirtError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    print(f'--- libvirt {connection.getLibVersion()}, '
+          f'virt_type {hypervisor.virt_type(context.layout)}', flush=True)
+    connection.close()
+    threading.Thread(target=watch, daemon=True).start()
+    return process
