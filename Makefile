@@ -1,19 +1,24 @@
-# Both targets create what they need: a virtual environment with tox here in
+# The targets create what they need: a virtual environment with tox here in
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-TESTS = pep8,mypy,client,py3,docs,functional
+TESTS = pep8,mypy,client,py3,docs,functional,scenario
 
-.PHONY: help demo test clean
+.PHONY: help demo demo-live test clean
 
 help:
-	@echo 'make demo   start a real OpenStack, and quiesce and unquiesce servers'
-	@echo 'make test   style, types, unit tests, documentation, functional tests'
-	@echo 'make clean  stop the demo and delete what these have made'
+	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
+	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
+	@echo 'make test       style, types, documentation, all tests'
+	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
 	@echo 'The first time, packages are installed; that takes a minute or two.'
 	@.venv/bin/tox run -q -e demo
+
+demo-live: .venv/ready
+	@echo 'The first time, packages are installed; that takes a minute or two.'
+	@.venv/bin/tox run -q -e demo-live
 
 test: .venv/ready
 	.venv/bin/tox run -e $(TESTS)
@@ -24,4 +29,5 @@ test: .venv/ready
 
 clean:
 	[ ! -x .tox/demo/bin/python ] || .tox/demo/bin/python -m minicloud down --purge
+	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
 	rm -rf .venv .tox .stestr .coverage cover doc/build build *.egg-info

@@ -61,27 +61,32 @@ def parser() -> argparse.ArgumentParser:
         '--root', metavar='DIR', default=argparse.SUPPRESS,
         help='where the cloud is (default: $MINICLOUD_ROOT, or '
              f'./{DEFAULT_ROOT})')
-    main_parser = argparse.ArgumentParser(
-        prog='minicloud', parents=[common],
-        description='A real OpenStack on one machine.')
-    verbs = main_parser.add_subparsers(dest='verb', required=True,
-                                       metavar='VERB')
-
-    up = verbs.add_parser('up', parents=[common], help='start the cloud')
-    up.add_argument('--driver', choices=sorted(config.DRIVERS),
-                    help='hypervisor (default: fake)')
-    up.add_argument('--broker', choices=sorted(config.BROKERS),
-                    help='message bus (default: memory)')
-    up.add_argument('--computes', type=count, metavar='N',
-                    help='number of nova-compute services (default: as '
-                         'before, or 1)')
-    quiesce = up.add_mutually_exclusive_group()
+    kind = argparse.ArgumentParser(add_help=False)
+    kind.add_argument(
+        '--driver', choices=sorted(config.DRIVERS),
+        help='hypervisor (default: as before, or fake)')
+    kind.add_argument(
+        '--broker', choices=sorted(config.BROKERS),
+        help='message bus (default: as before, or memory)')
+    kind.add_argument(
+        '--computes', type=count, metavar='N',
+        help='number of nova-compute services (default: as before, or 1)')
+    quiesce = kind.add_mutually_exclusive_group()
     quiesce.add_argument(
         '--with-quiesce', dest='quiesce', action='store_true', default=None,
         help='give Nova the quiesce actions (default: as before, or yes)')
     quiesce.add_argument(
         '--without-quiesce', dest='quiesce', action='store_false',
         default=None, help='Nova as it is, without the quiesce actions')
+
+    main_parser = argparse.ArgumentParser(
+        prog='minicloud', parents=[common],
+        description='A real OpenStack on one machine.')
+    verbs = main_parser.add_subparsers(dest='verb', required=True,
+                                       metavar='VERB')
+
+    up = verbs.add_parser('up', parents=[common, kind],
+                          help='start the cloud')
     up.add_argument('--fresh', action='store_true',
                     help='forget all servers, volumes and users first')
 
@@ -96,7 +101,9 @@ def parser() -> argparse.ArgumentParser:
                        ('exec', 'run a command in that environment'),
                        ('run', 'start a fresh cloud, run a command in it, '
                                'and stop it whatever happens')):
-        sub = verbs.add_parser(verb, parents=[common], help=text)
+        sub = verbs.add_parser(
+            verb, parents=[common, kind] if verb == 'run' else [common],
+            help=text)
         sub.add_argument('--as', dest='persona', default='admin',
                          choices=sorted(personas.PERSONAS),
                          help='which user (default: admin)')
@@ -128,9 +135,14 @@ def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def up(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+def start(cloud: cloud_module.Cloud, args: argparse.Namespace,
+          fresh: bool) -> None:
     cloud.up(driver=args.driver, broker=args.broker, computes=args.computes,
-             quiesce=args.quiesce, fresh=args.fresh, say=progress)
+             quiesce=args.quiesce, fresh=fresh, say=progress)
+
+
+def up(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    start(cloud, args, fresh=args.fresh)
     return 0
 
 
@@ -184,7 +196,7 @@ def execute(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
 
 
 def run(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
-    cloud.up(fresh=True, say=progress)
+    start(cloud, args, fresh=True)
     try:
         environment = command_environment(cloud, args.persona)
         return subprocess.run(args.command, env=environment).returncode

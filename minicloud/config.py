@@ -231,6 +231,7 @@ def libvirt(plan: Plan) -> Sections:
         'DEFAULT': {'compute_driver': 'libvirt.LibvirtDriver',
                     'pointer_model': 'ps2mouse',
                     'force_raw_images': 'true',
+                    'default_ephemeral_format': 'ext4',
                     'resume_guests_state_on_host_boot': 'true',
                     # In a container libvirt may see less than there is.
                     'reserved_host_memory_mb': '0',

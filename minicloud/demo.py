@@ -14,6 +14,9 @@
 
 Prints every command of the demonstration before it runs it, so that a reader
 can repeat it, and fails if any step does not do what it should.
+
+``make demo-live`` does it with real guests (``--live``): beside the commands
+it shows what each guest writes to its disk meanwhile.
 """
 
 import json
@@ -22,13 +25,22 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import threading
+import time
+from types import TracebackType
 
 from minicloud import cli
 from minicloud import cloud as cloud_module
 from minicloud.errors import MinicloudError
+from minicloud.guest import console
 
 #: the application: a database, what uses it, and what balances the load
 SERVERS = ('demo-db', 'demo-app', 'demo-lb')
+LIVE_ROOT = '.minicloud-live'
+#: seconds between two looks at the guests
+LOOK = 1.0
+#: seconds in which a guest has started
+BOOT = 120.0
 
 
 class DemoError(Exception):
@@ -72,11 +84,85 @@ class Demo:
         return {server['Name']: server['Status'] for server in listed
                 if server['Name'] in SERVERS}
 
+    def id_of(self, name: str) -> str:
+        """Return the id of a server."""
+        return subprocess.run(
+            ['openstack', 'server', 'show', '-f', 'value', '-c', 'id', name],
+            env=self._environment, check=True, capture_output=True,
+            text=True).stdout.strip()
+
     def expect(self, status: str) -> None:
         """Check that all of the demo's servers have a status."""
         found = self.servers()
         if found != dict.fromkeys(SERVERS, status):
             raise DemoError('not all servers are %s: %s' % (status, found))
+
+
+class Watch:
+    """Prints once a second what each guest has written to its disk.
+
+    Does nothing if there are no real guests.
+
+    :param consoles: the guests' consoles by the names of their servers
+    """
+
+    def __init__(self, consoles: dict[str, console.Console]) -> None:
+        self._consoles = consoles
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> 'Watch':
+        if self._consoles:
+            self._thread.start()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None,
+                 _error: BaseException | None,
+                 _traceback: TracebackType | None) -> None:
+        self._end.set()
+        if self._consoles:
+            self._thread.join()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many records each guest has written so far."""
+        return {name: len(one.records())
+                for name, one in self._consoles.items()}
+
+    def wait(self, writing: bool) -> None:
+        """Watch for three looks, and check that all guests do as they should.
+
+        :raises DemoError: if one of them writes, or does not
+        """
+        if not self._consoles:
+            return
+        before = self.counts()
+        time.sleep(3 * LOOK)
+        for name, count in self.counts().items():
+            if (count > before[name]) != writing:
+                raise DemoError('%s %s' % (name, 'writes nothing' if writing
+                                           else 'writes while quiesced'))
+
+    def _run(self) -> None:
+        before = self.counts()
+        while not self._end.wait(LOOK):
+            now = self.counts()
+            print('   | ' + ''.join(
+                '%-10s%-18s' % (name, '%d records' % (count - before[name])
+                                if count > before[name] else 'writes nothing')
+                for name, count in now.items()), flush=True)
+            before = now
+
+
+def watched(demo: Demo, cloud: cloud_module.Cloud) -> Watch:
+    """Wait until the guests have started, and return how to watch them."""
+    consoles = {name: console.Console(
+        cloud.layout.console_of(demo.id_of(name))) for name in SERVERS}
+    deadline = time.monotonic() + BOOT
+    while not all(one.records() for one in consoles.values()):
+        if time.monotonic() > deadline:
+            raise DemoError('the guests have not started after %d s' % BOOT)
+        time.sleep(LOOK)
+    return Watch(consoles)
 
 
 def say(text: str) -> None:
@@ -85,7 +171,7 @@ def say(text: str) -> None:
           and 'NO_COLOR' not in os.environ else '\n== %s' % text, flush=True)
 
 
-def show(demo: Demo) -> None:
+def show(demo: Demo, cloud: cloud_module.Cloud, live: bool) -> None:
     """Run the demonstration."""
     leftovers = demo.servers()
     if leftovers:
@@ -97,39 +183,49 @@ def show(demo: Demo) -> None:
         demo.run('openstack server create --flavor tiny --image tiny '
                  '--nic none --wait -f value -c name -c status %s' % name)
 
-    say('Freeze their file systems, strictly one after the other')
-    demo.run('openstack server quiesce --wait %s' % ' '.join(SERVERS))
-    demo.run('openstack server list -c Name -c Status')
-    demo.expect('QUIESCED')
-    demo.run('openstack server event list %s' % SERVERS[0])
+    if live:
+        say('In each guest a program writes records to the disk, and waits '
+            'until they are there')
+    with watched(demo, cloud) if live else Watch({}) as watch:
+        watch.wait(writing=True)
+        say('Freeze their file systems, strictly one after the other')
+        demo.run('openstack server quiesce --wait %s' % ' '.join(SERVERS))
+        demo.run('openstack server list -c Name -c Status')
+        demo.expect('QUIESCED')
+        watch.wait(writing=False)
+        demo.run('openstack server event list %s' % SERVERS[0])
 
-    say('Here the volumes would be snapshotted; Nova protects the state')
-    demo.run('openstack server pause %s' % SERVERS[0],
-             refused='while it is in vm_state quiesced')
+        say('Here the volumes would be snapshotted; Nova protects the state')
+        demo.run('openstack server pause %s' % SERVERS[0],
+                 refused='while it is in vm_state quiesced')
 
-    say('Thaw them in reverse order')
-    demo.run('openstack server unquiesce --wait %s'
-             % ' '.join(reversed(SERVERS)))
-    demo.run('openstack server list -c Name -c Status')
-    demo.expect('ACTIVE')
+        say('Thaw them in reverse order')
+        demo.run('openstack server unquiesce --wait %s'
+                 % ' '.join(reversed(SERVERS)))
+        watch.wait(writing=True)
+        demo.run('openstack server list -c Name -c Status')
+        demo.expect('ACTIVE')
 
 
 def main() -> int:
     """Start the cloud, show it all, and say how to go on."""
-    root = os.environ.get('MINICLOUD_ROOT', cli.DEFAULT_ROOT)
+    live = '--live' in sys.argv[1:]
+    driver = 'libvirt' if live else 'fake'
+    root = os.environ.get('MINICLOUD_ROOT',
+                          LIVE_ROOT if live else cli.DEFAULT_ROOT)
     cloud = cloud_module.Cloud(root)
     scripts = pathlib.Path(sys.executable).parent
     try:
         say('A real OpenStack on this machine: Keystone, Placement, Glance, '
             'Nova, Cinder')
-        print('\n$ python -m minicloud up', flush=True)
-        cloud.up(say=cli.progress)
+        print('\n$ python -m minicloud up --driver %s' % driver, flush=True)
+        cloud.up(driver=driver, say=cli.progress)
         environment = {
             **{name: value for name, value in os.environ.items()
                if not name.startswith('OS_')},
             **cloud.environment(),
             'PATH': os.pathsep.join([str(scripts), os.environ['PATH']])}
-        show(Demo(environment))
+        show(Demo(environment), cloud, live)
     except (MinicloudError, DemoError, subprocess.CalledProcessError) as error:
         print('The demo failed: %s' % error, file=sys.stderr)
         return 1

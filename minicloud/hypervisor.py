@@ -22,6 +22,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 
 from minicloud import processes
@@ -32,10 +33,9 @@ from minicloud.layout import Layout
 QEMU = 'qemu-system-x86_64'
 #: commands that the hypervisor needs, and the Debian package of each
 TOOLS = {'libvirtd': 'libvirt-daemon-system', QEMU: 'qemu-system-x86',
-         'qemu-img': 'qemu-utils', 'unshare': 'util-linux',
-         'mount': 'mount'}
-#: what pip needs to build libvirt-python
-HEADERS = ('gcc', 'libvirt-dev', 'pkg-config', 'python3-dev')
+         'qemu-img': 'qemu-utils', 'mkfs.ext4': 'e2fsprogs',
+         'unshare': 'util-linux', 'mount': 'mount'}
+REQUIREMENTS = pathlib.Path(__file__).with_name('requirements-libvirt.txt')
 #: Where libvirtd's paths are compiled in: each gets a directory of ours
 #: put over it, in libvirtd's own view of the file system.
 PLACES = {'/etc/libvirt': 'etc', '/var/lib/libvirt': 'lib',
@@ -60,39 +60,71 @@ def uri(layout: Layout) -> str:
 
 
 def missing() -> list[str]:
-    """Return what is not there, as lines that say how to get it."""
+    """Return what the machine lacks, as lines that say how to get it."""
     lines = []
     if os.geteuid() != 0:
         lines.append('root: this is user %d' % os.geteuid())
     wanted = {package for command, package in TOOLS.items()
-              if shutil.which(command) is None}
+              if not _there(command)}
     wanted.update(build.missing_tools())
     if not all(os.path.isdir(place) for place in PLACES):
         wanted.add('libvirt-daemon-system')
-    python = importlib.util.find_spec('libvirt') is None
-    if python:
-        wanted.update(HEADERS)
+    if not has_binding():
+        wanted.update(_missing_headers())
+    # Without systemd, this keeps apt from installing it.
+    if ('libvirt-daemon-system' in wanted
+            and not os.path.isdir('/run/systemd/system')):
+        wanted.add('libvirt-daemon-system-sysv')
     if wanted:
-        # Without systemd, this keeps apt from installing it.
-        if ('libvirt-daemon-system' in wanted
-                and not os.path.isdir('/run/systemd/system')):
-            wanted.add('libvirt-daemon-system-sysv')
-        lines.append('apt-get install --no-install-recommends '
+        lines.append('packages: apt-get install --no-install-recommends '
                      + ' '.join(sorted(wanted)))
-    if python:
-        requirements = pathlib.Path(__file__).with_name(
-            'requirements-libvirt.txt')
-        lines.append(f'{sys.executable} -m pip install -r {requirements} '
-                     '-c constraints.txt')
     return lines
+
+
+def has_binding() -> bool:
+    """Say whether this Python has libvirt-python."""
+    return importlib.util.find_spec('libvirt') is not None
+
+
+def binding_command(constraints: pathlib.Path | None = None) -> list[str]:
+    """Return the command that builds libvirt-python.
+
+    It is not among minicloud's requirements, since it cannot be built
+    without libvirt's headers.
+    """
+    command = [sys.executable, '-m', 'pip', 'install', '-q', '-r',
+               str(REQUIREMENTS)]
+    return command + (['-c', str(constraints)] if constraints else [])
+
+
+def _there(command: str) -> bool:
+    # Some belong to the administrator, whose path not everybody has.
+    path = os.environ.get('PATH', os.defpath)
+    return shutil.which(command, path=f'{path}:/usr/sbin:/sbin') is not None
+
+
+def _missing_headers() -> set[str]:
+    """Return the packages without which libvirt-python cannot be built."""
+    wanted = {package for command, package in (
+        ('gcc', 'gcc'), ('pkg-config', 'pkg-config')) if not _there(command)}
+    if 'pkg-config' in wanted or subprocess.run(
+            ['pkg-config', '--exists', 'libvirt']).returncode:
+        wanted.add('libvirt-dev')
+    if not os.path.exists(os.path.join(sysconfig.get_path('include'),
+                                       'Python.h')):
+        wanted.add('python3-dev')
+    return wanted
 
 
 def check(layout: Layout) -> None:
     """Say what is missing, before anything is made.
 
-    :raises MinicloudError: with a command for each thing
+    :raises MinicloudError: with what is missing, and how to get it
     """
-    if lines := missing():
+    lines = missing()
+    if not has_binding():
+        lines.append('libvirt-python: ' + ' '.join(binding_command()))
+    if lines:
         raise MinicloudError('--driver libvirt needs more than is here; '
                              'nothing was changed:\n  ' + '\n  '.join(lines))
     if len(str(socket_of(layout))) > SOCKET_PATH_MAX:

@@ -77,6 +77,10 @@ class Layout:
         """What libvirtd keeps: definitions of guests, its cache."""
         return self.state / 'libvirt'
 
+    def console_of(self, server_id: str) -> pathlib.Path:
+        """What a real guest has said on its console."""
+        return self.state / 'nova' / 'instances' / server_id / 'console.log'
+
     @property
     def hypervisor_run(self) -> pathlib.Path:
         """libvirtd's /run: its sockets; empty at each of its starts."""

@@ -28,7 +28,10 @@ from minicloud.guest import build
 
 IMAGE_WITH_AGENT = 'tiny'
 IMAGE_WITHOUT_AGENT = 'tiny-noagent'
-FLAVOR = 'tiny'
+#: the driver libvirt has it: the property is there, the agent is not
+IMAGE_AGENT_ABSENT = 'tiny-agent-absent'
+#: gigabytes of the second disk, by flavor
+FLAVORS = {'tiny': 0, 'tiny-two-disks': 1}
 #: bytes; the flavor's size is what the guest gets
 DISK_SIZE = 1 << 20
 
@@ -148,10 +151,10 @@ def catalog(api: Api) -> None:
 
 
 def images(api: Api, guest: pathlib.Path | None = None) -> None:
-    """Make the two images.
+    """Make the images.
 
     :param guest: where the real guest's kernel and RAM disk are; without
-        it, the images hold a few bytes
+        it, there are two images of a few bytes
     """
     there = {image['name']: image['id'] for image in api.request(
         'GET', 'image', '/v2/images').json()['images']}
@@ -168,18 +171,23 @@ def images(api: Api, guest: pathlib.Path | None = None) -> None:
                     data=data)
         return str(image['id'])
 
-    form, data, common = 'raw', b'not a real disk\n', {}
-    if guest is not None:
-        kernel = ensure(f'{IMAGE_WITH_AGENT}-kernel', 'aki', 'aki',
-                        (guest / build.KERNEL).read_bytes())
-        ramdisk = ensure(f'{IMAGE_WITH_AGENT}-ramdisk', 'ari', 'ari',
-                         (guest / build.RAMDISK).read_bytes())
-        # The guest formats it: a blank disk is all that it wants.
-        data = bytes(DISK_SIZE)
-        common = {'kernel_id': kernel, 'ramdisk_id': ramdisk,
-                  'os_command_line': build.COMMAND_LINE,
-                  'hw_disk_bus': 'virtio', 'hw_video_model': 'none'}
-    for name, properties in (
-            (IMAGE_WITH_AGENT, {'hw_qemu_guest_agent': 'yes'}),
-            (IMAGE_WITHOUT_AGENT, {})):
-        ensure(name, form, 'bare', data, **common, **properties)
+    with_agent = {'hw_qemu_guest_agent': 'yes'}
+    if guest is None:
+        data = b'not a real disk\n'
+        ensure(IMAGE_WITH_AGENT, 'raw', 'bare', data, **with_agent)
+        ensure(IMAGE_WITHOUT_AGENT, 'raw', 'bare', data)
+        return
+    common = {
+        'kernel_id': ensure(f'{IMAGE_WITH_AGENT}-kernel', 'aki', 'aki',
+                            (guest / build.KERNEL).read_bytes()),
+        'ramdisk_id': ensure(f'{IMAGE_WITH_AGENT}-ramdisk', 'ari', 'ari',
+                             (guest / build.RAMDISK).read_bytes()),
+        'hw_disk_bus': 'virtio', 'hw_video_model': 'none'}
+    # The guest formats it: a blank disk is all that it wants.
+    data = bytes(DISK_SIZE)
+    for name, properties, words in (
+            (IMAGE_WITH_AGENT, with_agent, ''),
+            (IMAGE_WITHOUT_AGENT, {}, ''),
+            (IMAGE_AGENT_ABSENT, with_agent, ' agent=absent')):
+        ensure(name, 'raw', 'bare', data, **common, **properties,
+               os_command_line=build.COMMAND_LINE + words)

@@ -62,7 +62,10 @@ def _binds(context: roles.Context) -> list[str]:
     run = layout.hypervisor_run
     # Nothing of it outlives the guests.
     shutil.rmtree(run, ignore_errors=True)
-    (run / 'libvirt').mkdir(parents=True)
+    # What libvirtd does not make itself: its socket's place, and that of
+    # the locks of consoles.
+    for name in ('libvirt', 'lock'):
+        (run / name).mkdir(parents=True)
     binds: list[str] = []
     for place, name in hypervisor.PLACES.items():
         path = layout.hypervisor / name

@@ -118,9 +118,10 @@ def nova(context: roles.Context) -> None:
             ('cell1', manage.CellV2Commands().create_cell(name='cell1'))):
         if code:
             raise SystemExit(f'{what}: {code}')
-    objects.Flavor(
-        context=nova_context.get_admin_context(), name=seed.FLAVOR,
-        flavorid=seed.FLAVOR, memory_mb=config.MEMORY[context.driver],
-        vcpus=1, root_gb=1,
-        ephemeral_gb=0, swap=0, rxtx_factor=1.0, is_public=True,
-        disabled=False, extra_specs={}).create()
+    for name, gigabytes in seed.FLAVORS.items():
+        objects.Flavor(
+            context=nova_context.get_admin_context(), name=name,
+            flavorid=name, memory_mb=config.MEMORY[context.driver],
+            vcpus=1, root_gb=1, ephemeral_gb=gigabytes, swap=0,
+            rxtx_factor=1.0, is_public=True, disabled=False,
+            extra_specs={}).create()

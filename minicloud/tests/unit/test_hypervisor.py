@@ -1,0 +1,81 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is missing is said before anything is made."""
+
+import os
+import pathlib
+import tempfile
+import unittest
+from unittest import mock
+
+from minicloud import cloud
+from minicloud import hypervisor
+from minicloud import layout
+from minicloud.errors import MinicloudError
+
+
+class MissingTest(unittest.TestCase):
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name, 'root')
+        patches = (mock.patch.object(os, 'geteuid', return_value=0),
+                   mock.patch('shutil.which', return_value='/bin/it'),
+                   mock.patch.object(os.path, 'isdir', return_value=True),
+                   mock.patch.object(hypervisor, 'has_binding',
+                                     return_value=True))
+        for patch in patches:
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def test_nothing_is_missing(self) -> None:
+        self.assertEqual([], hypervisor.missing())
+
+    def test_who_is_not_root_is_told(self) -> None:
+        with mock.patch.object(os, 'geteuid', return_value=1000):
+            self.assertEqual(['root: this is user 1000'],
+                             hypervisor.missing())
+
+    def test_packages_are_named_at_once(self) -> None:
+        with (mock.patch('shutil.which', return_value=None),
+              mock.patch.object(os.path, 'isdir', return_value=False)):
+            [line] = hypervisor.missing()
+        self.assertIn('apt-get install --no-install-recommends ', line)
+        for package in ('qemu-system-x86', 'libvirt-daemon-system ',
+                        'libvirt-daemon-system-sysv', 'qemu-utils', 'lz4'):
+            self.assertIn(package, line)
+
+    def test_a_systemd_is_not_replaced(self) -> None:
+        with mock.patch('shutil.which', return_value=None):
+            [line] = hypervisor.missing()
+        self.assertNotIn('sysv', line)
+
+    def test_up_says_it_and_makes_nothing(self) -> None:
+        with (mock.patch.object(os, 'geteuid', return_value=1000),
+              self.assertRaisesRegex(MinicloudError, 'nothing was changed')):
+            cloud.Cloud(self.root).up(driver='libvirt')
+        self.assertFalse(self.root.exists())
+
+    def test_the_binding_comes_with_the_command_that_builds_it(self) -> None:
+        with (mock.patch.object(hypervisor, 'has_binding',
+                                return_value=False),
+              mock.patch.object(hypervisor, '_missing_headers',
+                                return_value=set()),
+              self.assertRaisesRegex(MinicloudError, 'pip install')):
+            hypervisor.check(layout.Layout.of(self.root))
+
+    def test_a_root_that_no_socket_fits_into_is_refused(self) -> None:
+        deep = layout.Layout.of(self.root / ('x' * 90))
+        with self.assertRaisesRegex(MinicloudError, 'choose a shorter'):
+            hypervisor.check(deep)

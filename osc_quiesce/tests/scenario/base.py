@@ -1,0 +1,209 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the scenario tests share: servers whose guests can be watched."""
+
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from minicloud import hypervisor
+from minicloud import seed
+from minicloud.guest import console
+
+from osc_quiesce.tests.functional import base
+
+#: set, with the reason, where these tests cannot run
+SKIP_VARIABLE = 'SCENARIO_SKIP'
+#: seconds for which a guest is watched that must not write: it would have
+#: written some 40 records
+WATCH = 2.0
+#: seconds in which eight guests start on two cores, without KVM
+BOOT = 180.0
+
+
+@functools.cache
+def connection() -> Any:
+    """Return libvirt, with the guests of the cloud."""
+    import libvirt
+    # What it raises is enough: it need not print it too.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    return libvirt.open(hypervisor.uri(base.cloud().layout))
+
+
+class Guest:
+    """The guest of a server, seen from outside.
+
+    :param test: the test that it belongs to
+    :param server_id: the id of its server
+    :param name: the name of its server
+    """
+
+    def __init__(self, test: 'ScenarioTest', server_id: str,
+                 name: str) -> None:
+        self.test = test
+        self.id = server_id
+        self.name = name
+        log = base.cloud().layout.console_of(server_id)
+        self.directory = log.parent
+        self.console = console.Console(log)
+
+    @property
+    def domain(self) -> Any:
+        """The guest in libvirt."""
+        return connection().lookupByUUIDString(self.id)
+
+    def tell(self, words: str) -> None:
+        """Type a line on its console, and wait until it is done."""
+        self.console.tell(self.domain, words)
+
+    def agent_is(self, state: str) -> bool:
+        """Say whether that is the state of its agent in libvirt.
+
+        :param state: ``connected``, ``disconnected``, or nothing if the
+            guest has no channel for one
+        """
+        found = re.search(r"name='org.qemu.guest_agent.0' state='(\w+)'",
+                          self.domain.XMLDesc())
+        return state == (found[1] if found else '')
+
+    def disks(self) -> set[str]:
+        """Return which disks it has written to since it started."""
+        return {record.disk for record in self.console.records()}
+
+    def has_started(self, disks: int, agent: str) -> bool:
+        """Say whether it writes to its disks, and how its agent is."""
+        return len(self.disks()) == disks and self.agent_is(agent)
+
+    def watch(self, seconds: float = WATCH) -> tuple[list[console.Record],
+                                                     list[float]]:
+        """Return the records and heartbeats of the next seconds."""
+        records = len(self.console.records())
+        beats = len(self.console.beats())
+        time.sleep(seconds)
+        return self.console.records()[records:], self.console.beats()[beats:]
+
+    def assert_frozen(self) -> None:
+        """It writes nothing anywhere, and yet it runs."""
+        time.sleep(0.2)    # what was written before may still be on its way
+        records, beats = self.watch()
+        self.test.assertEqual([], records)
+        self.test.assertNotEqual([], beats, 'the guest itself stands still')
+
+    def assert_writing(self) -> None:
+        """It writes on each of its disks."""
+        before = len(self.console.records())
+        disks = self.disks()
+        self.test.assertNotEqual(set(), disks)
+        self.test.wait_for(
+            lambda: {record.disk for record in self.console.records()[before:]
+                     } == disks,
+            '%s writes on all of %s' % (self.name, disks))
+
+
+class Disk:
+    """A disk, or a copy of one, that nobody writes to.
+
+    :param path: its file
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command], capture_output=True, text=True,
+            env={**os.environ, 'LC_ALL': 'C',
+                 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+
+    def needs_recovery(self) -> bool:
+        """Say whether its journal has to be replayed at the next mount."""
+        done = self._run('dumpe2fs', '-h', str(self.path))
+        features = re.search(r'^Filesystem features:(.*)$', done.stdout,
+                             re.MULTILINE)
+        assert features, done.stderr
+        return 'needs_recovery' in features[1].split()
+
+    def check(self) -> tuple[int, str]:
+        """Return e2fsck's verdict: 0 for a clean file system, and its words.
+
+        It repairs nothing and replays no journal.
+        """
+        done = self._run('e2fsck', '-f', '-n', str(self.path))
+        return done.returncode, done.stdout + done.stderr
+
+    def records(self) -> list[str]:
+        """Return the lines of the file that the guest has written."""
+        done = self._run('debugfs', '-R', 'cat /records', str(self.path))
+        return done.stdout.splitlines()
+
+
+class ScenarioTest(base.FunctionalTest):
+    """A test with real guests."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if reason := os.environ.get(SKIP_VARIABLE):
+            self.skipTest(reason)
+
+    def start(self, *names: str, image: str = 'tiny', flavor: str = 'tiny',
+              agent: str = 'connected') -> list[Guest]:
+        """Create servers, deleted after the test, and wait for the guests.
+
+        :param names: of the servers
+        :param agent: what libvirt must have of the guest's agent
+        """
+        disks = 2 if seed.FLAVORS[flavor] else 1
+        guests = []
+        for name in names:
+            made = self.openstack(
+                'server create --image %s --flavor %s --nic none -f json %s'
+                % (image, flavor, name))
+            server_id = made.data['id']
+            self.addCleanup(self._delete, server_id)
+            guests.append(Guest(self, server_id, name))
+        for guest in guests:
+            self.wait(guest.id, 'active')
+            self.wait_for(functools.partial(guest.has_started, disks, agent),
+                          '%s has started' % guest.name, BOOT)
+        return guests
+
+    def wait_for(self, condition: Callable[[], Any], what: str,
+                 seconds: float = base.TIMEOUT) -> None:
+        """Wait until something is so, or fail."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                self.fail('after %d s it is not so that %s' % (seconds, what))
+            time.sleep(0.1)
+
+    def status(self, guest: Guest) -> str:
+        """Return what ``openstack server show`` says."""
+        return str(self.openstack('server show -f json -c status %s'
+                                  % guest.name).data['status'])
+
+    def quiesce(self, *guests: Guest, expect: int = 0) -> base.Result:
+        """Quiesce servers as a user does."""
+        return self.openstack(
+            'server quiesce --wait -f json %s'
+            % ' '.join(guest.name for guest in guests), expect=expect)
+
+    def unquiesce(self, *guests: Guest, expect: int = 0) -> base.Result:
+        """Unquiesce servers as a user does."""
+        return self.openstack(
+            'server unquiesce --wait -f json %s'
+            % ' '.join(guest.name for guest in guests), expect=expect)
