@@ -49,8 +49,9 @@ def scenario(lines: list[str], arguments: list[str]) -> int:
     if lines:
         reason = 'real guests need ' + '; '.join(lines)
         print(f'The scenario tests are skipped: {reason}', flush=True)
-        return subprocess.run(
-            tests, env={**os.environ, 'SCENARIO_SKIP': reason}).returncode
+        # For stestr it is an error if no test was successful.
+        subprocess.run(tests, env={**os.environ, 'SCENARIO_SKIP': reason})
+        return 0
     root = layout.Layout.of(pathlib.Path(sys.prefix) / 'live')
     root.local.mkdir(parents=True, exist_ok=True)
     (root.local / 'nova.conf').write_text(SETTINGS)
