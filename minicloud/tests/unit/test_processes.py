@@ -12,8 +12,10 @@
 
 """Only processes of this root are recognised, and only they are ended."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,12 @@ from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 
 SLEEP = 'import time; time.sleep(60)'
+PARENT = '''
+import subprocess, sys
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
+print(child.pid, flush=True)
+child.wait()
+'''
 
 
 class Case(unittest.TestCase):
@@ -40,6 +48,13 @@ class Case(unittest.TestCase):
         self.addCleanup(made.wait)
         self.addCleanup(made.kill)
         return made
+
+    def wait_for_state(self, pid: int, state: str) -> None:
+        deadline = time.monotonic() + 10
+        while (found := processes.stat(pid)) is None or found.state != state:
+            if time.monotonic() > deadline:
+                self.fail(f'{found} where state {state} was expected')
+            time.sleep(0.01)
 
     def ours(self, token: str, role: str = 'image',
              ) -> 'subprocess.Popen[bytes]':
@@ -109,12 +124,80 @@ class StopTest(Case):
                        't1')
         self.assertIsNone(foreign.poll())
 
+    def test_a_suspended_process_is_ended(self) -> None:
+        made = self.ours('t1')
+        os.kill(made.pid, signal.SIGSTOP)
+        self.wait_for_state(made.pid, 'T')
+        found = processes.find(self.layout, 't1')['image']
+        self.assertEqual([True], [process.suspended for process in found])
+        processes.stop(found, 't1')
+        self.assertIsNone(processes.start_time(made.pid))
+
     def test_a_process_that_is_gone_is_no_error(self) -> None:
         made = self.process()
         made.kill()
         made.wait()
         processes.stop([processes.Running('image', made.pid, 'd1', True)],
                        't1')
+
+
+class SendTest(Case):
+
+    def leader(self) -> tuple[processes.Running, int]:
+        """Start a process of ours, first of a session, with a child."""
+        argv = processes.command('broker', self.layout, 't1', 'd1')
+        made = subprocess.Popen(
+            [sys.executable, '-c', PARENT,
+             *argv[argv.index(processes.MODULE):]],
+            start_new_session=True, stdout=subprocess.PIPE)
+        self.addCleanup(made.wait)
+        self.addCleanup(self.kill_group, made.pid)
+        assert made.stdout
+        self.addCleanup(made.stdout.close)
+        return (processes.Running('broker', made.pid, 'd1', True),
+                int(made.stdout.readline()))
+
+    @staticmethod
+    def kill_group(leader: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+
+    def test_what_it_has_started_hears_the_signal_too(self) -> None:
+        running, child = self.leader()
+        processes.send([running], 't1', signal.SIGSTOP)
+        for pid in (running.pid, child):
+            self.wait_for_state(pid, 'T')
+        processes.send([running], 't1', signal.SIGCONT)
+        for pid in (running.pid, child):
+            self.wait_for_state(pid, 'S')
+
+    def test_all_are_gone_after_sigkill(self) -> None:
+        running, child = self.leader()
+        processes.send([running], 't1', signal.SIGKILL)
+        self.assertEqual([None, None], [
+            processes.start_time(pid) for pid in (running.pid, child)])
+
+    def test_others_hear_nothing(self) -> None:
+        foreign = self.process()
+        processes.send(
+            [processes.Running('image', foreign.pid, 'd1', True)], 't1',
+            signal.SIGKILL)
+        self.assertIsNone(foreign.poll())
+
+
+class ReadyTest(Case):
+
+    def test_only_a_process_that_lives_is_ready(self) -> None:
+        made = self.process()
+        self.layout.run.mkdir(parents=True)
+        self.assertFalse(processes.ready(self.layout, 'broker'))
+        processes.write_json(self.layout.pid_of('broker'), {
+            'pid': made.pid, 'start': processes.start_time(made.pid),
+            'ready': True})
+        self.assertTrue(processes.ready(self.layout, 'broker'))
+        made.kill()
+        made.wait()
+        self.assertFalse(processes.ready(self.layout, 'broker'))
 
 
 class LockTest(Case):
