@@ -21,6 +21,7 @@ goes, so that an event that nobody would end can always be found by its mark.
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_utils import timeutils
 
 from nova_quiesce import clock
 from nova_quiesce import db
@@ -87,7 +88,7 @@ def finish(context: nova_context.RequestContext, event_id: int | None,
         details = error.format_message()
     db.finish_event(
         context, event_id, 'Error' if error else 'Success',
-        details and details[:MAX_DETAILS], clock.as_datetime(clock.now()))
+        details and details[:MAX_DETAILS], timeutils.utcnow())
 
 
 def announce(context: nova_context.RequestContext, instance_uuid: str,
