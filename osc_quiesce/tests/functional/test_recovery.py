@@ -320,15 +320,11 @@ class TestHungAgent(RecoveryTest):
 
 class TestDeleted(RecoveryTest):
     def test_a_deleted_server_leaves_no_mark(self) -> None:
-        for behaviour in (
-            {},
-            {'quiesce': 'slow:3'},
-            {'unquiesce': 'fail'},
-        ):
-            with self.subTest(behaviour=behaviour):
-                server = self.boot(**behaviour)
+        for freeze, thaw in (('', ''), ('slow:3', ''), ('', 'fail')):
+            with self.subTest(freeze=freeze, thaw=thaw):
+                server = self.boot(quiesce=freeze, unquiesce=thaw)
                 self.act(server, {'quiesce': {'unquiesce_after': 2}})
-                if 'quiesce' not in behaviour:
+                if not freeze:
                     self.wait(server, 'quiesced')
                 self._delete(server)
                 self.assertFalse(self.is_marked(server))
