@@ -2,14 +2,15 @@
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-TESTS = pep8,mypy,client,py3,docs,functional,scenario
+TESTS = pep8,mypy,client,py3,docs,functional,scenario,faults
 
-.PHONY: help demo demo-live test clean
+.PHONY: help demo demo-live test test-faults clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
 	@echo 'make test       style, types, documentation, all tests'
+	@echo 'make test-faults  of these, the ones that kill every process'
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
@@ -22,6 +23,9 @@ demo-live: .venv/ready
 
 test: .venv/ready
 	.venv/bin/tox run -e $(TESTS)
+
+test-faults: .venv/ready
+	.venv/bin/tox run -e faults
 
 .venv/ready: bindep.txt constraints.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv

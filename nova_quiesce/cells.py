@@ -67,7 +67,7 @@ class Cells:
 
     def ask(self, context: nova_context.RequestContext,
             function: Callable[..., Any], *, cell0: bool = False,
-            ) -> tuple[list[tuple[objects.CellMapping, Any]], bool]:
+            ) -> 'tuple[list[tuple[objects.CellMapping, Any]], bool]':
         """Call a function in every cell at the same time.
 
         :param function: is called with a context that targets the cell
