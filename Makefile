@@ -34,4 +34,4 @@ test-faults: .venv/ready
 clean:
 	[ ! -x .tox/demo/bin/python ] || .tox/demo/bin/python -m minicloud down --purge
 	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
-	rm -rf .venv .tox .stestr .coverage cover doc/build build *.egg-info
+	rm -rf .venv .tox .stestr .hypothesis .coverage cover doc/build build *.egg-info

@@ -280,30 +280,7 @@ class TestBadRequests(base.FunctionalTest):
 
 
 class TestPolicy(base.FunctionalTest):
-    """403: administrators only, by default; 404: not yours to see."""
-
-    def test_personas(self) -> None:
-        server = self.boot(persona='member')
-        for persona, code in (
-            ('member', 403),
-            ('reader', 403),
-            ('other', 404),
-        ):
-            for action in ('quiesce', 'unquiesce'):
-                with self.subTest(persona=persona, action=action):
-                    response = self.act(
-                        server, {action: None}, persona, expect=code
-                    )
-                    if code == 403:
-                        self.assertIn(
-                            'os_compute_api:os-quiesce:%s' % action,
-                            response.text,
-                        )
-        self.act(server, {'quiesce': None}, 'admin')
-        self.wait(server, 'quiesced')
-        self.act(server, {'unquiesce': None}, 'member', expect=403)
-        self.act(server, {'unquiesce': None}, 'admin')
-        self.wait(server, 'active')
+    """What an operator can change; the default is in test_authorization."""
 
     def test_an_operator_can_allow_it_to_members(self) -> None:
         policy = base.cloud().layout.local / 'nova-policy.yaml'
