@@ -124,6 +124,7 @@ def rabbitmq_environment(layout: Layout, ports: dict[str, int],
         'RABBITMQ_PID_FILE': str(home / 'pid'),
         'RABBITMQ_LOG_BASE': str(home / 'log'),
         'RABBITMQ_LOGS': '-',
+        'ERL_CRASH_DUMP': str(home / 'erl_crash.dump'),
         # The script then becomes the server instead of starting it; what
         # else the variable allows, -noinput forbids.
         'RABBITMQ_ALLOW_INPUT': '1',

@@ -78,6 +78,10 @@ class AloneTest(unittest.TestCase):
             if value.startswith('/') and name != 'PATH':
                 self.assertTrue(value.startswith('/nowhere/cloud/'), name)
 
+    def test_a_crash_leaves_its_dump_in_the_root(self) -> None:
+        self.assertIn('ERL_CRASH_DUMP', servers.rabbitmq_environment(
+            LAYOUT, PORTS))
+
     def test_rabbitmq_has_an_epmd_of_its_own(self) -> None:
         self.assertEqual('20002', servers.rabbitmq_environment(
             LAYOUT, PORTS)['ERL_EPMD_PORT'])
