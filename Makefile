@@ -2,7 +2,7 @@
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-TESTS = pep8,mypy,client,py3,docs,functional,scenario,faults
+TESTS = pep8,mypy,client,py3,docs,functional,scenario
 
 .PHONY: help demo demo-live test test-faults clean
 
@@ -10,7 +10,7 @@ help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
 	@echo 'make test       style, types, documentation, all tests'
-	@echo 'make test-faults  of these, the ones that kill every process'
+	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready

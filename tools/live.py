@@ -38,6 +38,7 @@ TABLE = pathlib.Path(sys.prefix) / 'faults.jsonl'
 SETTINGS = """\
 [DEFAULT]
 report_interval = 2
+rpc_response_timeout = 15
 service_down_time = 8
 [quiesce]
 rpc_timeout = 12

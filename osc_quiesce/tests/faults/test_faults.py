@@ -93,6 +93,7 @@ class FaultsTest(base.FunctionalTest):
 
     def inject(self, process: str, step: Step) -> None:
         """Kill a process at a step, and see that all gets well."""
+        self.wait_for(self.all_are_up, 'the services are up again')
         servers = [self.boot(quiesce='slow:1', unquiesce='slow:1')
                    for _number in range(3)]
         client = self.client(servers)
@@ -117,6 +118,12 @@ class FaultsTest(base.FunctionalTest):
         for server in servers:
             self.assert_all_ended(server)
             self.assert_usable(server)
+
+    def all_are_up(self) -> bool:
+        """Say whether Nova takes all of its services for alive."""
+        answer = base.compute().get('/os-services')
+        return answer.status_code == 200 and all(
+            service['state'] == 'up' for service in answer.json()['services'])
 
     def client(self, servers: list[str]) -> 'subprocess.Popen[str]':
         """Do what an operator's script does, with a pause for snapshots."""
