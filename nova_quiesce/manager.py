@@ -22,6 +22,7 @@ ours could reach the guest any more.
 """
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 
@@ -81,6 +82,7 @@ class QuiesceManager(manager.Manager):
         self.guests = guest.Guests()
         #: ids of the requests that this process works on
         self._working: set[str] = set()
+        self._lock = threading.Lock()
         self.sweep = sweep.Sweep(self.host, self._working.__contains__)
 
     @periodic_task.periodic_task(
@@ -109,12 +111,13 @@ class QuiesceManager(manager.Manager):
                    instance_uuid: str, action: states.Action,
                    work: _Work) -> None:
         request_id = context.request_id
-        if request_id in self._working:
-            LOG.info('Request %s has arrived twice', request_id)
-            return
-        # From here on the sweep of this service takes the request for one
-        # that is being worked on.
-        self._working.add(request_id)
+        with self._lock:
+            if request_id in self._working:
+                LOG.info('Request %s has arrived twice', request_id)
+                return
+            # From here on the sweep of this service takes the request for
+            # one that is being worked on.
+            self._working.add(request_id)
         try:
             self._carry_out_in_cell(
                 context.elevated(), instance_uuid, action, work)
