@@ -22,6 +22,7 @@ ours could reach the guest any more.
 """
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 
@@ -81,6 +82,7 @@ class QuiesceManager(manager.Manager):
         self.guests = guest.Guests()
         #: ids of the requests that this process works on
         self._working: set[str] = set()
+        self._lock = threading.Lock()
         self.sweep = sweep.Sweep(self.host, self._working.__contains__)
 
     @periodic_task.periodic_task(
@@ -109,12 +111,13 @@ class QuiesceManager(manager.Manager):
                    instance_uuid: str, action: states.Action,
                    work: _Work) -> None:
         request_id = context.request_id
-        if request_id in self._working:
-            LOG.info('Request %s has arrived twice', request_id)
-            return
-        # From here on the sweep of this service takes the request for one
-        # that is being worked on.
-        self._working.add(request_id)
+        with self._lock:
+            if request_id in self._working:
+                LOG.info('Request %s has arrived twice', request_id)
+                return
+            # From here on the sweep of this service takes the request for
+            # one that is being worked on.
+            self._working.add(request_id)
         try:
             self._carry_out_in_cell(
                 context.elevated(), instance_uuid, action, work)
@@ -128,6 +131,7 @@ class QuiesceManager(manager.Manager):
     def _carry_out_in_cell(
             self, context: nova_context.RequestContext, instance_uuid: str,
             action: states.Action, work: _Work) -> None:
+        request_id = context.request_id
         mapping = objects.InstanceMapping.get_by_instance_uuid(
             context, instance_uuid)
         with nova_context.target_cell(
@@ -136,9 +140,19 @@ class QuiesceManager(manager.Manager):
                 cell_context, instance_uuid,
                 expected_attrs=['system_metadata', 'metadata', 'flavor'])
             mark = marks.get(instance) or marks.UNREADABLE
-            if (not self._is_asked(cell_context, instance, action, mark)
+            is_ours = _is_of(mark, request_id, action)
+            if (not is_ours or not self._is_asked(instance, action, mark)
                     or not self._claim(instance, action, mark)):
-                self._out_of_date(cell_context, instance, action, mark)
+                LOG.warning('Message of %(request)s to %(action)s is out of '
+                            'date: vm_state is %(vm_state)s, task_state is '
+                            '%(task_state)s, marked: %(mark)s',
+                            {'request': request_id, 'action': action.name,
+                             'vm_state': instance.vm_state,
+                             'task_state': instance.task_state,
+                             'mark': mark}, instance=instance)
+                if not is_ours or instance.task_state != action.task_state:
+                    self._close_if_not_begun(cell_context, instance, action)
+                # Else somebody else works on it, or will end it.
                 return
             event = events.start(
                 cell_context, instance_uuid, action, self.host)
@@ -149,21 +163,17 @@ class QuiesceManager(manager.Manager):
                 raise
 
     @staticmethod
-    def _is_asked(context: nova_context.RequestContext,
-                  instance: objects.Instance, action: states.Action,
+    def _is_asked(instance: objects.Instance, action: states.Action,
                   mark: marks.Mark) -> bool:
-        """Say whether a message still is what the server waits for.
+        """Say whether the server still waits for a message of its request.
 
-        It is not if it was delivered twice, or if the server was reset
-        meanwhile, perhaps even asked anew. A thaw is never too late; a freeze
-        is when the sweep may give the request up.
+        It does not if the message was delivered twice, or if the server was
+        reset meanwhile. A thaw is never too late; a freeze is when the sweep
+        may give the request up.
         """
         if instance.task_state != action.task_state or mark.claimed:
             return False
-        if action is states.UNQUIESCE:
-            return True
-        return (mark.request_id == context.request_id
-                and clock.now() < mark.retry_at)
+        return action is states.UNQUIESCE or clock.now() < mark.retry_at
 
     @staticmethod
     def _claim(instance: objects.Instance, action: states.Action,
@@ -177,28 +187,16 @@ class QuiesceManager(manager.Manager):
         return marks.replace(
             instance, mark.but(claimed=True, late_until=late_until))
 
-    def _out_of_date(self, context: nova_context.RequestContext,
-                     instance: objects.Instance, action: states.Action,
-                     mark: marks.Mark) -> None:
-        LOG.warning('Message of %(request)s to %(action)s is out of date: '
-                    'vm_state is %(vm_state)s, task_state is %(task_state)s, '
-                    'marked: %(mark)s',
-                    {'request': context.request_id, 'action': action.name,
-                     'vm_state': instance.vm_state,
-                     'task_state': instance.task_state, 'mark': mark},
-                    instance=instance)
-        if instance.task_state == action.task_state and (
-                action is states.UNQUIESCE
-                or mark.request_id == context.request_id):
-            return    # somebody else works on it, or will end it
+    def _close_if_not_begun(self, context: nova_context.RequestContext,
+                            instance: objects.Instance,
+                            action: states.Action) -> None:
+        """End the context's request, unless it was carried out before."""
         for request in db.open_requests(
                 context, [instance.uuid], [action.name]):
             if (request.request_id == context.request_id
                     and request.event_id is None):
                 events.close(context, instance.project_id, request, self.host,
-                             exceptions.StateChanged(
-                                 vm_state=instance.vm_state,
-                                 task_state=instance.task_state))
+                             _state_changed(instance))
 
     # The work -------------------------------------------------------------
 
@@ -375,19 +373,19 @@ class QuiesceManager(manager.Manager):
 
     def _close_older(self, context: nova_context.RequestContext,
                      instance: objects.Instance) -> None:
-        """End the requests before this one that nobody else will end."""
+        """End all requests before this one, which have lost the server.
+
+        Without the mark nobody could find those whose service has died. If
+        one is still being worked on, its service overwrites what we write.
+        """
         found = db.open_requests(
             context, [instance.uuid], states.ACTION_NAMES)
         ids = [request.request_id for request in found]
         if context.request_id not in ids:
             return
         for request in found[ids.index(context.request_id) + 1:]:
-            if (self.sweep.workers.of(context, request)
-                    is not recovery.Worker.ALIVE):
-                events.close(context, instance.project_id, request, self.host,
-                             exceptions.StateChanged(
-                                 vm_state=instance.vm_state,
-                                 task_state=instance.task_state))
+            events.close(context, instance.project_id, request, self.host,
+                         _state_changed(instance))
 
     @staticmethod
     def _settle(instance: objects.Instance, action: states.Action,
@@ -406,9 +404,20 @@ class QuiesceManager(manager.Manager):
                           expected_task_state=[action.task_state])
         except exception.InstanceUpdateConflict as error:
             instance.refresh()
-            raise exceptions.StateChanged(
-                vm_state=instance.vm_state,
-                task_state=instance.task_state) from error
+            raise _state_changed(instance) from error
+
+
+def _is_of(mark: marks.Mark, request_id: str, action: states.Action) -> bool:
+    """Say whether the mark was written by this request."""
+    if action is states.QUIESCE:
+        return mark.request_id == request_id
+    # One that cannot be read says nothing against a thaw.
+    return mark.thaw_id in ('', marks.short_id(request_id))
+
+
+def _state_changed(instance: objects.Instance) -> exceptions.StateChanged:
+    return exceptions.StateChanged(
+        vm_state=instance.vm_state, task_state=instance.task_state)
 
 
 def _late_from_now() -> int:

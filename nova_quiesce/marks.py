@@ -48,6 +48,8 @@ class Mark:
     :param unquiesce_after: after how many seconds of being frozen the guest
         is thawed without being asked; 0 if never
     :param deadline: when that is
+    :param thaw_id: the end of the id of the request that last asked for a
+        thaw, see :func:`short_id`
     :param claimed: whether a service has begun to carry out what the server's
         task_state says
     :param late_until: until when a freeze of ours that is still under way may
@@ -63,6 +65,7 @@ class Mark:
     maybe_frozen: bool = False
     unquiesce_after: int = 0
     deadline: int = 0
+    thaw_id: str = ''
     claimed: bool = False
     late_until: int = 0
     tries: int = 0
@@ -78,6 +81,11 @@ _KINDS = {name: type(value)
 
 #: What a text says that we cannot read: the guest may be frozen.
 UNREADABLE = Mark(maybe_frozen=True)
+
+
+def short_id(request_id: str) -> str:
+    """Return what tells one request from others, and is short."""
+    return request_id[-8:]
 
 
 def as_text(mark: Mark) -> str:

@@ -72,7 +72,8 @@ class Requests:
         """
         mark = marks.get(instance) or marks.UNREADABLE
         self._ask(context, instance, states.UNQUIESCE,
-                  mark.but(claimed=False, retry_at=_lost_at()),
+                  mark.but(claimed=False, retry_at=_lost_at(),
+                           thaw_id=marks.short_id(context.request_id)),
                   self._rpcapi.unquiesce_instance)
 
     def thaw(self, context: nova_context.RequestContext,
@@ -90,12 +91,14 @@ class Requests:
         :param late_freeze: whether a freeze may be under way to the guest
         :returns: False if the server is in another state meanwhile
         """
+        own = events.service_context(context, instance.project_id)
         mark = marks.get(instance) or marks.UNREADABLE
         late_until = mark.late_until
         if late_freeze:
             late_until = max(late_until, _lost_at())
         marks.put(instance, mark.but(
-            claimed=False, retry_at=_lost_at(), late_until=late_until))
+            claimed=False, retry_at=_lost_at(), late_until=late_until,
+            thaw_id=marks.short_id(own.request_id)))
         found = instance.vm_state
         instance.vm_state = vm_state or found
         instance.task_state = states.UNQUIESCING
@@ -105,24 +108,36 @@ class Requests:
         except exception.InstanceUpdateConflict:
             return False
         LOG.info('Thawing: %s', reason, instance=instance)
-        self.send_thaw(context, instance, reason)
+        self._send_thaw(own, instance, reason)
         return True
 
-    def send_thaw(self, context: nova_context.RequestContext,
-                  instance: objects.Instance, reason: str | None = None,
-                  request_id: str | None = None) -> None:
-        """Tell a service to thaw a server in task_state unquiescing.
+    def resume(self, context: nova_context.RequestContext,
+               instance: objects.Instance, mark: marks.Mark,
+               request_id: str | None) -> bool:
+        """Have a thaw carried out that nobody carries out any more.
 
-        If it cannot be told, the sweep tries again.
-
-        :param reason: why, in words, for the instance action
-        :param request_id: an existing request; by default it becomes a
-            request of the service's own
+        :param instance: as it was just read, in task_state unquiescing
+        :param mark: its mark
+        :param request_id: the request for the thaw; None if it has not been
+            recorded
+        :returns: False if somebody else has acted since
         """
         own = events.service_context(context, instance.project_id, request_id)
+        if not marks.replace(instance, mark.but(
+                claimed=False, retry_at=_lost_at(),
+                thaw_id=marks.short_id(own.request_id))):
+            return False
         if request_id is None:
-            objects.InstanceAction.action_start(
-                own, instance.uuid, states.UNQUIESCE.name, want_result=False)
+            self._send_thaw(own, instance, None)
+        else:
+            self._rpcapi.unquiesce_instance(own, instance.uuid)
+        return True
+
+    def _send_thaw(self, own: nova_context.RequestContext,
+                   instance: objects.Instance, reason: str | None) -> None:
+        # If one of these fails, the sweep goes on from there.
+        objects.InstanceAction.action_start(
+            own, instance.uuid, states.UNQUIESCE.name, want_result=False)
         self._rpcapi.unquiesce_instance(own, instance.uuid, reason=reason)
 
     def _ask(self, context: nova_context.RequestContext,

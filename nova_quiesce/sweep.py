@@ -44,8 +44,6 @@ from nova_quiesce.i18n import _
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
-_ACTION_OF = {action.task_state: action for action in states.ACTIONS}
-
 
 class Workers:
     """Knows which requests are being worked on.
@@ -179,6 +177,10 @@ class Sweep:
     def _forget(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,
                 request: db.OpenRequest | None) -> None:
+        # Nobody could find them without the mark.
+        for each in db.open_requests(
+                context, [instance.uuid], states.ACTION_NAMES):
+            self._close(context, instance, mark, each)
         if marks.replace(instance, None):
             LOG.info('Not marked any more: the guest does not run, vm_state '
                      'is %s', instance.vm_state, instance=instance)
@@ -201,15 +203,10 @@ class Sweep:
     def _resume(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,
                 request: db.OpenRequest | None) -> None:
-        lost_after = recovery.lost_after(CONF.quiesce.rpc_timeout)
-        if not marks.replace(instance, mark.but(
-                claimed=False, retry_at=clock.now() + lost_after)):
-            return    # another service was faster
-        LOG.warning('Thawing in the place of another nova-quiesce: %s',
-                    _interrupted(request), instance=instance)
-        self._requests.send_thaw(
-            context, instance,
-            request_id=request.request_id if request else None)
+        LOG.warning('A thaw has to be taken over: %s', _interrupted(request),
+                    instance=instance)
+        self._requests.resume(context, instance, mark,
+                              request.request_id if request else None)
 
 
 def _look(context: nova_context.RequestContext) -> tuple[
@@ -229,12 +226,13 @@ def _request_under_way(server: db.MarkedServer, mark: marks.Mark,
                        open_requests: Sequence[db.OpenRequest],
                        ) -> db.OpenRequest | None:
     """Return the request that has brought the server into its task_state."""
-    action = _ACTION_OF.get(server.task_state or '')
     for request in open_requests:
-        if action is states.UNQUIESCE and request.action == action.name:
-            return request    # the newest
-        if (action is states.QUIESCE
-                and request.request_id == mark.request_id):
+        if server.task_state == states.QUIESCING:
+            found = request.request_id == mark.request_id
+        else:
+            found = (server.task_state == states.UNQUIESCING and mark.thaw_id
+                     == marks.short_id(request.request_id))
+        if found:
             return request
     return None
 

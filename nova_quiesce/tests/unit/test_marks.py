@@ -27,7 +27,7 @@ class TestMarks(unittest.TestCase):
         for mark in (
                 marks.Mark(request_id='req-1', asked_at=5),
                 marks.UNREADABLE.but(claimed=True, retry_at=7),
-                marks.Mark('req-1', 1, True, 2, 3, True, 4, 5, 6)):
+                marks.Mark('req-1', 1, True, 2, 3, 'e1', True, 4, 5, 6)):
             with self.subTest(mark=mark):
                 self.assertEqual(mark, marks.parse(marks.as_text(mark)))
 
@@ -56,8 +56,8 @@ class TestMarks(unittest.TestCase):
         mark = marks.Mark(
             request_id='req-6e65d1b3-0c9e-4bd4-a0ab-08e1ab8a2ee1',
             asked_at=LATE, maybe_frozen=True, unquiesce_after=LATE,
-            deadline=LATE, claimed=True, late_until=LATE, tries=99999,
-            retry_at=LATE)
+            deadline=LATE, thaw_id='1b8a2ee1', claimed=True,
+            late_until=LATE, tries=99999, retry_at=LATE)
         for field in dataclasses.fields(marks.Mark):
             self.assertNotEqual(field.default, getattr(mark, field.name))
         self.assertLessEqual(len(marks.as_text(mark)), 255)
