@@ -1,0 +1,411 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The commands when what lies between them and Nova goes wrong.
+
+Whatever happens, a command ends in a known state: servers are as its exit
+code says, and if it cannot know, it says so.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+import uuid
+
+from osc_quiesce.tests.functional import base
+from osc_quiesce.tests.functional import proxy
+from osc_quiesce.tests.functional import test_authorization as authorization
+
+
+class ClientFaultsTest(base.FunctionalTest):
+    """The commands talk to Nova through a proxy; the test does not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy = proxy.Proxy()
+        stack = contextlib.ExitStack()
+        stack.enter_context(self.proxy)
+        self.addCleanup(stack.close)
+
+    def environment(  # type: ignore[override]
+            self, persona: str = 'admin') -> dict[str, str]:
+        return {**base.FunctionalTest.environment(persona),
+                'OS_COMPUTE_ENDPOINT_OVERRIDE': self.proxy.url}
+
+    def quiesced(self, unquiesce: str = '') -> str:
+        """Return a new server that is quiesced.
+
+        :param unquiesce: what its guest does when it is thawed
+        """
+        server = self.boot(unquiesce=unquiesce)
+        self.act(server, {'quiesce': None})
+        self.wait(server, 'quiesced')
+        return server
+
+    def start(self, command: str) -> 'subprocess.Popen[str]':
+        """Start a command line in a process of its own."""
+        process = subprocess.Popen(
+            command.split(), env={**os.environ, **self.environment()},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self._end, process)
+        return process
+
+    @staticmethod
+    def _end(process: 'subprocess.Popen[str]') -> None:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+    def finish(self, process: 'subprocess.Popen[str]', code: int) -> str:
+        """Wait for the end of a process, and return what it said."""
+        _out, err = process.communicate(timeout=2 * base.TIMEOUT)
+        self.assertEqual(code, process.returncode, err)
+        self.assertNotIn('Traceback', err)
+        return err
+
+    def check(self, server: str, vm_state: str, *log: str) -> None:
+        """Check where a server is, and all that its guest saw."""
+        self.assertEqual((vm_state, None), self.states(server))
+        self.assertEqual(list(log), self.guest_log(server))
+
+
+class TestLostConnections(ClientFaultsTest):
+    """The connection breaks: did the request arrive or not?"""
+
+    def test_quiesce_did_not_arrive(self) -> None:
+        before, server, after = self.boot(), self.boot('vm-lost'), self.boot()
+        self.proxy.on('quiesce', proxy.forward, proxy.drop)
+        result = self.openstack('server quiesce --wait %s %s %s' % (
+            before, server, after), expect=1)
+        for words in ('vm-lost', server, 'no answer came',
+                      'may still arrive', 'unquiesce it if it becomes'):
+            self.assertIn(words, result.stderr)
+        self.check(before, 'active', 'frozen', 'thawed')
+        self.check(server, 'active')
+        self.check(after, 'active')
+        # A request to quiesce is never sent twice.
+        self.assertEqual(2, len(self.proxy.requests('quiesce')))
+
+    def test_quiesce_did_arrive(self) -> None:
+        server = self.boot()
+        self.proxy.on('quiesce', proxy.forward_and_drop)
+        [row] = self.openstack(
+            'server quiesce --wait -f json %s' % server).data
+        self.assertEqual('QUIESCED', row['Status'])
+        self.check(server, 'quiesced', 'frozen')
+        self.assertEqual(1, len(self.proxy.requests('quiesce')))
+        # The request that it tells of is that one.
+        action = base.compute().get('/servers/%s/os-instance-actions/%s' % (
+            server, row['Request ID'])).json()['instanceAction']
+        self.assertEqual('quiesce', action['action'])
+
+    def test_quiesce_did_arrive_late(self) -> None:
+        server = self.boot()
+        self.proxy.on('quiesce', proxy.drop_and_forward(4))
+        self.openstack('server quiesce --wait %s' % server)
+        self.check(server, 'quiesced', 'frozen')
+
+    def test_quiesce_did_arrive_when_it_was_given_up(self) -> None:
+        # After the ten seconds in which its trace is looked for.
+        server = self.boot()
+        self.proxy.on('quiesce', proxy.drop_and_forward(12))
+        self.openstack('server quiesce --wait %s' % server, expect=1)
+        self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_quiesce_without_wait(self) -> None:
+        lost, heard = self.boot('vm-lost'), self.boot('vm-heard')
+        self.proxy.on('quiesce', proxy.drop, proxy.forward_and_drop)
+        result = self.openstack('server quiesce %s %s' % (lost, heard),
+                                expect=1)
+        self.assertIn('vm-lost', result.stderr)
+        self.assertIn('may still arrive', result.stderr)
+        self.assertNotIn('vm-heard', result.stderr)
+        self.wait(heard, 'quiesced')
+        self.check(lost, 'active')
+
+    def test_while_waiting(self) -> None:
+        server = self.boot(quiesce='slow:3')
+        process = self.start('openstack server quiesce --wait %s' % server)
+        self.wait(server, 'active', 'quiescing')
+        self.proxy.on('GET', proxy.drop, proxy.forward_and_drop, proxy.drop)
+        self.finish(process, 0)
+        self.check(server, 'quiesced', 'frozen')
+
+    def test_while_looking_for_the_servers(self) -> None:
+        server = self.boot('vm-sought')
+        self.proxy.on('GET', proxy.drop, proxy.forward_and_drop)
+        self.openstack('server quiesce --wait vm-sought')
+        self.check(server, 'quiesced', 'frozen')
+
+    def test_unquiesce_did_not_arrive(self) -> None:
+        server = self.quiesced()
+        self.proxy.on('unquiesce', proxy.drop, proxy.drop)
+        self.openstack('server unquiesce --wait %s' % server)
+        self.check(server, 'active', 'frozen', 'thawed')
+        self.assertEqual(3, len(self.proxy.requests('unquiesce')))
+
+    def test_unquiesce_did_arrive(self) -> None:
+        server = self.quiesced()
+        self.proxy.on('unquiesce', proxy.forward_and_drop)
+        [row] = self.openstack(
+            'server unquiesce --wait -f json %s' % server).data
+        self.assertEqual('ACTIVE', row['Status'])
+        self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_while_thawing_after_a_failure(self) -> None:
+        servers = [self.boot(), self.boot()]
+        bad = self.boot('vm-bad', quiesce='disconnected')
+        self.proxy.on('unquiesce', proxy.drop, proxy.forward_and_drop)
+        result = self.openstack('server quiesce --wait %s %s' % (
+            ' '.join(servers), bad), expect=1)
+        self.assertIn('vm-bad', result.stderr)
+        self.assertNotIn('FROZEN', result.stderr)
+        for server in servers:
+            self.check(server, 'active', 'frozen', 'thawed')
+
+
+class TestRetryAfter(ClientFaultsTest):
+    """429 and 503, from nova-api or from what stands before it."""
+
+    def test_while_waiting(self) -> None:
+        for status in (429, 503):
+            with self.subTest(status=status):
+                server = self.boot(quiesce='slow:3')
+                process = self.start('openstack server quiesce --wait %s'
+                                     % server)
+                self.wait(server, 'active', 'quiescing')
+                self.proxy.on('GET', proxy.refuse(status, 2))
+                self.finish(process, 0)
+                self.check(server, 'quiesced', 'frozen')
+
+    def test_unquiesce(self) -> None:
+        for status in (429, 503):
+            with self.subTest(status=status):
+                server = self.quiesced()
+                del self.proxy.seen[:]
+                self.proxy.on('unquiesce', proxy.refuse(status, 2),
+                              proxy.refuse(status))
+                self.openstack('server unquiesce --wait %s' % server)
+                self.check(server, 'active', 'frozen', 'thawed')
+                times = [request.at for request
+                         in self.proxy.requests('unquiesce')]
+                self.assertEqual(3, len(times))
+                self.assertLessEqual(2, times[1] - times[0])
+
+    def test_while_thawing_after_a_failure(self) -> None:
+        server, bad = self.boot(), self.boot(quiesce='disconnected')
+        self.proxy.on('unquiesce', proxy.refuse(503, 1), proxy.refuse(429, 1))
+        self.openstack('server quiesce --wait %s %s' % (server, bad),
+                       expect=1)
+        self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_quiesce_is_refused_and_the_others_are_thawed(self) -> None:
+        for status in (429, 503):
+            with self.subTest(status=status):
+                first, second = self.boot(), self.boot('vm-second')
+                self.proxy.on('quiesce', proxy.forward,
+                              proxy.refuse(status))
+                result = self.openstack('server quiesce --wait %s %s' % (
+                    first, second), expect=1)
+                for words in ('vm-second', second, 'is left as it was',
+                              str(status), 'Try again later'):
+                    self.assertIn(words, result.stderr)
+                self.check(first, 'active', 'frozen', 'thawed')
+                self.check(second, 'active')
+
+    def test_quiesce_is_to_come_back_later(self) -> None:
+        server = self.boot()
+        self.proxy.on('quiesce', proxy.refuse(503, 1))
+        process = self.start('openstack server quiesce --wait %s' % server)
+        process.communicate(timeout=base.TIMEOUT)
+        # Nothing was begun, so it could be asked again.
+        self.expectFailure('Retry-After of a quiesce is not heeded yet',
+                           self.assertEqual, 0, process.returncode)
+
+
+class TestRestart(ClientFaultsTest):
+    """nova-api is stopped, and started again, meanwhile."""
+
+    def test_while_waiting(self) -> None:
+        servers = [self.boot(), self.boot(quiesce='slow:3'), self.boot()]
+        process = self.start('openstack server quiesce --wait %s'
+                             % ' '.join(servers))
+        self.wait(servers[1], 'active', 'quiescing')
+        # From now on there is no nova-api for the command; the freeze that
+        # is under way comes to its end.
+        self.proxy.away.set()
+        self.wait(servers[1], 'quiesced')
+        cloud = base.cloud()
+        self.addCleanup(cloud.up)
+        cloud.stop('compute')
+        cloud.up()
+        self.proxy.away.clear()
+        self.finish(process, 0)
+        for server in servers:
+            self.check(server, 'quiesced', 'frozen')
+
+
+class TestTokens(ClientFaultsTest):
+    """The command's token ends before the command does."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        # Nova would go on for minutes with a token that it has seen.
+        cloud = base.cloud()
+        path = cloud.layout.local / 'nova.conf'
+        path.parent.mkdir(exist_ok=True)
+        before = path.read_text() if path.exists() else None
+        cls.addClassCleanup(cloud.up)
+        if before is None:
+            cls.addClassCleanup(path.unlink)
+        else:
+            cls.addClassCleanup(path.write_text, before)
+        path.write_text(
+            '%s\n[keystone_authtoken]\ntoken_cache_time = -1\n'
+            % (before or ''))
+        cloud.up()
+
+    def test_at_every_request_to_quiesce_and_after_it(self) -> None:
+        servers = [self.boot(), self.boot(), self.boot()]
+
+        def revoke(request: proxy.Request) -> None:
+            authorization.revoke(request.token)
+
+        for _server in servers:
+            self.proxy.on('quiesce', proxy.first(revoke), proxy.first(
+                lambda _request: self.proxy.on('GET', proxy.first(revoke))))
+        self.openstack('server quiesce --wait %s' % ' '.join(servers))
+        for server in servers:
+            self.check(server, 'quiesced', 'frozen')
+        tokens = {request.token for request in self.proxy.seen}
+        self.assertEqual(7, len(tokens))
+
+    def test_while_thawing_after_a_failure(self) -> None:
+        servers = [self.boot(), self.boot()]
+        bad = self.boot(quiesce='disconnected')
+        revoked = proxy.first(
+            lambda request: authorization.revoke(request.token))
+        # The second one is the first one again, with a new token.
+        self.proxy.on('unquiesce', revoked, proxy.forward, revoked)
+        result = self.openstack('server quiesce --wait %s %s' % (
+            ' '.join(servers), bad), expect=1)
+        self.assertNotIn('FROZEN', result.stderr)
+        for server in servers:
+            self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_and_there_is_no_new_one(self) -> None:
+        # The account is closed meanwhile: nothing more can be done, and the
+        # command says which server it leaves frozen.
+        frozen, server = self.boot('vm-frozen'), self.boot()
+        account = self._account()
+        self.proxy.on('quiesce', proxy.forward, proxy.first(
+            lambda _request: self._close(account)))
+        environment = self.environment()
+        environment.update(OS_USERNAME=account['name'],
+                           OS_PASSWORD=account['name'])
+        done = subprocess.run(
+            ['openstack', 'server', 'quiesce', '--wait', frozen, server],
+            env={**os.environ, **environment}, capture_output=True, text=True,
+            timeout=base.TIMEOUT)
+        self.assertEqual(1, done.returncode, done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertIn('vm-frozen (%s) MAY STILL BE FROZEN' % frozen,
+                      done.stderr)
+        self.assertNotIn('%s) MAY STILL BE FROZEN' % server, done.stderr)
+        self.check(frozen, 'quiesced', 'frozen')
+        self.check(server, 'active')
+
+    def _account(self) -> dict[str, Any]:
+        """Make another administrator."""
+        keystone = authorization.keystone()
+        name = 'administrator-%s' % uuid.uuid4().hex
+        user: dict[str, Any] = keystone.post('/users', json={'user': {
+            'name': name, 'password': name, 'domain_id': 'default',
+        }}).json()['user']
+        self.addCleanup(keystone.delete, '/users/%s' % user['id'])
+        [role] = keystone.get('/roles?name=admin').json()['roles']
+        keystone.put('/projects/%s/users/%s/roles/%s' % (
+            base.compute().get_project_id(), user['id'], role['id']))
+        return user
+
+    @staticmethod
+    def _close(account: dict[str, Any]) -> None:
+        authorization.keystone().patch(
+            '/users/%s' % account['id'], json={'user': {'enabled': False}})
+
+
+class TestSignals(ClientFaultsTest):
+    """Signals at bad moments; at good ones, see test_cli."""
+
+    def test_while_a_request_is_not_answered(self) -> None:
+        server = self.boot()
+        answer = threading.Event()
+        self.proxy.on('quiesce', proxy.answer_after(answer))
+        process = self.start('openstack server quiesce --wait %s' % server)
+        self.wait(server, 'quiesced')
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        self.assertIsNone(process.poll())
+        answer.set()
+        self.finish(process, 130)
+        self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_while_thawing(self) -> None:
+        first = self.boot(unquiesce='slow:3')
+        second = self.boot(quiesce='slow:3')
+        process = self.start('openstack server quiesce --wait %s %s' % (
+            first, second))
+        self.wait(second, 'active', 'quiescing')
+        process.send_signal(signal.SIGTERM)
+        self.wait(first, 'quiesced', 'unquiescing')
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        self.assertIn('already stopping', self.finish(process, 143))
+        for server in (first, second):
+            self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_while_nova_is_away(self) -> None:
+        first, second = self.boot(), self.boot(quiesce='slow:2')
+        process = self.start('openstack server quiesce --wait %s %s' % (
+            first, second))
+        self.wait(second, 'active', 'quiescing')
+        self.proxy.away.set()
+        process.send_signal(signal.SIGHUP)
+        time.sleep(5)
+        self.proxy.away.clear()
+        self.finish(process, 129)
+        for server in (first, second):
+            self.check(server, 'active', 'frozen', 'thawed')
+
+    def test_hangup_means_nothing_under_nohup(self) -> None:
+        server = self.boot(quiesce='slow:2')
+        process = self.start('nohup openstack server quiesce --wait %s'
+                             % server)
+        self.wait(server, 'active', 'quiescing')
+        process.send_signal(signal.SIGHUP)
+        self.finish(process, 0)
+        self.check(server, 'quiesced', 'frozen')
+
+    def test_while_waiting_for_a_thaw(self) -> None:
+        # Thawing goes on without the command.
+        server = self.quiesced(unquiesce='slow:3')
+        process = self.start('openstack server unquiesce --wait %s' % server)
+        self.wait(server, 'quiesced', 'unquiescing')
+        process.send_signal(signal.SIGINT)
+        self.finish(process, 130)
+        self.wait(server, 'active')
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
