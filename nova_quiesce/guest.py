@@ -46,62 +46,80 @@ MIN_TIMEOUT = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An answer to a freeze after which nothing of ours is frozen.
+    """What nova-compute answers to a freeze that did not work.
 
-    :param raised: the exception that nova-compute answers with
-    :param text: what its message must contain; the class alone decides if
-        empty
-    :param error: what it means to us
+    :param raised: the exception
+    :param error: what it means to us: that we cannot, or that it failed
     :param reason: what it means, in words for the user
+    :param code: libvirt's error code, which Nova puts into the message; None
+        if it is not libvirt that answers
+    :param text: what the message must contain too, since libvirt's codes are
+        coarse
     """
 
     raised: type[Exception]
-    text: str
     error: type[exceptions.GuestError]
-    reason: str = ''
+    reason: str
+    code: int | None = None
+    text: str = ''
+
+    def is_given(self, error: Exception, words: str) -> bool:
+        """Say whether it is what an exception with these words says."""
+        return (isinstance(error, self.raised) and self.text in words
+                and (self.code is None
+                     or '[Error Code %d]' % self.code in words))
 
 
-# The texts are libvirt's and QEMU's: their codes are too coarse.  Code 86
-# (VIR_ERR_AGENT_UNRESPONSIVE), for one, is also the answer of an agent that
-# freezes later, when it wakes up.  All were seen with Nova 34, libvirt 9.0.0
-# and QEMU 7.2; the exceptions are raised by nova/virt/libvirt/driver.py in
-# _can_quiesce and _set_quiesced.
+# Source of the exceptions: nova/virt/libvirt/driver.py, _can_quiesce and
+# _set_quiesced, which raises InstanceQuiesceFailed for code 86 and
+# InternalError for all others.  Source of the texts: libvirt's
+# src/qemu/qemu_agent.c and qemu_domain.c, and QEMU's guest agent where said.
+# Each was seen, with Nova 34.0.0, libvirt 9.0.0 and QEMU 7.2, except where
+# said.  What is not in the table has failed: the guest may be frozen.
 FREEZE_ANSWERS = (
-    # Another hypervisor, or virt_type neither kvm nor qemu.
-    Answer(exception.InstanceQuiesceNotSupported, '',
-           exceptions.CannotQuiesce,
+    # Another hypervisor, or virt_type neither kvm nor qemu.  Not seen.
+    Answer(exception.InstanceQuiesceNotSupported, exceptions.CannotQuiesce,
            _("the server's hypervisor cannot quiesce guests")),
-    # nova/virt/driver.py: a driver without quiesce.
-    Answer(NotImplementedError, '',
-           exceptions.CannotQuiesce,
+    # nova/virt/driver.py: a driver without quiesce.  Not seen.
+    Answer(NotImplementedError, exceptions.CannotQuiesce,
            _("the server's hypervisor cannot quiesce guests")),
     # The image has no property hw_qemu_guest_agent.
-    Answer(exception.QemuGuestAgentNotEnabled, '',
-           exceptions.CannotQuiesce,
+    Answer(exception.QemuGuestAgentNotEnabled, exceptions.CannotQuiesce,
            _("QEMU guest agent is not enabled (the server's image lacks the "
              "property hw_qemu_guest_agent=yes)")),
-    # Code 86: agent never started, or gone; nothing was sent to it.
-    Answer(exception.InstanceQuiesceFailed,
-           'QEMU guest agent is not connected',
-           exceptions.CannotQuiesce,
+    # VIR_ERR_AGENT_UNRESPONSIVE: never started, or gone; nothing was sent.
+    Answer(exception.InstanceQuiesceFailed, exceptions.CannotQuiesce,
            _('QEMU guest agent is not connected (is it installed and running '
-             'in the guest?)')),
-    # Code 74 (VIR_ERR_ARGUMENT_UNSUPPORTED): domain without agent channel.
-    Answer(exception.InternalError,
-           'QEMU guest agent is not configured',
-           exceptions.CannotQuiesce,
+             'in the guest?)'),
+           code=86, text='QEMU guest agent is not connected'),
+    # The same code, and yet it does what it was told when it wakes up.
+    Answer(exception.InstanceQuiesceFailed, exceptions.QuiesceFailed,
+           _('QEMU guest agent does not answer (Guest agent not available '
+             'for now)'),
+           code=86, text='Guest agent not available for now'),
+    # The same code: the agent or the guest ended in the middle of it.
+    Answer(exception.InstanceQuiesceFailed, exceptions.QuiesceFailed,
+           _('QEMU guest agent has ended in the middle of it (Guest agent '
+             'disappeared while executing command)'),
+           code=86, text='Guest agent disappeared while executing command'),
+    # VIR_ERR_ARGUMENT_UNSUPPORTED: the domain has no channel to an agent.
+    Answer(exception.InternalError, exceptions.CannotQuiesce,
            _('QEMU guest agent is not configured (the server was started '
-             'without an agent channel; reboot it hard)')),
-    # Code 55 (VIR_ERR_OPERATION_INVALID): paused or shut off behind Nova.
-    Answer(exception.InternalError,
-           'domain is not running',
-           exceptions.CannotQuiesce,
+             'without an agent channel; reboot it hard)'),
+           code=74, text='QEMU guest agent is not configured'),
+    # VIR_ERR_OPERATION_INVALID: paused or shut off behind Nova's back.
+    Answer(exception.InternalError, exceptions.CannotQuiesce,
            _('the guest is not running on the hypervisor, although Nova has '
-             'it as active')),
-    # Code 1 (VIR_ERR_INTERNAL_ERROR), QEMU's text.
-    Answer(exception.InternalError,
-           'the agent is in frozen state',
-           exceptions.FrozenByOthers),
+             'it as active'),
+           code=55, text='domain is not running'),
+    # VIR_ERR_INTERNAL_ERROR, with the text of QEMU's guest agent.
+    Answer(exception.InternalError, exceptions.FrozenByOthers, '',
+           code=1, text='the agent is in frozen state'),
+    # VIR_ERR_OPERATION_TIMEOUT: another call waits for the agent.
+    Answer(exception.InternalError, exceptions.QuiesceFailed,
+           _('another request to the QEMU guest agent has not ended (cannot '
+             'acquire state change lock)'),
+           code=68, text='cannot acquire state change lock'),
 )
 
 
@@ -160,7 +178,7 @@ def _is_answer(error: Exception) -> bool:
 def _freeze_error(error: Exception, timeout: float) -> exceptions.GuestError:
     words = _words(error, timeout)
     for answer in FREEZE_ANSWERS:
-        if isinstance(error, answer.raised) and answer.text in words:
+        if answer.is_given(error, words):
             return answer.error(reason=answer.reason)
     failed = exceptions.QuiesceFailed(reason=words)
     failed.under_way = not _is_answer(error)

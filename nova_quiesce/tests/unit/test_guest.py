@@ -67,6 +67,22 @@ class TestGuests(unittest.TestCase):
                 self.assertIsInstance(self._freeze(answer),
                                       exceptions.CannotQuiesce)
 
+    def test_the_text_and_not_the_code_alone_decides(self) -> None:
+        for code, text, means in (
+                (86, 'QEMU guest agent is not connected',
+                 exceptions.CannotQuiesce),
+                (86, 'Guest agent not available for now',
+                 exceptions.QuiesceFailed),
+                (86, 'Guest agent disappeared while executing command',
+                 exceptions.QuiesceFailed),
+                (86, 'something new', exceptions.QuiesceFailed),
+                (38, 'QEMU guest agent is not connected',
+                 exceptions.QuiesceFailed)):
+            with self.subTest(code=code, text=text):
+                self.assertIsInstance(
+                    self._freeze(exception.InstanceQuiesceFailed(
+                        reason=LIBVIRT % (code, text))), means)
+
     def test_frozen_by_somebody_else(self) -> None:
         error = self._freeze(exception.InternalError(LIBVIRT % (
             1, "internal error: unable to execute QEMU agent command "
@@ -106,7 +122,8 @@ class TestGuests(unittest.TestCase):
         for answer in guest.FREEZE_ANSWERS:
             with self.subTest(answer=answer):
                 try:
-                    raise answer.raised(answer.text or 'anything')
+                    raise answer.raised(
+                        LIBVIRT % (answer.code or 0, answer.text))
                 except Exception:
                     sent = common.serialize_remote_exception(sys.exc_info())
                 received = common.deserialize_remote_exception(
