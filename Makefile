@@ -4,12 +4,13 @@
 PYTHON ?= python3
 TESTS = pep8,mypy,client,py3,docs,functional,scenario
 
-.PHONY: help demo demo-live test clean
+.PHONY: help demo demo-live test test-faults clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
 	@echo 'make test       style, types, documentation, all tests'
+	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
@@ -22,6 +23,9 @@ demo-live: .venv/ready
 
 test: .venv/ready
 	.venv/bin/tox run -e $(TESTS)
+
+test-faults: .venv/ready
+	.venv/bin/tox run -e faults
 
 .venv/ready: bindep.txt constraints.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv

@@ -12,8 +12,9 @@
 
 """A real OpenStack on one machine, for demonstrations and tests.
 
-Keystone, Placement, Glance, Nova and Cinder run as published, in four
-processes on 127.0.0.1, without root, a message broker or a database server.
+Keystone, Placement, Glance, Nova and Cinder run as published, in a few
+processes on 127.0.0.1, and by default without root, a message broker or a
+database server.
 ``python -m minicloud up`` starts them; :class:`Cloud` is the same for Python.
 
 Importing this package imports none of the services.

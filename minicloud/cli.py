@@ -18,6 +18,7 @@ done, 1 not done, 2 usage, 128 + n ended by signal n.
 
 import argparse
 from collections.abc import Callable
+import dataclasses
 import os
 import pathlib
 import signal
@@ -46,12 +47,15 @@ class Interrupted(BaseException):
         self.number = number
 
 
-def count(text: str) -> int:
-    """Return a number of computes."""
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'{value} is not 1 to 100')
-    return value
+def count(least: int) -> Callable[[str], int]:
+    """Return what reads a number of services."""
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= config.MAXIMUM:
+            raise argparse.ArgumentTypeError(
+                f'{value} is not {least} to {config.MAXIMUM}')
+        return value
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,17 +68,25 @@ def parser() -> argparse.ArgumentParser:
     kind = argparse.ArgumentParser(add_help=False)
     kind.add_argument(
         '--driver', choices=sorted(config.DRIVERS),
-        help='hypervisor (default: as before, or fake)')
+        help='hypervisor (default: fake)')
     kind.add_argument(
         '--broker', choices=sorted(config.BROKERS),
-        help='message bus (default: as before, or memory)')
+        help='message bus; with rabbit, the services of Nova are processes '
+             'of their own (default: memory)')
     kind.add_argument(
-        '--computes', type=count, metavar='N',
-        help='number of nova-compute services (default: as before, or 1)')
+        '--database', choices=sorted(config.DATABASES),
+        help='of all services (default: sqlite)')
+    kind.add_argument(
+        '--computes', type=count(1), metavar='N',
+        help='number of nova-compute services (default: 1)')
+    kind.add_argument(
+        '--quiesce-services', type=count(0), metavar='N',
+        help='number of nova-quiesce services, with --broker rabbit '
+             '(default: 1)')
     quiesce = kind.add_mutually_exclusive_group()
     quiesce.add_argument(
         '--with-quiesce', dest='quiesce', action='store_true', default=None,
-        help='give Nova the quiesce actions (default: as before, or yes)')
+        help='give Nova the quiesce actions (default)')
     quiesce.add_argument(
         '--without-quiesce', dest='quiesce', action='store_false',
         default=None, help='Nova as it is, without the quiesce actions')
@@ -85,8 +97,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = main_parser.add_subparsers(dest='verb', required=True,
                                        metavar='VERB')
 
-    up = verbs.add_parser('up', parents=[common, kind],
-                          help='start the cloud')
+    up = verbs.add_parser(
+        'up', parents=[common, kind], help='start the cloud',
+        epilog='What is not given stays as it was at the last "up".')
     up.add_argument('--fresh', action='store_true',
                     help='forget all servers, volumes and users first')
 
@@ -135,14 +148,16 @@ def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def start(cloud: cloud_module.Cloud, args: argparse.Namespace,
-          fresh: bool) -> None:
-    cloud.up(driver=args.driver, broker=args.broker, computes=args.computes,
-             quiesce=args.quiesce, fresh=fresh, say=progress)
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line says."""
+    settings = {field.name: getattr(args, field.name)
+                for field in dataclasses.fields(config.Settings)}
+    return {name: value for name, value in settings.items()
+            if value is not None}
 
 
 def up(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
-    start(cloud, args, fresh=args.fresh)
+    cloud.up(**given(args), fresh=args.fresh, say=progress)
     return 0
 
 
@@ -154,11 +169,12 @@ def down(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
 def status(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     roles = cloud.status()
     print(f'root: {cloud.layout.root}')
+    width = max(len(role.role) for role in roles) + 2
     for role in roles:
         ports = ', '.join(f'{name} {port}'
                           for name, port in role.ports.items())
         pid = f'process {role.pid}' if role.pid else ''
-        print(f'{role.role:10}{role.state:15}{pid:17}{ports}'.rstrip())
+        print(f'{role.role:{width}}{role.state:15}{pid:17}{ports}'.rstrip())
     return 0 if all(role.state == 'up' for role in roles) else 1
 
 
@@ -196,7 +212,9 @@ def execute(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
 
 
 def run(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
-    start(cloud, args, fresh=True)
+    # What an earlier cloud in the root was like does not matter.
+    settings = {**dataclasses.asdict(config.Settings()), **given(args)}
+    cloud.up(**settings, fresh=True, say=progress)
     try:
         environment = command_environment(cloud, args.persona)
         return subprocess.run(args.command, env=environment).returncode

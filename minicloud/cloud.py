@@ -18,11 +18,13 @@ by any means: the next ``up`` or ``down`` finds what it left behind.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import dataclasses
 import pathlib
 import shutil
 import signal
 import time
+from typing import Any
 import urllib.error
 import urllib.request
 
@@ -33,13 +35,15 @@ from minicloud import personas
 from minicloud import ports
 from minicloud import processes
 from minicloud import seed
+from minicloud import servers
 from minicloud import sqlite
 from minicloud import template
+from minicloud.config import Settings
 from minicloud.errors import MinicloudError
 from minicloud.guest import build
 from minicloud.layout import Layout
 
-#: Seconds for which a process may take to become ready.
+#: Seconds in which at least one more process must have become ready.
 START_TIMEOUT = 120.0
 PREPARE_TIMEOUT = 300.0
 
@@ -51,7 +55,8 @@ class RoleStatus:
     """How one process of the cloud is.
 
     :param role: its name
-    :param state: ``up``, ``starting``, ``down`` or ``not answering``
+    :param state: ``up``, ``starting``, ``down``, ``suspended`` (by a
+        signal) or ``not answering``
     :param pid: its process id, if it runs
     :param ports: where it listens, by service
     """
@@ -72,7 +77,8 @@ class Cloud:
         self.layout = Layout.of(root)
 
     def up(self, *, driver: str | None = None, broker: str | None = None,
-           computes: int | None = None, quiesce: bool | None = None,
+           database: str | None = None, computes: int | None = None,
+           quiesce: bool | None = None, quiesce_services: int | None = None,
            fresh: bool = False, say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
 
@@ -80,18 +86,22 @@ class Cloud:
 
         :param driver: the hypervisor, one of ``config.DRIVERS``
         :param broker: the message bus, one of ``config.BROKERS``
+        :param database: one of ``config.DATABASES``
         :param computes: number of nova-compute services (default: 1)
         :param quiesce: whether Nova gets the quiesce actions (default: yes)
+        :param quiesce_services: number of nova-quiesce services (default:
+            1), if the broker lets them be processes of their own
         :param fresh: forget all servers, volumes and users first
         :param say: called with a line for each step
         :raises MinicloudError: in words; what this call started is stopped
         """
-        if self._settings(driver, broker, computes,
-                          quiesce)['driver'] == 'libvirt':
-            hypervisor.check(self.layout)
+        given = {'driver': driver, 'broker': broker, 'database': database,
+                 'computes': computes, 'quiesce': quiesce,
+                 'quiesce_services': quiesce_services}
+        self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
-            settings = self._settings(driver, broker, computes, quiesce)
-            packages.check(bool(settings['quiesce']))
+            settings = self._settings(given)
+            packages.check(settings.quiesce)
             _Start(self.layout, token, settings, fresh, say).run()
 
     def down(self, *, purge: bool = False,
@@ -108,22 +118,75 @@ class Cloud:
                 self.layout, token).values() for process in group]
             processes.stop(running, token)
             for process in running:
+                self.layout.pid_of(process.role).unlink(missing_ok=True)
                 say(f'stopped {process.role} ({process.pid})')
-            for role in config.ROLES:
-                self.layout.pid_of(role).unlink(missing_ok=True)
             self.layout.catalog.unlink(missing_ok=True)
             if purge:
                 self._purge()
                 say(f'deleted what was in {self.layout.root}')
 
-    def stop(self, role: str) -> None:
-        """Stop one process, as if it had crashed; ``up`` starts it again.
+    def roles(self) -> tuple[str, ...]:
+        """Return the names of the processes that this cloud has."""
+        return config.roles_of(self._settings({}))
 
-        :param role: one of ``config.ROLES``
+    def pid(self, role: str) -> int:
+        """Return the process id of one process.
+
+        :param role: one of :meth:`roles`
+        :raises MinicloudError: if it does not run
         """
-        token = processes.token_of(self.layout)
-        processes.stop(
-            processes.find(self.layout, token).get(role, []), token)
+        return self._one(role).pid
+
+    def signal(self, role: str, number: int) -> None:
+        """Send a signal to one process, and to the programs it started.
+
+        SIGKILL makes it end like a crash, and this returns when it is gone;
+        SIGSTOP suspends it until SIGCONT. ``up`` and :meth:`start` put
+        either right.
+
+        :param role: one of :meth:`roles`
+        :param number: such as ``signal.SIGKILL``
+        :raises MinicloudError: if it does not run
+        """
+        processes.send([self._one(role)], processes.token_of(self.layout),
+                       number)
+
+    def stop(self, role: str) -> None:
+        """Stop one process if it runs; ``up`` starts it again.
+
+        :param role: one of :meth:`roles`
+        """
+        processes.stop(self._running(role), processes.token_of(self.layout))
+
+    def start(self, role: str, say: Say = lambda _line: None) -> None:
+        """Start one process unless it runs; leave all others as they are.
+
+        :param role: one of :meth:`roles`
+        :param say: called with a line for each step
+        :raises MinicloudError: if there is no cloud yet, or it did not start
+        """
+        self._known(role)
+        if not self.layout.complete.exists():
+            raise MinicloudError(
+                f'there is no cloud in {self.layout.root}: start it with up')
+        with processes.locked(self.layout) as token:
+            _Start(self.layout, token, self._settings({}), False, say,
+                   only=role).run()
+
+    def _known(self, role: str) -> None:
+        if role not in self.roles():
+            raise MinicloudError(
+                f'{role!r} is not one of: {", ".join(self.roles())}')
+
+    def _running(self, role: str) -> list[processes.Running]:
+        self._known(role)
+        return processes.find(self.layout, processes.token_of(
+            self.layout)).get(role, [])
+
+    def _one(self, role: str) -> processes.Running:
+        for process in self._running(role):
+            return process
+        raise MinicloudError(f'{role} of {self.layout.root} does not run')
 
     def status(self) -> list[RoleStatus]:
         """Say how each process is, after asking it."""
@@ -131,22 +194,30 @@ class Cloud:
         running = processes.find(self.layout, token) if token else {}
         saved = ports.load(self.layout.ports)
         result = []
-        driver = processes.read_json(self.layout.settings).get('driver')
-        for role in config.roles_of(str(driver or 'fake')):
-            mine = {name: saved[name] for name in ports.SERVICES[role]
+        for role in self.roles():
+            mine = {name: saved[name] for name in ports.SERVICES.get(role, ())
                     if name in saved}
             process = next(iter(running.get(role, [])), None)
             if process is None:
                 state = 'down'
+            elif process.suspended:
+                state = 'suspended'
             elif not process.ready:
                 state = 'starting'
-            elif all(_answers(port) for port in mine.values()):
+            elif self._answers(role, mine):
                 state = 'up'
             else:
                 state = 'not answering'
             result.append(RoleStatus(
                 role, state, process.pid if process else None, mine))
         return result
+
+    def _answers(self, role: str, mine: dict[str, int]) -> bool:
+        if role == 'broker':
+            return servers.rabbitmq_answers(mine.get('broker', 0))
+        if role == 'database':
+            return servers.mariadb_answers(self.layout.database_socket)
+        return all(_answers(port) for port in mine.values())
 
     def environment(self, persona: str = 'admin') -> dict[str, str]:
         """Return the ``OS_*`` variables of one of the users.
@@ -167,30 +238,31 @@ class Cloud:
                 f'there is no cloud in {self.layout.root}: start it with up')
         return saved['identity']
 
-    def _settings(self, driver: str | None, broker: str | None,
-                  computes: int | None, quiesce: bool | None,
-                  ) -> dict[str, object]:
-        settings: dict[str, object] = {
-            'driver': 'fake', 'broker': 'memory', 'computes': 1,
-            'quiesce': True}
+    def _settings(self, given: dict[str, Any]) -> Settings:
+        """Return what is given, as before, or by default, in this order.
+
+        :param given: by name; None if it is not given
+        """
+        known = {field.name for field in dataclasses.fields(Settings)}
         saved = processes.read_json(self.layout.settings)
-        settings.update({k: v for k, v in saved.items() if k in settings})
-        given = {'driver': driver, 'broker': broker, 'computes': computes,
-                 'quiesce': quiesce}
-        settings.update({k: v for k, v in given.items() if v is not None})
-        for option, known in (('driver', config.DRIVERS),
-                              ('broker', config.BROKERS)):
-            if settings[option] not in known:
-                raise MinicloudError(
-                    f'{option} {settings[option]!r} is not one of: '
-                    f'{", ".join(known)}')
-        count = settings['computes']
-        if not isinstance(count, int) or not 1 <= count <= 100:
-            raise MinicloudError(f'computes: {count} is not 1 to 100')
-        if settings['driver'] == 'libvirt' and count != 1:
+        chosen: dict[str, Any] = {
+            name: value for name, value in saved.items() if name in known}
+        chosen.update((name, value) for name, value in given.items()
+                      if value is not None)
+        settings = Settings(**chosen)
+        settings.check()
+        if (settings.one_nova
+                and given.get('quiesce_services') not in (None, 1)):
             raise MinicloudError(
-                'there is one libvirtd, so one nova-compute: --computes 1')
+                f'--broker {settings.broker} has one nova-quiesce, in the '
+                'process of all of Nova: several need --broker rabbit')
         return settings
+
+    def _check_machine(self, settings: Settings) -> None:
+        """Say what this machine lacks, before anything is made."""
+        servers.check(self.layout, (settings.broker, settings.database))
+        if settings.driver == 'libvirt':
+            hypervisor.check(self.layout)
 
     def _purge(self) -> None:
         layout = self.layout
@@ -208,17 +280,21 @@ class Cloud:
 
 
 class _Start:
-    """One run of ``up``, under the lock."""
+    """One run of ``up``, under the lock.
 
-    def __init__(self, layout: Layout, token: str,
-                 settings: dict[str, object], fresh: bool, say: Say) -> None:
+    :param only: the only process to start; the others are left alone
+    """
+
+    def __init__(self, layout: Layout, token: str, settings: Settings,
+                 fresh: bool, say: Say, only: str = '') -> None:
         self.layout = layout
         self.token = token
         self.settings = settings
-        self.driver = str(settings['driver'])
-        self.roles = config.roles_of(self.driver)
+        self.roles = (only,) if only else config.roles_of(settings)
+        self.only = only
         self.fresh = fresh
         self.began = time.monotonic()
+        self.progress = self.began
         self.say = lambda line: say(
             f'{time.monotonic() - self.began:6.1f} s  {line}')
         self.children: dict[str, processes.Child] = {}
@@ -248,27 +324,29 @@ class _Start:
         self._find_running()
         if self.fresh:
             self.layout.complete.unlink(missing_ok=True)
-        if self.driver == 'libvirt':
+        if self.settings.driver == 'libvirt':
             # Whether KVM works is found out with it.
             build.build(self.layout.guest, self.layout.cache)
         self._make_plan()
-        if len(self.running) == len(self.roles):
-            self.say('everything is up already')
+        missing = [role for role in self.roles if role not in self.running]
+        if not missing:
+            self.say(f'{self.only or "everything"} is up already')
             return
-        if 'identity' not in self.running:
+        if 'identity' in missing:
             self.layout.catalog.unlink(missing_ok=True)
         self._write()
         if not self.layout.complete.exists():
             self._make_state()
-        for role in self.roles:
+        for role in missing:
             self._start(role)
-        self.reservation.release()
-        self._wait('identity')
-        seed.catalog(seed.Api(self.plan))
-        processes.write_json(self.layout.catalog, self.plan.ports)
-        for role in self.roles:
-            self._wait(role)
-        self.say('the cloud is up')
+            if role == 'database':
+                self._wait([role])
+        if 'identity' in missing or not self.only:
+            self._wait(['identity'])
+            seed.catalog(seed.Api(self.plan))
+            processes.write_json(self.layout.catalog, self.plan.ports)
+        self._wait(self.children)
+        self.say(f'{self.only or "the cloud"} is up')
 
     def _check_state(self) -> None:
         """Refuse a state that these packages might not understand."""
@@ -277,16 +355,18 @@ class _Start:
             raise MinicloudError(
                 f'{self.layout.root} was made as {told.get("root")}; a cloud '
                 'cannot be moved. "up --fresh" makes a new one here')
-        made_for = told.get('driver', 'fake')
-        if made_for != self.driver:
-            raise MinicloudError(
-                f'{self.layout.root} was made with --driver {made_for}; '
-                f'"up --driver {self.driver} --fresh" makes a new cloud')
-        was, now = told.get('versions'), packages.versions()
-        if isinstance(was, dict) and was != now:
-            changes = [f'{name} {was.get(name)} -> {version}'
-                       for name, version in now.items()
-                       if was.get(name) != version]
+        for option in ('driver', 'database'):
+            now = getattr(self.settings, option)
+            was = told.get(option, getattr(template.DEFAULTS, option))
+            if was != now:
+                raise MinicloudError(
+                    f'{self.layout.root} was made with --{option} {was}; '
+                    f'"up --{option} {now} --fresh" makes a new cloud')
+        before, after = told.get('versions'), packages.versions()
+        if isinstance(before, dict) and before != after:
+            changes = [f'{name} {before.get(name)} -> {version}'
+                       for name, version in after.items()
+                       if before.get(name) != version]
             raise MinicloudError(
                 'the packages have changed since this cloud was made ('
                 + ', '.join(changes) + '); "up --fresh" makes a new one')
@@ -298,9 +378,9 @@ class _Start:
         discard = []
         for role, group in found.items():
             if (whole and role in self.roles and len(group) == 1
-                    and group[0].ready):
+                    and group[0].ready and not group[0].suspended):
                 self.running[role] = group[0]
-            else:
+            elif role in self.roles or not self.only:
                 discard.extend(group)
         self._discard(discard, 'left over' if not self.fresh else 'fresh')
 
@@ -313,18 +393,14 @@ class _Start:
     def _make_plan(self) -> None:
         """Find ports, render, and end what runs with other settings."""
         virt_type = (hypervisor.virt_type(self.layout)
-                     if self.driver == 'libvirt' else '')
+                     if self.settings.driver == 'libvirt' else '')
         while True:
             self.reservation.reserve(
                 name for role in self.roles if role not in self.running
-                for name in ports.SERVICES[role])
+                for name in ports.SERVICES.get(role, ()))
             self.plan = config.Plan(
-                self.layout, dict(self.reservation.ports),
-                driver=self.driver,
-                broker=str(self.settings['broker']),
-                computes=int(str(self.settings['computes'])),
-                quiesce=bool(self.settings['quiesce']),
-                virt_type=virt_type)
+                layout=self.layout, ports=dict(self.reservation.ports),
+                virt_type=virt_type, **dataclasses.asdict(self.settings))
             self.files = config.render(self.plan)
             stale = [process for role, process in self.running.items()
                      if process.digest != self._digest(role)]
@@ -338,7 +414,8 @@ class _Start:
     def _write(self) -> None:
         config.write(self.layout, self.files)
         processes.write_json(self.layout.ports, self.plan.ports)
-        processes.write_json(self.layout.settings, self.settings)
+        processes.write_json(self.layout.settings,
+                             dataclasses.asdict(self.settings))
         for name, persona in personas.PERSONAS.items():
             path = self.layout.openrc_of(name)
             path.write_text(
@@ -350,23 +427,30 @@ class _Start:
         self.layout.complete.unlink(missing_ok=True)
         shutil.rmtree(self.layout.state, ignore_errors=True)
         self.layout.make_state()
-        if template.valid(self.layout, self.driver):
+        if template.valid(self.layout, self.settings):
             template.restore(self.layout)
             self.say('state restored from the template')
         else:
             self._build_state()
-        template.mark_complete(self.layout, self.driver)
+        template.mark_complete(self.layout, self.settings)
 
     def _build_state(self) -> None:
         from minicloud.roles import prepare
         self.say('making databases from nothing')
-        for name in template.DATABASES:
-            sqlite.create(self.layout.database(name))
+        mariadb = self.settings.database == 'mariadb'
+        if mariadb:
+            self._start('database')
+            self._wait(['database'])
+        else:
+            for name in config.DATABASE_NAMES:
+                sqlite.create(self.layout.database(name))
         for part in prepare.PARTS:
             role = f'prepare-{part}'
             self.children[role] = processes.Child(
-                role, processes.command(role, self.layout, self.token,
-                                        options=['--driver', self.driver]),
+                role, processes.command(
+                    role, self.layout, self.token,
+                    options=['--driver', self.settings.driver,
+                             '--database', self.settings.database]),
                 self.layout.log_of(role))
         deadline = time.monotonic() + PREPARE_TIMEOUT
         waiting = [f'prepare-{part}' for part in prepare.PARTS]
@@ -387,55 +471,66 @@ class _Start:
                     elif role == 'prepare-glance':
                         self._start('image')
             time.sleep(0.05)
-        self._wait('identity')
+        self._wait(['identity'])
         api = seed.Api(self.plan)
         seed.users(api)
         seed.catalog(api)
-        self._wait('image')
-        seed.images(api, self.layout.guest if self.driver == 'libvirt'
-                    else None)
-        template.save(self.layout, self.driver)
+        self._wait(['image'])
+        seed.images(api, self.layout.guest
+                    if self.settings.driver == 'libvirt' else None)
+        if mariadb:
+            # Its files are whole when it has ended; the others come back
+            # to it by themselves.
+            self.children.pop('database').kill()
+        template.save(self.layout, self.settings)
         self.say('users, catalog and images made; template saved')
 
     def _start(self, role: str) -> None:
         if role in self.running or role in self.children:
             return
-        options = []
-        if role == 'compute':
-            options = ['--driver', self.plan.driver,
-                       '--computes', str(self.plan.computes)]
-            if self.plan.quiesce:
-                options.append('--quiesce')
+        options = ['--driver', self.plan.driver,
+                   '--database', self.plan.database]
+        for name, host in config.nova_services(self.plan).get(role, ()):
+            options.extend(('--service', f'{name}@{host}'))
+        for other in config.before(self.plan, role):
+            options.extend(('--before', other))
+        names = ports.SERVICES.get(role, ())
         self.layout.pid_of(role).unlink(missing_ok=True)
         self.children[role] = processes.Child(
             role,
             processes.command(role, self.layout, self.token,
                               self._digest(role), options),
             self.layout.log_of(role),
-            {name: self.reservation.sockets[name]
-             for name in ports.SERVICES[role]})
+            {name: self.reservation.sockets[name] for name in names})
+        self.reservation.release(names)
+        self.progress = time.monotonic()
 
-    def _wait(self, role: str) -> None:
-        """Wait until a process is ready; watch all the others meanwhile."""
-        child = self.children.get(role)
-        if child is None or child.ready:
-            return
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            told = processes.read_json(self.layout.pid_of(role))
-            if told.get('pid') == child.process.pid and told.get('ready'):
-                break
-            for other in self.children.values():
-                code = other.process.poll()
-                if code is not None and other.role in config.ROLES:
-                    raise other.failure(
+    def _wait(self, roles: Iterable[str]) -> None:
+        """Wait until processes are ready; watch all others meanwhile."""
+        started = {role: child for role, child in self.children.items()
+                   if not role.startswith('prepare-')}
+        wanted = [started[role] for role in roles if role in started]
+        while waiting := [child for child in wanted if not child.ready]:
+            for child in started.values():
+                code = child.process.poll()
+                if code is not None:
+                    raise child.failure(
                         f'ended while starting (exit code {code})')
-            if time.monotonic() > deadline:
-                raise child.failure(
+                self._look(child)
+            if time.monotonic() > self.progress + START_TIMEOUT:
+                raise waiting[0].failure(
                     f'is not ready after {START_TIMEOUT:.0f} s')
             time.sleep(0.05)
-        child.ready = True
-        self.say(f'{role} is ready')
+
+    def _look(self, child: processes.Child) -> None:
+        """See whether a process has become ready."""
+        if child.ready:
+            return
+        told = processes.read_json(self.layout.pid_of(child.role))
+        if told.get('pid') == child.process.pid and told.get('ready'):
+            child.ready = True
+            self.progress = time.monotonic()
+            self.say(f'{child.role} is ready')
 
 
 def _persona(name: str) -> personas.Persona:

@@ -13,9 +13,10 @@
 """The configuration of every service, rendered from a few facts.
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
-those that the packages ship and the user's own additions. The drivers and
-brokers that ``up`` offers are the keys of :data:`DRIVERS` and
-:data:`BROKERS`.
+those that the packages ship and the user's own additions. The drivers,
+brokers and databases that ``up`` offers are the keys of :data:`DRIVERS`,
+:data:`BROKERS` and :data:`DATABASES`. Which processes a cloud has follows
+from its :class:`Settings`: see :func:`roles_of`.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,14 @@ import hashlib
 import json
 import pathlib
 import sys
+import urllib.parse
 import uuid
 
 from minicloud import hypervisor
 from minicloud import packages
 from minicloud import personas
+from minicloud import ports
+from minicloud import servers
 from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 
@@ -37,55 +41,173 @@ Sections = dict[str, dict[str, str]]
 
 #: Megabytes of a server's memory, by driver.
 MEMORY = {'fake': 64, 'libvirt': 128}
-#: What each choice of ``--broker`` makes the transport_url of Nova and Cinder.
-BROKERS: dict[str, str] = {
-    'memory': 'fake:///',
+
+
+@dataclasses.dataclass(frozen=True)
+class Broker:
+    """What a choice of ``--broker`` means.
+
+    :param transport_url: of Nova and Cinder, with the names of ports in
+        braces
+    :param between_processes: whether it carries messages from one process
+        to another; if not, all of Nova shares one
+    """
+
+    transport_url: str
+    between_processes: bool
+
+
+#: The choices of ``--broker``.
+BROKERS: dict[str, Broker] = {
+    'memory': Broker('fake:///', between_processes=False),
+    # RabbitMQ makes this user, and lets it in from this machine only.
+    'rabbit': Broker('rabbit://guest:guest@127.0.0.1:{broker}/',
+                     between_processes=True),
 }
+#: The choices of ``--database``: the connection, with the quoted path of
+#: the file or the socket, and the name of the database, in braces.
+DATABASES: dict[str, str] = {
+    'sqlite': 'sqlite:///{file}?timeout=60',
+    'mariadb': (f'mysql+pymysql://{personas.DATABASE_USER}:'
+                f'{personas.PASSWORD}@localhost/{{name}}'
+                '?unix_socket={socket}&charset=utf8mb3'),
+}
+#: The databases of a cloud.
+DATABASE_NAMES = ('keystone', 'placement', 'glance', 'nova_api',
+                  'nova_cell0', 'nova_cell1', 'cinder')
 
 PASTE_SECTION = 'app:osapi_compute_app_v21'
 PASTE_OPTION = 'paste.app_factory'
 QUIESCE_FACTORY = 'nova_quiesce.api:app_factory'
 
 NO_KEY = '0' * 64
-#: Files each process depends on; others may change without a restart.
-FILES_OF_ROLE = {
+#: Files each kind of process depends on; others may change without a
+#: restart.
+FILES_OF_KIND = {
     'hypervisor': ('libvirtd.conf', 'qemu.conf'),
+    'database': ('mariadb.cnf', 'mariadb.sql'),
+    'broker': ('rabbitmq.conf',),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
+    'controller': ('nova.conf', 'nova-api-paste.ini'),
     'compute': ('nova.conf', 'nova-api-paste.ini'),
+    'quiesce': ('nova.conf',),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
 }
-ROLES = tuple(FILES_OF_ROLE)
-#: Processes that only one driver has.
-ROLES_OF_DRIVER = {'hypervisor': 'libvirt'}
+#: Kinds of processes that call no other one.
+ALONE = ('hypervisor', 'database', 'broker')
+#: Host name of Nova's services that are not computes.
+CONTROLLER = 'controller'
+#: The most computes, and the most nova-quiesce services.
+MAXIMUM = 100
 
 
-def roles_of(driver: str) -> tuple[str, ...]:
-    """Return the processes of a cloud with that driver."""
-    return tuple(role for role in ROLES
-                 if ROLES_OF_DRIVER.get(role, driver) == driver)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What can be chosen about a cloud.
+
+    :param driver: key of :data:`DRIVERS`
+    :param broker: key of :data:`BROKERS`
+    :param database: key of :data:`DATABASES`
+    :param computes: number of nova-compute services
+    :param quiesce: whether Nova gets the quiesce actions and their service
+    :param quiesce_services: number of nova-quiesce services, if Nova's
+        services are processes of their own; else there is one
+    """
+
+    driver: str = 'fake'
+    broker: str = 'memory'
+    database: str = 'sqlite'
+    computes: int = 1
+    quiesce: bool = True
+    quiesce_services: int = 1
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        :raises MinicloudError: in words
+        """
+        for option, known in (('driver', DRIVERS), ('broker', BROKERS),
+                              ('database', DATABASES)):
+            if getattr(self, option) not in known:
+                raise MinicloudError(
+                    f'{option} {getattr(self, option)!r} is not one of: '
+                    f'{", ".join(known)}')
+        for option, least in (('computes', 1), ('quiesce_services', 0)):
+            value = getattr(self, option)
+            if not isinstance(value, int) or not least <= value <= MAXIMUM:
+                raise MinicloudError(
+                    f'{option}: {value} is not {least} to {MAXIMUM}')
+        if self.driver == 'libvirt' and self.computes != 1:
+            raise MinicloudError(
+                'there is one libvirtd, so one nova-compute: --computes 1')
+
+    @property
+    def one_nova(self) -> bool:
+        """Whether all of Nova is one process."""
+        return not BROKERS[self.broker].between_processes
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+def kind_of(role: str) -> str:
+    """Return what a process is one of: ``compute`` for ``compute2``."""
+    return role.rstrip('0123456789')
+
+
+def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
+    """Return the processes of Nova, each with its services.
+
+    A service is the name of Nova's program, and the host that it is on.
+    """
+    control = [(name, CONTROLLER) for name in (
+        'nova-api', 'nova-conductor', 'nova-scheduler')]
+    computes = [('nova-compute', f'compute{number}')
+                for number in range(1, settings.computes + 1)]
+    if settings.one_nova:
+        quiesce = [('nova-quiesce', CONTROLLER)] if settings.quiesce else []
+        return {'compute': [*control, *computes, *quiesce]}
+    numbers = range(1, settings.quiesce_services + 1 if settings.quiesce
+                    else 1)
+    return {
+        'controller': control,
+        **{host: [(name, host)] for name, host in computes},
+        **{f'quiesce{number}': [('nova-quiesce', f'{CONTROLLER}{number}')]
+           for number in numbers}}
+
+
+def roles_of(settings: Settings) -> tuple[str, ...]:
+    """Return the processes of a cloud, in the order of their start."""
+    roles = []
+    if settings.driver == 'libvirt':
+        roles.append('hypervisor')
+    if settings.database == 'mariadb':
+        roles.append('database')
+    if settings.broker == 'rabbit':
+        roles.append('broker')
+    return (*roles, 'identity', 'image', *nova_services(settings), 'volume')
+
+
+def before(settings: Settings, role: str) -> tuple[str, ...]:
+    """Return the processes that one waits for, besides the database."""
+    if settings.one_nova or kind_of(role) not in (
+            'controller', 'compute', 'quiesce', 'volume'):
+        return ()
+    if kind_of(role) in ('compute', 'quiesce'):
+        return ('broker', 'controller')
+    return ('broker',)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Settings):
     """What a cloud is to be.
 
     :param layout: where it lives
     :param ports: TCP port of each service
-    :param driver: key of :data:`DRIVERS`
-    :param broker: key of :data:`BROKERS`
-    :param computes: number of nova-compute services
-    :param quiesce: whether Nova gets the quiesce actions and their service
     :param virt_type: how QEMU runs guests, ``kvm`` or ``qemu``, with the
         driver libvirt
     """
 
     layout: Layout
     ports: dict[str, int]
-    driver: str = 'fake'
-    broker: str = 'memory'
-    computes: int = 1
-    quiesce: bool = True
     virt_type: str = ''
 
     def url(self, service: str, path: str = '') -> str:
@@ -121,12 +243,34 @@ def _service_user(plan: Plan, user: str) -> dict[str, str]:
 
 
 def _database(plan: Plan, name: str) -> dict[str, str]:
-    return {'connection': database_url(plan.layout, name),
-            'sqlite_synchronous': 'false'}
+    options = {'connection': database_url(plan.layout, plan.database, name)}
+    if plan.database == 'sqlite':
+        options['sqlite_synchronous'] = 'false'
+    return options
 
 
-def database_url(layout: Layout, name: str) -> str:
-    return f'sqlite:///{layout.database(name)}?timeout=60'
+def database_url(layout: Layout, database: str, name: str) -> str:
+    """Return the connection to a database.
+
+    :param database: key of :data:`DATABASES`
+    :param name: one of :data:`DATABASE_NAMES`
+    """
+    return DATABASES[database].format(
+        name=name, file=layout.database(name),
+        socket=urllib.parse.quote(str(layout.database_socket)))
+
+
+def _messages(plan: Plan) -> Sections:
+    """What Nova and Cinder need to reach the broker."""
+    sections: Sections = {
+        'DEFAULT': {'transport_url': BROKERS[
+            plan.broker].transport_url.format(**plan.ports)},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+    }
+    if plan.broker == 'rabbit':
+        # Seconds between attempts: half a minute is long for a test.
+        sections['oslo_messaging_rabbit'] = {'rabbit_interval_max': '2'}
+    return sections
 
 
 def keystone(plan: Plan) -> Sections:
@@ -180,8 +324,7 @@ def nova(plan: Plan) -> Sections:
         'DEFAULT': {'use_stderr': 'true',
                     'state_path': str(state),
                     'my_ip': '127.0.0.1',
-                    'host': 'controller',
-                    'transport_url': BROKERS[plan.broker],
+                    'host': CONTROLLER,
                     'update_resources_interval': '0',
                     'heal_instance_info_cache_interval': '-1',
                     'periodic_fuzzy_delay': '5',
@@ -211,10 +354,10 @@ def nova(plan: Plan) -> Sections:
         'oslo_policy': {
             'policy_file': str(plan.layout.local / 'nova-policy.yaml')},
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
-        'oslo_messaging_notifications': {'driver': 'noop'},
         'vnc': {'enabled': 'false'},
     }
-    return merge(sections, DRIVERS[plan.driver](plan))
+    return merge(merge(sections, _messages(plan)),
+                 DRIVERS[plan.driver](plan))
 
 
 def fake(_plan: Plan) -> Sections:
@@ -286,12 +429,11 @@ def _host_uuid(plan: Plan) -> str:
 
 def cinder(plan: Plan) -> Sections:
     state = plan.layout.state / 'cinder'
-    return {
+    return merge({
         'DEFAULT': {'use_stderr': 'true',
                     'state_path': str(state),
                     'my_ip': '127.0.0.1',
-                    'host': 'controller',
-                    'transport_url': BROKERS[plan.broker],
+                    'host': CONTROLLER,
                     'auth_strategy': 'keystone',
                     'api_paste_config':
                         f'{plan.layout.etc}/cinder-api-paste.ini',
@@ -316,8 +458,7 @@ def cinder(plan: Plan) -> Sections:
                         'fixed_key': NO_KEY},
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
         'coordination': {'backend_url': f'file://{state}/coordination'},
-        'oslo_messaging_notifications': {'driver': 'noop'},
-    }
+    }, _messages(plan))
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:
@@ -391,6 +532,12 @@ def render(plan: Plan) -> dict[str, str]:
         files[name] = packages.shipped_file(package, shipped).read_text()
     if plan.driver == 'libvirt':
         files.update(libvirtd(plan))
+    if plan.database == 'mariadb':
+        files['mariadb.cnf'] = servers.mariadb_configuration(plan.layout)
+        files['mariadb.sql'] = servers.mariadb_statements(DATABASE_NAMES)
+    if plan.broker == 'rabbit':
+        files['rabbitmq.conf'] = servers.rabbitmq_configuration(
+            plan.ports['broker'])
     if plan.quiesce:
         files['nova-api-paste.ini'] = with_quiesce(
             files['nova-api-paste.ini'])
@@ -399,10 +546,12 @@ def render(plan: Plan) -> dict[str, str]:
 
 def digest(plan: Plan, files: dict[str, str], role: str) -> str:
     """Return what changes when a process has to be started anew."""
-    facts: list[object] = [plan.ports]
-    facts.extend(files[name] for name in FILES_OF_ROLE[role])
-    if role == 'compute':
-        facts.extend((plan.driver, plan.computes, plan.quiesce))
+    kind = kind_of(role)
+    names = ports.SERVICES.get(role, ()) if kind in ALONE else plan.ports
+    facts: list[object] = [{name: plan.ports[name] for name in names}]
+    facts.extend(files[name] for name in FILES_OF_KIND[kind])
+    if role in (services := nova_services(plan)):
+        facts.extend((plan.driver, services[role]))
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

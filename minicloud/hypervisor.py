@@ -29,6 +29,7 @@ from minicloud import processes
 from minicloud.errors import MinicloudError
 from minicloud.guest import build
 from minicloud.layout import Layout
+from minicloud.layout import SOCKET_PATH_MAX
 
 QEMU = 'qemu-system-x86_64'
 #: commands that the hypervisor needs, and the Debian package of each
@@ -40,8 +41,6 @@ REQUIREMENTS = pathlib.Path(__file__).with_name('requirements-libvirt.txt')
 #: put over it, in libvirtd's own view of the file system.
 PLACES = {'/etc/libvirt': 'etc', '/var/lib/libvirt': 'lib',
           '/var/cache/libvirt': 'cache', '/var/log/libvirt': 'log'}
-#: the longest path of a Unix socket
-SOCKET_PATH_MAX = 107
 KVM = pathlib.Path('/dev/kvm')
 #: changes whenever the machine boots
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')

@@ -22,6 +22,10 @@ import pathlib
 #: The marker of a root directory; also the lock file and the home of the
 #: token by which processes of this root are recognised.
 MARKER = '.minicloud'
+#: the longest path of a Unix socket
+SOCKET_PATH_MAX = 107
+#: MariaDB's directory, in the state and in the template.
+DATABASE_DATA = 'mariadb'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,21 @@ class Layout:
         return self.run / 'libvirt'
 
     @property
+    def broker(self) -> pathlib.Path:
+        """What RabbitMQ keeps."""
+        return self.state / 'rabbitmq'
+
+    @property
+    def database_data(self) -> pathlib.Path:
+        """What MariaDB keeps: all databases."""
+        return self.state / DATABASE_DATA
+
+    @property
+    def database_socket(self) -> pathlib.Path:
+        """Where MariaDB listens."""
+        return self.run / 'mariadb.sock'
+
+    @property
     def guest(self) -> pathlib.Path:
         """The tiny guest's kernel and RAM disk."""
         return self.root / 'guest'
@@ -138,7 +157,12 @@ class Layout:
         suffix = '' if persona == 'admin' else f'-{persona}'
         return self.root / f'openrc{suffix}'
 
+    def lock_of(self, role: str) -> pathlib.Path:
+        """Held by all programs that a process has started."""
+        return self.run / f'{role}.lock'
+
     def database(self, name: str) -> pathlib.Path:
+        """The file of a database of SQLite's."""
         return self.state / f'{name}.db'
 
     def make_state(self) -> None:

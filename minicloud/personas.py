@@ -20,6 +20,8 @@ import dataclasses
 import shlex
 
 PASSWORD = 'minicloud'
+#: User of the services in MariaDB.
+DATABASE_USER = 'minicloud'
 REGION = 'RegionOne'
 SERVICE_PROJECT = 'service'
 #: Users of the services themselves, in the service project.

@@ -25,15 +25,20 @@ import socket
 from minicloud.errors import MinicloudError
 
 ADDRESS = '127.0.0.1'
-#: Which process listens for which service.
+#: Which process listens for which service, if it does for any. Nova's API is
+#: in the process ``compute`` or ``controller``: a cloud has one of the two.
 SERVICES: dict[str, tuple[str, ...]] = {
     'identity': ('identity', 'placement', 'network'),
     'image': ('image',),
     'compute': ('compute',),
+    'controller': ('compute',),
     'volume': ('volume',),
-    'hypervisor': (),
+    'broker': ('broker', 'broker-epmd', 'broker-node'),
 }
-NAMES = tuple(name for names in SERVICES.values() for name in names)
+#: The services that not every cloud has.
+OPTIONAL = SERVICES['broker']
+NAMES = tuple(dict.fromkeys(
+    name for names in SERVICES.values() for name in names))
 
 
 def bind(port: int) -> socket.socket | None:
@@ -90,18 +95,21 @@ class Reservation:
                 return sock
         raise MinicloudError(f'no free TCP port found on {ADDRESS}')
 
-    def release(self) -> None:
-        """Close the held sockets (a child that got one keeps it)."""
-        for sock in self.sockets.values():
-            sock.close()
-        self.sockets.clear()
+    def release(self, names: Iterable[str] | None = None) -> None:
+        """Close held sockets (a child that got one keeps it).
+
+        :param names: whose; default: all
+        """
+        for name in list(self.sockets if names is None else names):
+            self.sockets.pop(name).close()
 
 
 def load(path: pathlib.Path) -> dict[str, int]:
     """Return the saved ports, or nothing if there are none to trust."""
     try:
         saved = json.loads(path.read_text())
-        ports = {name: int(saved[name]) for name in NAMES}
+        ports = {name: int(saved[name]) for name in NAMES
+                 if name in saved or name not in OPTIONAL}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return ports if len(set(ports.values())) == len(NAMES) else {}
+    return ports if len(set(ports.values())) == len(ports) else {}

@@ -41,8 +41,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--token', required=True)
     parser.add_argument('--digest', required=True)
     parser.add_argument('--driver', default='fake')
-    parser.add_argument('--computes', type=int, default=1)
-    parser.add_argument('--quiesce', action='store_true')
+    parser.add_argument('--database', default='sqlite')
+    parser.add_argument('--service', action='append', default=[])
+    parser.add_argument('--before', action='append', default=[])
     parser.add_argument('--socket', action='append', default=[])
     return parser.parse_args(argv)
 
@@ -70,11 +71,18 @@ def main() -> int:
     for item in args.socket:
         name, _, number = item.partition('=')
         sockets[name] = socket.socket(fileno=int(number))
+    services = []
+    for item in args.service:
+        name, _, host = item.partition('@')
+        services.append((name, host))
     context = Context(
-        layout=layout, token=args.token, sockets=sockets, driver=args.driver,
-        computes=args.computes, quiesce=args.quiesce)
+        role=args.role, layout=layout, token=args.token, sockets=sockets,
+        driver=args.driver, database=args.database, services=services,
+        before=args.before)
     preparing = args.role.startswith('prepare-')
     module, _, what = args.role.partition('-')
+    if services:
+        module = 'compute'
     if not preparing:
         told(False)
     threading.Thread(target=_watch, args=(layout, args.token),
@@ -99,7 +107,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The services may have put their own handlers there.
         signal.signal(number, end)
-    while not finished.wait(3600):
+    # A signal that another thread receives does not wake this one, which
+    # is the one that acts upon it.
+    while not finished.wait(1):
         pass
     del keep
     return 0

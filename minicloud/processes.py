@@ -45,12 +45,20 @@ PATIENCE = 8.0
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A live process of this root."""
+    """A live process of this root.
+
+    :param role: its name
+    :param pid: its process id
+    :param digest: what it was started with, see ``config.digest``
+    :param ready: whether it has said that its services are started
+    :param suspended: whether a signal has stopped it
+    """
 
     role: str
     pid: int
     digest: str
     ready: bool
+    suspended: bool = False
 
 
 def write_json(path: pathlib.Path, data: object) -> None:
@@ -69,14 +77,36 @@ def read_json(path: pathlib.Path) -> dict[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def start_time(pid: int) -> int | None:
-    """Return when a process started, in the kernel's ticks."""
+@dataclasses.dataclass(frozen=True)
+class Stat:
+    """What the kernel says about a live process.
+
+    :param state: one letter; ``T`` if a signal has stopped it
+    :param session: process id of the first process of its session
+    :param start: when it started, in the kernel's ticks
+    """
+
+    state: str
+    session: int
+    start: int
+
+
+def stat(pid: int) -> Stat | None:
+    """Return what the kernel says about a process, if it has not ended."""
     try:
-        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+        text = pathlib.Path(f'/proc/{pid}/stat').read_text()
     except OSError:
         return None
-    fields = stat.rpartition(')')[2].split()
-    return None if fields[0] in 'ZX' else int(fields[19])
+    fields = text.rpartition(')')[2].split()
+    if fields[0] in 'ZX':
+        return None
+    return Stat(fields[0], int(fields[3]), int(fields[19]))
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in the kernel's ticks."""
+    found = stat(pid)
+    return found.start if found else None
 
 
 def arguments(pid: int) -> list[str]:
@@ -108,21 +138,32 @@ def role_in(argv: list[str], token: str) -> tuple[str, str] | None:
 def find(layout: Layout, token: str) -> dict[str, list[Running]]:
     """Return every live process of this root, by role."""
     found: dict[str, list[Running]] = {}
-    for entry in os.listdir('/proc'):
-        if not entry.isdigit():
-            continue
-        pid = int(entry)
+    for pid in _pids():
         ours = role_in(arguments(pid), token)
-        began = start_time(pid)
-        if ours is None or began is None:
+        about = stat(pid)
+        if ours is None or about is None:
             continue
         role, digest = ours
         told = read_json(layout.pid_of(role))
-        ready = (told.get('pid') == pid and told.get('start') == began
+        ready = (told.get('pid') == pid and told.get('start') == about.start
                  and bool(told.get('ready')))
         found.setdefault(role, []).append(
-            Running(role, pid, digest, ready))
+            Running(role, pid, digest, ready, about.state == 'T'))
     return found
+
+
+def _pids() -> Iterator[int]:
+    for entry in os.listdir('/proc'):
+        if entry.isdigit():
+            yield int(entry)
+
+
+def ready(layout: Layout, role: str) -> bool:
+    """Whether a process lives that has said that it is ready."""
+    told = read_json(layout.pid_of(role))
+    pid, start = told.get('pid'), told.get('start')
+    return (bool(told.get('ready')) and isinstance(pid, int)
+            and start is not None and start_time(pid) == start)
 
 
 def command(role: str, layout: Layout, token: str, digest: str = '-',
@@ -206,29 +247,92 @@ class Child:
 
 def stop(targets: Iterable[Running], token: str) -> None:
     """End processes of this root, together, by force after some seconds."""
-    handles: dict[int, int] = {}
-    try:
-        for target in targets:
-            try:
-                handle = os.pidfd_open(target.pid)
-            except ProcessLookupError:
-                continue
-            handles[target.pid] = handle
-            # Only now is it certain that the handle is that process.
-            if role_in(arguments(target.pid), token) is None:
-                os.close(handles.pop(target.pid))
+    targets = list(targets)
+    # One that is suspended would not hear of it.
+    send([target for target in targets if target.suspended], token,
+         signal.SIGCONT)
+    with _handles(targets, token) as handles:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for handle in handles.values():
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(handle, number)
+            _signal(handles, number)
             _wait(handles, PATIENCE)
             if not handles:
                 return
         raise MinicloudError(
             'could not end: ' + ', '.join(str(pid) for pid in handles))
+
+
+def send(targets: Iterable[Running], token: str, number: int) -> None:
+    """Send a signal to processes of this root.
+
+    The programs that they have started get it too. After SIGKILL, wait
+    until all are gone.
+    """
+    with _handles(targets, token) as handles:
+        with _members(handles) as members:
+            # Those before these: who sees its program die may say so.
+            _signal(handles, number)
+            _signal(members, number)
+            if number == signal.SIGKILL:
+                _wait(handles, PATIENCE)
+                _wait(members, PATIENCE)
+
+
+@contextlib.contextmanager
+def _handles(targets: Iterable[Running], token: str,
+             ) -> Iterator[dict[int, int]]:
+    """Give a handle for each process that is still of this root."""
+    handles: dict[int, int] = {}
+    try:
+        for target in targets:
+            if (handle := _open(target.pid)) is None:
+                continue
+            handles[target.pid] = handle
+            # Only now is it certain that the handle is that process.
+            if role_in(arguments(target.pid), token) is None:
+                os.close(handles.pop(target.pid))
+        yield handles
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+@contextlib.contextmanager
+def _members(leaders: dict[int, int]) -> Iterator[dict[int, int]]:
+    """Give a handle for each other process of the sessions of ours."""
+    handles: dict[int, int] = {}
+    try:
+        for pid in _pids():
+            if pid in leaders or (handle := _open(pid)) is None:
+                continue
+            handles[pid] = handle
+            about = stat(pid)
+            # As long as the leader lives, its number is nobody else's.
+            if (about is None or about.session not in leaders
+                    or _ended(leaders[about.session])):
+                os.close(handles.pop(pid))
+        yield handles
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
+def _open(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _ended(handle: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _signal(handles: dict[int, int], number: int) -> None:
+    for handle in handles.values():
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
 
 
 def _wait(handles: dict[int, int], seconds: float) -> None:

@@ -27,26 +27,33 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import processes
 from minicloud import sqlite
+from minicloud.config import DATABASE_NAMES
+from minicloud.config import Settings
 from minicloud.guest import build
+from minicloud.layout import DATABASE_DATA
 from minicloud.layout import Layout
 
-DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
-             'nova_cell1', 'cinder')
 #: Directories of the state that belong to a fresh cloud.
 DIRECTORIES = ('keystone', 'glance/images')
 #: Sources of ours that decide what the template holds.
-SOURCES = ('template.py', 'seed.py', 'personas.py', 'roles/prepare.py')
+SOURCES = ('template.py', 'seed.py', 'personas.py', 'roles/prepare.py',
+           'servers.py')
 KEY = 'key.json'
+DEFAULTS = Settings()
 
 
 def key(layout: Layout, versions: dict[str, str] | None = None,
         sources: dict[str, bytes] | None = None,
-        driver: str = 'fake') -> str:
+        settings: Settings = DEFAULTS) -> str:
     """Return what a template has to match to be used.
+
+    The broker is not in it: the one place in the databases that names it is
+    put right at each start.
 
     :param versions: of the packages; default: those installed
     :param sources: contents by name; default: minicloud's own files
-    :param driver: the hypervisor: each has images of its own
+    :param settings: each driver has images of its own, each database a
+        format
     """
     if versions is None:
         versions = packages.versions(
@@ -58,8 +65,10 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
         'root': str(layout.root),
         'versions': versions,
         'python': list(sys.version_info[:2]),
-        'driver': driver,
-        'guest': build.source_digest() if driver == 'libvirt' else '',
+        'driver': settings.driver,
+        'database': settings.database,
+        'guest': (build.source_digest() if settings.driver == 'libvirt'
+                  else ''),
         'password': personas.PASSWORD,
         'sources': {name: hashlib.sha256(data).hexdigest()
                     for name, data in sources.items()},
@@ -68,23 +77,31 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def valid(layout: Layout, driver: str) -> bool:
+def valid(layout: Layout, settings: Settings) -> bool:
     """Whether there is a template that fits."""
     told = processes.read_json(layout.template / KEY)
-    return told.get('key') == key(layout, driver=driver)
+    return told.get('key') == key(layout, settings=settings)
 
 
-def save(layout: Layout, driver: str) -> None:
-    """Make a template of the state, which may be in use."""
+def save(layout: Layout, settings: Settings) -> None:
+    """Make a template of the state.
+
+    SQLite may be in use meanwhile, MariaDB must have been stopped.
+    """
     partial = layout.template.with_name('template.partial')
     for path in (partial, layout.template):
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir()
-    for name in DATABASES:
-        sqlite.copy(layout.database(name), partial / f'{name}.db')
-    for name in DIRECTORIES:
+    directories = list(DIRECTORIES)
+    if settings.database == 'mariadb':
+        directories.append(DATABASE_DATA)
+    else:
+        for name in DATABASE_NAMES:
+            sqlite.copy(layout.database(name), partial / f'{name}.db')
+    for name in directories:
         shutil.copytree(layout.state / name, partial / name)
-    processes.write_json(partial / KEY, {'key': key(layout, driver=driver)})
+    processes.write_json(partial / KEY,
+                         {'key': key(layout, settings=settings)})
     partial.rename(layout.template)
 
 
@@ -94,8 +111,9 @@ def restore(layout: Layout) -> None:
                     ignore=shutil.ignore_patterns(KEY))
 
 
-def mark_complete(layout: Layout, driver: str) -> None:
+def mark_complete(layout: Layout, settings: Settings) -> None:
     """Say that the state is whole, and what made it."""
     processes.write_json(layout.complete, {
-        'root': str(layout.root), 'driver': driver,
+        'root': str(layout.root), 'driver': settings.driver,
+        'database': settings.database,
         'versions': packages.versions()})

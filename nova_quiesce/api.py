@@ -12,6 +12,7 @@
 
 """The actions ``quiesce`` and ``unquiesce`` of nova-api.
 
+And what ``os-resetState`` needs, so that no reset leaves a guest frozen.
 Loaded by one line of Nova's api-paste.ini::
 
     [app:osapi_compute_app_v21]
@@ -30,25 +31,50 @@ from nova.api import validation
 from nova.api.openstack import common
 from nova.api.openstack import compute as nova_api
 from nova.api.openstack import wsgi
+from nova.api.openstack.compute import admin_actions
+from nova.api.openstack.compute.schemas import admin_actions as admin_schema
 from nova.compute import api as compute
-from oslo_utils import excutils
+from oslo_config import cfg
+from oslo_log import log as logging
 from webob import exc
 
+from nova_quiesce import cells
+from nova_quiesce import conf
+from nova_quiesce import exceptions
 from nova_quiesce import marks
 from nova_quiesce import policies
 from nova_quiesce import register
-from nova_quiesce import rpcapi
+from nova_quiesce import requests
 from nova_quiesce import states
+from nova_quiesce.i18n import _
 
+CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
 
-def _request_schema(action: states.Action) -> dict[str, Any]:
-    return {
-        'type': 'object',
-        'properties': {action.name: {'type': 'null'}},
-        'required': [action.name],
-        'additionalProperties': False,
-    }
+_quiesce_schema = {
+    'type': 'object',
+    'properties': {
+        states.QUIESCE.name: {
+            'type': ['object', 'null'],
+            'properties': {
+                # At most [quiesce]max_unquiesce_after, which is not known
+                # yet when this is read.
+                'unquiesce_after': {'type': 'integer', 'minimum': 1},
+            },
+            'required': ['unquiesce_after'],
+            'additionalProperties': False,
+        },
+    },
+    'required': [states.QUIESCE.name],
+    'additionalProperties': False,
+}
 
+_unquiesce_schema = {
+    'type': 'object',
+    'properties': {states.UNQUIESCE.name: {'type': 'null'}},
+    'required': [states.UNQUIESCE.name],
+    'additionalProperties': False,
+}
 
 _response_schema = {'type': 'null'}
 
@@ -57,19 +83,22 @@ class API:
     """What nova.compute.api.API would do, had Nova these actions."""
 
     def __init__(self) -> None:
-        self._rpcapi = rpcapi.QuiesceAPI()
+        self._requests = requests.Requests()
+        self._cells = cells.Cells()
 
     @compute.check_instance_lock
     @compute.check_instance_state(vm_state=[states.QUIESCE.accepted_in])
     def quiesce(self, context: nova_context.RequestContext,
-                instance: objects.Instance) -> None:
+                instance: objects.Instance, unquiesce_after: int) -> None:
         """Have the guest frozen.
 
+        :param unquiesce_after: seconds after which it is thawed; 0 if never
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state, or is locked for the caller
+        :raises NoService: if nobody would do it
         """
-        self._request(context, instance, states.QUIESCE,
-                      self._rpcapi.quiesce_instance)
+        self._check_service(context)
+        self._requests.quiesce(context, instance, unquiesce_after)
 
     @compute.check_instance_lock
     @compute.check_instance_state(vm_state=[states.UNQUIESCE.accepted_in])
@@ -79,42 +108,34 @@ class API:
 
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state, or is locked for the caller
+        :raises NoService: if nobody would do it
         """
-        self._request(context, instance, states.UNQUIESCE,
-                      self._rpcapi.unquiesce_instance)
+        self._check_service(context)
+        self._requests.unquiesce(context, instance)
 
-    @staticmethod
-    def _request(
-            context: nova_context.RequestContext, instance: objects.Instance,
-            action: states.Action,
-            cast: Callable[[nova_context.RequestContext, str], None]) -> None:
-        before = instance.system_metadata
-        if action is states.QUIESCE:
-            # In the same save as the state: no freeze is sent without it.
-            marks.put(instance, context.request_id)
-        instance.task_state = action.task_state
+    def thaw_after_reset(self, context: nova_context.RequestContext,
+                         instance: objects.Instance,
+                         task_state: str | None) -> None:
+        """Have the guest thawed if it may be frozen, after a reset.
+
+        Never fails: if it cannot be done now, the sweep does it.
+
+        :param instance: as it is after the reset
+        :param task_state: what it was in before
+        """
+        if marks.get(instance) is None:
+            return
         try:
-            # One compare-and-swap in the database: of many simultaneous
-            # requests exactly one gets past this line.
-            instance.save(expected_vm_state=[action.accepted_in],
-                          expected_task_state=[None])
-        except exception.InstanceUpdateConflict as error:
-            actual = error.kwargs.get('actual') or {'task_state': 'unknown'}
-            attr, state = next(iter(actual.items()))
-            raise exception.InstanceInvalidState(
-                attr=attr, state=state, instance_uuid=instance.uuid,
-                method=action.name) from error
-        try:
-            objects.InstanceAction.action_start(
-                context, instance.uuid, action.name, want_result=False)
-            cast(context, instance.uuid)
+            self._requests.thaw(
+                context, instance, _('The state of the server was reset'),
+                late_freeze=task_state == states.QUIESCING)
         except Exception:
-            # Nothing was asked for.  Should the message arrive all the same,
-            # the service ignores it, since the task state is gone.
-            with excutils.save_and_reraise_exception():
-                instance.system_metadata = before
-                instance.task_state = None
-                instance.save(expected_task_state=[action.task_state])
+            LOG.exception('The thaw after a reset is left to nova-quiesce',
+                          instance=instance)
+
+    def _check_service(self, context: nova_context.RequestContext) -> None:
+        if not self._cells.services(context).any_up():
+            raise exceptions.NoService()
 
 
 @validation.validated
@@ -127,19 +148,21 @@ class QuiesceController(wsgi.Controller):
         self.quiesce_api = API()
 
     @wsgi.response(202)
-    @wsgi.expected_errors((404, 409))
+    @wsgi.expected_errors((400, 404, 409, 503))
     @wsgi.action(states.QUIESCE.name)
-    @validation.schema(_request_schema(states.QUIESCE))
+    @validation.schema(_quiesce_schema)
     @validation.response_body_schema(_response_schema)
     def _quiesce(self, req: wsgi.Request, id: str,
                  body: dict[str, Any]) -> None:
         """Flush and freeze the file systems of a server."""
-        self._act(req, id, states.QUIESCE, self.quiesce_api.quiesce)
+        unquiesce_after = _unquiesce_after(body[states.QUIESCE.name])
+        self._act(req, id, states.QUIESCE, self.quiesce_api.quiesce,
+                  unquiesce_after)
 
     @wsgi.response(202)
-    @wsgi.expected_errors((404, 409))
+    @wsgi.expected_errors((404, 409, 503))
     @wsgi.action(states.UNQUIESCE.name)
-    @validation.schema(_request_schema(states.UNQUIESCE))
+    @validation.schema(_unquiesce_schema)
     @validation.response_body_schema(_response_schema)
     def _unquiesce(self, req: wsgi.Request, id: str,
                    body: dict[str, Any]) -> None:
@@ -147,8 +170,7 @@ class QuiesceController(wsgi.Controller):
         self._act(req, id, states.UNQUIESCE, self.quiesce_api.unquiesce)
 
     def _act(self, req: wsgi.Request, server_id: str, action: states.Action,
-             act: Callable[[nova_context.RequestContext, objects.Instance],
-                           None]) -> None:
+             act: Callable[..., None], *details: Any) -> None:
         context = req.environ['nova.context']
         server = common.get_instance(self.compute_api, context, server_id,
                                      expected_attrs=['system_metadata'])
@@ -156,7 +178,7 @@ class QuiesceController(wsgi.Controller):
                     target={'user_id': server.user_id,
                             'project_id': server.project_id})
         try:
-            act(context, server)
+            act(context, server, *details)
         except exception.InstanceIsLocked as error:
             raise exc.HTTPConflict(
                 explanation=error.format_message()) from error
@@ -166,6 +188,52 @@ class QuiesceController(wsgi.Controller):
         except exception.InstanceNotFound as error:
             raise exc.HTTPNotFound(
                 explanation=error.format_message()) from error
+        except exceptions.NoService as error:
+            raise exc.HTTPServiceUnavailable(
+                explanation=error.format_message()) from error
+
+
+def _unquiesce_after(asked: dict[str, int] | None) -> int:
+    """Return after how many seconds to thaw; 0 if never."""
+    if asked is None:
+        return int(CONF.quiesce.default_unquiesce_after)
+    seconds, most = asked['unquiesce_after'], CONF.quiesce.max_unquiesce_after
+    if seconds > most:
+        raise exc.HTTPBadRequest(explanation=_(
+            'unquiesce_after is %(asked)d seconds; this cloud allows at most '
+            '%(most)d ([quiesce]max_unquiesce_after)') % {
+                'asked': seconds, 'most': most})
+    return seconds
+
+
+@validation.validated
+class ResetController(admin_actions.AdminActionsController):
+    """Nova's ``os-resetState``, with what a server that may be frozen needs.
+
+    Whatever state an administrator sets: its guest is thawed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quiesce_api = API()
+
+    @wsgi.response(202)
+    @wsgi.expected_errors(404)
+    @wsgi.action('os-resetState')
+    @validation.schema(admin_schema.reset_state)
+    @validation.response_body_schema(admin_schema.reset_state_response)
+    def _reset_state(self, req: wsgi.Request, id: str,
+                     body: dict[str, Any]) -> None:
+        """Set the state of a server, and thaw it if it may be frozen."""
+        context = req.environ['nova.context']
+        before = common.get_instance(self.compute_api, context, id)
+        super()._reset_state(req, id, body=body)
+        try:
+            after = common.get_instance(self.compute_api, context, id,
+                                        expected_attrs=['system_metadata'])
+        except exc.HTTPNotFound:
+            return    # deleted since
+        self.quiesce_api.thaw_after_reset(context, after, before.task_state)
 
 
 def app_factory(global_config: dict[str, str],
@@ -174,9 +242,11 @@ def app_factory(global_config: dict[str, str],
 
     A paste.app_factory, called by nova-api when it starts.
     """
+    conf.register_opts(CONF)
     register.status()
     register.response_schemas()
     register.notifications()
     register.policy_rules()
     register.server_action(QuiesceController)
+    register.server_action(ResetController)
     return nova_api.APIRouterV21.factory(global_config, **local_config)

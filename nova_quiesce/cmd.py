@@ -34,7 +34,6 @@ from nova_quiesce import register  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
 
 CONF = nova.conf.CONF
-BINARY = 'nova-quiesce'
 
 
 def create_service(host: str | None = None) -> service.Service:
@@ -48,8 +47,10 @@ def create_service(host: str | None = None) -> service.Service:
     conf.register_opts(CONF)
     register.notifications()
     return service.Service.create(
-        host=host, binary=BINARY, topic=rpcapi.TOPIC,
-        manager='nova_quiesce.manager.QuiesceManager')
+        host=host, binary=rpcapi.BINARY, topic=rpcapi.TOPIC,
+        manager='nova_quiesce.manager.QuiesceManager',
+        # The sweep is what guests rely on: from the start, and always.
+        periodic_enable=True, periodic_fuzzy_delay=0)
 
 
 def main() -> None:

@@ -12,8 +12,8 @@
 
 """The ``[quiesce]`` options of nova.conf.
 
-Read by nova-quiesce.  ``oslo-config-generator --namespace nova_quiesce``
-prints a sample.
+Read by nova-quiesce and nova-api, and to be the same for both.
+``oslo-config-generator --namespace nova_quiesce`` prints a sample.
 """
 
 from oslo_config import cfg
@@ -29,12 +29,17 @@ OPTS = [
         default=60,
         min=1,
         help="""
-Seconds to wait for nova-compute to freeze or thaw one guest.
+Seconds within which one guest has to be frozen, or thawed.
 
 A guest agent that does not answer blocks nova-compute's call for as long as it
-hangs. After this time nova-quiesce stops waiting and treats the outcome as
-unknown, that is, the guest as maybe frozen: it thaws it, and the server ends
-in ``error``.
+hangs. Three quarters of this time are for the freeze. After that nova-quiesce
+stops waiting and treats the outcome as unknown, that is, the guest as maybe
+frozen: what is left of the time is for a first attempt to thaw it, and the
+server ends in ``error``. Further attempts follow until a thaw is confirmed,
+with growing pauses, at most 5 minutes.
+
+A request that no nova-quiesce has taken up within twice this time counts as
+lost: it is reported as failed, and the guest is thawed.
 """),
     cfg.IntOpt(
         'thaw_attempts',
@@ -46,6 +51,35 @@ How often one request tries to thaw a guest before it is reported as failed.
 A thaw can be repeated at will. A second attempt is worth it because a guest's
 thaw hook that fails makes the first one look failed although the filesystems
 are thawed. An attempt that timed out is not repeated within the request.
+"""),
+    cfg.IntOpt(
+        'deadline_interval',
+        default=5,
+        min=1,
+        help="""
+Seconds between two searches for guests that have to be thawed.
+
+Each nova-quiesce searches every cell for servers whose deadline has passed,
+whose thaw has to be tried again, or whose nova-quiesce has died. A guest is
+thawed at most this long after its deadline. A search reads the system metadata
+of the whole cell: with very many servers in a cell, take a longer interval.
+"""),
+    cfg.IntOpt(
+        'default_unquiesce_after',
+        default=0,
+        min=0,
+        help="""
+Seconds after which a guest is thawed if nobody has asked for it before.
+
+It is for requests to quiesce that have no ``unquiesce_after`` of their own. 0
+means that such a guest stays frozen until somebody asks to unquiesce it.
+"""),
+    cfg.IntOpt(
+        'max_unquiesce_after',
+        default=86400,
+        min=1,
+        help="""
+The longest ``unquiesce_after``, in seconds, that a request may ask for.
 """),
 ]
 

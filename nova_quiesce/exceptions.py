@@ -27,9 +27,12 @@ class GuestError(exception.NovaException):
     """Freezing or thawing a guest did not go well.
 
     :cvar outcome: the :class:`~nova_quiesce.states.Outcome` it amounts to
+    :ivar under_way: whether nova-compute gave no answer, so that what was
+        asked of it may still happen
     """
 
     outcome = states.Outcome.FAILED
+    under_way = False
 
 
 class CannotQuiesce(GuestError):
@@ -65,6 +68,37 @@ class UnquiesceFailed(GuestError):
     """No thaw was confirmed: the guest may still be frozen."""
 
     msg_fmt = _('The thaw failed, the guest may still be frozen: %(reason)s')
+
+
+class GuestNotRunning(UnquiesceFailed):
+    """There is no running guest that could be thawed."""
+
+
+class Interrupted(GuestError):
+    """Nobody carries the request out any more."""
+
+    msg_fmt = _('%(why)s; the guest, which may be frozen, is being thawed')
+
+
+class Deleted(GuestError):
+    """The server was deleted while the service worked."""
+
+    msg_fmt = _('The server was deleted meanwhile')
+
+
+class NotSent(GuestError):
+    """nova-api could not tell any nova-quiesce of a request."""
+
+    msg_fmt = _('The request could not be sent to nova-quiesce; nothing was '
+                'done to the guest')
+
+
+class NoService(exception.NovaException):
+    """No nova-quiesce is up: nobody would carry a request out."""
+
+    code = 503
+    msg_fmt = _('No nova-quiesce service is up: nothing was done to the '
+                'server. Try again later')
 
 
 class StateChanged(GuestError):

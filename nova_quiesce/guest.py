@@ -14,7 +14,7 @@
 
 Nova's own RPC methods are used as they are, with two differences: the thaw is
 a *call*, so that its result is known (``nova.compute.rpcapi`` only casts it),
-and both calls are bounded by ``[quiesce]rpc_timeout``.
+and who calls says how long it may take.
 
 What nova-compute answers is put into one of the errors of
 :mod:`nova_quiesce.exceptions` by the table :data:`FREEZE_ANSWERS`.  An answer
@@ -22,7 +22,9 @@ that is not in the table means that the guest may be frozen.
 """
 
 import dataclasses
+import time
 
+import oslo_messaging
 import tenacity
 from nova import context as nova_context
 from nova import exception
@@ -37,6 +39,9 @@ from nova_quiesce.i18n import _
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
+
+#: seconds that even the last attempt to thaw has
+MIN_TIMEOUT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,33 +105,43 @@ FREEZE_ANSWERS = (
 )
 
 
+# Code 55, for a guest that is shut off, and for one that is paused, which may
+# be frozen all the same.
+NOT_RUNNING = 'domain is not running'
+
+
 class ComputeAPI(rpcapi.ComputeAPI):
     """nova-compute's RPC API, with a bound and with a result for the thaw."""
 
     def _call(self, context: nova_context.RequestContext,
-              instance: objects.Instance, method: str, **kwargs: object,
-              ) -> None:
+              instance: objects.Instance, method: str, timeout: float,
+              **kwargs: object) -> None:
+        if not instance.host:
+            # Else any nova-compute would take the message for its own.
+            raise exception.InstanceNotFound(instance_id=instance.uuid)
         client = self.router.client(context).prepare(
             server=instance.host, version=self._ver(context, '5.0'),
-            timeout=CONF.quiesce.rpc_timeout)
+            timeout=timeout)
         client.call(context, method, instance=instance, **kwargs)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
-                         instance: objects.Instance) -> None:
-        """Freeze, and wait for the result."""
-        self._call(context, instance, 'quiesce_instance')
+                         instance: objects.Instance, timeout: float) -> None:
+        """Freeze, and wait for the result for so many seconds."""
+        self._call(context, instance, 'quiesce_instance', timeout)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance: objects.Instance) -> None:
-        """Thaw, and wait for the result."""
-        self._call(context, instance, 'unquiesce_instance', mapping=None)
+                           instance: objects.Instance, timeout: float,
+                           ) -> None:
+        """Thaw, and wait for the result for so many seconds."""
+        self._call(context, instance, 'unquiesce_instance', timeout,
+                   mapping=None)
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception, timeout: float) -> str:
     """Return what an error says, also if it says nothing."""
     if isinstance(error, messaging_exceptions.MessagingTimeout):
-        return _('no answer from nova-compute within %d seconds '
-                 '([quiesce]rpc_timeout)') % CONF.quiesce.rpc_timeout
+        return _('no answer from nova-compute within %g seconds') % round(
+            timeout, 1)
     if isinstance(error, exception.NovaException):
         text = error.format_message()
     else:
@@ -136,11 +151,32 @@ def _words(error: Exception) -> str:
     return text.partition('\nTraceback ')[0].strip() or type(error).__name__
 
 
-def _freeze_error(error: Exception) -> exceptions.GuestError:
+def _is_answer(error: Exception) -> bool:
+    """Say whether nova-compute answered, so that nothing is under way."""
+    return isinstance(error, (exception.NovaException, NotImplementedError,
+                              oslo_messaging.RemoteError))
+
+
+def _freeze_error(error: Exception, timeout: float) -> exceptions.GuestError:
+    words = _words(error, timeout)
     for answer in FREEZE_ANSWERS:
-        if isinstance(error, answer.raised) and answer.text in _words(error):
+        if isinstance(error, answer.raised) and answer.text in words:
             return answer.error(reason=answer.reason)
-    return exceptions.QuiesceFailed(reason=_words(error))
+    failed = exceptions.QuiesceFailed(reason=words)
+    failed.under_way = not _is_answer(error)
+    return failed
+
+
+def _thaw_error(error: Exception, timeout: float,
+                ) -> exceptions.UnquiesceFailed:
+    words = _words(error, timeout)
+    if isinstance(error, exception.InstanceNotFound) or (
+            isinstance(error, exception.InternalError)
+            and NOT_RUNNING in words):
+        return exceptions.GuestNotRunning(reason=words)
+    failed = exceptions.UnquiesceFailed(reason=words)
+    failed.under_way = not _is_answer(error)
+    return failed
 
 
 class Guests:
@@ -150,37 +186,45 @@ class Guests:
         self._compute = ComputeAPI()
 
     def freeze(self, context: nova_context.RequestContext,
-               instance: objects.Instance) -> None:
+               instance: objects.Instance, timeout: float) -> None:
         """Flush and freeze every filesystem of the guest.
 
+        :param timeout: for how many seconds to wait
         :raises CannotQuiesce: if nothing was frozen
         :raises FrozenByOthers: if it was frozen before
         :raises QuiesceFailed: if it may be frozen now
         """
         try:
-            self._compute.quiesce_instance(context, instance)
+            self._compute.quiesce_instance(context, instance, timeout)
         except Exception as error:
-            raise _freeze_error(error) from error
+            raise _freeze_error(error, timeout) from error
 
     def thaw(self, context: nova_context.RequestContext,
-             instance: objects.Instance) -> None:
+             instance: objects.Instance, timeout: float) -> None:
         """Thaw every filesystem of the guest; harmless if it is thawed.
 
+        Tries it several times, but not once an attempt has timed out.
+
+        :param timeout: for how many seconds to wait, for all attempts
+        :raises GuestNotRunning: if there is nothing that could be thawed now
         :raises UnquiesceFailed: if no thaw was confirmed
         """
-        # A timeout is not repeated: it has cost the whole bounded wait.
+        end = time.monotonic() + timeout
         retry = tenacity.Retrying(
-            retry=tenacity.retry_if_not_exception_type(
-                (messaging_exceptions.MessagingTimeout,
-                 exception.InstanceNotFound)),
-            stop=tenacity.stop_after_attempt(CONF.quiesce.thaw_attempts),
+            retry=tenacity.retry_if_exception(_is_answer)
+            & tenacity.retry_if_not_exception_type(
+                exception.InstanceNotFound),
+            stop=tenacity.stop_after_attempt(CONF.quiesce.thaw_attempts)
+            | tenacity.stop_after_delay(timeout),
             wait=tenacity.wait_exponential(multiplier=0.2, max=2),
             before_sleep=lambda attempt: LOG.warning(
                 'Thaw attempt %d failed, trying again',
                 attempt.attempt_number, instance=instance),
             reraise=True)
         try:
-            retry(self._compute.unquiesce_instance, context, instance)
+            for attempt in retry:
+                with attempt:
+                    left = max(end - time.monotonic(), MIN_TIMEOUT)
+                    self._compute.unquiesce_instance(context, instance, left)
         except Exception as error:
-            raise exceptions.UnquiesceFailed(
-                reason=_words(error)) from error
+            raise _thaw_error(error, timeout) from error

@@ -10,13 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The nova-quiesce service: carries out what the API has accepted.
+"""The nova-quiesce service: carries out what was asked of it.
 
-The API has put the server into a task state and marked it before a message
+Who asks has put the server into a task state and marked it before a message
 arrives here.  Whatever happens in here, a freeze ends in one of two ways: the
-server is saved as quiesced, or a thaw is tried.
+server is saved as quiesced, or its guest is thawed until a thaw is confirmed,
+by this service or, should it die, by another one (:mod:`nova_quiesce.sweep`).
+
+A thaw is confirmed, and the mark dropped, if it succeeded when no freeze of
+ours could reach the guest any more.
 """
 
+import functools
+import threading
+import time
 from collections.abc import Callable
 
 import oslo_messaging
@@ -24,16 +31,45 @@ from nova import context as nova_context
 from nova import exception
 from nova import manager
 from nova import objects
+from nova.compute import power_state
 from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_service import periodic_task
 
+from nova_quiesce import clock
+from nova_quiesce import conf
+from nova_quiesce import db
+from nova_quiesce import events
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import marks
+from nova_quiesce import recovery
 from nova_quiesce import rpcapi
 from nova_quiesce import states
+from nova_quiesce import sweep
 
+CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
+
+conf.register_opts(CONF)
+
+#: what part of [quiesce]rpc_timeout a freeze may take; the rest is for the
+#: thaw that follows one that failed
+FREEZE_SHARE = 0.75
+
+#: Events of Nova after which a guest has started anew, and is not frozen.
+#: Suspend and resume, and live migration, are not among them.
+RESTARTS = (
+    'compute_reboot_instance', 'compute_stop_instance',
+    'compute_start_instance', 'compute_rebuild_instance',
+    'compute_rescue_instance', 'compute_unrescue_instance',
+    'compute_finish_resize', 'compute_finish_revert_resize',
+    'compute_shelve_instance', 'compute_unshelve_instance')
+
+_Work = Callable[[nova_context.RequestContext, objects.Instance, marks.Mark,
+                  'int | None'], None]
 
 
 class QuiesceManager(manager.Manager):
@@ -44,6 +80,15 @@ class QuiesceManager(manager.Manager):
     def __init__(self, host: str | None = None) -> None:
         super().__init__(host=host, service_name='quiesce')
         self.guests = guest.Guests()
+        #: ids of the requests that this process works on
+        self._working: set[str] = set()
+        self._lock = threading.Lock()
+        self.sweep = sweep.Sweep(self.host, self._working.__contains__)
+
+    @periodic_task.periodic_task(
+        spacing=CONF.quiesce.deadline_interval, run_immediately=True)
+    def _sweep(self, context: nova_context.RequestContext) -> None:
+        self.sweep.run(context)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str) -> None:
@@ -51,153 +96,329 @@ class QuiesceManager(manager.Manager):
         self._carry_out(context, instance_uuid, states.QUIESCE, self._quiesce)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance_uuid: str) -> None:
-        """Thaw the guest of a server in task_state unquiescing."""
-        self._carry_out(context, instance_uuid, states.UNQUIESCE,
-                        self._unquiesce)
+                           instance_uuid: str, reason: str | None = None,
+                           ) -> None:
+        """Thaw the guest of a server in task_state unquiescing.
 
-    def _carry_out(
-            self, context: nova_context.RequestContext, instance_uuid: str,
-            action: states.Action,
-            work: Callable[[nova_context.RequestContext, objects.Instance],
-                           None]) -> None:
-        context = context.elevated()
+        :param reason: why, in words, if no user has asked for it
+        """
+        self._carry_out(context, instance_uuid, states.UNQUIESCE,
+                        functools.partial(self._unquiesce, reason))
+
+    # Accepting a message --------------------------------------------------
+
+    def _carry_out(self, context: nova_context.RequestContext,
+                   instance_uuid: str, action: states.Action,
+                   work: _Work) -> None:
+        request_id = context.request_id
+        with self._lock:
+            if request_id in self._working:
+                LOG.info('Request %s has arrived twice', request_id)
+                return
+            # From here on the sweep of this service takes the request for
+            # one that is being worked on.
+            self._working.add(request_id)
         try:
-            mapping = objects.InstanceMapping.get_by_instance_uuid(
-                context, instance_uuid)
-            with nova_context.target_cell(
-                    context, mapping.cell_mapping) as cell_context:
-                instance = objects.Instance.get_by_uuid(
-                    cell_context, instance_uuid,
-                    expected_attrs=['system_metadata', 'metadata', 'flavor'])
-                if not self._is_asked(context, instance, action):
-                    LOG.warning('Message of %(request)s to %(action)s is out '
-                                'of date: task_state is %(state)s, marked by '
-                                '%(mark)s',
-                                {'request': context.request_id,
-                                 'action': action.name,
-                                 'state': instance.task_state,
-                                 'mark': marks.get(instance)},
-                                instance=instance)
-                    return
-                with compute_utils.EventReporter(
-                        cell_context, 'quiesce_%s_instance' % action.name,
-                        self.host, instance_uuid):
-                    work(cell_context, instance)
-                LOG.info('%(action)s done', {'action': action.name},
-                         instance=instance)
+            self._carry_out_in_cell(
+                context.elevated(), instance_uuid, action, work)
         except (exception.InstanceMappingNotFound,
                 exception.InstanceNotFound):
             LOG.info('Server %(uuid)s is gone, nothing to %(action)s',
                      {'uuid': instance_uuid, 'action': action.name})
-        except exceptions.GuestError as error:
-            # The user finds it in the instance action.
-            LOG.warning('%(action)s of server %(uuid)s: %(error)s',
-                        {'action': action.name, 'uuid': instance_uuid,
-                         'error': error})
+        finally:
+            self._working.discard(request_id)
+
+    def _carry_out_in_cell(
+            self, context: nova_context.RequestContext, instance_uuid: str,
+            action: states.Action, work: _Work) -> None:
+        request_id = context.request_id
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            context, instance_uuid)
+        with nova_context.target_cell(
+                context, mapping.cell_mapping) as cell_context:
+            instance = objects.Instance.get_by_uuid(
+                cell_context, instance_uuid,
+                expected_attrs=['system_metadata', 'metadata', 'flavor'])
+            mark = marks.get(instance) or marks.UNREADABLE
+            is_ours = _is_of(mark, request_id, action)
+            if (not is_ours or not self._is_asked(instance, action, mark)
+                    or not self._claim(instance, action, mark)):
+                LOG.warning('Message of %(request)s to %(action)s is out of '
+                            'date: vm_state is %(vm_state)s, task_state is '
+                            '%(task_state)s, marked: %(mark)s',
+                            {'request': request_id, 'action': action.name,
+                             'vm_state': instance.vm_state,
+                             'task_state': instance.task_state,
+                             'mark': mark}, instance=instance)
+                if not is_ours or instance.task_state != action.task_state:
+                    self._close_if_not_begun(cell_context, instance, action)
+                # Else somebody else works on it, or will end it.
+                return
+            event = events.start(
+                cell_context, instance_uuid, action, self.host)
+            try:
+                work(cell_context, instance, mark, event)
+            except exception.InstanceNotFound:
+                events.finish(cell_context, event, exceptions.Deleted())
+                raise
 
     @staticmethod
-    def _is_asked(context: nova_context.RequestContext,
-                  instance: objects.Instance,
-                  action: states.Action) -> bool:
-        """Say whether a message still is what the server waits for.
+    def _is_asked(instance: objects.Instance, action: states.Action,
+                  mark: marks.Mark) -> bool:
+        """Say whether the server still waits for a message of its request.
 
-        It is not if it was delivered twice, or if the server was reset
-        meanwhile, perhaps even asked anew.
+        It does not if the message was delivered twice, or if the server was
+        reset meanwhile. A thaw is never too late; a freeze is when the sweep
+        may give the request up.
         """
-        if instance.task_state != action.task_state:
+        if instance.task_state != action.task_state or mark.claimed:
             return False
-        mark = marks.get(instance)
-        return action is not states.QUIESCE or (
-            mark is not None and mark.request_id == context.request_id)
+        return action is states.UNQUIESCE or clock.now() < mark.retry_at
+
+    @staticmethod
+    def _claim(instance: objects.Instance, action: states.Action,
+               mark: marks.Mark) -> bool:
+        """Make the request ours, before anything is sent; only one can."""
+        if marks.get(instance) is None:
+            return action is states.UNQUIESCE    # a thaw does no harm
+        late_until = mark.late_until
+        if action is states.QUIESCE:
+            late_until = max(late_until, _late_from_now())
+        return marks.replace(
+            instance, mark.but(claimed=True, late_until=late_until))
+
+    def _close_if_not_begun(self, context: nova_context.RequestContext,
+                            instance: objects.Instance,
+                            action: states.Action) -> None:
+        """End the context's request, unless it was carried out before."""
+        for request in db.open_requests(
+                context, [instance.uuid], [action.name]):
+            if (request.request_id == context.request_id
+                    and request.event_id is None):
+                events.close(context, instance.project_id, request, self.host,
+                             _state_changed(instance))
+
+    # The work -------------------------------------------------------------
 
     def _quiesce(self, context: nova_context.RequestContext,
-                 instance: objects.Instance) -> None:
-        mark = marks.get(instance)
-        assert mark is not None    # see _is_asked
+                 instance: objects.Instance, mark: marks.Mark,
+                 event: int | None) -> None:
+        """Freeze.
+
+        :param mark: as it was before this request was claimed
+        """
+        timeout = CONF.quiesce.rpc_timeout
+        end = time.monotonic() + timeout
         try:
-            self._freeze(context, instance, mark)
-            self._settle(instance, mark, states.QUIESCE, states.Outcome.DONE)
+            self.guests.freeze(context, instance, FREEZE_SHARE * timeout)
+        except exceptions.GuestError as error:
+            self._quiesce_failed(context, instance, mark, event, error,
+                                 end - time.monotonic())
+            return
+        after = mark.unquiesce_after
+        mark = mark.but(retry_at=0,
+                        deadline=clock.now() + after if after else 0)
+        try:
+            self._settle(instance, states.QUIESCE, states.Outcome.DONE, mark)
         except exception.InstanceNotFound:
-            # Deleted, and its guest with it.
-            raise
-        except exceptions.GuestError as error:
-            if error.outcome is states.Outcome.REFUSED:
-                if not mark.maybe_frozen:
-                    marks.drop(instance)
-                self._settle(instance, mark, states.QUIESCE, error.outcome)
-            else:
-                self._undo(context, instance, mark, error)
-            raise
-        except Exception as error:
-            self._undo(context, instance, mark, error)
-            raise
-
-    def _freeze(self, context: nova_context.RequestContext,
-                instance: objects.Instance, mark: marks.Mark) -> None:
-        try:
-            self.guests.freeze(context, instance)
-        except exceptions.FrozenByOthers as error:
-            if not mark.maybe_frozen:
-                raise
-            self.guests.thaw(context, instance)
-            marks.drop(instance)
-            raise exceptions.WasStillFrozen() from error
-
-    def _undo(self, context: nova_context.RequestContext,
-              instance: objects.Instance, mark: marks.Mark,
-              error: Exception) -> None:
-        """Thaw a guest that may be frozen, after an error."""
-        reset = isinstance(error, exceptions.StateChanged)
-        if reset and marks.get(instance) not in (mark, None):
-            # Asked to quiesce anew: the guest is the new request's.
+            raise    # deleted, and its guest with it
+        except exceptions.StateChanged as error:
+            # If it was asked to quiesce anew, the guest is that request's.
+            found = marks.get(instance)
+            if found is None or found.request_id == mark.request_id:
+                self._thaw_at_once(context, instance)
+            events.finish(context, event, error)
             return
-        try:
-            self.guests.thaw(context, instance)
-            marks.drop(instance)
-        except exceptions.UnquiesceFailed as thaw_error:
-            LOG.error('The guest may be frozen: %s', thaw_error,
-                      instance=instance)
-        if reset:
-            # The state that somebody else has set stays.
-            instance.save()
-            return
-        self._settle(instance, mark, states.QUIESCE, states.Outcome.FAILED)
-        compute_utils.add_instance_fault_from_exc(context, instance, error)
-
-    def _unquiesce(self, context: nova_context.RequestContext,
-                   instance: objects.Instance) -> None:
-        mark = marks.get(instance)
-        try:
-            self.guests.thaw(context, instance)
-        except exceptions.GuestError as error:
-            self._settle(instance, mark, states.UNQUIESCE, error.outcome)
-            compute_utils.add_instance_fault_from_exc(
-                context, instance, error)
+        except Exception:
+            # The sweep goes on from here as soon as it can.
+            self._thaw_at_once(context, instance)
             raise
-        marks.drop(instance)
-        self._settle(instance, mark, states.UNQUIESCE, states.Outcome.DONE)
+        if mark.deadline:
+            events.announce(context, instance.uuid, self.host, mark.deadline,
+                            after)
+        events.finish(context, event)
+        LOG.info('quiesce done', instance=instance)
+
+    def _quiesce_failed(self, context: nova_context.RequestContext,
+                        instance: objects.Instance, mark: marks.Mark,
+                        event: int | None, error: exceptions.GuestError,
+                        timeout: float) -> None:
+        """Undo what the freeze may have done.
+
+        :param timeout: seconds that are left for it
+        """
+        after: marks.Mark | None
+        if isinstance(error, exceptions.FrozenByOthers) and mark.maybe_frozen:
+            after, thaw_error = self._thaw(context, instance, mark, timeout)
+            error = thaw_error or exceptions.WasStillFrozen()
+        elif error.outcome is states.Outcome.FAILED:
+            if error.under_way:
+                mark = mark.but(late_until=_late_from_now())
+            after, thaw_error = self._thaw(context, instance, mark, timeout)
+        elif mark.maybe_frozen or mark.late_until:
+            # Nothing was frozen by this request, but perhaps by another.
+            after = mark.but(retry_at=clock.now())
+        else:
+            after = None
+        self._conclude(context, instance, states.QUIESCE, event, after, error)
+
+    def _unquiesce(self, reason: str | None,
+                   context: nova_context.RequestContext,
+                   instance: objects.Instance, mark: marks.Mark,
+                   event: int | None) -> None:
+        """Thaw."""
+        after, error = self._thaw(
+            context, instance, mark, CONF.quiesce.rpc_timeout)
+        self._conclude(context, instance, states.UNQUIESCE, event, after,
+                       error, reason)
+
+    # Thawing --------------------------------------------------------------
+
+    def _thaw(self, context: nova_context.RequestContext,
+              instance: objects.Instance, mark: marks.Mark, timeout: float,
+              ) -> tuple[marks.Mark | None, exceptions.GuestError | None]:
+        """Try to thaw a guest.
+
+        :returns: the mark that the server is to have now, None if the thaw
+            is confirmed; and the error, if it failed
+        """
+        sent = clock.now()
+        try:
+            self.guests.thaw(context, instance, timeout)
+        except exceptions.UnquiesceFailed as error:
+            if not self._is_restarted(context, instance, mark, error):
+                return self._mark_for_retry(mark, error), error
+        if recovery.late_freeze_possible(
+                mark, sent, CONF.quiesce.rpc_timeout):
+            late_until = min(mark.late_until, _late_from_now())
+            return mark.but(deadline=0, tries=0, late_until=late_until,
+                            retry_at=late_until), None
+        return None, None
 
     @staticmethod
-    def _settle(instance: objects.Instance, mark: marks.Mark | None,
-                action: states.Action, outcome: states.Outcome) -> None:
-        """Save the state that an outcome leads to, and whether it is marked.
+    def _mark_for_retry(mark: marks.Mark, error: exceptions.GuestError,
+                        ) -> marks.Mark:
+        tries = mark.tries + 1
+        retry_at = clock.now() + recovery.retry_pause(tries)
+        late_until = mark.late_until
+        if late_until and error.under_way:
+            # nova-compute does not answer: it may have the freeze in hand,
+            # and carry it out when it wakes up, together with our next thaw.
+            late_until = retry_at + recovery.lost_after(
+                CONF.quiesce.rpc_timeout)
+        return mark.but(deadline=0, tries=tries, late_until=late_until,
+                        retry_at=retry_at)
 
-        :param mark: the mark that the server had when the work began
-        :raises StateChanged: if the server is no longer in the action's task
-            state; then the instance is read anew, and of what we wanted to
-            save only the end of our own mark was saved
+    @staticmethod
+    def _is_restarted(context: nova_context.RequestContext,
+                      instance: objects.Instance, mark: marks.Mark,
+                      error: exceptions.UnquiesceFailed) -> bool:
+        """Say whether the guest that was frozen does not exist any more.
+
+        A guest that libvirt calls "not running" may be paused, and frozen.
+        What it really is nova-compute keeps in the database.
         """
-        unmarked = marks.get(instance) is None
-        instance.vm_state = action.ends[outcome]
-        instance.task_state = None
+        if isinstance(error, exceptions.GuestNotRunning):
+            found = objects.Instance.get_by_uuid(context, instance.uuid)
+            return found.power_state in (
+                power_state.NOSTATE, power_state.SHUTDOWN,
+                power_state.CRASHED)
+        return db.has_event_since(
+            context, instance.uuid, RESTARTS,
+            clock.as_datetime(max(mark.asked_at, mark.late_until)))
+
+    def _thaw_at_once(self, context: nova_context.RequestContext,
+                      instance: objects.Instance) -> None:
+        """Thaw a guest whose state and mark are not ours to change."""
         try:
-            instance.save(expected_task_state=[action.task_state])
+            self.guests.thaw(context, instance, CONF.quiesce.rpc_timeout)
+        except exceptions.GuestError as error:
+            LOG.error('The guest may be frozen, until a later thaw: %s',
+                      error, instance=instance)
+
+    # Ending ---------------------------------------------------------------
+
+    def _conclude(self, context: nova_context.RequestContext,
+                  instance: objects.Instance, action: states.Action,
+                  event: int | None, after: marks.Mark | None,
+                  error: exceptions.GuestError | None,
+                  details: str | None = None) -> None:
+        """Record how the work ended, then save the state and the mark.
+
+        In this order, since what comes first can be found by the mark should
+        this service die in between.
+        """
+        if after is None:
+            self._close_older(context, instance)
+        events.finish(context, event, error, details)
+        outcome = error.outcome if error else states.Outcome.DONE
+        if error is None:
+            LOG.info('%s done', action.name, instance=instance)
+        else:
+            # The user finds it in the instance action.
+            LOG.warning('%(action)s: %(error)s',
+                        {'action': action.name, 'error': error},
+                        instance=instance)
+        if (action.end(outcome, instance.vm_state) == vm_states.ERROR
+                and instance.vm_state != vm_states.ERROR):
+            compute_utils.add_instance_fault_from_exc(
+                context, instance, error)
+        try:
+            self._settle(instance, action, outcome, after)
+        except exceptions.StateChanged as changed:
+            # Who has changed it sees to the mark.
+            LOG.warning('%s', changed, instance=instance)
+        except exception.InstanceNotFound:
+            LOG.info('Deleted meanwhile', instance=instance)
+
+    def _close_older(self, context: nova_context.RequestContext,
+                     instance: objects.Instance) -> None:
+        """End all requests before this one, which have lost the server.
+
+        Without the mark nobody could find those whose service has died. If
+        one is still being worked on, its service overwrites what we write.
+        """
+        found = db.open_requests(
+            context, [instance.uuid], states.ACTION_NAMES)
+        ids = [request.request_id for request in found]
+        if context.request_id not in ids:
+            return
+        for request in found[ids.index(context.request_id) + 1:]:
+            events.close(context, instance.project_id, request, self.host,
+                         _state_changed(instance))
+
+    @staticmethod
+    def _settle(instance: objects.Instance, action: states.Action,
+                outcome: states.Outcome, mark: marks.Mark | None) -> None:
+        """Save the state that an outcome leads to, and the mark.
+
+        :raises StateChanged: if the server is no longer in the state in which
+            the work began; then nothing is saved, and the instance read anew
+        """
+        found = instance.vm_state
+        instance.vm_state = action.end(outcome, found)
+        instance.task_state = None
+        marks.put(instance, mark)
+        try:
+            instance.save(expected_vm_state=[found],
+                          expected_task_state=[action.task_state])
         except exception.InstanceUpdateConflict as error:
             instance.refresh()
-            if unmarked and mark is not None and marks.get(instance) == mark:
-                marks.drop(instance)
-                instance.save()
-            raise exceptions.StateChanged(
-                vm_state=instance.vm_state,
-                task_state=instance.task_state) from error
+            raise _state_changed(instance) from error
+
+
+def _is_of(mark: marks.Mark, request_id: str, action: states.Action) -> bool:
+    """Say whether the mark was written by this request."""
+    if action is states.QUIESCE:
+        return mark.request_id == request_id
+    # One that cannot be read says nothing against a thaw.
+    return mark.thaw_id in ('', marks.short_id(request_id))
+
+
+def _state_changed(instance: objects.Instance) -> exceptions.StateChanged:
+    return exceptions.StateChanged(
+        vm_state=instance.vm_state, task_state=instance.task_state)
+
+
+def _late_from_now() -> int:
+    return clock.now() + recovery.lost_after(CONF.quiesce.rpc_timeout)

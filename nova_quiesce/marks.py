@@ -16,63 +16,134 @@ It lives in ``instance.system_metadata``, where it survives every process.  It
 is saved *before* a freeze is sent and dropped only after a confirmed thaw, or
 when it is certain that nothing was frozen: a guest without a mark is not
 frozen by us.
+
+Who writes it: the API and the sweep together with a change of the server's
+state, and the service that carries a request out.  A service has to claim a
+request first (:func:`replace`), which only one can, so that a message that is
+delivered twice is carried out once.
 """
 
 import dataclasses
 import json
+from typing import Any
 
 from nova import objects
-from oslo_utils import timeutils
+
+from nova_quiesce import db
 
 #: key in instance.system_metadata
-KEY = 'quiesce_mark'
+KEY = db.MARK
 
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """That a guest may be frozen.
+    """That a guest may be frozen, and what is to be done about it.
+
+    All times are those of :mod:`nova_quiesce.clock`; 0 stands for never.
 
     :param request_id: the request that asked for the freeze
-    :param asked_at: when it was accepted, ISO 8601, UTC
+    :param asked_at: when it was accepted
     :param maybe_frozen: an earlier request of ours may have left the guest
         frozen, so that a guest found frozen may be ours to thaw
+    :param unquiesce_after: after how many seconds of being frozen the guest
+        is thawed without being asked; 0 if never
+    :param deadline: when that is
+    :param thaw_id: the end of the id of the request that last asked for a
+        thaw, see :func:`short_id`
+    :param claimed: whether a service has begun to carry out what the server's
+        task_state says
+    :param late_until: until when a freeze of ours that is still under way may
+        reach the guest; no thaw before is the last word
+    :param tries: how many thaws in a row have failed
+    :param retry_at: when the sweep has to act: with a task_state, when a
+        message that no service has got counts as lost; without, when the
+        guest is thawed again
     """
 
-    request_id: str
-    asked_at: str
+    request_id: str = ''
+    asked_at: int = 0
     maybe_frozen: bool = False
+    unquiesce_after: int = 0
+    deadline: int = 0
+    thaw_id: str = ''
+    claimed: bool = False
+    late_until: int = 0
+    tries: int = 0
+    retry_at: int = 0
+
+    def but(self, **changes: Any) -> 'Mark':
+        """Return a mark that differs in this."""
+        return dataclasses.replace(self, **changes)
 
 
-def put(instance: objects.Instance, request_id: str) -> None:
-    """Mark the instance (in memory; the caller saves it)."""
-    mark = Mark(request_id=request_id,
-                asked_at=timeutils.utcnow().isoformat(timespec='seconds'),
-                maybe_frozen=KEY in instance.system_metadata)
-    instance.system_metadata = {
-        **instance.system_metadata,
-        KEY: json.dumps(dataclasses.asdict(mark))}
+_KINDS = {name: type(value)
+          for name, value in dataclasses.asdict(Mark()).items()}
+
+#: What a text says that we cannot read: the guest may be frozen.
+UNREADABLE = Mark(maybe_frozen=True)
+
+
+def short_id(request_id: str) -> str:
+    """Return what tells one request from others, and is short."""
+    return request_id[-8:]
+
+
+def as_text(mark: Mark) -> str:
+    """Return what is stored: JSON, without what has its default value.
+
+    It fits into the 255 characters of its column.
+    """
+    told = {field.name: getattr(mark, field.name)
+            for field in dataclasses.fields(Mark)
+            if getattr(mark, field.name) != field.default}
+    return json.dumps({'request_id': mark.request_id, **told},
+                      separators=(',', ':'))
+
+
+def parse(text: str) -> Mark:
+    """Return the mark that is stored as this text.
+
+    One that another version has written, and we cannot read, still says that
+    the guest may be frozen.
+    """
+    try:
+        told = json.loads(text)
+        return Mark(**{
+            name: kind(told[name]) for name, kind in _KINDS.items()
+            if name in told or name == 'request_id'})
+    except (KeyError, TypeError, ValueError):
+        return UNREADABLE
 
 
 def get(instance: objects.Instance) -> Mark | None:
-    """Return the instance's mark, or None if it has none.
-
-    One that another version has written, and we cannot read in full, still
-    says that the guest may be frozen.
-    """
+    """Return the instance's mark, or None if it has none."""
     text = instance.system_metadata.get(KEY)
-    if text is None:
-        return None
-    try:
-        told = json.loads(text)
-        return Mark(request_id=str(told['request_id']),
-                    asked_at=str(told['asked_at']),
-                    maybe_frozen=bool(told.get('maybe_frozen', True)))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return Mark(request_id='', asked_at='', maybe_frozen=True)
+    return None if text is None else parse(text)
 
 
-def drop(instance: objects.Instance) -> None:
-    """Take the mark away (in memory; the caller saves it)."""
-    instance.system_metadata = {
-        key: value for key, value in instance.system_metadata.items()
-        if key != KEY}
+def put(instance: objects.Instance, mark: Mark | None) -> None:
+    """Mark the instance, or not, in memory; the caller saves it."""
+    others = {key: value for key, value in instance.system_metadata.items()
+              if key != KEY}
+    if mark is not None:
+        others[KEY] = as_text(mark)
+    instance.system_metadata = others
+
+
+def replace(instance: objects.Instance, mark: Mark | None,
+            instead_of: Mark | None = None) -> bool:
+    """Replace the mark in the database, or drop it, if it is still the same.
+
+    :param instead_of: what it has to be; by default what it was when the
+        instance was read or saved
+    :returns: whether it was
+    """
+    before = (as_text(instead_of) if instead_of
+              else instance.system_metadata.get(KEY))
+    if before is None:
+        return False
+    after = None if mark is None else as_text(mark)
+    if not db.replace_mark(instance._context, instance.uuid, before, after):
+        return False
+    put(instance, mark)
+    return True

@@ -17,6 +17,8 @@ from nova import context as nova_context
 from nova import rpc
 from nova.objects import base
 
+#: the program, by which Nova knows its services
+BINARY = 'nova-quiesce'
 #: topic on which every nova-quiesce listens
 TOPIC = 'quiesce'
 VERSION = '1.0'
@@ -42,7 +44,11 @@ class QuiesceAPI:
                           instance_uuid=instance_uuid)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance_uuid: str) -> None:
-        """Ask any nova-quiesce to thaw the guest, and do not wait."""
+                           instance_uuid: str, reason: str | None = None,
+                           ) -> None:
+        """Ask any nova-quiesce to thaw the guest, and do not wait.
+
+        :param reason: why, in words, if no user has asked for it
+        """
         self._client.cast(context, 'unquiesce_instance',
-                          instance_uuid=instance_uuid)
+                          instance_uuid=instance_uuid, reason=reason)

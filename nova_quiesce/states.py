@@ -65,6 +65,21 @@ class Action:
     task_state: str
     ends: Mapping[Outcome, str]
 
+    def end(self, outcome: Outcome, vm_state: str) -> str:
+        """Return the vm_state that a server ends in.
+
+        The service itself thaws servers also in other states than the API
+        accepts, for example after a reset. Such a server keeps its vm_state,
+        except that an ``active`` one must not stay frozen.
+
+        :param vm_state: what it was in when it was asked
+        """
+        if vm_state == self.accepted_in:
+            return self.ends[outcome]
+        if outcome is Outcome.FAILED and vm_state == vm_states.ACTIVE:
+            return vm_states.ERROR
+        return vm_state
+
 
 QUIESCE = Action(
     name='quiesce',
@@ -86,3 +101,4 @@ UNQUIESCE = Action(
     }))
 
 ACTIONS = (QUIESCE, UNQUIESCE)
+ACTION_NAMES = tuple(action.name for action in ACTIONS)

@@ -92,18 +92,29 @@ class Outcome:
     :param request_id: the request that was waited for; None if unknown
     :param seconds: how long it was waited for
     :param error: why the state was not reached; None if it was
+    :param unquiesce_at: when the cloud will thaw the server by itself; None
+        if it will not
     """
 
     server: Server | None
     request_id: str | None
     seconds: float
     error: exceptions.QuiesceError | None = None
+    unquiesce_at: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _ActionResult:
     result: str | None  # states.SUCCESS, states.FAILURE or None: not known
     reason: str | None = None
+    unquiesce_at: datetime.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arrival:
+    """A server is where it was to get."""
+
+    unquiesce_at: datetime.datetime | None = None
 
 
 class Client:
@@ -147,7 +158,9 @@ class Client:
 
     # Asking ---------------------------------------------------------------
 
-    def quiesce(self, server_id: str) -> str | None:
+    def quiesce(
+        self, server_id: str, unquiesce_after: int | None = None
+    ) -> str | None:
         """Ask Nova to freeze the file systems of a server.
 
         Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
@@ -156,15 +169,27 @@ class Client:
         was accepted, and its id is returned as if nothing had happened.
 
         :param server_id: UUID of the server
+        :param unquiesce_after: after how many seconds of being frozen the
+            cloud thaws the server if nobody has asked for it before; by
+            default what the cloud has configured, usually never
         :returns: Nova's id of the request, ``req-...``; None in the unlikely
             case that the answer has none
+        :raises ValueError: unquiesce_after is not a whole number above 0
         :raises exceptions.Refused: nothing was changed
         :raises exceptions.RequestLost: no answer and no trace: the server
             may become quiesced all the same; :meth:`thaw` deals with it
         """
+        details = None
+        if unquiesce_after is not None:
+            if type(unquiesce_after) is not int or unquiesce_after < 1:
+                raise ValueError(
+                    f'unquiesce_after is {unquiesce_after!r}, not a whole '
+                    'number of seconds above 0'
+                )
+            details = {'unquiesce_after': unquiesce_after}
         sent = self._clock()
         try:
-            return self._act(server_id, states.QUIESCE)
+            return self._act(server_id, states.QUIESCE, details)
         except exceptions.Unreachable as exc:
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
@@ -225,7 +250,8 @@ class Client:
         :raises exceptions.Unreachable: no usable answer
         """
         body = self._read(f'/servers/{_quote(server_id)}', server_id)
-        return Server.from_api(body['server'])
+        with transport.understood(server_id):
+            return Server.from_api(body['server'])
 
     def find_server(
         self, name_or_id: str, patience: float = TRACE_PATIENCE
@@ -397,8 +423,8 @@ class Client:
 
         :param vm_state: what they are to become; for messages
         :param step: is given a server, its request id, and whether its state
-            had time to settle; returns whether it arrived; raises if it will
-            not, or if this look was of no use
+            had time to settle; returns its arrival, or None while it has not
+            arrived; raises if it will not, or if this look was of no use
         :param moving: task_state of servers that need no step
         :param in_order: whether a freeze under way holds up those after it
         """
@@ -411,13 +437,16 @@ class Client:
         pauses = _pauses()
 
         def end(
-            server_id: str, error: exceptions.QuiesceError | None = None
+            server_id: str,
+            error: exceptions.QuiesceError | None = None,
+            unquiesce_at: datetime.datetime | None = None,
         ) -> None:
             outcomes[server_id] = Outcome(
                 server=last.get(server_id),
                 request_id=pending.pop(server_id),
                 seconds=self._clock() - started,
                 error=error,
+                unquiesce_at=unquiesce_at,
             )
 
         def look_at(server_id: str) -> None:
@@ -426,8 +455,9 @@ class Client:
             if server.task_state is not None:
                 at_rest_since.pop(server_id, None)
             settled = now - at_rest_since.setdefault(server_id, now)
-            if step(server, pending[server_id], settled >= SETTLE_TIME):
-                end(server_id)
+            arrival = step(server, pending[server_id], settled >= SETTLE_TIME)
+            if arrival:
+                end(server_id, unquiesce_at=arrival.unquiesce_at)
 
         if moving:  # what was only just asked for cannot be done yet
             self.sleep(min(FIRST_PAUSE, timeout))
@@ -494,11 +524,11 @@ class Client:
 
     def _wait_frozen(
         self, server: Server, request_id: str | None, settled: bool
-    ) -> bool:
+    ) -> _Arrival | None:
+        if server.task_state is not None:
+            return None
         if server.vm_state == states.ERROR:
             raise self._failed(server, request_id)
-        if server.task_state is not None:
-            return False
         action = self._action_result(server.id, request_id)
         if server.vm_state == states.QUIESCED:
             if action.result == states.FAILURE:
@@ -508,7 +538,9 @@ class Client:
                     _('is quiesced, but by somebody else: our request failed'),
                     request_id,
                 )
-            return settled or action.result == states.SUCCESS
+            if settled or action.result == states.SUCCESS:
+                return _Arrival(action.unquiesce_at)
+            return None
         if action.result == states.FAILURE:
             raise _error(
                 exceptions.NotSupported,
@@ -518,12 +550,13 @@ class Client:
                 request_id,
             )
         if action.result == states.SUCCESS:
-            raise _error(
-                exceptions.Superseded,
-                server,
-                _('was quiesced, but was thawed again by somebody else'),
-                request_id,
-            )
+            message = _('was quiesced, but was thawed again by somebody else')
+            if action.unquiesce_at:
+                message = _(
+                    'was quiesced, but was thawed again; it was to be thawed '
+                    'at %s at the latest'
+                ) % time_text(action.unquiesce_at)
+            raise _error(exceptions.Superseded, server, message, request_id)
         if settled:
             raise _error(
                 exceptions.NotSupported,
@@ -531,17 +564,19 @@ class Client:
                 _('was not quiesced, and its instance action tells no why'),
                 request_id,
             )
-        return False
+        return None
 
     def _wait_thawed(
         self, server: Server, request_id: str | None, settled: bool
-    ) -> bool:
+    ) -> _Arrival | None:
+        if server.task_state == states.UNQUIESCING:
+            return None
         if server.vm_state == states.ERROR:
             raise self._failed(server, request_id)
         if server.vm_state != states.QUIESCED:
-            return True
+            return _Arrival()
         if server.task_state is not None:
-            return False
+            return None
         action = self._action_result(server.id, request_id)
         if action.result == states.SUCCESS:
             raise _error(
@@ -552,18 +587,20 @@ class Client:
             )
         if settled or action.result == states.FAILURE:
             raise self._failed(server, request_id, action)
-        return False
+        return None
 
     def _thaw_if_frozen(
         self, server: Server, quiesce_request: str | None, settled: bool
-    ) -> bool:
+    ) -> _Arrival | None:
+        if server.task_state in (states.QUIESCING, states.UNQUIESCING):
+            return None
         if server.vm_state == states.ERROR:
             raise self._failed(server, None)
-        if server.task_state in (states.QUIESCING, states.UNQUIESCING):
-            return False
         if server.vm_state != states.QUIESCED:
             # A request that was never answered may still be on its way.
-            return quiesce_request is not None or settled
+            if quiesce_request is not None or settled:
+                return _Arrival()
+            return None
         if quiesce_request and self._newest_quiesce(server.id) not in (
             None,
             quiesce_request,
@@ -578,7 +615,7 @@ class Client:
             self._act(server.id, states.UNQUIESCE)
         except exceptions.Conflict:
             pass  # its state has changed since: the next look will tell
-        return False
+        return None
 
     def _failed(
         self,
@@ -601,13 +638,18 @@ class Client:
 
     # Requests -------------------------------------------------------------
 
-    def _act(self, server_id: str, action: str) -> str | None:
+    def _act(
+        self,
+        server_id: str,
+        action: str,
+        details: dict[str, int] | None = None,
+    ) -> str | None:
         """Send one request, once, and return its id."""
         response = transport.send(
             self._adapter,
             'POST',
             f'/servers/{_quote(server_id)}/action',
-            json={action: None},
+            json={action: details},
             microversion=_MICROVERSION,
         )
         if response.status_code in (429, 503):
@@ -651,14 +693,15 @@ class Client:
         """Yield servers page by page."""
         while True:
             body = self._read(f'/servers/detail?{parse.urlencode(query)}')
-            for item in body['servers']:
-                yield Server.from_api(item)
-            links = {
-                link.get('rel') for link in body.get('servers_links') or []
-            }
-            if 'next' not in links or not body['servers']:
+            with transport.understood():
+                page = [Server.from_api(item) for item in body['servers']]
+                links = {
+                    link.get('rel') for link in body.get('servers_links') or []
+                }
+            yield from page
+            if 'next' not in links or not page:
                 return
-            query = {**query, 'marker': body['servers'][-1]['id']}
+            query = {**query, 'marker': page[-1].id}
 
     def _action_result(
         self, server_id: str, request_id: str | None
@@ -667,13 +710,18 @@ class Client:
         if not request_id:
             return _ActionResult(None)
         try:
-            action = self._read(
+            body = self._read(
                 f'/servers/{_quote(server_id)}/os-instance-actions/'
                 f'{_quote(request_id)}',
                 microversion=_ACTIONS_MICROVERSION,
-            )['instanceAction']
+            )
         except exceptions.Refused:
             return _ActionResult(None)  # not recorded, or not for the caller
+        with transport.understood(server_id):
+            return self._judge_action(body['instanceAction'])
+
+    @staticmethod
+    def _judge_action(action: Mapping[str, Any]) -> _ActionResult:
         # Nova shows events to the owner, their details to administrators.
         events = action.get('events') or []
         results = {event.get('result') for event in events}
@@ -686,7 +734,16 @@ class Client:
             ]
             return _ActionResult(states.FAILURE, '; '.join(reasons) or None)
         if results == {states.SUCCESS}:
-            return _ActionResult(states.SUCCESS)
+            deadlines = [
+                datetime.datetime.fromisoformat(
+                    event['event'].removeprefix(states.UNTIL_EVENT)
+                )
+                for event in events
+                if event['event'].startswith(states.UNTIL_EVENT)
+            ]
+            return _ActionResult(
+                states.SUCCESS, unquiesce_at=next(iter(deadlines), None)
+            )
         return _ActionResult(None)
 
     def _actions(
@@ -698,10 +755,11 @@ class Client:
             server_id,
             _ACTIONS_MICROVERSION,
         )
-        actions = (
-            transport.json_of(response, server_id).get('instanceActions') or []
-        )
-        actions.sort(key=lambda a: str(a.get('start_time')), reverse=True)
+        with transport.understood(server_id):
+            actions = (
+                transport.json_of(response, server_id)['instanceActions'] or []
+            )
+            actions.sort(key=lambda a: str(a['start_time']), reverse=True)
         return actions, response.headers.get('date')
 
     def _newest_quiesce(self, server_id: str) -> str | None:
@@ -738,14 +796,15 @@ class Client:
             not_before = now - datetime.timedelta(
                 seconds=self._clock() - sent + 2
             )
-            for action in actions:
-                if (
-                    action.get('action') == action_name
-                    and (not user_id or action.get('user_id') == user_id)
-                    and transport.parse_nova_date(action['start_time'])
-                    >= not_before
-                ):
-                    return action.get('request_id')
+            with transport.understood(server_id):
+                for action in actions:
+                    if (
+                        action.get('action') == action_name
+                        and (not user_id or action.get('user_id') == user_id)
+                        and transport.parse_nova_date(action['start_time'])
+                        >= not_before
+                    ):
+                        return action['request_id']
             return None
 
         deadline = self._clock() + TRACE_PATIENCE
@@ -795,7 +854,12 @@ class Client:
 
 
 _T = TypeVar('_T')
-_Step = Callable[[Server, 'str | None', bool], bool]
+_Step = Callable[[Server, 'str | None', bool], '_Arrival | None']
+
+
+def time_text(when: datetime.datetime) -> str:
+    """Return how messages and tables write a time, in UTC."""
+    return when.astimezone(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def _pauses() -> Iterator[float]:

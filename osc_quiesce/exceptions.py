@@ -172,9 +172,9 @@ class Failed(QuiesceError):
     """Nova could not finish; a server in error may still be frozen."""
 
     advice = _(
-        'The guest MAY STILL BE FROZEN, and setting the state of the server '
-        'to active does not thaw it: look at the guest, and thaw it there or '
-        'on its hypervisor'
+        'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
+        'which "openstack server event list" shows. A hard reboot thaws it in '
+        'any case'
     )
 
 

@@ -47,22 +47,23 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-    """Takes note of SIGINT, SIGTERM and SIGHUP between install and restore.
+    """Takes note of SIGINT, SIGTERM and SIGHUP between install and restore."""
 
-    :param first: said on stderr at once when the first signal arrives
-    :param again: said for each further signal, which changes nothing
-    """
-
-    def __init__(self, first: str, again: str) -> None:
-        self._first = first
-        self._again = again
+    def __init__(self) -> None:
+        self._first = ''
+        self._again = ''
         self._signum: int | None = None
         self._shielded = False
         self._before: dict[int, Any] = {}
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
-    def install(self) -> None:
-        """Take over the signals that are not ignored (as under nohup)."""
+    def install(self, first: str, again: str) -> None:
+        """Take over the signals that are not ignored (as under nohup).
+
+        :param first: said on stderr at once when the first signal arrives
+        :param again: said for each further signal, which changes nothing
+        """
+        self._first, self._again = first, again
         if threading.current_thread() is not threading.main_thread():
             return  # Python handles signals in the main thread only
         self._sockets = socket.socketpair()

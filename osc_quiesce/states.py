@@ -31,6 +31,9 @@ UNQUIESCING: Final = 'unquiescing'
 QUIESCE: Final = 'quiesce'
 UNQUIESCE: Final = 'unquiesce'
 
+# Beginning of the name of an event that says until when a server stays frozen
+UNTIL_EVENT: Final = 'quiesce_until_'
+
 # Result of an instance action's event
 SUCCESS: Final = 'Success'
 FAILURE: Final = 'Error'

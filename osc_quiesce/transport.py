@@ -19,6 +19,8 @@ the adapter is told elsewhere: only the caller knows what may be repeated.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import datetime
 import email.utils
 from typing import Any, Final
@@ -112,6 +114,22 @@ def json_of(
             server_id=server_id,
         )
     return body
+
+
+@contextlib.contextmanager
+def understood(server_id: str | None = None) -> Iterator[None]:
+    """Turn what goes wrong with an odd answer into an error in words.
+
+    Valid JSON may still not be what Nova answers, for example if a proxy has
+    written it.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise exceptions.Unreachable(
+            _('the answer of the compute endpoint is not one of Nova'),
+            server_id=server_id,
+        ) from exc
 
 
 def retry_after(response: requests.Response) -> float:

@@ -10,14 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run what needs real guests: ``tools/live.py scenario|demo [ARGUMENT...]``.
+"""Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
-Both need root and the Debian packages of the profile "libvirt" in
-bindep.txt. Without them the demo says what is missing, and the scenario
-tests are skipped with that reason, except where CI is set: there nothing may
-be skipped.
+NAME is one of ``scenario`` (tests with real guests), ``faults`` (tests that
+kill the processes of a cloud) and ``demo`` (with real guests). They need
+Debian packages, see bindep.txt, and those with real guests need root. Without
+them the demo says what is missing, and the tests are skipped with that
+reason, except where CI is set: there nothing may be skipped.
 """
 
+from collections.abc import Callable
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -25,15 +28,37 @@ import sys
 
 from minicloud import hypervisor
 from minicloud import layout
+from minicloud import servers
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
-TESTS = HERE / 'osc_quiesce' / 'tests' / 'scenario'
-#: nova.conf of the scenario tests' cloud: a hung agent shall not cost them a
-#: minute each time
-SETTINGS = '[quiesce]\nrpc_timeout = 12\n'
+TESTS = HERE / 'osc_quiesce' / 'tests'
+#: where the tests of faults write their table
+TABLE = pathlib.Path(sys.prefix) / 'faults.jsonl'
+#: so that a hung agent, or a dead service, does not cost a test minutes
+SETTINGS = """\
+[DEFAULT]
+report_interval = 2
+rpc_response_timeout = 15
+service_down_time = 8
+[quiesce]
+rpc_timeout = 12
+deadline_interval = 2
+"""
 
 
-def missing() -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Tests that run on a cloud of their own.
+
+    :param missing: returns what this machine lacks for it
+    :param options: of ``minicloud run``
+    """
+
+    missing: Callable[[], list[str]]
+    options: tuple[str, ...]
+
+
+def missing_for_guests() -> list[str]:
     """Return what is missing, after having built what can be built."""
     lines = hypervisor.missing()
     if not lines and not hypervisor.has_binding():
@@ -42,40 +67,58 @@ def missing() -> list[str]:
     return lines
 
 
-def scenario(lines: list[str], arguments: list[str]) -> int:
-    """Run the scenario tests on a cloud of their own."""
-    tests = [sys.executable, '-m', 'stestr', '--test-path', str(TESTS),
-             'run', '--serial', *arguments]
+def missing_for_faults() -> list[str]:
+    """Return the packages that are missing."""
+    packages = servers.missing(('rabbit', 'mariadb'))
+    return ['packages: apt-get install --no-install-recommends '
+            + ' '.join(packages)] if packages else []
+
+
+SUITES = {
+    'scenario': Suite(missing_for_guests, ('--driver', 'libvirt')),
+    'faults': Suite(missing_for_faults, (
+        '--broker', 'rabbit', '--database', 'mariadb', '--computes', '2',
+        '--quiesce-services', '2')),
+}
+
+
+def run(name: str, lines: list[str], arguments: list[str]) -> int:
+    """Run the tests of a suite, or skip them."""
+    tests = [sys.executable, '-m', 'stestr', '--test-path',
+             str(TESTS / name), 'run', '--serial', *arguments]
     if lines:
-        reason = 'real guests need ' + '; '.join(lines)
-        print(f'The scenario tests are skipped: {reason}', flush=True)
+        reason = f'the {name} tests need {"; ".join(lines)}'
+        print(f'Skipped: {reason}', flush=True)
         # For stestr it is an error if no test was successful.
-        subprocess.run(tests, env={**os.environ, 'SCENARIO_SKIP': reason})
+        subprocess.run(tests, env={**os.environ, 'SKIP_REASON': reason})
         return 0
     root = layout.Layout.of(pathlib.Path(sys.prefix) / 'live')
     root.local.mkdir(parents=True, exist_ok=True)
     (root.local / 'nova.conf').write_text(SETTINGS)
-    return subprocess.run([
-        sys.executable, '-m', 'minicloud', 'run', '--driver', 'libvirt',
-        '--root', str(root.root), '--', *tests]).returncode
+    TABLE.unlink(missing_ok=True)
+    return subprocess.run(
+        [sys.executable, '-m', 'minicloud', 'run', *SUITES[name].options,
+         '--root', str(root.root), '--', *tests],
+        env={**os.environ, 'FAULTS_TABLE': str(TABLE)}).returncode
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the two."""
-    what, *rest = arguments or ['']
-    if what not in ('scenario', 'demo'):
-        print('usage: tools/live.py scenario|demo [ARGUMENT...]',
+    """Run one of them."""
+    name, *rest = arguments or ['']
+    if name not in (*SUITES, 'demo'):
+        print(f'usage: tools/live.py {"|".join(SUITES)}|demo [ARGUMENT...]',
               file=sys.stderr)
         return 2
-    lines = missing()
-    if lines and (what == 'demo' or os.environ.get('CI')):
-        print('Real guests need more than is here:\n  ' + '\n  '.join(lines),
-              file=sys.stderr)
+    lines = (SUITES[name].missing if name in SUITES
+             else missing_for_guests)()
+    if lines and (name == 'demo' or os.environ.get('CI')):
+        print(f'The {name} needs more than is here:\n  '
+              + '\n  '.join(lines), file=sys.stderr)
         return 1
-    if what == 'scenario':
-        return scenario(lines, rest)
-    return subprocess.run([sys.executable, '-m', 'minicloud.demo',
-                           '--live']).returncode
+    if name == 'demo':
+        return subprocess.run([sys.executable, '-m', 'minicloud.demo',
+                               '--live']).returncode
+    return run(name, lines, rest)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ returns what has to be kept alive. Only these modules import OpenStack.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import os
 import pathlib
 import socket
@@ -25,6 +26,7 @@ import threading
 import time
 from typing import Any
 
+from minicloud import processes
 from minicloud.layout import Layout
 
 #: Seconds for which a process waits for the one before it.
@@ -35,12 +37,16 @@ PATIENCE = 180.0
 class Context:
     """What a process was started with."""
 
+    role: str
     layout: Layout
     token: str
     sockets: dict[str, socket.socket]
     driver: str
-    computes: int
-    quiesce: bool
+    database: str
+    #: Nova's services in this process: names of programs, and hosts
+    services: list[tuple[str, str]]
+    #: the processes that have to be ready before this one goes on
+    before: list[str]
     #: what to do, and quickly, when the process is told to end
     at_end: list[Callable[[], None]] = dataclasses.field(
         default_factory=list)
@@ -64,16 +70,28 @@ class Context:
 
         :param otherwise: what to say if it does not come
         """
-        deadline = time.monotonic() + PATIENCE
-        while not path.exists():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f'{otherwise} after {PATIENCE:.0f} s')
-            time.sleep(0.05)
+        self.wait_until(path.exists, otherwise)
 
-    def wait_for_catalog(self) -> None:
+    def wait_for_others(self) -> None:
         """Wait until the services can find each other."""
         self.wait_for(self.layout.catalog,
                       'whoever started this process is gone: no catalog')
+        for role in self.before:
+            self.wait_until(
+                functools.partial(processes.ready, self.layout, role),
+                f'{role} is not ready')
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until something is true.
+
+        :param otherwise: what to say if it does not become true
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{otherwise} after {PATIENCE:.0f} s')
+            time.sleep(0.05)
 
 
 def set_environment(**values: str) -> None:

@@ -10,13 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Nova in one process: API, conductor, scheduler, computes, nova-quiesce.
+"""Nova's services: all in one process, or some of them in each of several.
 
-They share a process because the in-memory message bus does not reach
-further. Each service is made the way Nova's own commands make it.
+The in-memory message bus does not reach beyond a process, so that with it
+all are in one. Each service is made the way Nova's own commands make it.
 """
 
 import importlib
+import os
 import shlex
 import sys
 from typing import Any
@@ -28,12 +29,6 @@ from minicloud import sqlite
 
 #: Modules with the compute drivers that are not Nova's own.
 DRIVER_MODULES = {'fake': 'minicloud.virt.fake'}
-CONTROLLER = 'controller'
-
-
-def compute_host(number: int) -> str:
-    """Return the host name of the n-th nova-compute, counted from 1."""
-    return f'compute{number}'
 
 
 def make_driver_known(name: str) -> None:
@@ -53,7 +48,10 @@ def give_identity(context: roles.Context) -> None:
     """
     path = context.layout.state / 'nova' / 'compute_id'
     if not path.exists():
-        path.write_text(str(uuid.uuid4()))
+        # Several processes may be at it: each sees a whole file.
+        partial = path.with_name(f'compute_id.{os.getpid()}')
+        partial.write_text(str(uuid.uuid4()))
+        partial.replace(path)
 
 
 def prepare_libvirt(context: roles.Context) -> None:
@@ -71,6 +69,70 @@ def prepare_libvirt(context: roles.Context) -> None:
                      'the hypervisor is not ready')
 
 
+def _cell() -> Any:
+    """Return the mapping of the one cell that holds servers."""
+    from nova import context as nova_context
+    from nova import objects
+
+    mappings = objects.CellMappingList.get_all(
+        nova_context.get_admin_context())
+    return next(cell for cell in mappings if not cell.is_cell0())
+
+
+def map_cell() -> None:
+    """Do what "nova-manage cell_v2 update_cell" does.
+
+    The mapping was made with the broker that the cloud had then.
+    """
+    import nova.conf
+
+    cell = _cell()
+    if cell.transport_url != nova.conf.CONF.transport_url:
+        cell.transport_url = nova.conf.CONF.transport_url
+        cell.save()
+
+
+def map_host(host: str) -> None:
+    """Do what "nova-manage cell_v2 discover_hosts" does, for one host.
+
+    Done before its nova-compute starts, so that no server is refused for
+    want of hosts by a cloud that is up.
+    """
+    from nova import context as nova_context
+    from nova import exception
+    from nova import objects
+
+    context = nova_context.get_admin_context()
+    try:
+        objects.HostMapping.get_by_host(context, host)
+    except exception.HostMappingNotFound:
+        objects.HostMapping(
+            context, host=host, cell_mapping=_cell()).create()
+
+
+def use_conductor() -> None:
+    """Do as nova-compute does where it is alone: the database is closed."""
+    from nova.conductor import rpcapi
+    import nova.conf
+    import nova.db.main.api
+    from nova.objects import base
+
+    # The nova.conf of a compute host does not have it.
+    nova.conf.CONF.set_override('connection', None, group='api_database')
+    nova.db.main.api.DISABLE_DB_ACCESS = True
+    base.NovaObject.indirection_api = rpcapi.ConductorAPI()
+
+
+def configure(context: roles.Context) -> None:
+    """Read the configuration, as Nova's commands do."""
+    from nova import config
+    import nova.conf
+    from oslo_log import log
+
+    config.parse_args(sys.argv, [context.config('nova.conf')])
+    log.setup(nova.conf.CONF, 'nova')
+
+
 def run(context: roles.Context) -> list[Any]:
     roles.set_environment(
         OS_NOVA_CONFIG_DIR=str(context.layout.etc),
@@ -85,18 +147,34 @@ def run(context: roles.Context) -> list[Any]:
     from nova.compute import rpcapi as compute_rpcapi
     from nova.conductor import rpcapi as conductor_rpcapi
     import nova.conf
-    from nova import context as nova_context
     from nova import objects
-    from nova.objects import host_mapping
     from nova.scheduler import rpcapi as scheduler_rpcapi
     from nova import service
-    import nova.virt.fake  # noqa: F401  slow to import: before the wait
+    programs = {name for name, _host in context.services}
+    hosts = {host for _name, host in context.services}
+    if 'nova-compute' in programs:
+        import nova.virt.fake  # noqa: F401  slow to import: before the wait
+    if 'nova-quiesce' in programs:
+        from nova_quiesce import cmd
 
-    context.wait_for_catalog()
-    application = wsgi_app.init_application('osapi_compute', 'nova-api')
+    context.wait_for_others()
+    if 'nova-api' in programs:
+        wsgi_app.init_global_data(
+            [context.config('nova-api-paste.ini'),
+             context.config('nova.conf')], 'osapi_compute', 'nova-api')
+        map_cell()
+        application = wsgi_app.init_application('osapi_compute', 'nova-api')
+    else:
+        configure(context)
     objects.register_all()
+    for name, host in context.services:
+        if name == 'nova-compute':
+            map_host(host)
+    if programs == {'nova-compute'}:
+        use_conductor()
     objects.Service.enable_min_version_cache()
-    context.serve('compute', application, threads=16)
+    if len(hosts) == 1:
+        nova.conf.CONF.set_override('host', *hosts)
     services: list[Any] = []
 
     def start(made: Any) -> None:
@@ -108,27 +186,31 @@ def run(context: roles.Context) -> list[Any]:
         services.append(made)
         print(f'--- {made.binary} on {made.host} is started', flush=True)
 
-    start(service.Service.create(
-        binary='nova-conductor', host=CONTROLLER,
-        topic=conductor_rpcapi.RPC_TOPIC))
-    start(service.Service.create(
-        binary='nova-scheduler', host=CONTROLLER,
-        topic=scheduler_rpcapi.RPC_TOPIC))
-    make_driver_known(context.driver)
-    give_identity(context)
-    if context.driver == 'libvirt':
-        prepare_libvirt(context)
-    for number in range(1, context.computes + 1):
-        host = compute_host(number)
+    def start_compute(host: str) -> None:
         # Parts of nova-compute take its name from here, not from Service.
         nova.conf.CONF.set_override('host', host)
         start(service.Service.create(
             binary='nova-compute', host=host,
             topic=compute_rpcapi.RPC_TOPIC,
             topic_alt=compute_rpcapi.RPC_TOPIC_ALT))
-    if context.quiesce:
-        from nova_quiesce import cmd
-        start(cmd.create_service(CONTROLLER))
-    # What "nova-manage cell_v2 discover_hosts" does.
-    host_mapping.discover_hosts(nova_context.get_admin_context())
+
+    starters = {
+        'nova-api': lambda _host: context.serve(
+            'compute', application, threads=16),
+        'nova-conductor': lambda host: start(service.Service.create(
+            binary='nova-conductor', host=host,
+            topic=conductor_rpcapi.RPC_TOPIC)),
+        'nova-scheduler': lambda host: start(service.Service.create(
+            binary='nova-scheduler', host=host,
+            topic=scheduler_rpcapi.RPC_TOPIC)),
+        'nova-compute': start_compute,
+        'nova-quiesce': lambda host: start(cmd.create_service(host)),
+    }
+    if 'nova-compute' in programs:
+        make_driver_known(context.driver)
+        give_identity(context)
+        if context.driver == 'libvirt':
+            prepare_libvirt(context)
+    for name, host in context.services:
+        starters[name](host)
     return services

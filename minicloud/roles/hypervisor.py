@@ -19,7 +19,6 @@ and every guest when this process ends, whatever ended it. Both namespaces
 go with their last process, and their mounts with them.
 """
 
-import ctypes
 import os
 import pathlib
 import shutil
@@ -30,6 +29,7 @@ import time
 
 from minicloud import hypervisor
 from minicloud import roles
+from minicloud.roles.program import end_with_parent
 
 #: The first process of the namespaces. It also collects the guests that
 #: libvirtd has detached, at once: libvirtd waits until they are gone.
@@ -48,12 +48,6 @@ libvirtd --pid-file /run/libvirtd.pid &
 wait
 echo '--- libvirtd has ended'
 """
-PR_SET_PDEATHSIG = 1
-
-
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _binds(context: roles.Context) -> list[str]:
@@ -107,7 +101,7 @@ def run(context: roles.Context) -> subprocess.Popen[bytes]:
         ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork',
          '--mount-proc', '--kill-child', 'sh', '-c', SCRIPT, 'sh',
          *_binds(context), '--', _hidden(context), str(hypervisor.KVM)],
-        stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+        stdin=subprocess.DEVNULL, preexec_fn=end_with_parent(os.getpid()))
     first = _first_process(process.pid)
 
     def end() -> None:

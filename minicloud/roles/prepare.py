@@ -109,7 +109,8 @@ def nova(context: roles.Context) -> None:
     nova_config.parse_args(['nova-manage', '--config-file',
                             context.config('nova.conf')])
     objects.register_all()
-    cell0 = config.database_url(context.layout, 'nova_cell0')
+    cell0 = config.database_url(
+        context.layout, context.database, 'nova_cell0')
     for what, code in (
             ('api database', manage.ApiDbCommands().sync()),
             ('cell0', manage.CellV2Commands().map_cell0(

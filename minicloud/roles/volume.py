@@ -31,7 +31,7 @@ def run(context: roles.Context) -> list[Any]:
     from cinder.wsgi import wsgi
     from oslo_config import cfg
 
-    context.wait_for_catalog()
+    context.wait_for_others()
     sys.argv = ['cinder', '--config-file', context.config('cinder.conf')]
     application = wsgi.initialize_application()
     context.serve('volume', application, threads=16)

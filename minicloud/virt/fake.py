@@ -26,6 +26,8 @@ Two things that a real hypervisor has and Nova's fake one does not:
 Must never decide anything by itself: without metadata every call succeeds.
 """
 
+from collections.abc import Iterator
+import contextlib
 import json
 import os
 import pathlib
@@ -58,6 +60,8 @@ NOT_RUNNING = (55, 'Requested operation is not valid: domain is not running')
 LOCKED = (68, 'Timed out during operation: cannot acquire state change lock '
               '(held by agent=remoteDispatchDomainFSFreeze)')
 AGENT_UNRESPONSIVE = 86
+#: Seconds that a command waits for the one before it; 30 in libvirt.
+LOCK_TIMEOUT = 5.0
 
 
 def root() -> pathlib.Path:
@@ -79,7 +83,10 @@ class Guest(fake.FakeInstance):    # type: ignore[misc]
                  uuid: str, frozen: bool = False) -> None:
         self.path = path
         self.frozen = frozen
+        self.hung = False
         self.lock = threading.RLock()
+        #: An agent does one thing at a time.
+        self.agent = threading.Lock()
         self.name, self.uuid, self._state = name, uuid, state
         self.save()
 
@@ -238,13 +245,14 @@ class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
         if word == 'fail':
             raise libvirt_error(instance, NOT_AVAILABLE)
         if word == 'late':
-            # The agent was hung, and does what it was told when it wakes.
-            late = threading.Timer(seconds, self._freeze_late, (instance,))
+            # The agent is hung, and does what it was told when it wakes.
+            guest.hung = True
+            late = threading.Timer(seconds, self._wake_up, (instance,))
             late.daemon = True
             late.start()
             raise libvirt_error(instance, NOT_AVAILABLE)
-        be_slow(instance, QUIESCE)
-        with guest.lock:
+        with self._one_at_a_time(guest, instance):
+            be_slow(instance, QUIESCE)
             if word == 'frozen' and not guest.frozen:
                 guest.set_frozen(True)    # by somebody in the guest
             if guest.frozen:
@@ -255,8 +263,21 @@ class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
         guest = self._agent_of(instance, image_meta)
         if behaviour(instance, UNQUIESCE)[0] == 'fail':
             raise libvirt_error(instance, LOCKED)
-        be_slow(instance, UNQUIESCE)
-        guest.set_frozen(False)
+        with self._one_at_a_time(guest, instance):
+            be_slow(instance, UNQUIESCE)
+            guest.set_frozen(False)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _one_at_a_time(guest: Guest, instance: Any) -> Iterator[None]:
+        if guest.hung:
+            raise libvirt_error(instance, NOT_AVAILABLE)
+        if not guest.agent.acquire(timeout=LOCK_TIMEOUT):
+            raise libvirt_error(instance, LOCKED)
+        try:
+            yield
+        finally:
+            guest.agent.release()
 
     def _agent_of(self, instance: Any, image_meta: Any) -> Guest:
         word, _ = behaviour(instance, QUIESCE)
@@ -271,7 +292,9 @@ class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
             raise libvirt_error(instance, NOT_RUNNING)
         return guest
 
-    def _freeze_late(self, instance: Any) -> None:
+    def _wake_up(self, instance: Any) -> None:
         guest = self.instances.get(instance.uuid)
-        if guest is not None and not guest.frozen:
-            guest.set_frozen(True)
+        if guest is not None:
+            if not guest.frozen:
+                guest.set_frozen(True)
+            guest.hung = False

@@ -42,6 +42,8 @@ from osc_quiesce import states
 LOG = logging.getLogger(__name__)
 
 COLUMNS = ('Name', 'ID', 'Status', 'Seconds', 'Request ID')
+# Shown if the cloud thaws one of the servers by itself
+DEADLINE_COLUMN = 'Unquiesce At'
 
 
 class OptionalColumn(columns.FormattableColumn[Any]):
@@ -60,6 +62,7 @@ class Row:
     status: str
     seconds: float | None = None
     request_id: str | None = None
+    unquiesce_at: str | None = None
     failed: bool = False
 
     @property
@@ -73,6 +76,9 @@ class Row:
             self.status = 'DELETED'
         elif outcome.server:
             self.status = outcome.server.status
+        self.unquiesce_at = None
+        if outcome.unquiesce_at:
+            self.unquiesce_at = quiesce_client.time_text(outcome.unquiesce_at)
 
     def cells(self) -> tuple[Any, ...]:
         return (
@@ -81,6 +87,7 @@ class Row:
             self.status,
             OptionalColumn(self.seconds),
             OptionalColumn(self.request_id),
+            OptionalColumn(self.unquiesce_at),
         )
 
 
@@ -96,19 +103,27 @@ def _timeout(text: str) -> float:
     return seconds
 
 
+def _whole_seconds(text: str) -> int:
+    try:
+        seconds = int(text)
+    except ValueError:
+        seconds = 0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(
+            _('"%s" is not a whole number of seconds above 0') % text
+        )
+    return seconds
+
+
 class _ServerCommand(command.Lister):
     """What both commands have in common: arguments, table and exit code."""
 
-    # Said at once on the first signal, and on further ones
-    stopping = ''
-    still_stopping = ''
+    columns: tuple[str, ...] = COLUMNS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._exit_code = 0
-        self._interrupts = interrupts.Interrupts(
-            self.stopping, self.still_stopping
-        )
+        self._interrupts = interrupts.Interrupts()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -145,7 +160,7 @@ class _ServerCommand(command.Lister):
         if parsed_args.timeout is None:
             parsed_args.timeout = quiesce_client.DEFAULT_TIMEOUT
         # An unknown column name must not come to light after a freeze.
-        self._generate_columns_and_selector(parsed_args, COLUMNS)
+        self._generate_columns_and_selector(parsed_args, self.columns)
         try:
             return self._run(parsed_args)
         finally:
@@ -210,17 +225,27 @@ class QuiesceServer(_ServerCommand):
         'quiesced so far are thawed in reverse order.'
     )
 
-    stopping = _('stopping after the request under way, and thawing ...')
-    still_stopping = _('already stopping; thawing goes on until it is done')
+    columns = (*COLUMNS, DEADLINE_COLUMN)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # What may be frozen because of this command, in order.
         self._to_thaw: dict[str, Row] = {}
         self._thaw_timeout = quiesce_client.DEFAULT_TIMEOUT
+        self._unquiesce_after: int | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--unquiesce-after',
+            metavar='<seconds>',
+            type=_whole_seconds,
+            help=_(
+                'Have the cloud thaw each server by itself so many seconds '
+                'after it was frozen, unless it was asked to before '
+                '(default: what the cloud has configured, usually never)'
+            ),
+        )
         parser.add_argument(
             '--keep-quiesced',
             action='store_true',
@@ -248,6 +273,7 @@ class QuiesceServer(_ServerCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        self._unquiesce_after = parsed_args.unquiesce_after
         servers = self._find_all(parsed_args.server)
         if parsed_args.wait:
             self._check_states(servers)
@@ -259,7 +285,12 @@ class QuiesceServer(_ServerCommand):
             )
         else:
             self._quiesce_at_once(rows)
-        return COLUMNS, [row.cells() for row in rows]
+        columns: Sequence[str] = self.columns
+        if DEADLINE_COLUMN not in parsed_args.columns and not any(
+            row.unquiesce_at for row in rows
+        ):
+            columns = COLUMNS
+        return columns, [row.cells()[: len(columns)] for row in rows]
 
     def _find_all(self, names: Sequence[str]) -> list[quiesce_client.Server]:
         servers, failures = self._find(names)
@@ -300,25 +331,54 @@ class QuiesceServer(_ServerCommand):
             raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
 
     def _quiesce_at_once(self, rows: list[Row]) -> None:
+        self._interrupts.install(
+            _('stopping after the request under way ...'),
+            _('already stopping'),
+        )
         failures = 0
         for row in rows:
             try:
-                row.request_id = self._client.quiesce(row.id)
+                self._interrupts.check()
+                row.request_id = self._client.quiesce(
+                    row.id, self._unquiesce_after
+                )
                 row.status = states.QUIESCING.upper()
             except exceptions.QuiesceError as exc:
                 exc.server_name = row.name
                 LOG.error('%s', exc)
                 failures += 1
+            except interrupts.Interrupted as exc:
+                self._stop(exc)
+                self._tell_what_was_asked(rows)
+                break
         if failures:
             self._fail(
                 _('%(failed)d of %(all)d servers failed to quiesce.')
                 % {'failed': failures, 'all': len(rows)}
             )
 
+    @staticmethod
+    def _tell_what_was_asked(rows: list[Row]) -> None:
+        asked = [row.label for row in rows if row.request_id]
+        others = [row.label for row in rows if not row.request_id]
+        LOG.error(
+            _(
+                'Interrupted. Asked to quiesce, and left so: %(asked)s. Not '
+                'asked, refused, or without an answer: %(others)s.'
+            ),
+            {
+                'asked': ', '.join(asked) or _('none'),
+                'others': ', '.join(others) or _('none'),
+            },
+        )
+
     def _quiesce_in_order(
         self, rows: list[Row], timeout: float, keep: bool
     ) -> None:
-        self._interrupts.install()
+        self._interrupts.install(
+            _('stopping after the request under way, and thawing ...'),
+            _('already stopping; thawing goes on until it is done'),
+        )
         done = 0
         try:
             for row in rows:
@@ -338,6 +398,8 @@ class QuiesceServer(_ServerCommand):
                 _('%(done)d of %(all)d servers are quiesced, and kept so.')
                 % {'done': done, 'all': len(rows)}
             )
+        elif len(rows) == 1:
+            self._fail(_('The server was not quiesced.'))
         else:
             self._fail(_('The %d servers were not quiesced.') % len(rows))
 
@@ -346,7 +408,9 @@ class QuiesceServer(_ServerCommand):
         if not keep:
             self._to_thaw[row.id] = row
         try:
-            row.request_id = self._client.quiesce(row.id)
+            row.request_id = self._client.quiesce(
+                row.id, self._unquiesce_after
+            )
         except exceptions.Refused:
             # Not frozen by us: if it is frozen, it is somebody else's.
             self._to_thaw.pop(row.id, None)
@@ -421,9 +485,6 @@ class UnquiesceServer(_ServerCommand):
         'Whatever fails, every other server is thawed nevertheless.'
     )
 
-    stopping = _('not waiting any longer; every server is asked to thaw ...')
-    still_stopping = _('already stopping; every server is asked to thaw')
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
@@ -431,7 +492,10 @@ class UnquiesceServer(_ServerCommand):
         # A server that is named twice is thawed once.
         rows = {s.id: Row(s.id, s.name, s.status) for s in servers}
         total = len(rows) + failures
-        self._interrupts.install()
+        self._interrupts.install(
+            _('not waiting any longer; every server is asked to thaw ...'),
+            _('already stopping; every server is asked to thaw'),
+        )
         asked = self._ask(list(rows.values()))
         failures += len(rows) - len(asked)
         if parsed_args.wait and asked:
@@ -444,7 +508,9 @@ class UnquiesceServer(_ServerCommand):
                 _('%(failed)d of %(all)d servers failed to unquiesce.')
                 % {'failed': failures, 'all': total}
             )
-        return COLUMNS, [row.cells() for row in rows.values()]
+        return COLUMNS, [
+            row.cells()[: len(COLUMNS)] for row in rows.values()
+        ]
 
     def _ask(self, rows: list[Row]) -> list[Row]:
         """Ask every server to thaw, and return those that accepted."""

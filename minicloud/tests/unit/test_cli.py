@@ -50,9 +50,18 @@ class ParseTest(unittest.TestCase):
 
     def test_what_up_is_not_told_stays_open(self) -> None:
         args = cli.parse(['up'])
-        self.assertEqual((None, None, None, None, False), (
-            args.driver, args.broker, args.computes, args.quiesce,
-            args.fresh))
+        self.assertEqual({}, cli.given(args))
+        self.assertIs(False, args.fresh)
+
+    def test_up_and_run_take_the_same_settings(self) -> None:
+        options = ['--driver', 'fake', '--broker', 'rabbit', '--database',
+                   'mariadb', '--computes', '3', '--quiesce-services', '0',
+                   '--without-quiesce']
+        expected = {'driver': 'fake', 'broker': 'rabbit',
+                    'database': 'mariadb', 'computes': 3,
+                    'quiesce_services': 0, 'quiesce': False}
+        for argv in (['up', *options], ['run', *options, '--', 'true']):
+            self.assertEqual(expected, cli.given(cli.parse(argv)))
 
     def test_quiesce_can_be_left_out_and_brought_back(self) -> None:
         self.assertIs(False, cli.parse(['up', '--without-quiesce']).quiesce)
@@ -63,10 +72,14 @@ class ParseTest(unittest.TestCase):
                       self.usage_error('up', '--driver', 'vapour'))
         self.assertIn('invalid choice',
                       self.usage_error('up', '--broker', 'pigeon'))
+        self.assertIn('invalid choice',
+                      self.usage_error('up', '--database', 'cards'))
 
     def test_computes_is_a_sensible_number(self) -> None:
         for value in ('0', '-1', 'many', '101'):
             self.usage_error('up', '--computes', value)
+        for value in ('-1', 'many', '101'):
+            self.usage_error('up', '--quiesce-services', value)
 
     def test_a_verb_is_needed(self) -> None:
         self.usage_error()
@@ -104,6 +117,18 @@ class MainTest(unittest.TestCase):
             code, out, err = self.run_main('status')
         self.assertEqual((1, '', 'minicloud: no such luck\n'),
                          (code, out, err))
+
+    def test_run_forgets_what_an_earlier_cloud_was_like(self) -> None:
+        cloud = mock.Mock()
+        cloud.environment.return_value = {}
+        cloud.layout.root = '/nowhere'
+        args = cli.parse(['run', '--computes', '2', '--', 'true'])
+        self.assertEqual(0, cli.run(cloud, args))
+        given = cloud.up.call_args.kwargs
+        self.assertEqual((True, 2, 'memory', 'sqlite'), (
+            given['fresh'], given['computes'], given['broker'],
+            given['database']))
+        cloud.down.assert_called_once()
 
     def test_openrc_without_a_cloud_says_so(self) -> None:
         with tempfile.TemporaryDirectory() as root:

@@ -124,27 +124,158 @@ class RenderTest(unittest.TestCase):
             config.read_additions(path)
 
 
+class BrokerTest(unittest.TestCase):
+
+    def test_one_process_talks_to_itself(self) -> None:
+        for render in (config.nova, config.cinder):
+            self.assertEqual('fake:///', parsed(render(plan())).get(
+                'DEFAULT', 'transport_url'))
+
+    def test_rabbitmq_is_found_on_its_port(self) -> None:
+        for render in (config.nova, config.cinder):
+            made = plan(broker='rabbit')
+            self.assertEqual(
+                f'rabbit://guest:guest@127.0.0.1:{made.ports["broker"]}/',
+                parsed(render(made)).get('DEFAULT', 'transport_url'))
+
+
+class DatabaseTest(unittest.TestCase):
+
+    def urls(self, made: config.Plan) -> dict[str, str]:
+        return {name: config.database_url(made.layout, made.database, name)
+                for name in config.DATABASE_NAMES}
+
+    def test_each_database_is_a_file_or_a_name(self) -> None:
+        for database in config.DATABASES:
+            urls = self.urls(plan(database=database))
+            self.assertEqual(len(urls), len(set(urls.values())))
+
+    def test_all_services_follow_the_choice(self) -> None:
+        for render, section in (
+                (config.keystone, 'database'), (config.glance, 'database'),
+                (config.placement, 'placement_database'),
+                (config.nova, 'database'), (config.nova, 'api_database'),
+                (config.cinder, 'database')):
+            for database, start in (('sqlite', 'sqlite:////nowhere/cloud/'),
+                                    ('mariadb', 'mysql+pymysql://')):
+                options = render(plan(database=database))[section]
+                self.assertTrue(options['connection'].startswith(start))
+
+    def test_the_socket_may_be_in_an_odd_place(self) -> None:
+        url = config.database_url(
+            Layout(pathlib.Path('/a b&c')), 'mariadb', 'cinder')
+        self.assertIn('?unix_socket=/a%20b%26c/run/mariadb.sock&', url)
+
+
+class SettingsTest(unittest.TestCase):
+
+    def refused(self, **settings: object) -> str:
+        with self.assertRaises(MinicloudError) as caught:
+            config.Settings(**settings).check()  # type: ignore[arg-type]
+        return str(caught.exception)
+
+    def test_what_is_not_there_is_refused(self) -> None:
+        for option in ('driver', 'broker', 'database'):
+            self.assertIn("'vapour' is not one of: ",
+                          self.refused(**{option: 'vapour'}))
+
+    def test_numbers_have_limits(self) -> None:
+        self.assertIn('is not 1 to 100', self.refused(computes=0))
+        self.assertIn('is not 0 to 100', self.refused(quiesce_services=101))
+        config.Settings(broker='rabbit', quiesce_services=0).check()
+
+    def test_there_is_one_libvirtd(self) -> None:
+        self.assertIn('--computes 1',
+                      self.refused(driver='libvirt', computes=2))
+
+
+class RolesTest(unittest.TestCase):
+
+    def test_the_memory_of_one_process_holds_all_of_nova(self) -> None:
+        settings = config.Settings(computes=2, quiesce_services=3)
+        self.assertEqual(('identity', 'image', 'compute', 'volume'),
+                         config.roles_of(settings))
+        self.assertEqual(
+            {'compute': [('nova-api', 'controller'),
+                         ('nova-conductor', 'controller'),
+                         ('nova-scheduler', 'controller'),
+                         ('nova-compute', 'compute1'),
+                         ('nova-compute', 'compute2'),
+                         ('nova-quiesce', 'controller')]},
+            config.nova_services(settings))
+
+    def test_a_broker_lets_them_be_processes_of_their_own(self) -> None:
+        settings = config.Settings(
+            broker='rabbit', computes=2, quiesce_services=3)
+        self.assertEqual(
+            ('broker', 'identity', 'image', 'controller', 'compute1',
+             'compute2', 'quiesce1', 'quiesce2', 'quiesce3', 'volume'),
+            config.roles_of(settings))
+        services = config.nova_services(settings)
+        self.assertEqual([('nova-compute', 'compute2')],
+                         services['compute2'])
+        self.assertEqual([('nova-quiesce', 'controller3')],
+                         services['quiesce3'])
+
+    def test_there_may_be_no_nova_quiesce(self) -> None:
+        for settings in (
+                config.Settings(broker='rabbit', quiesce_services=0),
+                config.Settings(broker='rabbit', quiesce=False),
+                config.Settings(quiesce=False)):
+            programs = [name for group in config.nova_services(
+                settings).values() for name, _host in group]
+            self.assertNotIn('nova-quiesce', programs)
+            self.assertIn('nova-compute', programs)
+
+    def test_servers_start_before_their_clients(self) -> None:
+        settings = config.Settings(
+            driver='libvirt', broker='rabbit', database='mariadb')
+        roles = config.roles_of(settings)
+        self.assertEqual(('hypervisor', 'database', 'broker'), roles[:3])
+        for role in roles:
+            for other in config.before(settings, role):
+                self.assertLess(roles.index(other), roles.index(role))
+
+    def test_with_one_process_nothing_waits_for_another(self) -> None:
+        settings = config.Settings()
+        for role in config.roles_of(settings):
+            self.assertEqual((), config.before(settings, role))
+
+    def test_a_service_has_a_place(self) -> None:
+        for broker in config.BROKERS:
+            for role in config.roles_of(config.Settings(broker=broker)):
+                self.assertIn(config.kind_of(role), config.FILES_OF_KIND)
+
+
 class DigestTest(unittest.TestCase):
 
     files = dict.fromkeys(
-        (name for names in config.FILES_OF_ROLE.values() for name in names),
+        (name for names in config.FILES_OF_KIND.values() for name in names),
         'text')
 
+    def concerned(self, before: config.Plan,
+                  after: config.Plan) -> list[str]:
+        return [role for role in config.roles_of(before)
+                if config.digest(before, self.files, role)
+                != config.digest(after, self.files, role)]
+
     def test_the_same_plan_needs_no_restart(self) -> None:
-        for role in config.ROLES:
-            self.assertEqual(config.digest(plan(), self.files, role),
-                             config.digest(plan(), self.files, role))
+        self.assertEqual([], self.concerned(plan(), plan()))
 
     def test_more_computes_concern_the_compute_process_only(self) -> None:
-        concerned = [
-            role for role in config.ROLES
-            if config.digest(plan(), self.files, role)
-            != config.digest(plan(computes=2), self.files, role)]
-        self.assertEqual(['compute'], concerned)
+        self.assertEqual(['compute'],
+                         self.concerned(plan(), plan(computes=2)))
 
-    def test_a_moved_port_concerns_all(self) -> None:
-        moved = dict(plan().ports, image=1)
-        for role in config.ROLES:
-            self.assertNotEqual(
-                config.digest(plan(), self.files, role),
-                config.digest(plan(ports=moved), self.files, role))
+    def test_more_processes_concern_none_that_run(self) -> None:
+        self.assertEqual([], self.concerned(
+            plan(broker='rabbit'),
+            plan(broker='rabbit', computes=2, quiesce_services=2)))
+
+    def test_a_moved_port_concerns_all_that_call_others(self) -> None:
+        for settings in ({}, {'broker': 'rabbit', 'database': 'mariadb'}):
+            before = plan(**settings)
+            after = plan(ports=dict(before.ports, image=1), **settings)
+            self.assertEqual(
+                [role for role in config.roles_of(before)
+                 if role not in config.ALONE],
+                self.concerned(before, after))

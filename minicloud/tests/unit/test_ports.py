@@ -54,6 +54,15 @@ class ReservationTest(unittest.TestCase):
         made.reserve(['image'])
         self.assertIsNone(ports.bind(made.ports['image']))
 
+    def test_released_ports_are_free_and_the_others_are_held(self) -> None:
+        made = self.reservation()
+        made.reserve(['image', 'volume'])
+        made.release(['image'])
+        again = ports.bind(made.ports['image'])
+        assert again is not None
+        again.close()
+        self.assertIsNone(ports.bind(made.ports['volume']))
+
     def test_what_is_not_asked_for_keeps_its_port(self) -> None:
         made = self.reservation({'image': 4711})
         made.reserve(['volume'])
@@ -71,6 +80,11 @@ class LoadTest(unittest.TestCase):
 
     def test_saved_ports_are_loaded(self) -> None:
         saved = {name: 20000 + i for i, name in enumerate(ports.NAMES)}
+        self.assertEqual(saved, self.load(json.dumps(saved)))
+
+    def test_ports_that_not_every_cloud_has_may_be_missing(self) -> None:
+        saved = {name: 20000 + i for i, name in enumerate(ports.NAMES)
+                 if name not in ports.OPTIONAL}
         self.assertEqual(saved, self.load(json.dumps(saved)))
 
     def test_a_damaged_file_counts_as_none(self) -> None:

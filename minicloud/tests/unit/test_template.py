@@ -19,6 +19,7 @@ import unittest
 
 from minicloud import sqlite
 from minicloud import template
+from minicloud.config import Settings
 from minicloud.layout import Layout
 
 VERSIONS = {'nova': '34.0.0', 'cinder': '29.0.0'}
@@ -28,8 +29,11 @@ SOURCES = {'seed.py': b'one'}
 class KeyTest(unittest.TestCase):
 
     def key(self, root: str = '/a', versions: dict[str, str] = VERSIONS,
-            sources: dict[str, bytes] = SOURCES) -> str:
-        return template.key(Layout(pathlib.Path(root)), versions, sources)
+            sources: dict[str, bytes] = SOURCES,
+            **settings: object) -> str:
+        return template.key(
+            Layout(pathlib.Path(root)), versions, sources,
+            Settings(**settings))  # type: ignore[arg-type]
 
     def test_the_same_facts_give_the_same_key(self) -> None:
         self.assertEqual(self.key(), self.key())
@@ -43,6 +47,13 @@ class KeyTest(unittest.TestCase):
 
     def test_another_root_gives_another_key(self) -> None:
         self.assertNotEqual(self.key(), self.key(root='/b'))
+
+    def test_another_database_gives_another_key(self) -> None:
+        self.assertNotEqual(self.key(), self.key(database='mariadb'))
+
+    def test_number_and_place_of_services_do_not_matter(self) -> None:
+        self.assertEqual(self.key(), self.key(
+            broker='rabbit', computes=3, quiesce_services=3))
 
     def test_the_sources_are_there(self) -> None:
         home = pathlib.Path(template.__file__).parent

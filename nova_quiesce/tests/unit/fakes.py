@@ -17,6 +17,8 @@ from typing import Any
 from nova import context
 from nova import exception
 
+from nova_quiesce import marks
+
 UUID = '0fb4a6c2-6d5d-4d67-9d2c-f2d0ef53a1c4'
 
 
@@ -30,6 +32,8 @@ class Instance:
 
     def __init__(self, **columns: Any) -> None:
         self.uuid = UUID
+        self.project_id = 'project'
+        self._context = get_context()
         self.host = 'cmp1'
         self.launched_at = 'once'
         self.locked = False
@@ -59,3 +63,26 @@ class Instance:
     def refresh(self) -> None:
         for column, value in self.database.items():
             setattr(self, column, value)
+
+    def replace_mark(self, context: Any, uuid: str, before: str,
+                     after: str | None) -> bool:
+        """Do what nova_quiesce.db.replace_mark does."""
+        stored = self.database['system_metadata']
+        if stored.get(marks.KEY) != before:
+            return False
+        stored.pop(marks.KEY)
+        if after is not None:
+            stored[marks.KEY] = after
+        return True
+
+    @property
+    def mark(self) -> marks.Mark | None:
+        """The mark in the database."""
+        text = self.database['system_metadata'].get(marks.KEY)
+        return None if text is None else marks.parse(text)
+
+    def mark_as(self, **fields: Any) -> 'Instance':
+        """Store a mark, and return the instance."""
+        marks.put(self, marks.Mark(**fields))
+        self.database = self._row()
+        return self

@@ -11,9 +11,12 @@
 # under the License.
 
 import sys
+import time
 import unittest
+from typing import Any
 from unittest import mock
 
+import oslo_messaging
 from nova import exception
 from nova.conf import CONF
 from oslo_messaging import exceptions as messaging_exceptions
@@ -43,7 +46,7 @@ class TestGuests(unittest.TestCase):
     def _freeze(self, answer: Exception) -> exceptions.GuestError:
         self.compute.quiesce_instance.side_effect = answer
         with self.assertRaises(exceptions.GuestError) as caught:
-            self.guests.freeze(fakes.get_context(), self.instance)
+            self.guests.freeze(fakes.get_context(), self.instance, 45)
         return caught.exception
 
     def test_nothing_was_frozen(self) -> None:
@@ -112,7 +115,7 @@ class TestGuests(unittest.TestCase):
 
     def test_a_timeout_is_told_in_seconds(self) -> None:
         error = self._freeze(messaging_exceptions.MessagingTimeout())
-        self.assertIn('within 60 seconds', str(error))
+        self.assertIn('within 45 seconds', str(error))
 
     def test_a_message_fits_an_instance_action_event(self) -> None:
         for answer in guest.FREEZE_ANSWERS:
@@ -122,14 +125,14 @@ class TestGuests(unittest.TestCase):
     def test_a_failed_thaw_is_tried_again(self) -> None:
         self.compute.unquiesce_instance.side_effect = [
             exception.InternalError('fsfreeze hook has failed'), None]
-        self.guests.thaw(fakes.get_context(), self.instance)
+        self.guests.thaw(fakes.get_context(), self.instance, 60)
         self.assertEqual(2, self.compute.unquiesce_instance.call_count)
 
     def test_a_thaw_that_keeps_failing_is_reported(self) -> None:
         self.compute.unquiesce_instance.side_effect = (
             exception.InternalError('no way'))
         with self.assertRaisesRegex(exceptions.UnquiesceFailed, 'no way'):
-            self.guests.thaw(fakes.get_context(), self.instance)
+            self.guests.thaw(fakes.get_context(), self.instance, 60)
         self.assertEqual(CONF.quiesce.thaw_attempts,
                          self.compute.unquiesce_instance.call_count)
 
@@ -137,5 +140,52 @@ class TestGuests(unittest.TestCase):
         self.compute.unquiesce_instance.side_effect = (
             messaging_exceptions.MessagingTimeout())
         with self.assertRaises(exceptions.UnquiesceFailed):
-            self.guests.thaw(fakes.get_context(), self.instance)
+            self.guests.thaw(fakes.get_context(), self.instance, 60)
         self.assertEqual(1, self.compute.unquiesce_instance.call_count)
+
+    def test_only_without_an_answer_a_freeze_is_still_under_way(self) -> None:
+        for answer, under_way in (
+                (messaging_exceptions.MessagingTimeout(), True),
+                (messaging_exceptions.MessageDeliveryFailure(), True),
+                (ConnectionResetError(), True),
+                (exception.InternalError(LIBVIRT % (68, 'no lock')), False),
+                (oslo_messaging.RemoteError('KeyError', 'x'), False)):
+            with self.subTest(answer=answer):
+                self.assertEqual(under_way, self._freeze(answer).under_way)
+
+    def test_a_guest_that_does_not_run_cannot_be_thawed(self) -> None:
+        for answer in (
+                exception.InstanceNotFound(instance_id='i'),
+                exception.InternalError(LIBVIRT % (
+                    55, 'Requested operation is not valid: '
+                        'domain is not running'))):
+            with self.subTest(answer=answer):
+                self.compute.unquiesce_instance.side_effect = answer
+                with self.assertRaises(exceptions.GuestNotRunning):
+                    self.guests.thaw(fakes.get_context(), self.instance, 60)
+
+    def test_the_attempts_to_thaw_share_one_time(self) -> None:
+        timeouts = []
+
+        def answer(context: Any, instance: Any, timeout: float) -> None:
+            timeouts.append(timeout)
+            time.monotonic.return_value += 15    # type: ignore
+            raise exception.InternalError('no lock')
+
+        self.compute.unquiesce_instance.side_effect = answer
+        with mock.patch('time.monotonic', return_value=0.0), \
+                self.assertRaises(exceptions.UnquiesceFailed):
+            self.guests.thaw(fakes.get_context(), self.instance, 30)
+        self.assertEqual([30, 15], timeouts)
+
+
+class TestComputeAPI(unittest.TestCase):
+
+    def test_a_server_without_a_host_is_nobodys(self) -> None:
+        # A message without a host would reach any nova-compute.
+        instance = fakes.Instance()
+        instance.host = ''
+        api = guest.ComputeAPI.__new__(guest.ComputeAPI)
+        with self.assertRaises(exception.InstanceNotFound):
+            api.unquiesce_instance(
+                fakes.get_context(), instance, 60)    # type: ignore

@@ -10,216 +10,479 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import contextlib
-import unittest
-from typing import Any
+import functools
+from collections.abc import Sequence
 from unittest import mock
 
 from nova import exception
+from nova import objects
+from nova.compute import manager as compute_manager
+from nova.compute import power_state
 
+from nova_quiesce import clock
+from nova_quiesce import db
+from nova_quiesce import events
 from nova_quiesce import exceptions
 from nova_quiesce import manager
 from nova_quiesce import marks
-from nova_quiesce.tests.unit import fakes
+from nova_quiesce.tests.unit import world
+
+CANNOT = exceptions.CannotQuiesce(reason='no agent')
+FAILED = exceptions.QuiesceFailed(reason='agent not available')
+HUNG = exceptions.QuiesceFailed(reason='no answer')
+HUNG.under_way = True
+NOT_THAWED = exceptions.UnquiesceFailed(reason='locked')
+THAW_HUNG = exceptions.UnquiesceFailed(reason='no answer')
+THAW_HUNG.under_way = True
 
 
-class Reporter:
-    """Records how the event of an instance action ended."""
+class ManagerTest(world.WorldTest):
 
-    def __init__(self, *args: Any) -> None:
-        self.name = args[1]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:
-        Reporter.last = (self.name, exc_value)
-
-    last: tuple[str, Exception | None]
-
-
-class ManagerTest(unittest.TestCase):
-
-    def setUp(self) -> None:
-        with mock.patch.object(manager.guest, 'Guests'), \
-                mock.patch('nova.rpc.get_notifier'):
-            self.manager = manager.QuiesceManager(host='ctl')
-        self.guests: Any = self.manager.guests
-        self.context = fakes.get_context()
-        self.instance = fakes.Instance(task_state='quiescing')
-        marks.put(self.instance, 'req-our-own')  # type: ignore
-        self.instance.save()
-        patches = (
-            mock.patch.object(manager.objects, 'InstanceMapping'),
-            mock.patch.object(manager.objects.Instance, 'get_by_uuid',
-                              side_effect=lambda *a, **k: self.instance),
-            mock.patch.object(manager.nova_context, 'target_cell',
-                              lambda *a: contextlib.nullcontext(
-                                  self.context)),
-            mock.patch.object(manager.compute_utils, 'EventReporter',
-                              Reporter),
-            mock.patch.object(manager.compute_utils,
-                              'add_instance_fault_from_exc'))
-        self.fault: Any = [patch.start() for patch in patches][-1]
-        self.addCleanup(mock.patch.stopall)
-
-    def check(self, vm_state: str, error: type[Exception] | None = None,
+    def check(self, vm_state: str, error: str | None = None,
               fault: bool = False, marked: bool = False) -> None:
         """Assert the row of the contract's table that came true."""
-        self.assertEqual((vm_state, None), (
-            self.instance.database['vm_state'],
-            self.instance.database['task_state']))
-        self.assertIs(error, error and type(Reporter.last[1]))
-        if error is None:
-            self.assertIsNone(Reporter.last[1])
-        self.assertEqual(fault, self.fault.called)
-        self.assertEqual(
-            marked, marks.KEY in self.instance.database['system_metadata'])
+        self.check_at_rest(vm_state, marked)
+        result, details, host = self.event_of(self.request_id)
+        self.assertEqual('ctl1', host)
+        self.assertEqual('Error' if error else 'Success', result)
+        if error:
+            self.assertIn(error, details or '')
+        self.assertEqual(fault, self.faults() > 0)
+
+    request_id: str
 
 
 class TestQuiesce(ManagerTest):
 
-    def _quiesce(self, answer: Exception | None = None) -> None:
-        self.guests.freeze.side_effect = answer
-        self.manager.quiesce_instance(self.context, fakes.UUID)
+    def _quiesce(self, error: Exception | None = None) -> None:
+        if error is not None:
+            self.guest.on_freeze.append(world.answer(error))
+        self.request_id = self.quiesce()
+        self.deliver()
+
+    def _maybe_frozen_before(self, late_until: int = 0) -> None:
+        instance = self.instance
+        marks.put(instance, marks.Mark('req-before', late_until=late_until))
+        instance.save()
 
     def test_frozen(self) -> None:
         self._quiesce()
         self.check('quiesced', marked=True)
-        self.guests.thaw.assert_not_called()
-        self.assertEqual('quiesce_quiesce_instance', Reporter.last[0])
+        self.assertTrue(self.guest.frozen)
+
+    def test_before_the_freeze_the_mark_says_that_it_may_come_late(
+            self) -> None:
+        seen: list[marks.Mark | None] = []
+        self.guest.on_freeze.append(lambda: seen.append(self.mark))
+        self._quiesce()
+        [mark] = seen
+        assert mark is not None
+        self.assertTrue(mark.claimed)
+        self.assertEqual(clock.now() + 120, mark.late_until)
+
+    def test_an_answer_ends_that(self) -> None:
+        self._quiesce()
+        self.assertEqual(0, self.mark and self.mark.late_until)
 
     def test_cannot(self) -> None:
-        self._quiesce(exceptions.CannotQuiesce(reason='no agent'))
-        self.check('active', exceptions.CannotQuiesce)
-        self.guests.thaw.assert_not_called()
+        self._quiesce(CANNOT)
+        self.check('active', 'Not supported')
+        self.assertEqual(1, len(self.guest.timeouts), 'thawed')
 
     def test_frozen_by_somebody_else_is_left_as_found(self) -> None:
+        self.guest.frozen = True
         self._quiesce(exceptions.FrozenByOthers())
-        self.check('active', exceptions.FrozenByOthers)
-        self.guests.thaw.assert_not_called()
-
-    def _maybe_frozen_before(self) -> None:
-        marks.put(self.instance, 'req-our-own')  # type: ignore
-        self.instance.save()
+        self.check('active', 'frozen by somebody else')
+        self.assertTrue(self.guest.frozen)
 
     def test_frozen_by_ourselves_before_is_thawed(self) -> None:
         self._maybe_frozen_before()
+        self.guest.frozen = True
         self._quiesce(exceptions.FrozenByOthers())
-        self.check('active', exceptions.WasStillFrozen)
-        self.guests.thaw.assert_called_once()
+        self.check('active', 'thawed now')
+        self.assertFalse(self.guest.frozen)
 
     def test_frozen_by_ourselves_and_not_thawed_stays_marked(self) -> None:
         self._maybe_frozen_before()
-        self.guests.thaw.side_effect = exceptions.UnquiesceFailed(reason='x')
+        self.guest.on_thaw.append(world.answer(NOT_THAWED))
         self._quiesce(exceptions.FrozenByOthers())
-        self.check('error', exceptions.UnquiesceFailed, fault=True,
-                   marked=True)
+        self.check('error', 'thaw failed', fault=True, marked=True)
 
     def test_a_refusal_does_not_unmark_what_was_marked_before(self) -> None:
         self._maybe_frozen_before()
-        self._quiesce(exceptions.CannotQuiesce(reason='no agent'))
-        self.check('active', exceptions.CannotQuiesce, marked=True)
+        self._quiesce(CANNOT)
+        self.check('active', 'Not supported', marked=True)
+        self.assertEqual(clock.now(), self.mark and self.mark.retry_at)
+
+    def test_a_freeze_of_an_earlier_request_may_still_come(self) -> None:
+        late_until = clock.now() + 50
+        self._maybe_frozen_before(late_until)
+        self._quiesce()
+        self.assertEqual(late_until, self.mark and self.mark.late_until)
 
     def test_failed_is_thawed(self) -> None:
-        self._quiesce(exceptions.QuiesceFailed(reason='hung'))
-        self.check('error', exceptions.QuiesceFailed, fault=True)
-        self.guests.thaw.assert_called_once()
+        self._quiesce(FAILED)
+        self.check('error', 'agent not available', fault=True)
+        self.assertEqual(2, len(self.guest.timeouts))
 
     def test_failed_and_not_thawed_stays_marked(self) -> None:
-        self.guests.thaw.side_effect = exceptions.UnquiesceFailed(reason='x')
-        self._quiesce(exceptions.QuiesceFailed(reason='hung'))
-        self.check('error', exceptions.QuiesceFailed, fault=True, marked=True)
+        self.guest.on_thaw.append(world.answer(NOT_THAWED))
+        self._quiesce(FAILED)
+        self.check('error', 'agent not available', fault=True, marked=True)
+        self.assertEqual(clock.now() + 5, self.mark and self.mark.retry_at)
 
-    def test_an_unexpected_error_is_thawed(self) -> None:
-        with self.assertRaises(ZeroDivisionError):
-            self._quiesce(ZeroDivisionError())
-        self.check('error', ZeroDivisionError, fault=True)
-        self.guests.thaw.assert_called_once()
+    def test_without_an_answer_one_thaw_is_not_enough(self) -> None:
+        self._quiesce(HUNG)
+        self.check('error', 'no answer', fault=True, marked=True)
+        assert self.mark is not None
+        self.assertEqual((clock.now() + 120, clock.now() + 120),
+                         (self.mark.late_until, self.mark.retry_at))
+
+    def test_a_hung_agent_costs_one_rpc_timeout_in_all(self) -> None:
+        with mock.patch.object(manager.time, 'monotonic',
+                               return_value=0.0) as monotonic:
+            def hang() -> None:
+                monotonic.return_value += self.guest.timeouts[-1]
+                raise HUNG
+            self.guest.on_freeze.append(hang)
+            self._quiesce()
+        self.assertEqual([45, 15], self.guest.timeouts)
 
     def test_reset_while_freezing_is_thawed_and_stays_reset(self) -> None:
-        def reset(*args: Any) -> None:
-            self.instance.database['task_state'] = None
+        def reset() -> None:
+            self.guest.frozen = True
+            self.reset()
 
-        self.guests.freeze.side_effect = reset
-        self.manager.quiesce_instance(self.context, fakes.UUID)
-        self.check('active', exceptions.StateChanged)
-        self.guests.thaw.assert_called_once()
+        self.guest.on_freeze.append(reset)
+        self._quiesce()
+        self.assertFalse(self.guest.frozen)
+        self.deliver_all()
+        self.check('active', 'changed by another request', marked=True)
+        self.advance(121)
+        self.sweep()
+        self.deliver_all()
+        self.check('active', 'changed by another request')
 
     def test_reset_and_asked_anew_while_freezing_is_left_alone(self) -> None:
-        def reset(*args: Any) -> None:
-            other = fakes.Instance(vm_state='quiesced')
-            marks.put(other, 'req-another')  # type: ignore
-            other.save()
-            self.instance.database = other.database
+        def reset() -> None:
+            self.guest.frozen = True
+            instance = self.instance
+            marks.put(instance, marks.Mark('req-another'))
+            instance.vm_state, instance.task_state = 'quiesced', None
+            instance.save()
 
-        self.guests.freeze.side_effect = reset
-        self.manager.quiesce_instance(self.context, fakes.UUID)
-        self.check('quiesced', exceptions.StateChanged, marked=True)
-        self.guests.thaw.assert_not_called()
+        self.guest.on_freeze.append(reset)
+        self._quiesce()
+        self.check('quiesced', 'changed by another request', marked=True)
+        self.assertTrue(self.guest.frozen)
 
-    def test_reset_while_being_refused_leaves_no_mark(self) -> None:
-        def reset(*args: Any) -> None:
-            self.instance.database['task_state'] = None
-            raise exceptions.CannotQuiesce(reason='no agent')
-
-        self.guests.freeze.side_effect = reset
-        self.manager.quiesce_instance(self.context, fakes.UUID)
-        self.check('active', exceptions.StateChanged)
+    def test_a_state_that_cannot_be_saved_is_thawed_at_once(self) -> None:
+        with mock.patch.object(manager.QuiesceManager, '_settle',
+                               side_effect=ConnectionError('database')), \
+                self.assertRaises(ConnectionError):
+            self._quiesce()
+        self.assertFalse(self.guest.frozen)
+        self.sweep()
+        self.deliver_all()
+        self.assertEqual(('error', None), self.states)
 
     def test_deleted_while_freezing_is_not_thawed(self) -> None:
+        self.request_id = self.quiesce()
         with mock.patch.object(
-                self.instance, 'save',
+                manager.QuiesceManager, '_settle',
                 side_effect=exception.InstanceNotFound(instance_id='i')):
-            self._quiesce()
-        self.guests.thaw.assert_not_called()
+            self.deliver()
+        self.assertEqual(1, len(self.guest.timeouts))
+        self.assertIn('deleted', self.event_of(self.request_id)[1] or '')
 
-    def test_a_stale_message_freezes_nothing(self) -> None:
-        self.instance.task_state = None
-        self._quiesce()
-        self.guests.freeze.assert_not_called()
+    def test_a_message_that_arrives_twice_freezes_once(self) -> None:
+        for host in ('ctl1', 'ctl2'):
+            with self.subTest(second=host):
+                self.guest.timeouts.clear()
+                self.request_id = self.quiesce()
+                self.deliver('ctl1', keep=True)
+                self.deliver(host)
+                self.check('quiesced', marked=True)
+                self.assertEqual(1, len(self.guest.timeouts))
+                self.unquiesce()
+                self.deliver()
+
+    def test_a_message_that_two_get_at_once_freezes_once(self) -> None:
+        self.guest.on_freeze.append(lambda: self.deliver('ctl2'))
+        self.request_id = self.quiesce()
+        self.deliver('ctl1', keep=True)
+        self.check('quiesced', marked=True)
+        self.assertEqual(1, len(self.guest.timeouts))
+
+    def test_a_message_that_comes_too_late_freezes_nothing(self) -> None:
+        self.quiesce()
+        self.advance(120)
+        self.deliver()
+        self.assertEqual([], self.guest.timeouts)
+        self.assertEqual(('active', 'quiescing'), self.states)
+
+    def test_a_message_after_a_reset_freezes_nothing_and_ends(self) -> None:
+        self.request_id = self.quiesce()
+        self.set(task_state=None)
+        self.deliver()
+        self.assertEqual([], self.guest.timeouts)
+        self.check('active', 'changed by another request', marked=True)
 
     def test_the_message_of_an_older_request_freezes_nothing(self) -> None:
-        marks.put(self.instance, 'req-newer')  # type: ignore
-        self._quiesce()
-        self.guests.freeze.assert_not_called()
-
-    def test_a_server_without_a_mapping_freezes_nothing(self) -> None:
-        manager.objects.InstanceMapping.get_by_instance_uuid.side_effect = (
-            exception.InstanceMappingNotFound(uuid='i'))
-        self._quiesce()
-        self.guests.freeze.assert_not_called()
+        older = self.quiesce()
+        self.set(task_state=None)
+        self.request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual([], self.guest.timeouts)
+        self.assertEqual('Error', self.event_of(older)[0])
+        self.deliver()
+        self.check('quiesced', marked=True)
 
     def test_a_server_that_is_gone_freezes_nothing(self) -> None:
-        with mock.patch.object(
-                manager.objects.Instance, 'get_by_uuid',
-                side_effect=exception.InstanceNotFound(instance_id='i')):
-            self._quiesce()
-        self.guests.freeze.assert_not_called()
+        self.quiesce()
+        for target, name, error in (
+                (objects.InstanceMapping, 'get_by_instance_uuid',
+                 exception.InstanceMappingNotFound(uuid='i')),
+                (objects.Instance, 'get_by_uuid',
+                 exception.InstanceNotFound(instance_id='i'))):
+            with mock.patch.object(target, name, side_effect=error):
+                self.deliver(keep=True)
+        self.assertEqual([], self.guest.timeouts)
+
+
+class TestDeadline(ManagerTest):
+
+    def _events(self, request_id: str) -> dict[str, str | None]:
+        action = objects.InstanceAction.get_by_request_id(
+            self.context, self.uuid, request_id)
+        return {event.event: event.details for event
+                in objects.InstanceActionEventList.get_by_action(
+                    self.context, action.id)}
+
+    def test_it_counts_from_the_freeze_and_is_announced(self) -> None:
+        self.guest.on_freeze.append(lambda: self.advance(20))
+        self.request_id = self.quiesce(unquiesce_after=100)
+        self.deliver()
+        self.check('quiesced', marked=True)
+        self.assertEqual(clock.now() + 100, self.mark and self.mark.deadline)
+        details = self._events(self.request_id)[
+            'quiesce_until_2026-11-23T03:02:00Z']
+        self.assertIn('2026-11-23T03:02:00Z, 100 seconds', details or '')
+
+    def test_without_one_nothing_is_announced(self) -> None:
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(['quiesce_quiesce_instance'],
+                         list(self._events(request_id)))
+
+    def test_details_are_cut_as_novas_are(self) -> None:
+        self.request_id = self.quiesce()
+        self.guest.on_freeze.append(world.answer(
+            exceptions.CannotQuiesce(reason=300 * 'x')))
+        self.deliver()
+        self.assertEqual(events.MAX_DETAILS,
+                         len(self.event_of(self.request_id)[1] or ''))
 
 
 class TestUnquiesce(ManagerTest):
 
     def setUp(self) -> None:
         super().setUp()
-        self.instance.vm_state = 'quiesced'
-        self.instance.task_state = 'unquiescing'
-        self.instance.save()
+        self.quiesce()
+        self.deliver()
+
+    def _unquiesce(self, error: Exception | None = None) -> None:
+        if error is not None:
+            self.guest.on_thaw.append(world.answer(error))
+        self.request_id = self.unquiesce()
+        self.deliver()
 
     def test_thawed(self) -> None:
-        self.manager.unquiesce_instance(self.context, fakes.UUID)
+        self._unquiesce()
         self.check('active')
-
-    def test_reset_while_thawing_leaves_no_mark(self) -> None:
-        def reset(*args: Any) -> None:
-            self.instance.database.update(vm_state='active', task_state=None)
-
-        self.guests.thaw.side_effect = reset
-        self.manager.unquiesce_instance(self.context, fakes.UUID)
-        self.check('active', exceptions.StateChanged)
+        self.assertFalse(self.guest.frozen)
+        self.assertEqual([45, 60], self.guest.timeouts)
 
     def test_thaw_failed(self) -> None:
-        self.guests.thaw.side_effect = exceptions.UnquiesceFailed(reason='x')
-        self.manager.unquiesce_instance(self.context, fakes.UUID)
-        self.check('error', exceptions.UnquiesceFailed, fault=True,
-                   marked=True)
+        self._unquiesce(NOT_THAWED)
+        self.check('error', 'may still be frozen', fault=True, marked=True)
+
+    def test_the_event_ends_before_the_mark_goes(self) -> None:
+        seen: list[str | None] = []
+        settle = manager.QuiesceManager._settle
+
+        def look(*args: object) -> None:
+            seen.append(self.event_of(self.request_id)[0])
+            settle(*args)    # type: ignore[arg-type]
+
+        with mock.patch.object(manager.QuiesceManager, '_settle',
+                               staticmethod(look)):
+            self._unquiesce()
+        self.assertEqual(['Success'], seen)
+
+    def test_reset_while_thawing(self) -> None:
+        for vm_state in ('active', 'error'):
+            with self.subTest(vm_state=vm_state):
+                self.guest.on_thaw.append(
+                    functools.partial(self.reset, vm_state))
+                self._unquiesce()
+                self.deliver_all()
+                self.check(vm_state)
+                self.assertFalse(self.guest.frozen)
+                self.set(vm_state='quiesced')
+
+    def test_a_message_that_two_get_at_once_thaws_once(self) -> None:
+        self.guest.on_thaw.append(lambda: self.deliver('ctl2'))
+        self.request_id = self.unquiesce()
+        self.deliver('ctl1', keep=True)
+        self.check('active')
+        self.assertEqual(2, len(self.guest.timeouts))
+
+    def test_without_a_mark_it_is_thawed_all_the_same(self) -> None:
+        self.request_id = self.unquiesce()
+        instance = self.instance
+        marks.put(instance, None)
+        instance.save()
+        self.deliver()
+        self.check('active')
+        self.assertFalse(self.guest.frozen)
+
+
+class TestGuestThatDoesNotRun(ManagerTest):
+    """libvirt says "not running" of paused guests, too."""
+
+    def _unquiesce(self, state: int) -> None:
+        self.quiesce()
+        self.deliver()
+        self.set(power_state=state)
+        self.guest.on_thaw.append(world.answer(
+            exceptions.GuestNotRunning(reason='domain is not running')))
+        self.request_id = self.unquiesce()
+        self.deliver()
+
+    def test_one_that_is_shut_off_is_not_frozen(self) -> None:
+        for state in (power_state.SHUTDOWN, power_state.CRASHED,
+                      power_state.NOSTATE):
+            with self.subTest(state=state):
+                self._unquiesce(state)
+                self.check('active')
+
+    def test_one_that_is_paused_may_be(self) -> None:
+        for state in (power_state.PAUSED, power_state.RUNNING):
+            with self.subTest(state=state):
+                self._unquiesce(state)
+                self.check('error', 'not running', fault=True, marked=True)
+                self.set(vm_state='active')
+
+
+class TestRestartedGuest(ManagerTest):
+    """A guest without an agent, which cannot be asked."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.quiesce()
+        self.deliver()
+
+    def _reboot(self, result: str = 'Success') -> None:
+        context = self._context()
+        objects.InstanceAction.action_start(context, self.uuid, 'reboot')
+        event = objects.InstanceActionEvent.event_start(
+            context, self.uuid, 'compute_reboot_instance', host='cmp1')
+        db.finish_event(context, event.id, result, None,
+                        clock.as_datetime(clock.now()))
+
+    def _unquiesce(self) -> None:
+        self.guest.on_thaw.append(world.answer(NOT_THAWED))
+        self.request_id = self.unquiesce()
+        self.deliver()
+
+    def test_a_reboot_since_has_thawed_it(self) -> None:
+        self.advance(10)
+        self._reboot()
+        self._unquiesce()
+        self.check('active')
+
+    def test_a_reboot_that_failed_has_not(self) -> None:
+        self.advance(10)
+        self._reboot('Error')
+        self._unquiesce()
+        self.check('error', 'locked', fault=True, marked=True)
+
+    def test_nor_has_one_before_a_freeze_may_have_come(self) -> None:
+        self.advance(10)
+        self._reboot()
+        instance = self.instance
+        marks.put(instance, marks.Mark(
+            'req-1', late_until=clock.now() + 1))
+        instance.save()
+        self.advance(5)
+        self._unquiesce()
+        self.check('error', 'locked', fault=True, marked=True)
+
+    def test_the_events_are_novas(self) -> None:
+        for name in manager.RESTARTS:
+            method = name.removeprefix('compute_')
+            self.assertTrue(
+                hasattr(compute_manager.ComputeManager, method)
+                or hasattr(compute_manager.ComputeManager,
+                           method + '_instance'), name)
+
+
+class TestThawUntilConfirmed(ManagerTest):
+    """After a freeze without an answer."""
+
+    def _marks_until_dropped(self, answers: Sequence[Exception | None],
+                             ) -> list[int]:
+        """Return at which seconds the guest was asked to thaw.
+
+        :param answers: those of the thaws; then they succeed
+        """
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.guest.on_thaw = [
+            world.answer(error) if error else lambda: None
+            for error in answers]
+        start = clock.now()
+        asked = []
+        self.request_id = self.quiesce()
+        thaw = self.guest.thaw
+
+        def noted(*args: object) -> None:
+            asked.append(clock.now() - start)
+            thaw(*args)    # type: ignore[arg-type]
+
+        with mock.patch.object(self.guest, 'thaw', noted):
+            self.deliver()
+            while self.mark is not None and len(asked) < 30:
+                self.advance(5)
+                self.sweep('ctl2')
+                self.deliver_all()
+        self.assertEqual(('error', None), self.states)
+        return asked
+
+    def test_again_when_no_freeze_can_come_any_more(self) -> None:
+        self.assertEqual([0, 120], self._marks_until_dropped([None]))
+
+    def test_with_growing_pauses(self) -> None:
+        self.assertEqual(
+            [0, 5, 15, 35, 75, 155],
+            self._marks_until_dropped(5 * [NOT_THAWED]))
+
+    def test_longer_if_nova_compute_does_not_answer(self) -> None:
+        self.assertEqual(
+            [0, 5, 15, 35, 35 + 120],
+            self._marks_until_dropped(3 * [THAW_HUNG]))
+
+    def test_a_guest_frozen_late_is_thawed(self) -> None:
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.request_id = self.quiesce()
+        self.deliver()
+        self.guest.frozen = True
+        self.advance(121)
+        self.sweep()
+        self.deliver()
+        self.assertFalse(self.guest.frozen)
+        self.check('error', 'no answer', fault=True)
+
+    def test_the_fault_is_recorded_once(self) -> None:
+        self._marks_until_dropped(5 * [NOT_THAWED])
+        self.assertEqual(1, self.faults())

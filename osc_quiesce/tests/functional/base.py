@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -41,6 +42,8 @@ from osc_lib import clientmanager
 
 #: with server create's networks=none, and with details of failed events
 MICROVERSION = '2.96'
+#: set, with the reason, where the tests cannot run
+SKIP_VARIABLE = 'SKIP_REASON'
 #: seconds for which a state is waited for at most
 TIMEOUT = 60.0
 
@@ -111,6 +114,11 @@ def url() -> str:
 
 class FunctionalTest(testtools.TestCase):
     """A test on the shared cloud."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if reason := os.environ.get(SKIP_VARIABLE):
+            self.skipTest(reason)
 
     # -- the CLI ----------------------------------------------------------
 
@@ -232,6 +240,22 @@ class FunctionalTest(testtools.TestCase):
             time.sleep(0.1)
         raise AssertionError('still in %s, not in %s' % (
             states, (vm_state, task_state)))
+
+    def wait_for(
+        self,
+        condition: Callable[[], Any],
+        what: str,
+        seconds: float = TIMEOUT,
+    ) -> None:
+        """Wait until something is so, or fail.
+
+        :param what: it, in words
+        """
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                self.fail('after %d s it is not so that %s' % (seconds, what))
+            time.sleep(0.1)
 
     def settle(self, server_id: str) -> tuple[str, str | None]:
         """Wait until nothing is being done, and return the states."""

@@ -312,4 +312,4 @@ class TestProcess(base.FunctionalTest):
         self.assertEqual(['quiesce', 'create'], events.stdout.split())
         services = self.openstack(
             'compute service list -f json --service nova-quiesce').data
-        self.assertEqual(['up'], [row['State'] for row in services])
+        self.assertEqual({'up'}, {row['State'] for row in services})

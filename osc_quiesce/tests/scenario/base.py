@@ -18,7 +18,6 @@ import pathlib
 import re
 import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
 from minicloud import hypervisor
@@ -27,8 +26,6 @@ from minicloud.guest import console
 
 from osc_quiesce.tests.functional import base
 
-#: set, with the reason, where these tests cannot run
-SKIP_VARIABLE = 'SCENARIO_SKIP'
 #: seconds for which a guest is watched that must not write: it would have
 #: written some 40 records
 WATCH = 2.0
@@ -155,11 +152,6 @@ class Disk:
 class ScenarioTest(base.FunctionalTest):
     """A test with real guests."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        if reason := os.environ.get(SKIP_VARIABLE):
-            self.skipTest(reason)
-
     def start(self, *names: str, image: str = 'tiny', flavor: str = 'tiny',
               agent: str = 'connected') -> list[Guest]:
         """Create servers, deleted after the test, and wait for the guests.
@@ -181,15 +173,6 @@ class ScenarioTest(base.FunctionalTest):
             self.wait_for(functools.partial(guest.has_started, disks, agent),
                           '%s has started' % guest.name, BOOT)
         return guests
-
-    def wait_for(self, condition: Callable[[], Any], what: str,
-                 seconds: float = base.TIMEOUT) -> None:
-        """Wait until something is so, or fail."""
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                self.fail('after %d s it is not so that %s' % (seconds, what))
-            time.sleep(0.1)
 
     def status(self, guest: Guest) -> str:
         """Return what ``openstack server show`` says."""

@@ -145,7 +145,8 @@ class FakeNova:
             case []:
                 return {'server': view(server)}
             case ['action']:
-                return self._act(server, next(iter(request.json())), context)
+                [(action, details)] = request.json().items()
+                return self._act(server, action, details, context)
             case ['os-instance-actions']:
                 return {'instanceActions': server.actions[::-1]}
             case ['os-instance-actions', request_id]:
@@ -170,7 +171,9 @@ class FakeNova:
             ]
         }
 
-    def _act(self, server: FakeServer, action: str, context: Any) -> Any:
+    def _act(
+        self, server: FakeServer, action: str, details: Any, context: Any
+    ) -> Any:
         wanted = 'active' if action == 'quiesce' else 'quiesced'
         if (server.vm_state, server.task_state) != (wanted, None):
             return error(
@@ -180,7 +183,11 @@ class FakeNova:
                 f'vm_state {server.vm_state}',
             )
         request_id = f'req-{uuid.uuid4()}'
-        event: dict[str, Any] = {'result': None, 'details': None}
+        event: dict[str, Any] = {
+            'event': f'quiesce_{action}_instance',
+            'result': None,
+            'details': None,
+        }
         record: dict[str, Any] = {
             'action': action,
             'request_id': request_id,
@@ -202,6 +209,17 @@ class FakeNova:
         def end() -> None:
             server.vm_state, event['result'], event['details'] = to
             server.task_state = None
+            seconds = (details or {}).get('unquiesce_after')
+            if seconds and server.vm_state == 'quiesced':
+                until = EPOCH + datetime.timedelta(seconds=self.now + seconds)
+                name = f'quiesce_until_{until:%Y-%m-%dT%H:%M:%SZ}'
+                record['events'].append(
+                    {'event': name, 'result': 'Success', 'details': 'when'}
+                )
+                self.at(self.now + seconds, thaw)
+
+        def thaw() -> None:
+            server.vm_state = 'active'
 
         self.at(self.now + seconds, end)
         context.status_code = 202

@@ -138,6 +138,99 @@ class TestUnquiesce(fakes.TestCase):
         self.assertLessEqual(self.nova.now, client.PATIENCE)
 
 
+class TestUnquiesceAfter(fakes.TestCase):
+    def bodies(self) -> list[Any]:
+        seen: list[Any] = []
+        self.nova.hooks.append(
+            lambda request, context: (
+                seen.append(request.json())
+                if request.method == 'POST'
+                else None
+            )
+        )
+        return seen
+
+    def test_it_is_sent_and_the_deadline_is_told(self) -> None:
+        web = self.nova.add('web', freeze_seconds=0)
+        bodies = self.bodies()
+        request_id = self.client.quiesce(web.id, unquiesce_after=90)
+        outcome = self.client.wait_for_quiesced(web.id, request_id)
+        self.assertEqual([{'quiesce': {'unquiesce_after': 90}}], bodies)
+        assert outcome.unquiesce_at
+        self.assertEqual(
+            '2026-01-01T00:01:30Z', client.time_text(outcome.unquiesce_at)
+        )
+
+    def test_without_it_nothing_is(self) -> None:
+        web = self.nova.add('web', freeze_seconds=0)
+        bodies = self.bodies()
+        request_id = self.client.quiesce(web.id)
+        outcome = self.client.wait_for_quiesced(web.id, request_id)
+        self.assertEqual([{'quiesce': None}], bodies)
+        self.assertIsNone(outcome.unquiesce_at)
+
+    def test_anything_but_whole_seconds_is_a_mistake(self) -> None:
+        web = self.nova.add('web')
+        values: list[Any] = [0, -1, 1.5, '60', True]
+        for value in values:
+            with self.subTest(value=value), self.assertRaises(ValueError):
+                self.client.quiesce(web.id, unquiesce_after=value)
+        self.assertEqual([], self.nova.log)
+
+    def test_a_deadline_that_has_passed_is_told(self) -> None:
+        web = self.nova.add('web', freeze_seconds=0)
+        request_id = self.client.quiesce(web.id, unquiesce_after=5)
+        self.nova.sleep(1)
+        self.nova.sleep(5)
+        with self.assertRaisesRegex(
+            exceptions.Superseded, 'thawed at 2026-01-01T00:00:06Z'
+        ):
+            self.client.wait_for_quiesced(web.id, request_id)
+
+
+class TestOddAnswers(fakes.TestCase):
+    """Valid JSON that Nova would not answer: of a proxy, for example."""
+
+    def test_they_are_errors_in_words(self) -> None:
+        web = self.nova.add('web')
+        for text in ('{}', '{"server": null}', '{"server": {"name": "x"}}'):
+            with self.subTest(text=text):
+                self.answer('GET web', 200, text)
+                with self.assertRaisesRegex(
+                    exceptions.Unreachable, 'not one of Nova'
+                ):
+                    self.client.get_server(web.id)
+
+    def test_also_in_a_listing(self) -> None:
+        for text in ('{}', '{"servers": [{}]}', '{"servers": ["x"]}'):
+            with self.subTest(text=text):
+                self.answer('GET detail', 200, text)
+                with self.assertRaisesRegex(
+                    exceptions.Unreachable, 'not one of Nova'
+                ):
+                    self.client.find_server('web', patience=0)
+
+    def test_while_waiting_they_are_outlasted(self) -> None:
+        web = self.nova.add('web')
+        request_id = self.client.quiesce(web.id)
+        self.answer('GET web', 200, '{"server": {}}')
+        self.answer(
+            f'GET web/os-instance-actions/{request_id}',
+            200,
+            '{"instanceAction": {"events": [{"result": "Success"}]}}',
+        )
+        outcome = self.client.wait_for_quiesced(web.id, request_id)
+        self.assertIsNone(outcome.error)
+
+    def test_while_tracing_a_request_they_are_outlasted(self) -> None:
+        web = self.nova.add('web')
+        self.drop('POST web quiesce', heard=True)
+        self.answer(
+            'GET web/os-instance-actions', 200, '{"instanceActions": [{}]}'
+        )
+        self.assertEqual(self.client.quiesce(web.id), _id(web))
+
+
 class TestWaitForQuiesced(fakes.TestCase):
     def wait(self, server: fakes.FakeServer, timeout: float = 60) -> Any:
         request_id = self.client.quiesce(server.id)
@@ -219,6 +312,25 @@ class TestWaitForQuiesced(fakes.TestCase):
         web = self.nova.add('web', freeze_to=('quiesced', 'Error', None))
         with self.assertRaises(exceptions.Superseded):
             self.wait(web)
+
+    def test_an_interrupted_request_is_reported_when_it_was_thawed(
+        self,
+    ) -> None:
+        web = self.nova.add('web', freeze_seconds=100)
+        self.client.quiesce(web.id)
+
+        def interrupt() -> None:
+            web.vm_state, web.task_state = 'error', 'unquiescing'
+
+        def thaw() -> None:
+            web.task_state = None
+            _end(web, 'Error', 'nova-quiesce died')
+
+        self.nova.at(1, interrupt)
+        self.nova.at(5, thaw)
+        with self.assertRaisesRegex(exceptions.Failed, 'nova-quiesce died'):
+            self.client.wait_for_quiesced(web.id, _id(web))
+        self.assertGreaterEqual(self.nova.now, 5)
 
     def test_a_deleted_server_is_gone(self) -> None:
         web = self.nova.add('web', freeze_seconds=9)
@@ -473,7 +585,7 @@ def _id(server: fakes.FakeServer) -> str:
 def _end(
     server: fakes.FakeServer, result: str, details: str | None = None
 ) -> None:
-    server.actions[-1]['events'] = [{'result': result, 'details': details}]
+    server.actions[-1]['events'][0].update(result=result, details=details)
 
 
 def _fault(message: str) -> str:

@@ -23,8 +23,8 @@ from osc_quiesce import interrupts
 class TestInterrupts(unittest.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.interrupts = interrupts.Interrupts('stopping', 'still stopping')
-        self.interrupts.install()
+        self.interrupts = interrupts.Interrupts()
+        self.interrupts.install('stopping', 'still stopping')
         self.addCleanup(self.interrupts.restore)
 
     def test_a_signal_wakes_up_the_sleeper(self) -> None:

@@ -124,6 +124,64 @@ class TestQuiesce(TestCase):
         )
         self.assertGreater(self.rows()['web']['Seconds'], 0)
 
+    def test_the_deadline_is_shown_if_there_is_one(self) -> None:
+        self.nova.add('a')
+        for option in (['--wait'], []):
+            self.assertEqual(
+                0,
+                self.run_command(
+                    'a', *option, '--unquiesce-after', '90', '-f', 'json'
+                ),
+            )
+            at = self.rows()['a'].get('Unquiesce At')
+            self.assertEqual(
+                bool(option), bool(at and at.startswith('2026-01-01T00:01:3'))
+            )
+            self.nova.sleep(91)
+
+    def test_the_column_of_the_deadline_can_always_be_asked_for(self) -> None:
+        self.nova.add('a')
+        self.assertEqual(
+            0,
+            self.run_command(
+                'a', '--wait', '-f', 'json', '-c', 'Name', '-c', 'Unquiesce At'
+            ),
+        )
+        self.assertEqual(
+            {'Name': 'a', 'Unquiesce At': None}, self.rows()['a']
+        )
+
+    def test_whole_seconds_above_0_or_a_usage_error(self) -> None:
+        self.nova.add('a')
+        for text in ('0', '-1', '1.5', 'soon', ''):
+            with self.subTest(text=text):
+                self.assertEqual(
+                    2, self.run_command('a', f'--unquiesce-after={text}')
+                )
+                self.assertIn('whole number', self.stderr.getvalue())
+        self.assertEqual([], self.nova.log)
+
+    def test_one_server_is_not_told_of_as_many(self) -> None:
+        self.nova.add('a', freeze_to=('active', 'Error', 'no agent'))
+        self.assertEqual(1, self.run_command('a', '--wait'))
+        self.assertIn('The server was not quiesced.', self.said)
+
+    def test_a_signal_without_wait_stops_and_says_what_was_asked(
+        self,
+    ) -> None:
+        a, b, c = (self.nova.add(name) for name in 'abc')
+        self.kill_at('POST b quiesce', signal.SIGINT)
+        self.assertEqual(130, self.run_command('a', 'b', 'c', '-f', 'json'))
+        self.assertEqual(
+            ['POST a quiesce', 'POST b quiesce'], self.nova.posts()
+        )
+        self.assertIn(
+            f'left so: a ({a.id}), b ({b.id}). Not asked, refused, or '
+            f'without an answer: c ({c.id})',
+            self.said,
+        )
+        self.assertEqual('ACTIVE', self.rows()['c']['Status'])
+
     def test_seconds_are_empty_for_people_without_wait(self) -> None:
         self.nova.add('web')
         self.assertEqual(0, self.run_command('web', '-f', 'table'))

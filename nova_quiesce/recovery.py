@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the sweep decides: the rules by which no guest stays frozen.
+
+Given what is known of a server that has a mark, :func:`judge` says what has to
+be done about it now.  This module must never do any input or output, nor look
+at the clock.
+"""
+
+import dataclasses
+import enum
+
+from nova.compute import vm_states
+
+from nova_quiesce import marks
+from nova_quiesce import states
+
+#: seconds until the second attempt to thaw; each further pause is twice as
+#: long, up to LONGEST_PAUSE
+FIRST_PAUSE = 5
+LONGEST_PAUSE = 300
+
+#: How far, in seconds, the clocks of two hosts may differ, before a time in a
+#: mark is taken for one from before the clock was set back.
+CLOCK_DIFFERENCE = 60
+
+#: The guest does not run, and is started anew if it ever runs again.
+NOT_RUNNING = frozenset({
+    vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED,
+    vm_states.SOFT_DELETED, vm_states.DELETED})
+
+#: The guest does not run now, and goes on later, frozen if it was.
+ASLEEP = frozenset({
+    vm_states.PAUSED, vm_states.SUSPENDED, vm_states.BUILDING})
+
+
+class Worker(enum.Enum):
+    """What is known of the service that works on a server's request."""
+
+    #: it is up, and has not said that it is done
+    ALIVE = 'alive'
+    #: it has died, or was restarted
+    DEAD = 'dead'
+    #: no service has begun
+    NOBODY = 'nobody'
+
+
+class Verdict(enum.Enum):
+    """What has to be done about a server that has a mark."""
+
+    #: nothing, at least not now
+    WAIT = 'wait'
+    #: ask for a thaw: the deadline has passed
+    THAW_OVERDUE = 'thaw overdue'
+    #: ask for a thaw: the guest may be frozen, and the server says otherwise
+    THAW_AGAIN = 'thaw again'
+    #: drop the mark: there is no running guest
+    FORGET = 'forget'
+    #: nobody carries the quiesce out: report it as failed, and thaw
+    INTERRUPT = 'interrupt'
+    #: nobody carries the thaw out: let another service do it
+    RESUME = 'resume'
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """A server that has a mark, at one moment.
+
+    :param host: its host; None if it has none
+    :param worker: who carries out what the task_state says
+    """
+
+    mark: marks.Mark
+    vm_state: str
+    task_state: str | None
+    host: str | None
+    worker: Worker = Worker.NOBODY
+
+
+def lost_after(rpc_timeout: int) -> int:
+    """Return for how many seconds a message of ours may be under way.
+
+    A service that is up and busy takes a message up within ``rpc_timeout``,
+    and what it then sends to nova-compute expires after ``rpc_timeout``.
+    """
+    return 2 * rpc_timeout
+
+
+def retry_pause(tries: int) -> int:
+    """Return the seconds until the next thaw, after so many failures."""
+    return min(FIRST_PAUSE * 2 ** min(tries - 1, 10), LONGEST_PAUSE)
+
+
+def is_due(when: int, now: int, longest: int) -> bool:
+    """Say whether a time of a mark has come.
+
+    It has also come if it is further away than it can be: then the clock was
+    set back since, and nobody knows better.
+
+    :param longest: how far away it can have been
+    """
+    return now >= when or when > now + longest + CLOCK_DIFFERENCE
+
+
+def late_freeze_possible(mark: marks.Mark, now: int,
+                         rpc_timeout: int) -> bool:
+    """Say whether a freeze of ours may still reach the guest."""
+    return not is_due(mark.late_until, now,
+                      LONGEST_PAUSE + lost_after(rpc_timeout))
+
+
+def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
+    """Say what has to be done about a server.
+
+    :param now: the time, from :func:`nova_quiesce.clock.now`
+    :param rpc_timeout: ``[quiesce]rpc_timeout``, in seconds
+    """
+    mark = sight.mark
+    longest = max(LONGEST_PAUSE, lost_after(rpc_timeout))
+    due = is_due(mark.retry_at, now, longest)
+
+    if sight.task_state in (states.QUIESCING, states.UNQUIESCING):
+        if sight.worker is Worker.ALIVE:
+            return Verdict.WAIT
+        if sight.worker is Worker.NOBODY and not due:
+            return Verdict.WAIT
+        return (Verdict.INTERRUPT if sight.task_state == states.QUIESCING
+                else Verdict.RESUME)
+    if sight.task_state is not None:
+        return Verdict.WAIT    # Nova is at work on the server
+
+    if sight.vm_state in NOT_RUNNING or sight.host is None:
+        # What is still under way may reach a guest that is started again.
+        return (Verdict.WAIT if late_freeze_possible(mark, now, rpc_timeout)
+                else Verdict.FORGET)
+    if sight.vm_state in ASLEEP:
+        return Verdict.WAIT
+    if sight.vm_state == states.QUIESCED:
+        if mark.deadline and is_due(mark.deadline, now, mark.unquiesce_after):
+            return Verdict.THAW_OVERDUE
+        return Verdict.WAIT
+    # An ACTIVE server is never frozen, nor is one in any other state.
+    return Verdict.THAW_AGAIN if due else Verdict.WAIT

@@ -1,0 +1,246 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The search for guests that have to be thawed: the last line of defence.
+
+Every nova-quiesce looks at all servers that have a mark, again and again.
+:mod:`nova_quiesce.recovery` says what has to be done; this module finds out
+what that needs to know, and does it.  It asks for thaws like everybody else,
+by a compare-and-swap and a message, so any number of services can sweep at
+the same time, and none has to wait for a guest.
+"""
+
+import collections
+import random
+from collections.abc import Callable, Sequence
+
+from nova import context as nova_context
+from nova import exception
+from nova import objects
+from nova.compute import utils as compute_utils
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from nova_quiesce import cells
+from nova_quiesce import clock
+from nova_quiesce import db
+from nova_quiesce import events
+from nova_quiesce import exceptions
+from nova_quiesce import marks
+from nova_quiesce import recovery
+from nova_quiesce import requests
+from nova_quiesce import states
+from nova_quiesce.i18n import _
+
+CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
+
+
+class Workers:
+    """Knows which requests are being worked on.
+
+    :param host: the host of this service
+    :param is_working: says whether this service works on a request; one that
+        it does not work on was its predecessor's, before a restart
+    """
+
+    def __init__(self, host: str, is_working: Callable[[str], bool],
+                 known_cells: cells.Cells) -> None:
+        self._host = host
+        self._is_working = is_working
+        self._cells = known_cells
+        self._services: cells.Services | None = None
+
+    def forget(self) -> None:
+        """Find out anew which services are up."""
+        self._services = None
+
+    def of(self, context: nova_context.RequestContext,
+           request: db.OpenRequest | None) -> recovery.Worker:
+        """Say what is known of the service that works on a request."""
+        if request is None or request.event_id is None:
+            return recovery.Worker.NOBODY
+        if request.host == self._host:
+            alive = self._is_working(request.request_id)
+        else:
+            services = self._services or self._cells.services(context)
+            self._services = services
+            alive = not services.is_dead(request.host)
+        return recovery.Worker.ALIVE if alive else recovery.Worker.DEAD
+
+
+class Sweep:
+    """Finds what has to be done, and has it done.
+
+    :param host: the host of this service
+    :param is_working: says whether this service works on a request
+    """
+
+    def __init__(self, host: str, is_working: Callable[[str], bool]) -> None:
+        self._host = host
+        self._cells = cells.Cells()
+        self._requests = requests.Requests()
+        self.workers = Workers(host, is_working, self._cells)
+        self._acts = {
+            recovery.Verdict.THAW_OVERDUE: self._thaw_overdue,
+            recovery.Verdict.THAW_AGAIN: self._thaw_again,
+            recovery.Verdict.FORGET: self._forget,
+            recovery.Verdict.INTERRUPT: self._interrupt,
+            recovery.Verdict.RESUME: self._resume,
+        }
+
+    def run(self, context: nova_context.RequestContext) -> None:
+        """Look at every marked server of every cell once."""
+        self.workers.forget()
+        answers, _complete = self._cells.ask(context, _look)
+        for cell, (servers, open_requests) in answers:
+            # Several services that sweep at the same time share the work.
+            random.shuffle(servers)
+            with nova_context.target_cell(context, cell) as cell_context:
+                for server in servers:
+                    try:
+                        self._see_to(cell_context, server,
+                                     open_requests[server.uuid])
+                    except exception.InstanceNotFound:
+                        pass    # and its mark with it
+                    except Exception:
+                        LOG.exception('Sweep of server %s failed; it is '
+                                      'repeated', server.uuid)
+
+    def _see_to(self, context: nova_context.RequestContext,
+                server: db.MarkedServer,
+                open_requests: Sequence[db.OpenRequest]) -> None:
+        mark = marks.parse(server.mark)
+        request = _request_under_way(server, mark, open_requests)
+        worker = self.workers.of(context, request)
+        verdict = recovery.judge(
+            recovery.Sight(mark, server.vm_state, server.task_state,
+                           server.host, worker),
+            clock.now(), CONF.quiesce.rpc_timeout)
+        to_close = [] if server.task_state else [
+            each for each in open_requests if self._is_left(context, each)]
+        if verdict is recovery.Verdict.WAIT and not to_close:
+            return
+        instance = objects.Instance.get_by_uuid(
+            context, server.uuid,
+            expected_attrs=['system_metadata', 'metadata', 'flavor'])
+        if (instance.system_metadata.get(marks.KEY), instance.vm_state,
+                instance.task_state) != (
+                    server.mark, server.vm_state, server.task_state):
+            return    # somebody has acted since
+        for each in to_close:
+            self._close(context, instance, mark, each)
+        if verdict is not recovery.Verdict.WAIT:
+            self._acts[verdict](context, instance, mark, request)
+
+    def _is_left(self, context: nova_context.RequestContext,
+                 request: db.OpenRequest) -> bool:
+        """Say whether nobody will end a request of a server at rest."""
+        worker = self.workers.of(context, request)
+        if worker is recovery.Worker.NOBODY:
+            age = clock.now() - clock.from_datetime(request.started_at)
+            return age > recovery.lost_after(CONF.quiesce.rpc_timeout)
+        return worker is recovery.Worker.DEAD
+
+    def _close(self, context: nova_context.RequestContext,
+               instance: objects.Instance, mark: marks.Mark,
+               request: db.OpenRequest) -> None:
+        """End a request whose service has died after the work was done."""
+        done = (instance.vm_state == states.QUIESCED
+                and request.request_id == mark.request_id)
+        events.close(context, instance.project_id, request, self._host,
+                     None if done else _interrupted(request))
+
+    def _thaw_overdue(self, context: nova_context.RequestContext,
+                      instance: objects.Instance, mark: marks.Mark,
+                      request: db.OpenRequest | None) -> None:
+        self._requests.thaw(context, instance, _(
+            'The deadline of request %(request)s, %(when)s, has passed') % {
+                'request': mark.request_id,
+                'when': clock.text(mark.deadline)})
+
+    def _thaw_again(self, context: nova_context.RequestContext,
+                    instance: objects.Instance, mark: marks.Mark,
+                    request: db.OpenRequest | None) -> None:
+        self._requests.thaw(context, instance, _(
+            'The guest may still be frozen by request %s') % mark.request_id)
+
+    def _forget(self, context: nova_context.RequestContext,
+                instance: objects.Instance, mark: marks.Mark,
+                request: db.OpenRequest | None) -> None:
+        # Nobody could find them without the mark.
+        for each in db.open_requests(
+                context, [instance.uuid], states.ACTION_NAMES):
+            self._close(context, instance, mark, each)
+        if marks.replace(instance, None):
+            LOG.info('Not marked any more: the guest does not run, vm_state '
+                     'is %s', instance.vm_state, instance=instance)
+
+    def _interrupt(self, context: nova_context.RequestContext,
+                   instance: objects.Instance, mark: marks.Mark,
+                   request: db.OpenRequest | None) -> None:
+        error = _interrupted(request)
+        if not self._requests.thaw(
+                context, instance,
+                _('Request %s was interrupted') % mark.request_id,
+                vm_state=states.QUIESCE.ends[states.Outcome.FAILED],
+                task_state=states.QUIESCING, late_freeze=True):
+            return    # another service was faster
+        compute_utils.add_instance_fault_from_exc(context, instance, error)
+        if request is not None:
+            events.close(context, instance.project_id, request, self._host,
+                         error)
+
+    def _resume(self, context: nova_context.RequestContext,
+                instance: objects.Instance, mark: marks.Mark,
+                request: db.OpenRequest | None) -> None:
+        LOG.warning('A thaw has to be taken over: %s', _interrupted(request),
+                    instance=instance)
+        self._requests.resume(context, instance, mark,
+                              request.request_id if request else None)
+
+
+def _look(context: nova_context.RequestContext) -> tuple[
+        list[db.MarkedServer], dict[str, list[db.OpenRequest]]]:
+    """Return a cell's marked servers, and the open requests of each."""
+    servers = db.marked_servers(context)
+    found = collections.defaultdict(list)
+    if servers:
+        for request in db.open_requests(
+                context, [server.uuid for server in servers],
+                states.ACTION_NAMES):
+            found[request.instance_uuid].append(request)
+    return servers, found
+
+
+def _request_under_way(server: db.MarkedServer, mark: marks.Mark,
+                       open_requests: Sequence[db.OpenRequest],
+                       ) -> db.OpenRequest | None:
+    """Return the request that has brought the server into its task_state."""
+    for request in open_requests:
+        if server.task_state == states.QUIESCING:
+            found = request.request_id == mark.request_id
+        else:
+            found = (server.task_state == states.UNQUIESCING and mark.thaw_id
+                     == marks.short_id(request.request_id))
+        if found:
+            return request
+    return None
+
+
+def _interrupted(request: db.OpenRequest | None) -> exceptions.Interrupted:
+    if request is not None and request.event_id is not None:
+        why = _('nova-quiesce on %s died, or was restarted, in the middle of '
+                'it') % request.host
+    else:
+        why = _('No nova-quiesce has taken it up')
+    return exceptions.Interrupted(why=why)

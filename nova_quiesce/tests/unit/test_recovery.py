@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+from typing import Any
+
+from nova.compute import task_states
+from nova.compute import vm_states
+
+from nova_quiesce import marks
+from nova_quiesce import recovery
+from nova_quiesce.recovery import Verdict
+from nova_quiesce.recovery import Worker
+
+NOW = 1_800_000_000
+TIMEOUT = 60
+LOST = 2 * TIMEOUT
+
+#: what it is called, vm_state, task_state, mark, worker, verdict
+TABLE: tuple[tuple[str, str, str | None, dict[str, int], Worker, Verdict],
+             ...] = (
+    ('quiesced, without a deadline',
+     'quiesced', None, {}, Worker.NOBODY, Verdict.WAIT),
+    ('quiesced, before the deadline',
+     'quiesced', None, {'deadline': NOW + 1, 'unquiesce_after': 10},
+     Worker.NOBODY, Verdict.WAIT),
+    ('quiesced, at the deadline',
+     'quiesced', None, {'deadline': NOW, 'unquiesce_after': 10},
+     Worker.NOBODY, Verdict.THAW_OVERDUE),
+    ('quiesced, the clock was set back since',
+     'quiesced', None, {'deadline': NOW + 3600, 'unquiesce_after': 10},
+     Worker.NOBODY, Verdict.THAW_OVERDUE),
+    ('quiesced, a retry of long ago means nothing',
+     'quiesced', None, {'retry_at': 1}, Worker.NOBODY, Verdict.WAIT),
+
+    ('active after a reset: at once',
+     'active', None, {}, Worker.NOBODY, Verdict.THAW_AGAIN),
+    ('active, the deadline means nothing',
+     'active', None, {'deadline': NOW + 5, 'unquiesce_after': 10},
+     Worker.NOBODY, Verdict.THAW_AGAIN),
+    ('in error, before the next attempt',
+     'error', None, {'retry_at': NOW + 1}, Worker.NOBODY, Verdict.WAIT),
+    ('in error, at the next attempt',
+     'error', None, {'retry_at': NOW}, Worker.NOBODY, Verdict.THAW_AGAIN),
+    ('in error, the clock was set back since',
+     'error', None, {'retry_at': NOW + 3600}, Worker.NOBODY,
+     Verdict.THAW_AGAIN),
+    ('rescued', 'rescued', None, {}, Worker.NOBODY, Verdict.THAW_AGAIN),
+    ('resized', 'resized', None, {}, Worker.NOBODY, Verdict.THAW_AGAIN),
+
+    ('paused', 'paused', None, {}, Worker.NOBODY, Verdict.WAIT),
+    ('suspended', 'suspended', None, {}, Worker.NOBODY, Verdict.WAIT),
+    ('building', 'building', None, {}, Worker.NOBODY, Verdict.WAIT),
+
+    ('stopped', 'stopped', None, {}, Worker.NOBODY, Verdict.FORGET),
+    ('shelved', 'shelved', None, {}, Worker.NOBODY, Verdict.FORGET),
+    ('offloaded', 'shelved_offloaded', None, {}, Worker.NOBODY,
+     Verdict.FORGET),
+    ('soft-deleted', 'soft-delete', None, {}, Worker.NOBODY, Verdict.FORGET),
+    ('stopped, a freeze may still come after a start',
+     'stopped', None, {'late_until': NOW + 1}, Worker.NOBODY, Verdict.WAIT),
+
+    ('a freeze under way',
+     'active', 'quiescing', {'retry_at': 1}, Worker.ALIVE, Verdict.WAIT),
+    ('a freeze whose service has died',
+     'active', 'quiescing', {'retry_at': NOW + 9}, Worker.DEAD,
+     Verdict.INTERRUPT),
+    ('a freeze that a busy service may still take up',
+     'active', 'quiescing', {'retry_at': NOW + 1}, Worker.NOBODY,
+     Verdict.WAIT),
+    ('a freeze that nobody has taken up',
+     'active', 'quiescing', {'retry_at': NOW}, Worker.NOBODY,
+     Verdict.INTERRUPT),
+
+    ('a thaw under way',
+     'quiesced', 'unquiescing', {'retry_at': 1}, Worker.ALIVE, Verdict.WAIT),
+    ('a thaw whose service has died',
+     'quiesced', 'unquiescing', {'retry_at': NOW + 9}, Worker.DEAD,
+     Verdict.RESUME),
+    ('a thaw that a busy service may still take up',
+     'quiesced', 'unquiescing', {'retry_at': NOW + 1}, Worker.NOBODY,
+     Verdict.WAIT),
+    ('a thaw that nobody has taken up',
+     'error', 'unquiescing', {'retry_at': NOW}, Worker.NOBODY,
+     Verdict.RESUME),
+
+    ('being deleted while quiesced',
+     'quiesced', 'deleting', {'deadline': 1}, Worker.NOBODY, Verdict.WAIT),
+    ('being rebooted', 'error', 'rebooting_hard', {}, Worker.NOBODY,
+     Verdict.WAIT),
+    ('being migrated', 'active', 'migrating', {}, Worker.NOBODY,
+     Verdict.WAIT),
+)
+
+
+def judge(vm_state: str, task_state: str | None, mark: dict[str, Any],
+          worker: Worker = Worker.NOBODY, host: str | None = 'cmp1',
+          ) -> Verdict:
+    return recovery.judge(
+        recovery.Sight(marks.Mark('req-1', **mark), vm_state, task_state,
+                       host, worker), NOW, TIMEOUT)
+
+
+class TestJudge(unittest.TestCase):
+
+    def test_table(self) -> None:
+        for name, vm_state, task_state, mark, worker, verdict in TABLE:
+            with self.subTest(name):
+                self.assertIs(verdict,
+                              judge(vm_state, task_state, mark, worker))
+
+    def test_a_server_without_a_host_has_no_guest(self) -> None:
+        self.assertIs(Verdict.FORGET, judge('error', None, {}, host=None))
+
+    def test_nova_is_never_interfered_with(self) -> None:
+        for name, task_state in vars(task_states).items():
+            if name.isupper() and isinstance(task_state, str):
+                for vm_state in ('quiesced', 'active', 'error', 'stopped'):
+                    with self.subTest(task_state=task_state):
+                        self.assertIs(Verdict.WAIT, judge(
+                            vm_state, task_state, {'deadline': 1}))
+
+    def test_a_mark_goes_or_is_acted_on_in_every_state_at_last(self) -> None:
+        waits = {state for name, state in vars(vm_states).items()
+                 if name.isupper() and isinstance(state, str)
+                 and judge(state, None, {}) is Verdict.WAIT}
+        self.assertEqual({'paused', 'suspended', 'building'}, waits)
+
+
+class TestPauses(unittest.TestCase):
+
+    def test_they_grow_up_to_five_minutes(self) -> None:
+        self.assertEqual(
+            [5, 10, 20, 40, 80, 160, 300, 300],
+            [recovery.retry_pause(tries) for tries in range(1, 9)])
+        self.assertEqual(300, recovery.retry_pause(10_000))
+
+
+class TestLateFreeze(unittest.TestCase):
+
+    def test_until_its_message_has_expired(self) -> None:
+        for late_until, possible in (
+                (0, False), (NOW, False), (NOW + 1, True),
+                (NOW + LOST, True), (NOW + 100_000, False)):
+            with self.subTest(late_until=late_until):
+                self.assertIs(possible, recovery.late_freeze_possible(
+                    marks.Mark(late_until=late_until), NOW, TIMEOUT))

@@ -1,0 +1,378 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""No guest stays frozen: deadlines, resets, hung agents, no service."""
+
+import contextlib
+import datetime
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from osc_quiesce.tests.functional import base
+
+#: seconds, as configured for these tests
+RPC_TIMEOUT = 8
+INTERVAL = 1
+LIMIT = 3600
+
+
+class RecoveryTest(base.FunctionalTest):
+    """A test on the shared cloud with shorter times."""
+
+    OPTIONS = {
+        'rpc_timeout': RPC_TIMEOUT,
+        'deadline_interval': INTERVAL,
+        'max_unquiesce_after': LIMIT,
+    }
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        additions = base.cloud().layout.local / 'nova.conf'
+        additions.parent.mkdir(exist_ok=True)
+        lines = [f'{name} = {value}' for name, value in cls.OPTIONS.items()]
+        additions.write_text('\n'.join(['[quiesce]', *lines, '']))
+        cls.addClassCleanup(base.cloud().up)
+        cls.addClassCleanup(additions.unlink)
+        base.cloud().up()
+
+    def events_of(self, server_id: str, request_id: str) -> dict[str, Any]:
+        """Return the events of a request by name, as an admin sees them."""
+        answer = base.compute().get(
+            '/servers/%s/os-instance-actions/%s' % (server_id, request_id)
+        )
+        self.assertEqual(200, answer.status_code, answer.text)
+        return {
+            event['event']: event
+            for event in answer.json()['instanceAction']['events']
+        }
+
+    def actions(self, server_id: str) -> list[tuple[str, str]]:
+        """Return name and request id of each action, oldest first."""
+        answer = base.compute().get(
+            '/servers/%s/os-instance-actions' % server_id
+        )
+        self.assertEqual(200, answer.status_code, answer.text)
+        return [
+            (action['action'], action['request_id'])
+            for action in reversed(answer.json()['instanceActions'])
+        ]
+
+    def check_all_ended(self, server_id: str) -> None:
+        """Assert that every request has ended."""
+        for action, request_id in self.actions(server_id):
+            if action in ('quiesce', 'unquiesce'):
+                events = self.events_of(server_id, request_id)
+                self.assertTrue(events, (action, request_id))
+                for event in events.values():
+                    self.assertTrue(event['finish_time'], event)
+
+    def is_marked(self, server_id: str) -> bool:
+        """Say whether the server has a mark in the database."""
+        with self.database() as connection:
+            [(count,)] = connection.execute(
+                'SELECT count(*) FROM instance_system_metadata WHERE '
+                "instance_uuid = ? AND key = 'quiesce_mark' AND deleted = 0",
+                (server_id,),
+            )
+        return bool(count)
+
+    def wait_for_no_mark(self, server_id: str) -> None:
+        """Wait until the server has no mark."""
+        end = time.monotonic() + base.TIMEOUT
+        while self.is_marked(server_id):
+            self.assertLess(time.monotonic(), end, 'still marked')
+            time.sleep(0.2)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """Open the cell's database."""
+        path = base.cloud().layout.database('nova_cell1')
+        connection = sqlite3.connect(path, timeout=60)
+        with contextlib.closing(connection), connection:
+            yield connection
+
+    def times(self, server_id: str) -> list[float]:
+        """Return when the guest was frozen and thawed."""
+        text = (base.cloud().layout.guests / server_id).read_text()
+        return [float(line.split()[1]) for line in text.splitlines()]
+
+
+class TestDeadline(RecoveryTest):
+    def test_the_service_thaws_and_says_so(self) -> None:
+        server = self.boot()
+        response = self.act(server, {'quiesce': {'unquiesce_after': 3}})
+        asked = response.headers['x-openstack-request-id']
+        self.wait(server, 'quiesced')
+        self.wait(server, 'active')
+        frozen, thawed = self.times(server)
+        self.assertGreaterEqual(thawed - frozen, 2.0)
+        self.assertLess(thawed - frozen, 3 + INTERVAL + 3)
+        [*_before, (action, request_id)] = self.actions(server)
+        self.assertEqual('unquiesce', action)
+        [event] = self.events_of(server, request_id).values()
+        self.assertEqual('Success', event['result'])
+        self.assertIn('deadline of request %s' % asked, event['details'])
+        self.assertFalse(self.is_marked(server))
+        self.check_all_ended(server)
+
+    def test_its_owner_sees_it(self) -> None:
+        server = self.boot(persona='member')
+        response = self.act(server, {'quiesce': {'unquiesce_after': 600}})
+        asked = response.headers['x-openstack-request-id']
+        self.wait(server, 'quiesced')
+        self.action_of(server, response)
+        answer = base.compute('member').get(
+            '/servers/%s/os-instance-actions/%s' % (server, asked)
+        )
+        [name] = [
+            event['event']
+            for event in answer.json()['instanceAction']['events']
+            if event['event'].startswith('quiesce_until_')
+        ]
+        deadline = datetime.datetime.fromisoformat(
+            name.removeprefix('quiesce_until_')
+        ).timestamp()
+        self.assertAlmostEqual(self.times(server)[0] + 600, deadline, delta=3)
+        self.assertIn(
+            '600 seconds', self.events_of(server, asked)[name]['details']
+        )
+
+    def test_asked_for_before_it_is_forgotten(self) -> None:
+        server = self.boot()
+        self.act(server, {'quiesce': {'unquiesce_after': 4}})
+        self.wait(server, 'quiesced')
+        self.act(server, {'unquiesce': None})
+        self.wait(server, 'active')
+        self.act(server, {'quiesce': None})
+        self.wait(server, 'quiesced')
+        time.sleep(4 + 2 * INTERVAL)
+        self.assertEqual(('quiesced', None), self.states(server))
+
+    def test_the_longest_is_configured(self) -> None:
+        server = self.boot()
+        response = self.act(
+            server, {'quiesce': {'unquiesce_after': LIMIT + 1}}, expect=400
+        )
+        self.assertIn('at most 3600', response.text)
+        self.act(
+            server, {'quiesce': {'unquiesce_after': 10**30}}, expect=400
+        )
+        self.act(server, {'quiesce': {'unquiesce_after': LIMIT}})
+        self.wait(server, 'quiesced')
+
+    def test_the_command_shows_it(self) -> None:
+        server = self.boot()
+        [row] = self.openstack(
+            'server quiesce --wait --unquiesce-after 600 -f json %s' % server
+        ).data
+        shown = datetime.datetime.fromisoformat(row['Unquiesce At'])
+        self.assertAlmostEqual(
+            self.times(server)[0] + 600, shown.timestamp(), delta=3
+        )
+        self.assertIn(
+            row['Unquiesce At'],
+            self.openstack('server event show -f json %s %s' % (
+                server, row['Request ID'])).stdout,
+        )
+
+    def test_the_command_checks_it_before_anything_is_sent(self) -> None:
+        server = self.boot()
+        for text in ('0', '-5', '1.5', 'soon', ''):
+            self.openstack(
+                'server quiesce --unquiesce-after=%s %s' % (text, server),
+                expect=2,
+            )
+        result = self.openstack(
+            'server quiesce --unquiesce-after %d %s' % (LIMIT + 1, server),
+            expect=1,
+        )
+        self.assertIn('at most 3600', result.stderr)
+        self.assertEqual([], self.guest_log(server))
+
+
+class TestDefaultDeadline(RecoveryTest):
+    OPTIONS = {**RecoveryTest.OPTIONS, 'default_unquiesce_after': 3}
+
+    def test_it_is_used_when_none_is_given(self) -> None:
+        server, other = self.boot(), self.boot()
+        [row] = self.openstack(
+            'server quiesce --wait -f json %s' % server
+        ).data
+        self.assertTrue(row['Unquiesce At'])
+        self.act(other, {'quiesce': {'unquiesce_after': 600}})
+        self.wait(server, 'active')
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+        self.assertEqual(('quiesced', None), self.settle(other))
+
+
+class TestReset(RecoveryTest):
+    def test_a_reset_thaws_at_once(self) -> None:
+        for state in ('active', 'error'):
+            with self.subTest(state=state):
+                server = self.boot()
+                self.act(server, {'quiesce': None})
+                self.wait(server, 'quiesced')
+                self.act(server, {'os-resetState': {'state': state}})
+                self.assertEqual((state, None), self.settle(server))
+                self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+                self.assertFalse(self.is_marked(server))
+                *_before, (reset, _), (action, request_id) = self.actions(
+                    server
+                )
+                self.assertEqual(('reset', 'unquiesce'), (
+                    reset.lower().replace('state', ''), action))
+                [event] = self.events_of(server, request_id).values()
+                self.assertIn('was reset', event['details'])
+
+    def test_a_reset_of_any_other_server_is_novas(self) -> None:
+        server = self.boot()
+        self.act(server, {'os-resetState': {'state': 'error'}})
+        self.assertEqual(('error', None), self.states(server))
+        self.act(server, {'os-resetState': {'state': 'active'}})
+        self.assertEqual(('active', None), self.states(server))
+        for body in (
+            {'os-resetState': {'state': 'quiesced'}},
+            {'os-resetState': None},
+        ):
+            self.act(server, body, expect=400)
+        self.act(
+            server, {'os-resetState': {'state': 'error'}}, 'member',
+            expect=404,
+        )
+
+    def test_an_active_server_is_never_frozen(self) -> None:
+        # The thaw that the reset asks for fails.
+        server = self.boot(unquiesce='fail')
+        self.act(server, {'quiesce': None})
+        self.wait(server, 'quiesced')
+        self.act(server, {'os-resetState': {'state': 'active'}})
+        self.assertEqual(('error', None), self.settle(server))
+        self.assertTrue(self.is_marked(server))
+
+
+class TestHungAgent(RecoveryTest):
+    def test_one_that_hangs_for_longer_than_the_time_out(self) -> None:
+        server, other = self.boot(quiesce='slow:14'), self.boot()
+        started = time.monotonic()
+        response = self.act(server, {'quiesce': None})
+        # Others go on meanwhile.
+        self.act(other, {'quiesce': None})
+        self.wait(other, 'quiesced')
+        self.assertEqual(('active', 'quiescing'), self.states(server))
+        # The quiesce ends in time, and is reported.
+        self.assertEqual(('error', None), self.settle(server))
+        self.assertLess(time.monotonic() - started, RPC_TIMEOUT + 4)
+        action = self.action_of(server, response)
+        self.assertIn(
+            'no answer from nova-compute within 6 seconds',
+            action['events'][0]['details'],
+        )
+        # When the agent answers again, the guest is thawed.
+        self.wait_for_no_mark(server)
+        self.assertEqual('frozen', self.guest_log(server)[0])
+        self.assertEqual('thawed', self.guest_log(server)[-1])
+        self.assertEqual(('error', None), self.settle(server))
+        self.check_all_ended(server)
+
+    def test_one_that_freezes_after_libvirt_has_given_up(self) -> None:
+        server = self.boot(quiesce='late:10')
+        self.act(server, {'quiesce': None})
+        self.assertEqual(('error', None), self.settle(server))
+        self.assertEqual([], self.guest_log(server))
+        self.wait_for_no_mark(server)
+        self.assertEqual('frozen', self.guest_log(server)[0])
+        self.assertEqual('thawed', self.guest_log(server)[-1])
+        self.check_all_ended(server)
+
+    def test_a_reboot_ends_a_thaw_that_cannot_succeed(self) -> None:
+        server = self.boot(unquiesce='fail')
+        self.act(server, {'quiesce': None})
+        self.wait(server, 'quiesced')
+        self.act(server, {'unquiesce': None})
+        self.assertEqual(('error', None), self.settle(server))
+        end = time.monotonic() + base.TIMEOUT
+        while (
+            base.compute()
+            .post(
+                '/servers/%s/action' % server,
+                json={'reboot': {'type': 'HARD'}},
+            )
+            .status_code
+            != 202
+        ):
+            self.assertLess(time.monotonic(), end, 'cannot be rebooted')
+            time.sleep(0.2)
+        self.wait_for_no_mark(server)
+        self.assertEqual('thawed', self.guest_log(server)[-1])
+
+
+class TestDeleted(RecoveryTest):
+    def test_a_deleted_server_leaves_no_mark(self) -> None:
+        for freeze, thaw in (('', ''), ('slow:3', ''), ('', 'fail')):
+            with self.subTest(freeze=freeze, thaw=thaw):
+                server = self.boot(quiesce=freeze, unquiesce=thaw)
+                self.act(server, {'quiesce': {'unquiesce_after': 2}})
+                if not freeze:
+                    self.wait(server, 'quiesced')
+                self._delete(server)
+                self.assertFalse(self.is_marked(server))
+
+
+class TestNoService(RecoveryTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self._force_down, False)
+
+    def _force_down(self, down: bool) -> None:
+        with self.database() as connection:
+            connection.execute(
+                'UPDATE services SET forced_down = ? WHERE binary = ?',
+                (down, 'nova-quiesce'),
+            )
+
+    def test_nothing_is_accepted(self) -> None:
+        server, frozen = self.boot(), self.boot()
+        self.act(frozen, {'quiesce': None})
+        self.wait(frozen, 'quiesced')
+        self._force_down(True)
+        response = self.act(server, {'quiesce': None}, expect=503)
+        self.assertIn('No nova-quiesce service is up', response.text)
+        self.act(frozen, {'unquiesce': None}, expect=503)
+        self.assertEqual(('active', None), self.states(server))
+        self.assertEqual(('quiesced', None), self.states(frozen))
+        self.assertFalse(self.is_marked(server))
+        self.assertEqual(
+            ['create'], [name for name, _id in self.actions(server)]
+        )
+
+    def test_other_refusals_come_first(self) -> None:
+        server = self.boot(persona='member')
+        self._force_down(True)
+        self.act(server, {'quiesce': {}}, expect=400)
+        self.act(server, {'quiesce': None}, 'member', expect=403)
+        self.act(server, {'quiesce': None}, 'other', expect=404)
+        self.act(server, {'unquiesce': None}, expect=409)
+
+    def test_the_command_says_so(self) -> None:
+        server = self.boot('vm-alone')
+        self._force_down(True)
+        result = self.openstack('server quiesce --wait vm-alone', expect=1)
+        for words in (
+            'vm-alone',
+            server,
+            'No nova-quiesce service is up',
+            'compute service list',
+        ):
+            self.assertIn(words, result.stderr)
