@@ -271,7 +271,11 @@ class FunctionalTest(testtools.TestCase):
         self, server_id: str, response: requests.Response
     ) -> dict[str, Any]:
         """Return the finished instance action of a request."""
-        request_id = response.headers['x-openstack-request-id']
+        return self.action(
+            server_id, response.headers['x-openstack-request-id'])
+
+    def action(self, server_id: str, request_id: str) -> dict[str, Any]:
+        """Return the instance action of a request when it has ended."""
         end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             answer = compute().get(
