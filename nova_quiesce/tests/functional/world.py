@@ -22,6 +22,7 @@ of its steps, go on later, or never.
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -400,6 +401,8 @@ class World:
         for patch in self._patches:
             patch.start()
         timeutils.set_time_override(START)
+        # Thousands of lines on what goes wrong, as it should.
+        logging.disable(logging.CRITICAL)
         self.application = api.app_factory({})
         self.uuid = self._boot()
 
@@ -580,3 +583,4 @@ class World:
         for patch in reversed(self._patches):
             patch.stop()
         timeutils.clear_time_override()
+        logging.disable(logging.NOTSET)
