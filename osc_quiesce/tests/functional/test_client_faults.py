@@ -257,6 +257,23 @@ class TestRestart(ClientFaultsTest):
         for server in servers:
             self.check(server, 'quiesced', 'frozen')
 
+    def test_while_a_freeze_is_under_way(self) -> None:
+        # All of Nova dies, with what it was doing.
+        first, last = self.boot(), self.boot()
+        server = self.boot('vm-interrupted', quiesce='slow:20')
+        process = self.start('openstack server quiesce --wait %s %s %s' % (
+            first, server, last))
+        self.wait(server, 'active', 'quiescing')
+        cloud = base.cloud()
+        self.addCleanup(cloud.up)
+        cloud.signal('compute', signal.SIGKILL)
+        cloud.up()
+        self.assertIn('vm-interrupted', self.finish(process, 1))
+        self.check(first, 'active', 'frozen', 'thawed')
+        self.check(last, 'active')
+        self.assertEqual(('error', None), self.settle(server))
+        self.assertNotEqual(['frozen'], self.guest_log(server)[-1:])
+
 
 class TestTokens(ClientFaultsTest):
     """The command's token ends before the command does."""
