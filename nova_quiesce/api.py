@@ -148,7 +148,7 @@ class QuiesceController(wsgi.Controller):
         self.quiesce_api = API()
 
     @wsgi.response(202)
-    @wsgi.expected_errors((400, 404, 409, 503))
+    @wsgi.expected_errors((400, 403, 404, 409, 503))
     @wsgi.action(states.QUIESCE.name)
     @validation.schema(_quiesce_schema)
     @validation.response_body_schema(_response_schema)
@@ -160,7 +160,7 @@ class QuiesceController(wsgi.Controller):
                   unquiesce_after)
 
     @wsgi.response(202)
-    @wsgi.expected_errors((404, 409, 503))
+    @wsgi.expected_errors((403, 404, 409, 503))
     @wsgi.action(states.UNQUIESCE.name)
     @validation.schema(_unquiesce_schema)
     @validation.response_body_schema(_response_schema)
@@ -172,6 +172,10 @@ class QuiesceController(wsgi.Controller):
     def _act(self, req: wsgi.Request, server_id: str, action: states.Action,
              act: Callable[..., None], *details: Any) -> None:
         context = req.environ['nova.context']
+        if context.project_id is None:
+            # Nova's own actions end in 500 here if there is such a server.
+            raise exc.HTTPForbidden(explanation=_(
+                'The token is not for a project'))
         server = common.get_instance(self.compute_api, context, server_id,
                                      expected_attrs=['system_metadata'])
         context.can(policies.POLICY_ROOT % action.name,

@@ -164,7 +164,9 @@ class Client:
         """Ask Nova to freeze the file systems of a server.
 
         Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
-        request is sent once. If no answer comes, the server's instance
+        request is sent once, and again only if Nova has refused it for the
+        time being and said when to come back (``Retry-After``), for up to 30
+        seconds. If no answer comes, the server's instance
         actions are searched for it, for up to 10 seconds: if it is there it
         was accepted, and its id is returned as if nothing had happened.
 
@@ -189,7 +191,7 @@ class Client:
             details = {'unquiesce_after': unquiesce_after}
         sent = self._clock()
         try:
-            return self._act(server_id, states.QUIESCE, details)
+            return self._ask_to_quiesce(server_id, details)
         except exceptions.Unreachable as exc:
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
@@ -199,6 +201,20 @@ class Client:
                 % exc.message,
                 server_id=server_id,
             ) from exc
+
+    def _ask_to_quiesce(
+        self, server_id: str, details: dict[str, int] | None
+    ) -> str | None:
+        """Send the request, and again if Nova asks to come back later."""
+        started = self._clock()
+        while True:
+            try:
+                return self._act(server_id, states.QUIESCE, details)
+            except exceptions.ServiceUnavailable as exc:
+                late = self._clock() + exc.retry_after > started + PATIENCE
+                if not exc.retry_after or late:
+                    raise
+                self.sleep(exc.retry_after)
 
     def unquiesce(
         self, server_id: str, patience: float = PATIENCE

@@ -199,7 +199,7 @@ class StateMachine(stateful.RuleBasedStateMachine):
 
 
 StateMachine.TestCase.settings = hypothesis.settings(
-    max_examples=150, stateful_step_count=30, deadline=None,
+    max_examples=80, stateful_step_count=30, deadline=None,
     derandomize=True, database=None, print_blob=False,
     suppress_health_check=list(hypothesis.HealthCheck))
 StateMachineTest = StateMachine.TestCase

@@ -73,6 +73,12 @@ class TestQuiesce(fakes.TestCase):
             self.client.quiesce(web.id)
         self.assertEqual(self.nova.log, ['POST web quiesce'])
 
+    def test_it_comes_back_when_it_is_asked_to(self) -> None:
+        web = self.nova.add('web')
+        self.answer('POST web quiesce', 503, '', times=2, Retry_After='2')
+        self.assertEqual(self.client.quiesce(web.id), _id(web))
+        self.assertEqual(self.nova.posts(), ['POST web quiesce'] * 3)
+
     def test_a_lost_answer_is_found_in_the_instance_actions(self) -> None:
         web = self.nova.add('web')
         self.drop('POST web quiesce', heard=True)
