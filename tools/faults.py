@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Make the documentation's table of faults: tools/faults.py JSON RST."""
+"""Make the documentation's table of faults: tools/faults.py JSON FILE."""
 
 import json
 import os
