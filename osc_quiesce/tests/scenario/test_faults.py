@@ -42,9 +42,7 @@ class FaultTest(base.ScenarioTest):
         self.assertLess(time.monotonic() - began, seconds)
 
     def refused(self, guest: base.Guest, reason: str) -> None:
-        """Quiescing is refused with a reason, and the server stays as it is.
-
-        """
+        """Quiescing is refused, with a reason, and the server stays."""
         with self.within(SOON):
             result = self.quiesce(guest, expect=1)
         self.assertIn(guest.id, result.stderr)
