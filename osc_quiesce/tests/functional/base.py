@@ -40,6 +40,8 @@ from keystoneauth1 import session as keystone_session
 from openstackclient import shell
 from osc_lib import clientmanager
 
+from osc_quiesce.tests import signals
+
 #: with server create's networks=none, and with details of failed events
 MICROVERSION = '2.96'
 #: set, with the reason, where the tests cannot run
@@ -119,6 +121,7 @@ class FunctionalTest(testtools.TestCase):
         super().setUp()
         if reason := os.environ.get(SKIP_VARIABLE):
             self.skipTest(reason)
+        signals.as_in_terminal(self)
 
     # -- the CLI ----------------------------------------------------------
 

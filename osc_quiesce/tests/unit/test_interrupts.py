@@ -18,11 +18,13 @@ import threading
 import unittest
 
 from osc_quiesce import interrupts
+from osc_quiesce.tests import signals
 
 
 class TestInterrupts(unittest.TestCase):
     def setUp(self) -> None:
         super().setUp()
+        signals.as_in_terminal(self)
         self.interrupts = interrupts.Interrupts()
         self.interrupts.install('stopping', 'still stopping')
         self.addCleanup(self.interrupts.restore)

@@ -22,6 +22,7 @@ from unittest import mock
 
 from osc_lib import exceptions as osc_exceptions
 
+from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
 from osc_quiesce.v2 import server as commands
 
@@ -37,8 +38,8 @@ class TestCase(fakes.TestCase):
         )
         patch.start()
         self.addCleanup(patch.stop)
-        # A freeze leaves no guest frozen by accident of the test's runner
-        self.handlers = [signal.getsignal(n) for n in SIGNALS]
+        signals.as_in_terminal(self)
+        self.handlers = [signal.getsignal(n) for n in signals.SIGNALS]
         self.addCleanup(self._check_handlers)
 
     def _sleep(self, seconds: float) -> None:
@@ -47,7 +48,9 @@ class TestCase(fakes.TestCase):
         self.interrupts.check()
 
     def _check_handlers(self) -> None:
-        self.assertEqual(self.handlers, [signal.getsignal(n) for n in SIGNALS])
+        self.assertEqual(
+            self.handlers, [signal.getsignal(n) for n in signals.SIGNALS]
+        )
 
     def run_command(self, *argv: str) -> int:
         """Run the command as the shell does, and return its exit code."""
@@ -84,9 +87,6 @@ class TestCase(fakes.TestCase):
         self.assertEqual(
             [], [s.name for s in self.nova.servers.values() if s.actions]
         )
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class TestQuiesce(TestCase):
@@ -311,7 +311,7 @@ class TestQuiesce(TestCase):
         )
 
     def test_a_signal_thaws_and_gives_its_own_exit_code(self) -> None:
-        for signum, code in zip(SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
             with self.subTest(signum=signum):
                 self.nova.servers.clear()
                 self.nova.hooks.clear()
