@@ -2,7 +2,9 @@
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-TESTS = pep8,mypy,client,py3,docs,functional,scenario
+TESTS = pep8,mypy,client,py3,docs,functional,scenario,faults
+# What tests of faults have measured.
+FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
 .PHONY: help demo demo-live test test-faults clean
 
@@ -22,10 +24,13 @@ demo-live: .venv/ready
 	@.venv/bin/tox run -q -e demo-live
 
 test: .venv/ready
-	.venv/bin/tox run -e $(TESTS)
+	.venv/bin/tox run-parallel --parallel 2 --parallel-no-spinner -e $(TESTS)
+	$(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
 
 test-faults: .venv/ready
 	.venv/bin/tox run -e faults
+	.venv/bin/tox run -e scenario -- scenario.test_compute
+	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
 
 .venv/ready: bindep.txt constraints.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv

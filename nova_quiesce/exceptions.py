@@ -98,7 +98,7 @@ class NoService(exception.NovaException):
 
     code = 503
     msg_fmt = _('No nova-quiesce service is up: nothing was done to the '
-                'server. Try again later')
+                'server')
 
 
 class StateChanged(GuestError):

@@ -20,7 +20,8 @@ was last seen, and what to do about it.
     QuiesceError
       Refused            Nova said no; the server is as it was
         Conflict         409: not in the right state, or locked
-        Forbidden        401 and 403
+        Unauthorized     401: Keystone's token is missing or not valid
+        Forbidden        403
         ServerNotFound   404, or no server has this name
         AmbiguousName    several servers have this name
         NotInstalled     this cloud's nova-api has no quiesce action
@@ -100,6 +101,12 @@ class Refused(QuiesceError):
 
 class Conflict(Refused):
     """The server is not in the right state, is locked, or never started."""
+
+
+class Unauthorized(Refused):
+    """The cloud does not know the caller, or not any more."""
+
+    advice = _('Check the credentials, or the token, that are used')
 
 
 class Forbidden(Refused):

@@ -58,7 +58,7 @@ def send(
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):
             raise exceptions.Unreachable(str(exc)) from exc
-        raise exceptions.Forbidden(str(exc)) from exc
+        raise exceptions.Unauthorized(str(exc)) from exc
     except ksa_exceptions.ConnectionError as exc:
         raise exceptions.Unreachable(str(exc)) from exc
     except ksa_exceptions.ClientException as exc:
@@ -77,7 +77,7 @@ def raise_for_status(
         error.retry_after = retry_after(response)
         raise error
     refused: type[exceptions.Refused] = {
-        401: exceptions.Forbidden,
+        401: exceptions.Unauthorized,
         403: exceptions.Forbidden,
         404: exceptions.ServerNotFound,
         409: exceptions.Conflict,

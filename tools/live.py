@@ -21,6 +21,7 @@ reason, except where CI is set: there nothing may be skipped.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -34,7 +35,7 @@ from minicloud import servers
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 TESTS = HERE / 'osc_quiesce' / 'tests'
-#: where the tests of faults write their table
+#: where tests write what they have measured of faults
 TABLE = pathlib.Path(sys.prefix) / 'faults.jsonl'
 #: so that a hung agent, or a dead service, does not cost a test minutes
 SETTINGS = """\
@@ -60,27 +61,28 @@ class Suite:
     options: tuple[str, ...]
 
 
-def missing_for_guests() -> list[str]:
+def missing_for_guests(*kinds: str) -> list[str]:
     """Return what is missing, after having built what can be built."""
-    lines = hypervisor.missing()
+    lines = hypervisor.missing() + missing_servers(*kinds)
     if not lines and not hypervisor.has_binding():
         subprocess.run(hypervisor.binding_command(HERE / 'constraints.txt'),
                        check=True)
     return lines
 
 
-def missing_for_faults() -> list[str]:
-    """Return the packages that are missing."""
-    packages = servers.missing(('rabbit', 'mariadb'))
+def missing_servers(*kinds: str) -> list[str]:
+    """Return the packages that are missing for some programs."""
+    packages = servers.missing(kinds)
     return ['packages: apt-get install --no-install-recommends '
             + ' '.join(packages)] if packages else []
 
 
 SUITES = {
-    'scenario': Suite(missing_for_guests, ('--driver', 'libvirt')),
-    'faults': Suite(missing_for_faults, (
-        '--broker', 'rabbit', '--database', 'mariadb', '--computes', '2',
-        '--quiesce-services', '2')),
+    'scenario': Suite(functools.partial(missing_for_guests, 'rabbit'), (
+        '--driver', 'libvirt', '--broker', 'rabbit')),
+    'faults': Suite(functools.partial(missing_servers, 'rabbit', 'mariadb'), (
+        '--broker', 'rabbit', '--database', 'mariadb',
+        '--computes', '2', '--quiesce-services', '2')),
 }
 
 
@@ -99,8 +101,8 @@ def place() -> layout.Layout:
 
 def run(name: str, lines: list[str], arguments: list[str]) -> int:
     """Run the tests of a suite, or skip them."""
-    tests = [sys.executable, '-m', 'stestr', '--test-path',
-             str(TESTS / name), 'run', '--serial', *arguments]
+    tests = [sys.executable, '-m', 'stestr', '--repo-url', sys.prefix,
+             '--test-path', str(TESTS / name), 'run', '--serial', *arguments]
     if lines:
         reason = f'the {name} tests need {"; ".join(lines)}'
         print(f'Skipped: {reason}', flush=True)
@@ -111,10 +113,12 @@ def run(name: str, lines: list[str], arguments: list[str]) -> int:
     root.local.mkdir(parents=True, exist_ok=True)
     (root.local / 'nova.conf').write_text(SETTINGS)
     TABLE.unlink(missing_ok=True)
-    return subprocess.run(
+    # In place of this process, so that it gets the signals and ends the cloud.
+    os.execve(
+        sys.executable,
         [sys.executable, '-m', 'minicloud', 'run', *SUITES[name].options,
          '--root', str(root.root), '--', *tests],
-        env={**os.environ, 'FAULTS_TABLE': str(TABLE)}).returncode
+        {**os.environ, 'FAULTS_TABLE': str(TABLE)})
 
 
 def main(arguments: list[str]) -> int:
@@ -131,8 +135,8 @@ def main(arguments: list[str]) -> int:
               + '\n  '.join(lines), file=sys.stderr)
         return 1
     if name == 'demo':
-        return subprocess.run([sys.executable, '-m', 'minicloud.demo',
-                               '--live']).returncode
+        os.execv(sys.executable,
+                 [sys.executable, '-m', 'minicloud.demo', '--live'])
     return run(name, lines, rest)
 
 

@@ -24,7 +24,9 @@ import sys
 
 def main() -> int:
     """Print the line and return the exit code."""
-    shown = subprocess.run(['stestr', 'last', '--suppress-attachments'],
+    # Environments that run at the same time keep their results apart.
+    shown = subprocess.run(['stestr', '--repo-url', sys.prefix, 'last',
+                            '--suppress-attachments'],
                            capture_output=True, text=True).stdout
     count = {word: int(number) for word, number in re.findall(
         r'^ - ([A-Z][A-Za-z ]+): (\d+)$', shown, re.MULTILINE)}

@@ -94,7 +94,7 @@ class Guest:
     :ivar hung: whether its agent does nothing; what it was told meanwhile it
         does when it is able to, and in this order
     :ivar told: whether a freeze waits for the hung agent
-    :ivar on_bus: until when freezes that are still on the bus can arrive
+    :ivar on_bus: when freezes that are still on the bus arrive at the latest
     :ivar freeze: what becomes of the next freeze
     :ivar thaw: what becomes of the next thaw
     :ivar running: whether there is a guest at all
@@ -493,15 +493,18 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass, or set the clock back.
 
-        A freeze that is on the bus arrives then, if it can.
+        A freeze that is held up on the bus arrives at the last moment.
         """
-        timeutils.advance_time_seconds(seconds)
+        end = self.now() + seconds
+        while self.guest.on_bus and self.guest.on_bus[0] <= end:
+            timeutils.advance_time_seconds(self.guest.on_bus[0] - self.now())
+            self.arrive()
+        timeutils.advance_time_seconds(end - self.now())
 
     def arrive(self) -> None:
         """Let a freeze that was held up on the bus reach the guest."""
-        until = self.guest.on_bus.pop()
-        if self.now() < until:
-            self.guest.do_freeze()
+        self.guest.on_bus.pop(0)
+        self.guest.do_freeze()
 
     def report(self) -> None:
         """Let all services tell that they are up."""

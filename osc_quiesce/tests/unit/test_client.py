@@ -54,6 +54,14 @@ class TestQuiesce(fakes.TestCase):
         ):
             self.client.quiesce(web.id)
 
+    def test_a_caller_who_is_not_known_is_told_of_credentials(self) -> None:
+        web = self.nova.add('web')
+        self.answer('POST web quiesce', 401, _fault('Please authenticate'))
+        with self.assertRaisesRegex(
+            exceptions.Unauthorized, 'Please authenticate.*credentials'
+        ):
+            self.client.quiesce(web.id)
+
     def test_a_cloud_without_the_api_is_told_so(self) -> None:
         web = self.nova.add('web')
         self.answer(

@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every process is killed at every step, with guests that are not real.
+
+Those of nova-compute are also done with real guests, see
+:mod:`osc_quiesce.tests.scenario.test_compute`; with all others, the guest
+cannot tell the difference.
+"""
+
+from osc_quiesce.tests.faults import base
+from osc_quiesce.tests.functional import base as functional
+
+#: what is killed, in the order of the table
+PROCESSES = ('client', 'nova-api', 'nova-quiesce', 'nova-compute', 'broker',
+             'database')
+
+
+class EveryProcessTest(base.FaultsTest):
+
+    hypervisor = 'fake'
+
+    def history(self, server: str) -> list[base.Frozen]:
+        """Return when a guest was frozen, as the guest itself tells it."""
+        path = functional.cloud().layout.guests / server
+        lines = path.read_text().splitlines() if path.exists() else []
+        found: list[base.Frozen] = []
+        for line in lines:
+            word, when = line.split()
+            is_frozen = bool(found) and found[-1].ended is None
+            if word == 'frozen' and not is_frozen:
+                found.append(base.Frozen(float(when), None))
+            elif word == 'thawed' and is_frozen:
+                found[-1] = base.Frozen(found[-1].began, float(when))
+        return found
+
+    def kill(self, process: str, step: base.Step) -> None:
+        servers = [self.boot(quiesce='slow:1', unquiesce='slow:1', wait=False)
+                   for _number in range(3)]
+        for server in servers:
+            self.wait(server, 'active')
+        self.inject(process, step, servers)
+
+
+def _add(process: str, step: base.Step) -> None:
+    def test(self: EveryProcessTest) -> None:
+        self.kill(process, step)
+
+    name = '%s killed while %s' % (process, step.name)
+    setattr(EveryProcessTest,
+            'test_' + name.replace(' ', '_').replace('-', '_'), test)
+
+
+for _process in PROCESSES:
+    for _step in base.STEPS:
+        _add(_process, _step)

@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""nova-compute is killed at each step of quiescing three real guests.
+
+What it has told libvirt goes on without it: a freeze can be done after its
+death, and before or after it is started again.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from osc_quiesce.tests.faults import base as faults
+from osc_quiesce.tests.scenario import base
+
+#: seconds without a record after which a guest counts as frozen; its writers
+#: write one every twentieth of a second
+GAP = 1.0
+
+
+class ComputeTest(faults.FaultsTest, base.ScenarioTest):
+
+    hypervisor = 'libvirt'
+    # For a console to be told something while all are frozen.
+    pause = 5
+
+    def history(self, server: str) -> list[faults.Frozen]:
+        """Return when a guest was frozen, as its writer shows."""
+        guest = self.guests[server]
+        beat = guest.console.beats()[-1]
+        offset = time.time() - beat
+        times = [record.at for record in guest.console.records('vda')]
+        found = [
+            faults.Frozen(one + offset, other + offset)
+            for one, other in zip(times, times[1:], strict=False)
+            if other - one > GAP]
+        if beat - times[-1] > GAP:
+            found.append(faults.Frozen(times[-1] + offset, None))
+        return found
+
+    @contextlib.contextmanager
+    def hold(self, step: faults.Step, server: str) -> Iterator[None]:
+        """Have the agent do nothing, so that libvirt waits for it."""
+        if step.task_state is None:
+            yield
+            return
+        guest = self.guests[server]
+        guest.tell('agent stop')
+        try:
+            yield
+        finally:
+            guest.tell('agent continue')
+
+    def kill(self, step: faults.Step) -> None:
+        guests = self.start('first', 'second', 'last')
+        self.guests = {guest.id: guest for guest in guests}
+        # From now on libvirt waits for an agent as long as it takes.
+        self.quiesce(*guests)
+        self.unquiesce(*guests)
+        self.inject('nova-compute', step, list(self.guests))
+
+
+def _add(step: faults.Step) -> None:
+    def test(self: ComputeTest) -> None:
+        self.kill(step)
+
+    setattr(ComputeTest, 'test_killed_while_' + step.name.replace(' ', '_'),
+            test)
+
+
+for _step in faults.STEPS:
+    _add(_step)
