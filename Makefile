@@ -2,7 +2,8 @@
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-TESTS = pep8,mypy,client,py3,docs,functional,scenario,faults
+# Two at a time, the longest first.
+TESTS = faults,functional,scenario,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
