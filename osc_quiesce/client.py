@@ -281,7 +281,7 @@ class Client:
     ) -> list[exceptions.QuiesceError]:
         """Return why servers are not quiesced by these requests any more.
 
-        A server still is if its vm_state says so, and its newest instance
+        A server still is if its states say so, and its newest instance
         action of the two verbs is the request to quiesce that is given here.
         One that cannot be checked counts as one that is not. Takes one
         request for each server, and one for the states of all of them if the
@@ -289,49 +289,46 @@ class Client:
 
         :param quiesce_requests: UUID of server to what :meth:`quiesce`
             returned
-        :param patience: for how many seconds to repeat a request that gets
-            no usable answer
+        :param patience: for how many seconds, for all together, to repeat a
+            request that gets no usable answer
         :returns: an error for each server that is not; empty if all are
         """
         errors = []
+        deadline = self._clock() + patience
+
+        def patiently(read: Callable[..., _T], *args: object) -> _T:
+            # Servers are frozen: the time is for all of them together.
+            return self._patiently(
+                functools.partial(read, *args), deadline - self._clock()
+            )
+
         listed = self._listed_quiesced(quiesce_requests)
+        verbs = (states.QUIESCE, states.UNQUIESCE)
         for server_id, request_id in quiesce_requests.items():
+            message = None
             try:
-                server = listed.get(server_id) or self._patiently(
-                    functools.partial(self.get_server, server_id), patience
+                server = listed.get(server_id) or patiently(
+                    self.get_server, server_id
                 )
-                if (server.vm_state, server.task_state) != (
-                    states.QUIESCED,
-                    None,
-                ):
-                    raise _error(
-                        exceptions.Superseded,
-                        server,
-                        _('is not quiesced any more'),
-                        request_id,
-                    )
-                newest = self._patiently(
-                    functools.partial(
-                        self._newest_request,
-                        server_id,
-                        (states.QUIESCE, states.UNQUIESCE),
-                    ),
-                    patience,
-                )
-                if request_id is None or newest != request_id:
-                    raise _error(
-                        exceptions.Superseded,
-                        server,
-                        _(
-                            'is quiesced, but its newest request, as far as '
-                            'the caller may know, is not ours but %s'
-                        )
-                        % newest,
-                        request_id,
-                    )
+                # After the state: a thaw since then shows here.
+                newest = patiently(self._newest_request, server_id, verbs)
             except exceptions.QuiesceError as exc:
-                exc.server_id = exc.server_id or server_id
+                exc.server_id = server_id
                 errors.append(exc)
+                continue
+            if server.vm_state != states.QUIESCED:
+                message = _('is not quiesced any more')
+            elif server.task_state is not None:
+                message = _('is about to leave its quiesced state')
+            elif request_id is None or newest != request_id:
+                message = _(
+                    'is quiesced, but its newest request, as far as the '
+                    'caller may know, is not ours but %s'
+                ) % (newest or _('unknown'))
+            if message:
+                errors.append(
+                    _error(exceptions.Superseded, server, message, request_id)
+                )
         return errors
 
     def _listed_quiesced(

@@ -367,6 +367,24 @@ class TestVerify(TestCase):
             _other(self).unquiesce(self.web.id)
             self.assertEqual(self.not_consistent(frozen), {'web'})
 
+    def test_a_thaw_during_the_check_counts(self) -> None:
+        with self.quiesced() as frozen:
+
+            def hook(request: Any, context: Any) -> None:
+                # Its state was seen before, in the listing.
+                if self.nova.log[-1] == 'GET web/os-instance-actions':
+                    self.nova.hooks.clear()
+                    _other(self).unquiesce(self.web.id)
+
+            self.nova.hooks.append(hook)
+            self.assertEqual(self.not_consistent(frozen), {'web'})
+
+    def test_a_server_that_is_being_deleted_is_not_consistent(self) -> None:
+        with self.quiesced() as frozen:
+            self.web.task_state = 'deleting'
+            self.assertEqual(self.not_consistent(frozen), {'web'})
+            self.web.task_state = None
+
     def test_thawed_and_frozen_again_is_not_consistent(self) -> None:
         with self.quiesced() as frozen:
             self.thaw_elsewhere(self.app1)
@@ -389,6 +407,20 @@ class TestVerify(TestCase):
             ):
                 frozen.verify()
         self.assertEqual(self.vm_states(), {'active'})
+
+    def test_the_servers_share_the_time_that_checking_may_take(self) -> None:
+        with self.quiesced() as frozen:
+            for name in ('db', 'app1', 'app2', 'web'):
+                line = f'GET {name}/os-instance-actions'
+                self.answer(line, 500, '', times=99)
+            began = self.nova.now
+            with self.assertRaises(consistency.NotConsistent) as caught:
+                frozen.verify()
+            self.assertLessEqual(
+                self.nova.now - began, client.TRACE_PATIENCE
+            )
+            self.assertEqual(len(caught.exception.errors), 4)
+            self.nova.hooks.clear()
 
     def test_a_short_trouble_is_survived(self) -> None:
         with self.quiesced() as frozen:
