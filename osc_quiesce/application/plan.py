@@ -253,7 +253,7 @@ class _Reader:
         body = self._cloud.compute(f'/servers/{server_id}')['server']
         refused: list[str] = []
         root = body.get('OS-EXT-SRV-ATTR:root_device_name')
-        volumes = []
+        volumes: list[Volume] = []
         unknown = set(member.exclude_volumes)
         boot_image = None
         for part in sorted(

@@ -138,7 +138,7 @@ def get(snapshot: Mapping[str, Any], key: str) -> str:
 def pack(key: str, value: Any) -> dict[str, str]:
     """Return metadata that hold a value of any length."""
     text = json.dumps(value, separators=(',', ':'))
-    pieces = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
+    pieces: list[str] = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
     return {f'{PREFIX}{key}.{n}': piece for n, piece in enumerate(pieces)}
 
 

@@ -98,7 +98,7 @@ class ApplicationTest(base.FunctionalTest):
         self.wait_for(lambda: self.volume_status(volume) == 'available',
                       'the volume is detached')
 
-    def with_volumes(self, count: int = 1, **kwargs: str) -> tuple[
+    def with_volumes(self, count: int = 1, **kwargs: Any) -> tuple[
             str, list[str]]:
         """Return a server with a local disk and so many volumes."""
         volumes = [self.volume() for _number in range(count)]
@@ -177,8 +177,8 @@ class TestSets(ApplicationTest):
     """What is made, shown and deleted."""
 
     def test_create_list_show_delete(self) -> None:
-        first, boot_volume = self.boot_from_volume()
         data = self.volume()
+        first, boot_volume = self.boot_from_volume()
         self.attach(first, data)
         second, [other] = self.with_volumes()
         rows = self.create(
@@ -432,25 +432,34 @@ class TestFailures(ApplicationTest):
         self.assertEqual(('active', None), self.states(server))
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
 
-    def test_signals_thaw_and_delete(self) -> None:
-        for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143),
-                             (signal.SIGHUP, 129)):
-            server, _volumes = self.with_volumes()
-            between = self.cinder_proxy()
-            going_on = threading.Event()
-            between.on('snapshot', proxy.answer_after(going_on))
-            process = subprocess.Popen(
-                ['openstack', 'application', 'snapshot', 'create',
-                 self.set_name, '--server', server, '--allow-local-disk'],
-                env=self.environment(), stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True)
-            self.wait_for(lambda: between.requests('snapshot'),
-                          'the snapshot was asked for')
-            process.send_signal(signum)
-            self.wait_for(lambda: self.states(server) == ('active', None),
-                          'the server is thawed')
-            going_on.set()
-            _out, err = process.communicate(timeout=base.TIMEOUT)
-            self.assertEqual(code, process.returncode, err)
-            self.assertNotIn('Traceback', err)
-            self.check_undone(server)
+    def check_signal(self, signum: int, code: int) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        going_on = threading.Event()
+        self.addCleanup(going_on.set)
+        between.on('snapshot', proxy.answer_after(going_on))
+        process = subprocess.Popen(
+            ['openstack', 'application', 'snapshot', 'create',
+             self.set_name, '--server', server, '--allow-local-disk'],
+            env=self.environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.wait_for(lambda: between.requests('snapshot'),
+                      'the snapshot was asked for')
+        process.send_signal(signum)
+        # The thaw does not wait for Cinder.
+        self.wait_for(lambda: self.states(server) == ('active', None),
+                      'the server is thawed')
+        going_on.set()
+        _out, err = process.communicate(timeout=base.TIMEOUT)
+        self.assertEqual(code, process.returncode, err)
+        self.assertNotIn('Traceback', err)
+        self.check_undone(server)
+
+    def test_ctrl_c_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGINT, 130)
+
+    def test_sigterm_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGTERM, 143)
+
+    def test_sighup_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGHUP, 129)
