@@ -138,13 +138,13 @@ def get(snapshot: Mapping[str, Any], key: str) -> str:
 def pack(key: str, value: Any) -> dict[str, str]:
     """Return metadata that hold a value of any length."""
     text = json.dumps(value, separators=(',', ':'))
-    pieces: list[str] = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
+    pieces = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
     return {f'{PREFIX}{key}.{n}': piece for n, piece in enumerate(pieces)}
 
 
 def unpack(metadata: Mapping[str, str], key: str) -> Any:
     """Return what pack put there, or None if it is not (wholly) there."""
-    pieces = []
+    pieces: list[str] = []
     while (name := f'{PREFIX}{key}.{len(pieces)}') in metadata:
         pieces.append(metadata[name])
     try:
