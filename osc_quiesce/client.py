@@ -25,9 +25,10 @@ Nova API reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 import dataclasses
 import datetime
+import functools
 import re
 import time
 from typing import Any, Final, TypeVar
@@ -94,6 +95,8 @@ class Outcome:
     :param error: why the state was not reached; None if it was
     :param unquiesce_at: when the cloud will thaw the server by itself; None
         if it will not
+    :param thaw_request_id: the request to thaw it that :meth:`Client.thaw`
+        sent; None if it sent none
     """
 
     server: Server | None
@@ -101,6 +104,7 @@ class Outcome:
     seconds: float
     error: exceptions.QuiesceError | None = None
     unquiesce_at: datetime.datetime | None = None
+    thaw_request_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +160,11 @@ class Client:
         self.sleep = sleep
         self._listing_helps = True
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Returns seconds, never going back: the time that waits go by."""
+        return self._clock
+
     # Asking ---------------------------------------------------------------
 
     def quiesce(
@@ -183,11 +192,7 @@ class Client:
         """
         details = None
         if unquiesce_after is not None:
-            if type(unquiesce_after) is not int or unquiesce_after < 1:
-                raise ValueError(
-                    f'unquiesce_after is {unquiesce_after!r}, not a whole '
-                    'number of seconds above 0'
-                )
+            check_unquiesce_after(unquiesce_after)
             details = {'unquiesce_after': unquiesce_after}
         sent = self._clock()
         try:
@@ -268,6 +273,75 @@ class Client:
         body = self._read(f'/servers/{_quote(server_id)}', server_id)
         with transport.understood(server_id):
             return Server.from_api(body['server'])
+
+    def not_quiesced_by(
+        self,
+        quiesce_requests: Mapping[str, str | None],
+        patience: float = TRACE_PATIENCE,
+    ) -> list[exceptions.QuiesceError]:
+        """Return why servers are not quiesced by these requests any more.
+
+        A server still is if its states say so, and its newest instance
+        action of the two verbs is the request to quiesce that is given here.
+        One that cannot be checked counts as one that is not. Takes one
+        request for each server, and one for the states of all of them if the
+        caller may list the servers of all projects.
+
+        :param quiesce_requests: UUID of server to what :meth:`quiesce`
+            returned
+        :param patience: for how many seconds, for all together, to repeat a
+            request that gets no usable answer
+        :returns: an error for each server that is not; empty if all are
+        """
+        errors = []
+        deadline = self._clock() + patience
+
+        def patiently(read: Callable[..., _T], *args: object) -> _T:
+            # Servers are frozen: the time is for all of them together.
+            return self._patiently(
+                functools.partial(read, *args), deadline - self._clock()
+            )
+
+        listed = self._listed_quiesced(quiesce_requests)
+        verbs = (states.QUIESCE, states.UNQUIESCE)
+        for server_id, request_id in quiesce_requests.items():
+            message = None
+            try:
+                server = listed.get(server_id) or patiently(
+                    self.get_server, server_id
+                )
+                # After the state: a thaw since then shows here.
+                newest = patiently(self._newest_request, server_id, verbs)
+            except exceptions.QuiesceError as exc:
+                exc.server_id = server_id
+                errors.append(exc)
+                continue
+            if server.vm_state != states.QUIESCED:
+                message = _('is not quiesced any more')
+            elif server.task_state is not None:
+                message = _('is about to leave its quiesced state')
+            elif request_id is None or newest != request_id:
+                message = _(
+                    'is quiesced, but its newest request, as far as the '
+                    'caller may know, is not ours but %s'
+                ) % (newest or _('unknown'))
+            if message:
+                errors.append(
+                    _error(exceptions.Superseded, server, message, request_id)
+                )
+        return errors
+
+    def _listed_quiesced(
+        self, wanted: Mapping[str, object]
+    ) -> dict[str, Server]:
+        """Return those that are quiesced, as far as one listing tells."""
+        if len(wanted) < 2 or not self._listing_helps:
+            return {}
+        query = {'all_tenants': '1', 'status': states.QUIESCED.upper()}
+        try:
+            return {server.id: server for server in self._list(query)}
+        except exceptions.QuiesceError:
+            return {}
 
     def find_server(
         self, name_or_id: str, patience: float = TRACE_PATIENCE
@@ -359,6 +433,7 @@ class Client:
         requests_by_server: Mapping[str, str | None],
         vm_state: str,
         timeout: float = DEFAULT_TIMEOUT,
+        stop_at_error: bool = False,
     ) -> dict[str, Outcome]:
         """Wait until each server got there, or certainly will not.
 
@@ -367,6 +442,8 @@ class Client:
         :param requests_by_server: UUID of server to request id
         :param vm_state: ``states.QUIESCED`` or ``states.ACTIVE``
         :param timeout: how many seconds to wait at most, for all together
+        :param stop_at_error: whether the first error ends the wait for all;
+            those that were still under way are then not in the answer
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised
         """
@@ -374,7 +451,14 @@ class Client:
             step, moving = self._wait_frozen, states.QUIESCING
         else:
             step, moving = self._wait_thawed, states.UNQUIESCING
-        return self._watch(requests_by_server, vm_state, timeout, step, moving)
+        return self._watch(
+            requests_by_server,
+            vm_state,
+            timeout,
+            step,
+            moving,
+            stop_at_error=stop_at_error,
+        )
 
     def thaw(
         self,
@@ -398,18 +482,21 @@ class Client:
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
+        asked: dict[str, str | None] = {}
         outcomes = self._watch(
             quiesce_requests,
             states.ACTIVE,
             timeout,
-            self._thaw_if_frozen,
+            functools.partial(self._thaw_if_frozen, asked),
             in_order=True,
         )
         for server_id, outcome in outcomes.items():
+            outcome = dataclasses.replace(
+                outcome, thaw_request_id=asked.get(server_id)
+            )
             if isinstance(outcome.error, exceptions.ServerGone):
-                outcomes[server_id] = dataclasses.replace(
-                    outcome, server=None, error=None
-                )
+                outcome = dataclasses.replace(outcome, server=None, error=None)
+            outcomes[server_id] = outcome
         return outcomes
 
     def _wait_for_one(
@@ -434,6 +521,7 @@ class Client:
         step: _Step,
         moving: str | None = None,
         in_order: bool = False,
+        stop_at_error: bool = False,
     ) -> dict[str, Outcome]:
         """Look at servers again and again until a step ends each of them.
 
@@ -443,6 +531,8 @@ class Client:
             arrived; raises if it will not, or if this look was of no use
         :param moving: task_state of servers that need no step
         :param in_order: whether a freeze under way holds up those after it
+        :param stop_at_error: whether to leave out what is still under way
+            when the first error is seen
         """
         started = self._clock()
         pending = dict(requests_by_server)
@@ -516,6 +606,8 @@ class Client:
             left = started + timeout - self._clock()
             if not pending or left <= 0:
                 break
+            if stop_at_error and any(o.error for o in outcomes.values()):
+                return outcomes
             self.sleep(min(pause, left))
 
         for server_id in list(pending):
@@ -606,7 +698,11 @@ class Client:
         return None
 
     def _thaw_if_frozen(
-        self, server: Server, quiesce_request: str | None, settled: bool
+        self,
+        asked: dict[str, str | None],
+        server: Server,
+        quiesce_request: str | None,
+        settled: bool,
     ) -> _Arrival | None:
         if server.task_state in (states.QUIESCING, states.UNQUIESCING):
             return None
@@ -617,7 +713,7 @@ class Client:
             if quiesce_request is not None or settled:
                 return _Arrival()
             return None
-        if quiesce_request and self._newest_quiesce(server.id) not in (
+        if quiesce_request and self._newest_request(server.id) not in (
             None,
             quiesce_request,
         ):
@@ -628,7 +724,7 @@ class Client:
                 quiesce_request,
             )
         try:
-            self._act(server.id, states.UNQUIESCE)
+            asked[server.id] = self._act(server.id, states.UNQUIESCE)
         except exceptions.Conflict:
             pass  # its state has changed since: the next look will tell
         return None
@@ -778,13 +874,16 @@ class Client:
             actions.sort(key=lambda a: str(a['start_time']), reverse=True)
         return actions, response.headers.get('date')
 
-    def _newest_quiesce(self, server_id: str) -> str | None:
+    def _newest_request(
+        self, server_id: str, names: Collection[str] = (states.QUIESCE,)
+    ) -> str | None:
+        """Return the id of the newest action with one of these names."""
         try:
             actions, _date = self._actions(server_id)
         except exceptions.Refused:
             return None
         for action in actions:
-            if action.get('action') == states.QUIESCE:
+            if action.get('action') in names:
                 return action.get('request_id')
         return None
 
@@ -871,6 +970,15 @@ class Client:
 
 _T = TypeVar('_T')
 _Step = Callable[[Server, 'str | None', bool], '_Arrival | None']
+
+
+def check_unquiesce_after(seconds: int) -> None:
+    """Raise ValueError unless this is a whole number of seconds above 0."""
+    if type(seconds) is not int or seconds < 1:
+        raise ValueError(
+            f'unquiesce_after is {seconds!r}, not a whole '
+            'number of seconds above 0'
+        )
 
 
 def time_text(when: datetime.datetime) -> str:

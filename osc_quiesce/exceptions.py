@@ -33,9 +33,14 @@ was last seen, and what to do about it.
       Superseded         done, and then undone by somebody else
       TimedOut           not there yet when the time was up
       ServerGone         deleted meanwhile
+      SeveralErrors      of several servers
+        NotConsistent    not all are quiesced by our requests any more
+        ThawFailed       some may still be frozen
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from osc_quiesce.i18n import _
 
@@ -195,6 +200,31 @@ class TimedOut(QuiesceError):
 
 class ServerGone(QuiesceError):
     """The server was deleted meanwhile; there is nothing left to thaw."""
+
+
+class SeveralErrors(QuiesceError):
+    """What went wrong with one or several servers.
+
+    :param errors: an error for each of these servers
+    """
+
+    def __init__(self, errors: Sequence[QuiesceError]) -> None:
+        super().__init__(' '.join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+class NotConsistent(SeveralErrors):
+    """Not every server is quiesced by our own request any more."""
+
+    advice = _('What was saved meanwhile is not consistent')
+
+
+class ThawFailed(SeveralErrors):
+    """Servers that were frozen could not be thawed, or may not have been."""
+
+    advice = _(
+        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"'
+    )
 
 
 def label(server_id: str, server_name: str | None) -> str:

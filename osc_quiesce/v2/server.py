@@ -25,8 +25,6 @@ import argparse
 from collections.abc import Sequence
 import dataclasses
 import logging
-import math
-import sys
 from typing import Any
 
 from cliff import columns
@@ -38,6 +36,7 @@ from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import interrupts
 from osc_quiesce import states
+from osc_quiesce.v2 import common
 
 LOG = logging.getLogger(__name__)
 
@@ -91,30 +90,6 @@ class Row:
         )
 
 
-def _timeout(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a positive number of seconds') % text
-        )
-    return seconds
-
-
-def _whole_seconds(text: str) -> int:
-    try:
-        seconds = int(text)
-    except ValueError:
-        seconds = 0
-    if seconds < 1:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a whole number of seconds above 0') % text
-        )
-    return seconds
-
-
 class _ServerCommand(command.Lister):
     """What both commands have in common: arguments, table and exit code."""
 
@@ -143,7 +118,7 @@ class _ServerCommand(command.Lister):
         parser.add_argument(
             '--timeout',
             metavar='<seconds>',
-            type=_timeout,
+            type=common.timeout,
             help=_(
                 'How long --wait waits for each server, in seconds '
                 '(default: %g)'
@@ -209,13 +184,6 @@ class _ServerCommand(command.Lister):
     def _stop(self, exc: interrupts.Interrupted) -> None:
         self._exit_code = exc.exit_code
 
-    def _progress(self, message: str) -> None:
-        if sys.stderr and sys.stderr.isatty():
-            try:
-                print(message, file=sys.stderr, flush=True)
-            except OSError:
-                pass  # the terminal is gone; the servers are not
-
 
 class QuiesceServer(_ServerCommand):
     _description = _(
@@ -239,7 +207,7 @@ class QuiesceServer(_ServerCommand):
         parser.add_argument(
             '--unquiesce-after',
             metavar='<seconds>',
-            type=_whole_seconds,
+            type=common.whole_seconds,
             help=_(
                 'Have the cloud thaw each server by itself so many seconds '
                 'after it was frozen, unless it was asked to before '
@@ -404,7 +372,7 @@ class QuiesceServer(_ServerCommand):
             self._fail(_('The %d servers were not quiesced.') % len(rows))
 
     def _quiesce(self, row: Row, timeout: float, keep: bool) -> None:
-        self._progress(_('Quiescing %s ...') % row.label)
+        common.progress(_('Quiescing %s ...') % row.label)
         if not keep:
             self._to_thaw[row.id] = row
         try:
@@ -429,7 +397,7 @@ class QuiesceServer(_ServerCommand):
             return
         rows = dict(reversed(self._to_thaw.items()))
         self._to_thaw.clear()
-        self._progress(
+        common.progress(
             _('Thawing %s ...') % ', '.join(row.label for row in rows.values())
         )
         try:
@@ -531,7 +499,7 @@ class UnquiesceServer(_ServerCommand):
 
     def _wait(self, rows: list[Row], timeout: float) -> int:
         """Wait until all are thawed, and return how many failed."""
-        self._progress(
+        common.progress(
             _('Unquiescing %s ...') % ', '.join(row.label for row in rows)
         )
         failures = 0

@@ -116,17 +116,18 @@ def answer_after(event: threading.Event) -> Behaviour:
 class Proxy:
     """A proxy on a port of its own; a context manager.
 
+    :param endpoint: of the service behind it, by default nova-api
     :ivar seen: every request that came, the oldest first
     :ivar away: while set, every connection is cut, as if there were no
         nova-api
     """
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: str | None = None) -> None:
         self.seen: list[Request] = []
         self.away = threading.Event()
         self._rules: list[tuple[str, Behaviour]] = []
         self._lock = threading.Lock()
-        there = parse.urlsplit(base.url())
+        there = parse.urlsplit(endpoint or base.url())
         self.nova = (there.hostname or '', there.port)
         self._server = http.server.ThreadingHTTPServer(
             ('127.0.0.1', 0), type('Handler', (_Handler,), {'proxy': self}))
@@ -174,7 +175,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
         kind = self.command
-        if kind == 'POST':
+        if kind == 'POST' and body:
             kind = next(iter(json.loads(body)))
         request = Request(kind, self.command, self.path,
                           dict(self.headers.items()), body, time.monotonic())

@@ -1,0 +1,19 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Consistent snapshots of applications: groups of servers with volumes.
+
+``spec`` says what the application is, ``plan`` checks everything that can be
+checked before a server is frozen, ``create`` freezes, takes the snapshots and
+thaws, and ``sets`` keeps what is known of a snapshot set where it belongs: in
+the metadata of the snapshots in Cinder.
+"""

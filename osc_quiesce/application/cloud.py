@@ -1,0 +1,133 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is read from and written to Nova and Cinder, as plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+import concurrent.futures
+from typing import Any, Final, TypeVar
+from urllib import parse
+
+from keystoneauth1 import exceptions as ksa_exceptions
+from openstack import exceptions as sdk_exceptions
+
+from osc_quiesce.application import errors
+
+THREADS: Final = 32  # requests under way at once
+PATIENCE: Final = 60.0  # seconds, with one request
+
+# With the flavor in the server, and delete_on_termination in attachments
+_COMPUTE_MICROVERSION: Final = '2.79'
+_VOLUME_MICROVERSION: Final = '3.0'
+
+_T = TypeVar('_T')
+_U = TypeVar('_U')
+
+
+class CloudError(errors.ApplicationError):
+    """Nova or Cinder refused a request, or gave no usable answer."""
+
+
+class NotThere(CloudError):
+    """404"""
+
+
+class Cloud:
+    """The compute and the block storage API of an openstacksdk connection.
+
+    :param connection: an :class:`openstack.connection.Connection`
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    @property
+    def project_id(self) -> str | None:
+        project: str | None = self._connection.session.get_project_id()
+        return project
+
+    @property
+    def is_admin(self) -> bool:
+        session = self._connection.session
+        access = session.auth.get_access(session)
+        return 'admin' in access.role_names
+
+    def compute(self, path: str) -> dict[str, Any]:
+        """GET from Nova."""
+        return _request(
+            lambda: self._connection.compute.get(
+                path, microversion=_COMPUTE_MICROVERSION, timeout=PATIENCE
+            )
+        )
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        """Return Glance's record of an image, its properties included."""
+        return _request(
+            lambda: self._connection.image.get(
+                f'/images/{image_id}', timeout=PATIENCE
+            )
+        )
+
+    def volume(
+        self, method: str, path: str, json: Any = None
+    ) -> dict[str, Any]:
+        """Send a request to Cinder."""
+        return _request(
+            lambda: self._connection.block_storage.request(
+                path,
+                method,
+                json=json,
+                microversion=_VOLUME_MICROVERSION,
+                timeout=PATIENCE,
+            )
+        )
+
+    def snapshots(self) -> Iterator[dict[str, Any]]:
+        """Yield all snapshots of the project, with their metadata."""
+        query: dict[str, str] = {}
+        while True:
+            page = self.volume(
+                'GET', f'/snapshots/detail?{parse.urlencode(query)}'
+            )
+            yield from page['snapshots']
+            if not page['snapshots'] or not page.get('snapshots_links'):
+                return
+            query = {'marker': page['snapshots'][-1]['id']}
+
+
+def at_once(do: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
+    """Do something with all items in threads, and return what comes of it.
+
+    :raises CloudError: the first one, after all have come to an end
+    """
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(do, items))
+
+
+def _request(send: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        response = send()
+        sdk_exceptions.raise_from_response(response)
+        body = response.json() if response.content else {}
+    except sdk_exceptions.NotFoundException as exc:
+        raise NotThere(str(exc)) from exc
+    except (
+        sdk_exceptions.SDKException,
+        ksa_exceptions.ClientException,
+        ValueError,
+    ) as exc:
+        raise CloudError(str(exc)) from exc
+    if not isinstance(body, dict):
+        raise CloudError('the answer is not a JSON object')
+    return body

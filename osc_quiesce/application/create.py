@@ -1,0 +1,324 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Freeze, take the snapshots, check, thaw: the making of a snapshot set.
+
+Servers are frozen only for what must be done meanwhile. Whatever fails, they
+are thawed first, and then the snapshots are deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import concurrent.futures
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import logging
+import threading
+from typing import Any
+import uuid
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import plan as planning
+from osc_quiesce.application import sets
+from osc_quiesce.application import spec
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import consistency
+from osc_quiesce.i18n import _
+
+LOG = logging.getLogger(__name__)
+
+
+class Kept(errors.ApplicationError):
+    """The set is not consistent, and was kept and marked so."""
+
+
+def create(
+    client: quiesce_client.Client,
+    cloud: cloud_api.Cloud,
+    plan: planning.Plan,
+    timeout: float,
+    description: str = '',
+    properties: Mapping[str, str] | None = None,
+    keep_inconsistent: bool = False,
+    progress: Callable[[str], object] = lambda sentence: None,
+    shield: Callable[
+        [], contextlib.AbstractContextManager[Any]
+    ] = contextlib.nullcontext,
+) -> sets.SnapshotSet:
+    """Make a consistent snapshot set, or none.
+
+    :param client: what its ``sleep`` raises stops everything
+    :param timeout: seconds, for each stage, and for all snapshots together
+    :param properties: metadata that each snapshot gets
+    :param keep_inconsistent: if a server turns out to have been thawed by
+        somebody else meanwhile, keep the set and mark it
+    :param progress: is told what is done next, in a sentence
+    :param shield: makes a context in which ``client.sleep`` must not raise
+    :returns: the set; it is consistent
+    :raises errors.NotPossible: the plan has refusals; nothing was done
+    :raises exceptions.QuiesceError: a server could not be frozen, did not
+        stay frozen, or could not be thawed
+    :raises errors.ApplicationError: Cinder failed, or the servers changed
+    """
+    planning.check(plan)
+    work = _Work(client, cloud, plan, description, properties or {})
+    try:
+        try:
+            with consistency.quiesced(
+                client,
+                plan.stages,
+                timeout,
+                {s.id: s.unquiesce_after for s in plan.servers},
+                progress,
+                shield,
+            ) as frozen:
+                progress(_('Taking %d snapshots ...') % len(plan.snapshots))
+                work.take(timeout)
+                frozen.verify()
+        finally:
+            # Not before the thaw: a request may take long.
+            work.finish()
+        client.sleep(0)  # where a signal may stop us
+        report = frozen.report
+        return work.seal(report.window, report.complete)
+    except BaseException as exc:
+        with shield():
+            if keep_inconsistent and _not_consistent(exc):
+                work.keep(exc)
+            work.undo(progress)
+        raise
+
+
+def _not_consistent(exc: BaseException) -> bool:
+    return any(
+        isinstance(error, consistency.NotConsistent)
+        for error in (exc, exc.__cause__)
+    )
+
+
+class _Work:
+    """The snapshots of one set, from the first request to the last."""
+
+    def __init__(
+        self,
+        client: quiesce_client.Client,
+        cloud: cloud_api.Cloud,
+        plan: planning.Plan,
+        description: str,
+        properties: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._cloud = cloud
+        self._plan = plan
+        self._description = description
+        self._properties = properties
+        self._set_id = str(uuid.uuid4())
+        self._created_at = quiesce_client.time_text(
+            datetime.datetime.now(datetime.UTC)
+        )
+        self._stop = threading.Event()
+        self._futures: list[concurrent.futures.Future[None]] = []
+        self._pool = concurrent.futures.ThreadPoolExecutor(cloud_api.THREADS)
+        self._bodies = [
+            self._body(order, server, volume)
+            for order, (server, volume) in enumerate(plan.snapshots)
+        ]
+
+    def take(self, timeout: float) -> None:
+        """Take all snapshots at once, and wait until they exist.
+
+        Nova lets nobody change the volumes of a quiesced server: so it is
+        enough to look at them once while it is frozen.
+        """
+        for body in self._bodies:
+            self._start(self._take, body)
+        for server in self._plan.servers:
+            self._start(self._check_volumes, server)
+        deadline = self._client.clock() + timeout
+        pending = set(self._futures)
+        while pending:
+            done, pending = concurrent.futures.wait(
+                pending, 0.1, concurrent.futures.FIRST_EXCEPTION
+            )
+            for future in done:
+                future.result()
+            self._client.sleep(0)  # where a signal may stop us
+            if pending and self._client.clock() > deadline:
+                raise errors.ApplicationError(
+                    _('Not all snapshots were made within %g s.') % timeout
+                )
+
+    def finish(self) -> None:
+        """Let the requests under way come to an end."""
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def seal(
+        self, window: float | None, complete: float | None
+    ) -> sets.SnapshotSet:
+        """Mark the set as consistent, and return it as Cinder has it."""
+        self._mark(
+            {
+                'consistency': sets.CONSISTENT,
+                'window': '' if window is None else f'{window:.3f}',
+                'complete': '' if complete is None else f'{complete:.3f}',
+            }
+        )
+        made = sets.find(self._cloud, self._set_id)
+        if made.state != sets.CONSISTENT:
+            raise errors.ApplicationError(
+                _('Snapshot set %(name)s (%(id)s) is %(state)s.')
+                % {'name': made.name, 'id': made.id, 'state': made.state}
+            )
+        return made
+
+    def keep(self, exc: BaseException) -> None:
+        """Mark the set as inconsistent, and raise Kept."""
+        try:
+            self._mark({'consistency': sets.INCONSISTENT})
+        except errors.ApplicationError as error:
+            LOG.error(_('The set cannot be marked: %s'), error)
+            return
+        raise Kept(
+            _(
+                '%(why)s Snapshot set %(name)s (%(id)s) is NOT CONSISTENT; '
+                'it is kept and marked so.'
+            )
+            % {'why': exc, 'name': self._plan.name, 'id': self._set_id}
+        ) from exc
+
+    def undo(self, progress: Callable[[str], object]) -> None:
+        """Delete what was made; say what is left, if anything is."""
+        if not self._futures:
+            return
+        progress(_('Deleting the snapshots ...'))
+        try:
+            sets.delete(
+                self._cloud,
+                self._set_id,
+                self._client.sleep,
+                self._client.clock,
+            )
+        except errors.ApplicationError as exc:
+            LOG.error('%s', exc)
+
+    def _mark(self, metadata: Mapping[str, str]) -> None:
+        snapshots = [
+            snapshot['id']
+            for snapshot in self._cloud.snapshots()
+            if sets.get(snapshot, 'set_id') == self._set_id
+        ]
+        sets.mark(self._cloud, snapshots, metadata)
+
+    def _start(self, do: Callable[[Any], None], item: Any) -> None:
+        self._futures.append(
+            self._pool.submit(functools.partial(do, item))
+        )
+
+    def _take(self, body: Mapping[str, Any]) -> None:
+        """Take one snapshot, and wait until the storage has it.
+
+        Cinder says ``available`` as soon as the driver has made it.
+        """
+        try:
+            made = self._cloud.volume(
+                'POST', '/snapshots', {'snapshot': body}
+            )['snapshot']
+            pause = quiesce_client.FIRST_PAUSE
+            while made['status'] != 'available':
+                if made['status'].startswith('error'):
+                    raise errors.ApplicationError(
+                        _('its status is %s') % made['status']
+                    )
+                if self._stop.wait(pause):
+                    return
+                made = self._cloud.volume('GET', f'/snapshots/{made["id"]}')[
+                    'snapshot'
+                ]
+                pause = min(
+                    pause * quiesce_client.PAUSE_GROWTH,
+                    quiesce_client.LONGEST_PAUSE,
+                )
+        except errors.ApplicationError as exc:
+            raise errors.ApplicationError(
+                _(
+                    'The snapshot of volume %(volume)s of server %(server)s '
+                    'failed: %(why)s.'
+                )
+                % {
+                    'volume': body['volume_id'],
+                    'server': body['metadata'][f'{sets.PREFIX}server_name'],
+                    'why': str(exc).rstrip('.'),
+                }
+            ) from exc
+
+    def _check_volumes(self, server: planning.Server) -> None:
+        now = {
+            part['volumeId']
+            for part in planning.attached(self._cloud, server.id)
+        }
+        before = {volume.id for volume in server.volumes}
+        if now != before:
+            raise errors.ApplicationError(
+                _(
+                    'The volumes of server %(server)s changed meanwhile: '
+                    'gone %(gone)s, new %(new)s. Try again.'
+                )
+                % {
+                    'server': server.label,
+                    'gone': ', '.join(sorted(before - now)) or _('none'),
+                    'new': ', '.join(sorted(now - before)) or _('none'),
+                }
+            )
+
+    def _body(
+        self, order: int, server: planning.Server, volume: planning.Volume
+    ) -> dict[str, Any]:
+        plain = {
+            'format': sets.FORMAT,
+            'version': importlib.metadata.version('osc-quiesce'),
+            'set': self._plan.name,
+            'set_id': self._set_id,
+            'application': self._plan.application,
+            'created_at': self._created_at,
+            'volumes': str(len(self._plan.snapshots)),
+            'consistency': sets.PENDING,
+            'order': str(order),
+            'stage': str(server.stage),
+            'server_id': server.id,
+            'server_name': server.name,
+            'device': volume.device,
+            'boot_index': str(volume.boot_index),
+        }
+        # Servers without a snapshot of their own go with the first one.
+        with_snapshot = {s.id for s, _volume in self._plan.snapshots}
+        servers = [
+            s.restore
+            for s in self._plan.servers
+            if s.id == server.id or (order == 0 and s.id not in with_snapshot)
+        ]
+        name = f'{self._plan.name}_{server.name}_{volume.device[5:]}'
+        return {
+            'volume_id': volume.id,
+            'name': name[: spec.LONGEST_NAME],
+            'description': self._description,
+            'force': True,  # it is in use
+            'metadata': {
+                **self._properties,
+                **{sets.PREFIX + key: value for key, value in plain.items()},
+                **sets.pack('servers', servers),
+            },
+        }

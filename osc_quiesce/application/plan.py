@@ -1,0 +1,444 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Everything that can fail is found out here, before the first freeze.
+
+It only reads, but for one request that cannot have an effect: to quiesce a
+server that cannot exist, which tells whether the cloud has a quiesce API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, Final
+import uuid
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import sets
+from osc_quiesce.application import spec
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import exceptions
+from osc_quiesce.i18n import _
+from osc_quiesce import states
+
+NO_SERVER: Final = str(uuid.UUID(int=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A volume of a server, as Nova and Cinder tell of it.
+
+    :param size: GiB
+    :param boot_index: 0 for the volume that the server boots from, -1 for
+        others
+    :param excluded: no snapshot is wanted
+    """
+
+    id: str
+    name: str
+    device: str
+    size: int
+    type: str | None
+    boot_index: int
+    delete_on_termination: bool
+    status: str
+    excluded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server of the plan.
+
+    :param stage: number of its stage, from 0
+    :param unquiesce_after: seconds
+    :param volumes: in the order of their devices
+    :param restore: what one needs to make it again, as JSON has it
+    :param refused: why it cannot be part of a snapshot set
+    """
+
+    id: str
+    name: str
+    stage: int
+    unquiesce_after: int
+    volumes: tuple[Volume, ...]
+    restore: Mapping[str, Any]
+    refused: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return exceptions.label(self.id, self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    :param problems: why nothing can be done, apart from what is refused for
+        single servers
+    """
+
+    name: str
+    application: str
+    servers: tuple[Server, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def stages(self) -> list[list[str]]:
+        """The ids of the servers of each stage."""
+        numbers = sorted({server.stage for server in self.servers})
+        return [
+            [server.id for server in self.servers if server.stage == number]
+            for number in numbers
+        ]
+
+    @property
+    def snapshots(self) -> list[tuple[Server, Volume]]:
+        """Each volume once, with the first server that it is attached to."""
+        found: dict[str, tuple[Server, Volume]] = {}
+        for server in self.servers:
+            for volume in server.volumes:
+                if not volume.excluded:
+                    found.setdefault(volume.id, (server, volume))
+        return list(found.values())
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Every reason why this cannot be done; empty if it can."""
+        return self.problems + tuple(
+            _('Server %(server)s %(why)s.')
+            % {'server': server.label, 'why': why}
+            for server in self.servers
+            for why in server.refused
+        )
+
+
+def make(
+    client: quiesce_client.Client,
+    cloud: cloud_api.Cloud,
+    name: str,
+    application: spec.Application,
+    unquiesce_after: int,
+    allow_local_disk: bool = False,
+) -> Plan:
+    """Look at everything, change nothing, and return what is to be done.
+
+    :param name: of the snapshot set
+    :param unquiesce_after: seconds, for servers without a time of their own
+    :param allow_local_disk: whether servers with a root or ephemeral disk
+        that is not a volume are taken as well
+    :returns: a plan, perhaps with refusals
+    :raises cloud.CloudError: Nova or Cinder cannot be asked
+    """
+    problems = _api_problems(client)
+    found: list[tuple[int, spec.Member, str]] = []
+    for number, stage in enumerate(application.stages):
+        for member in stage:
+            try:
+                server_id = client.find_server(member.server).id
+            except exceptions.QuiesceError as exc:
+                problems.append(str(exc))
+                continue
+            if server_id in (id_ for _n, _m, id_ in found):
+                problems.append(
+                    _('Server %s is named twice.')
+                    % exceptions.label(server_id, member.server)
+                )
+                continue
+            found.append((number, member, server_id))
+    reader = _Reader(cloud, unquiesce_after, allow_local_disk)
+    servers = cloud_api.at_once(
+        lambda item: reader.read(item[0], *item[1]), list(enumerate(found))
+    )
+    plan = Plan(name, application.name, tuple(servers), ())
+    if servers and not plan.snapshots:
+        problems.append(_('There is no volume to take a snapshot of.'))
+    problems += _quota_problems(cloud, plan)
+    if any(s.name == name for s in sets.find_all(cloud)):
+        problems.append(
+            _(
+                'There is a snapshot set "%s" already: choose another name, '
+                'or delete it.'
+            )
+            % name
+        )
+    return dataclasses.replace(plan, problems=tuple(problems))
+
+
+def attached(cloud: cloud_api.Cloud, server_id: str) -> list[dict[str, Any]]:
+    """Return Nova's attachments of a server."""
+    found: list[dict[str, Any]] = cloud.compute(
+        f'/servers/{server_id}/os-volume_attachments'
+    )['volumeAttachments']
+    return found
+
+
+def _api_problems(client: quiesce_client.Client) -> list[str]:
+    try:
+        client.quiesce(NO_SERVER)
+    except exceptions.ServerNotFound:
+        return []
+    except exceptions.QuiesceError as exc:
+        exc.server_id = None
+        return [str(exc)]
+    return []
+
+
+def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
+    needed: dict[str, int] = {}
+
+    def need(key: str, volume: Volume, amount: int) -> None:
+        for quota in (key, f'{key}_{volume.type}'):
+            needed[quota] = needed.get(quota, 0) + amount
+
+    for _server, volume in plan.snapshots:
+        need('snapshots', volume, 1)
+        need('gigabytes', volume, volume.size)
+    try:
+        quotas = cloud.volume(
+            'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
+        )['quota_set']
+    except cloud_api.CloudError as exc:
+        return [_("Cinder's quota cannot be read: %s") % exc]
+    problems = []
+    for key, amount in needed.items():
+        quota = quotas.get(key)
+        if not quota or quota['limit'] < 0:
+            continue
+        left = quota['limit'] - quota['in_use'] - quota['reserved']
+        if amount > left:
+            problems.append(
+                _(
+                    "Cinder's quota %(key)s is too small: %(amount)d needed, "
+                    '%(left)d of %(limit)d left.'
+                )
+                % {
+                    'key': key,
+                    'amount': amount,
+                    'left': max(0, left),
+                    'limit': quota['limit'],
+                }
+            )
+    return problems
+
+
+class _Reader:
+    """Reads one server with all that belongs to it."""
+
+    def __init__(
+        self,
+        cloud: cloud_api.Cloud,
+        unquiesce_after: int,
+        allow_local_disk: bool,
+    ) -> None:
+        self._cloud = cloud
+        self._unquiesce_after = unquiesce_after
+        self._allow_local_disk = allow_local_disk
+        self._is_admin = cloud.is_admin
+        self._project_id = cloud.project_id
+
+    def read(
+        self, order: int, stage: int, member: spec.Member, server_id: str
+    ) -> Server:
+        body = self._cloud.compute(f'/servers/{server_id}')['server']
+        refused: list[str] = []
+        root = body.get('OS-EXT-SRV-ATTR:root_device_name')
+        volumes: list[Volume] = []
+        unknown = set(member.exclude_volumes)
+        boot_image = None
+        for part in sorted(
+            attached(self._cloud, server_id),
+            key=lambda part: (len(part['device'] or ''), part['device'] or ''),
+        ):
+            read = self._volume(part['volumeId'])
+            names = {read['id'], read.get('name')}
+            boots = part['device'] == root if root else (
+                not body.get('image') and not volumes
+            )
+            if boots:
+                boot_image = read.get('volume_image_metadata')
+            volumes.append(
+                Volume(
+                    id=read['id'],
+                    name=read.get('name') or '',
+                    device=part['device'] or '',
+                    size=int(read['size']),
+                    type=read.get('volume_type'),
+                    boot_index=0 if boots else -1,
+                    delete_on_termination=bool(
+                        part.get('delete_on_termination')
+                    ),
+                    status=read['status'],
+                    excluded=bool(names & set(member.exclude_volumes)),
+                )
+            )
+            unknown -= names
+        refused += [
+            _('has no volume "%s" to leave out') % name
+            for name in sorted(unknown)
+        ]
+        refused += [
+            _('has volume %(id)s, which is not in-use but %(status)s')
+            % {'id': volume.id, 'status': volume.status}
+            for volume in volumes
+            if not volume.excluded and volume.status != 'in-use'
+        ]
+        refused += self._state_problems(body)
+        refused += self._disk_problems(body)
+        refused += self._image_problems(body, boot_image)
+        return Server(
+            id=server_id,
+            name=body['name'],
+            stage=stage,
+            unquiesce_after=member.unquiesce_after or self._unquiesce_after,
+            volumes=tuple(volumes),
+            restore=self._restore(body, order, stage, volumes),
+            refused=tuple(refused),
+        )
+
+    def _volume(self, volume_id: str) -> dict[str, Any]:
+        read: dict[str, Any] = self._cloud.volume(
+            'GET', f'/volumes/{volume_id}'
+        )['volume']
+        return read
+
+    def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
+        problems = []
+        vm_state = body.get('OS-EXT-STS:vm_state')
+        task_state = body.get('OS-EXT-STS:task_state')
+        if (vm_state, task_state) != (states.ACTIVE, None):
+            problems.append(
+                _(
+                    'has vm_state %(vm)s, task_state %(task)s, and must have '
+                    '%(ok)s and None'
+                )
+                % {'vm': vm_state, 'task': task_state, 'ok': states.ACTIVE}
+            )
+        # Nova lets administrators do with locked servers what they like.
+        if body.get('locked') and not self._is_admin:
+            problems.append(_('is locked: unlock it first'))
+        if body['tenant_id'] != self._project_id:
+            problems.append(
+                _(
+                    'is of project %s: snapshots of its volumes must be made '
+                    'with a token of that project'
+                )
+                % body['tenant_id']
+            )
+        return problems
+
+    def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
+        if self._allow_local_disk:
+            return []
+        local = []
+        if body.get('image'):
+            local.append(_('root'))
+        if body['flavor'].get('ephemeral'):
+            local.append(_('ephemeral'))
+        return [
+            _(
+                'has a %s disk that is not a volume, and would not be in the '
+                'snapshots; --allow-local-disk accepts that'
+            )
+            % disk
+            for disk in local
+        ]
+
+    def _image_problems(
+        self, body: Mapping[str, Any], boot_image: Mapping[str, Any] | None
+    ) -> list[str]:
+        """Look whether the image says that there is a guest agent.
+
+        Nova decides by the image as it was when the server was made, which
+        only the hypervisor's side knows: a boot volume keeps a copy; an image
+        that cannot be read says nothing.
+        """
+        if not boot_image and body.get('image'):
+            try:
+                boot_image = self._cloud.image(body['image']['id'])
+            except cloud_api.CloudError:
+                return []
+        if not boot_image:
+            return []
+        agent = str(boot_image.get('hw_qemu_guest_agent', '')).lower()
+        if agent in ('true', 'yes', '1', 'on', 't', 'y'):
+            return []
+        return [
+            _(
+                'cannot be quiesced: its image does not have the property '
+                'hw_qemu_guest_agent=yes'
+            )
+        ]
+
+    def _restore(
+        self,
+        body: Mapping[str, Any],
+        order: int,
+        stage: int,
+        volumes: list[Volume],
+    ) -> dict[str, Any]:
+        return {
+            'id': body['id'],
+            'name': body['name'],
+            'order': order,
+            'stage': stage,
+            'flavor': dict(body['flavor']),
+            'image': (body.get('image') or {}).get('id'),
+            'availability_zone': body.get('OS-EXT-AZ:availability_zone'),
+            'key_name': body.get('key_name'),
+            'security_groups': sorted(
+                {group['name'] for group in body.get('security_groups') or ()}
+            ),
+            'config_drive': bool(body.get('config_drive')),
+            'description': body.get('description'),
+            'metadata': body.get('metadata') or {},
+            'addresses': body.get('addresses') or {},
+            'ports': self._ports(body),
+            'volumes': [
+                {
+                    'id': volume.id,
+                    'name': volume.name,
+                    'device': volume.device,
+                    'size': volume.size,
+                    'type': volume.type,
+                    'boot_index': volume.boot_index,
+                    'delete_on_termination': volume.delete_on_termination,
+                    'excluded': volume.excluded,
+                }
+                for volume in volumes
+            ],
+        }
+
+    def _ports(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if not body.get('addresses'):
+            return []
+        try:
+            return [
+                {
+                    'port_id': port.get('port_id'),
+                    'net_id': port.get('net_id'),
+                    'mac_addr': port.get('mac_addr'),
+                    'fixed_ips': port.get('fixed_ips'),
+                }
+                for port in self._cloud.compute(
+                    f'/servers/{body["id"]}/os-interface'
+                )['interfaceAttachments']
+            ]
+        except cloud_api.CloudError:
+            return []  # the addresses are known all the same
+
+
+def check(plan: Plan) -> None:
+    """Raise errors.NotPossible if the plan has refusals."""
+    if plan.refusals:
+        raise errors.NotPossible(plan.refusals)

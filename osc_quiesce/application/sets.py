@@ -1,0 +1,272 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Snapshot sets: all that is known of them is in their snapshots' metadata.
+
+There is no file and no database of ours, so a set can be listed, shown and
+deleted from any machine by anybody who may use the project's snapshots. A set
+counts as consistent only if all its snapshots are there and say so.
+
+Cinder's metadata are strings of at most 255 characters: what is longer is
+JSON, cut into numbered pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import json
+import re
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+
+PREFIX: Final = 'osc_quiesce:'
+FORMAT: Final = '1'
+PIECE: Final = 255  # characters in a value, Cinder's limit
+
+CONSISTENT: Final = 'consistent'
+INCONSISTENT: Final = 'inconsistent'
+# Not (yet) checked, for example since the command was killed
+PENDING: Final = 'pending'
+# Snapshots are missing, for example since deleting it was interrupted
+INCOMPLETE: Final = 'incomplete'
+
+#: seconds that deleting waits for Cinder
+DELETE_TIMEOUT: Final = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SnapshotSet:
+    """The snapshots of one run of ``application snapshot create``."""
+
+    id: str
+    snapshots: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        return self._get('set')
+
+    @property
+    def application(self) -> str:
+        return self._get('application')
+
+    @property
+    def created_at(self) -> str:
+        return self._get('created_at')
+
+    @property
+    def version(self) -> str:
+        return self._get('version')
+
+    @property
+    def description(self) -> str:
+        return self.snapshots[0].get('description') or ''
+
+    @property
+    def volumes(self) -> int:
+        """How many snapshots the set has when it is complete."""
+        return int(self._get('volumes') or 0)
+
+    @property
+    def window(self) -> float | None:
+        """For how many seconds servers were frozen at most, if known."""
+        return float(self._get('window')) if self._get('window') else None
+
+    @property
+    def complete(self) -> float | None:
+        """For how many seconds all were frozen at least, if known."""
+        return float(self._get('complete')) if self._get('complete') else None
+
+    @property
+    def state(self) -> str:
+        """One of CONSISTENT, INCONSISTENT, PENDING and INCOMPLETE."""
+        said = {get(s, 'consistency') for s in self.snapshots}
+        if INCONSISTENT in said:
+            return INCONSISTENT
+        if len(self.snapshots) != self.volumes or any(
+            s['status'] != 'available' for s in self.snapshots
+        ):
+            return INCOMPLETE
+        return CONSISTENT if said == {CONSISTENT} else PENDING
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return {
+            key: value
+            for key, value in self.snapshots[0]['metadata'].items()
+            if not key.startswith(PREFIX)
+        }
+
+    @property
+    def servers(self) -> list[dict[str, Any]]:
+        """What a restore needs of each server, in the order of freezing.
+
+        The volumes of a server have a ``snapshot_id``; it is None for those
+        that were left out, or whose snapshot is gone.
+        """
+        by_volume = {s['volume_id']: s['id'] for s in self.snapshots}
+        servers: dict[str, dict[str, Any]] = {}
+        for snapshot in self.snapshots:
+            for server in unpack(snapshot['metadata'], 'servers') or ():
+                servers.setdefault(server['id'], server)
+        for server in servers.values():
+            for volume in server['volumes']:
+                volume['snapshot_id'] = by_volume.get(volume['id'])
+        return sorted(servers.values(), key=lambda server: server['order'])
+
+    def _get(self, key: str) -> str:
+        return get(self.snapshots[0], key)
+
+
+def get(snapshot: Mapping[str, Any], key: str) -> str:
+    """Return one of our keys of a snapshot, or an empty text."""
+    return str((snapshot.get('metadata') or {}).get(PREFIX + key, ''))
+
+
+def pack(key: str, value: Any) -> dict[str, str]:
+    """Return metadata that hold a value of any length."""
+    text = json.dumps(value, separators=(',', ':'))
+    pieces = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
+    return {f'{PREFIX}{key}.{n}': piece for n, piece in enumerate(pieces)}
+
+
+def unpack(metadata: Mapping[str, str], key: str) -> Any:
+    """Return what pack put there, or None if it is not (wholly) there."""
+    pieces: list[str] = []
+    while (name := f'{PREFIX}{key}.{len(pieces)}') in metadata:
+        pieces.append(metadata[name])
+    try:
+        return json.loads(''.join(pieces))
+    except ValueError:
+        return None
+
+
+def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
+    """Return all sets of the project, the oldest first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for snapshot in cloud.snapshots():
+        if get(snapshot, 'set_id'):
+            groups.setdefault(get(snapshot, 'set_id'), []).append(snapshot)
+    found = [
+        SnapshotSet(
+            set_id,
+            tuple(
+                sorted(group, key=lambda s: int(get(s, 'order') or 0))
+            ),
+        )
+        for set_id, group in groups.items()
+    ]
+    return sorted(found, key=lambda s: (s.created_at, s.id))
+
+
+def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
+    """Return the set with this ID, or else with this name.
+
+    :raises errors.ApplicationError: there is none, or several
+    """
+    everything = find_all(cloud)
+    found = [s for s in everything if s.id == name_or_id] or [
+        s for s in everything if s.name == name_or_id
+    ]
+    if not found:
+        raise errors.ApplicationError(
+            _('No snapshot set has the name or ID "%s".') % name_or_id
+        )
+    if len(found) > 1:
+        raise errors.ApplicationError(
+            _('%(count)d snapshot sets have the name "%(name)s": %(ids)s.')
+            % {
+                'count': len(found),
+                'name': name_or_id,
+                'ids': ', '.join(s.id for s in found),
+            }
+        )
+    return found[0]
+
+
+def mark(
+    cloud: cloud_api.Cloud,
+    snapshot_ids: Iterable[str],
+    metadata: Mapping[str, str],
+) -> None:
+    """Add to the metadata of snapshots, of all at once."""
+    body = {'metadata': {PREFIX + k: v for k, v in metadata.items()}}
+    cloud_api.at_once(
+        lambda id_: cloud.volume('POST', f'/snapshots/{id_}/metadata', body),
+        snapshot_ids,
+    )
+
+
+def delete(
+    cloud: cloud_api.Cloud,
+    set_id: str,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+    timeout: float = DELETE_TIMEOUT,
+) -> None:
+    """Delete all snapshots of a set, and wait until they are gone.
+
+    May be repeated as often as one likes.
+
+    :param timeout: seconds
+    :raises errors.ApplicationError: names what is left, and why
+    """
+    started = clock()
+    deadline = started + timeout
+    asked: set[str] = set()
+    why: dict[str, str] = {}
+    while True:
+        try:
+            left = [s for s in cloud.snapshots() if get(s, 'set_id') == set_id]
+        except cloud_api.CloudError as exc:
+            if clock() > deadline:
+                raise errors.ApplicationError(
+                    _('The snapshots of set %(id)s cannot be listed: %(why)s')
+                    % {'id': set_id, 'why': exc}
+                ) from exc
+            sleep(1.0)
+            continue
+        if not left:
+            return
+        for snapshot in left:
+            id_, status = snapshot['id'], snapshot['status']
+            if id_ in asked and status.startswith('error'):
+                why[id_] = _('its status is %s') % status
+            elif id_ not in asked and status not in ('creating', 'deleting'):
+                try:
+                    cloud.volume('DELETE', f'/snapshots/{id_}')
+                    asked.add(id_)
+                    why.pop(id_, None)
+                except cloud_api.NotThere:
+                    pass
+                except cloud_api.CloudError as exc:
+                    why[id_] = str(exc)
+        # What fails now may succeed a little later.
+        hopeless = all(s['id'] in why for s in left)
+        if clock() > (min(deadline, started + 10) if hopeless else deadline):
+            raise errors.ApplicationError(
+                _(
+                    'Not all snapshots of set %(id)s are deleted: %(left)s. '
+                    'Try "openstack application snapshot delete %(id)s".'
+                )
+                % {
+                    'id': set_id,
+                    'left': ', '.join(
+                        '%s (%s)' % (s['id'], why.get(s['id'], s['status']))
+                        for s in left
+                    ),
+                }
+            )
+        sleep(0.3)

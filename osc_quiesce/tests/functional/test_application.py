@@ -1,0 +1,465 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack application snapshot`` on real Nova, Cinder and Keystone.
+
+The storage is Cinder's fake driver: it has no data, but all states.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from typing import Any
+import uuid
+
+from osc_quiesce.tests.functional import base
+from osc_quiesce.tests.functional import proxy
+
+
+class ApplicationTest(base.FunctionalTest):
+    """Servers with volumes, and a set of a name of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.set_name = 'set-%s' % uuid.uuid4().hex[:8]
+        self.overrides: dict[str, str] = {}
+
+    def environment(  # type: ignore[override]
+            self, persona: str = 'admin') -> dict[str, str]:
+        return {**base.FunctionalTest.environment(persona), **self.overrides}
+
+    def cinder(
+        self, method: str, path: str, body: Any = None, expect: int = 200
+    ) -> Any:
+        response = base.compute().session.request(
+            self.cinder_url() + path, method, json=body, raise_exc=False)
+        self.assertEqual(expect, response.status_code, response.text)
+        return response.json() if response.content else None
+
+    @staticmethod
+    def cinder_url() -> str:
+        url = base.compute().session.get_endpoint(
+            service_type='volumev3', interface='public')
+        assert url
+        return str(url)
+
+    def volume(self, bootable: bool = False, size: int = 1) -> str:
+        """Return the id of a new volume, deleted after the test."""
+        volume: str = self.cinder('POST', '/volumes', {'volume': {
+            'size': size, 'name': 'vol-%s' % uuid.uuid4().hex[:8]}},
+            202)['volume']['id']
+        self.addCleanup(self._delete_volume, volume)
+        self.wait_for(lambda: self.volume_status(volume) == 'available',
+                      'the volume is available')
+        if bootable:
+            for action in (
+                    {'os-set_bootable': {'bootable': True}},
+                    {'os-set_image_metadata': {
+                        'metadata': {'hw_qemu_guest_agent': 'yes'}}}):
+                self.cinder('POST', '/volumes/%s/action' % volume, action)
+        return volume
+
+    def volume_status(self, volume: str) -> str:
+        return str(self.cinder('GET', '/volumes/%s' % volume)[
+            'volume']['status'])
+
+    def _delete_volume(self, volume: str) -> None:
+        self.wait_for(
+            lambda: self.volume_status(volume) in ('available', 'error'),
+            'volume %s is detached' % volume)
+        # Also snapshots that a failed test has left.
+        self.cinder('DELETE', '/volumes/%s?cascade=True' % volume,
+                    expect=202)
+
+    def attach(self, server: str, volume: str) -> None:
+        response = base.compute().post(
+            '/servers/%s/os-volume_attachments' % server,
+            json={'volumeAttachment': {'volumeId': volume}})
+        self.assertEqual(200, response.status_code, response.text)
+        self.wait_for(lambda: self.volume_status(volume) == 'in-use',
+                      'the volume is attached')
+
+    def detach(self, server: str, volume: str) -> None:
+        response = base.compute().delete(
+            '/servers/%s/os-volume_attachments/%s' % (server, volume))
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_for(lambda: self.volume_status(volume) == 'available',
+                      'the volume is detached')
+
+    def with_volumes(self, count: int = 1, **kwargs: Any) -> tuple[
+            str, list[str]]:
+        """Return a server with a local disk and so many volumes."""
+        volumes = [self.volume() for _number in range(count)]
+        server = self.boot(**kwargs)
+        for volume in volumes:
+            self.attach(server, volume)
+        return server, volumes
+
+    def boot_from_volume(self) -> tuple[str, str]:
+        volume = self.volume(bootable=True)
+        flavors = base.compute().get('/flavors').json()['flavors']
+        response = base.compute().post('/servers', json={'server': {
+            'name': 'vm-%s' % uuid.uuid4().hex[:8],
+            'flavorRef': next(f['id'] for f in flavors
+                              if f['name'] == 'tiny'),
+            'networks': 'none',
+            'block_device_mapping_v2': [{
+                'uuid': volume, 'boot_index': 0, 'source_type': 'volume',
+                'destination_type': 'volume'}]}})
+        self.assertEqual(202, response.status_code, response.text)
+        server: str = response.json()['server']['id']
+        self.addCleanup(self._delete, server)
+        self.wait(server, 'active')
+        return server, volume
+
+    def create(self, *options: str, expect: int = 0) -> base.Result:
+        return self.openstack(
+            'application snapshot create %s -f json %s' % (
+                self.set_name, ' '.join(options)), expect=expect)
+
+    def refused(self, *options: str) -> str:
+        """Check that nothing is done, and return what was said."""
+        result = self.create(*options, expect=1)
+        self.assertIn('Nothing was quiesced', result.stderr)
+        self.assertEqual([], self.snapshots())
+        return result.stderr
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return the snapshots that there are of the test's set."""
+        return [
+            s for s in self.cinder('GET', '/snapshots/detail')['snapshots']
+            if s['metadata'].get('osc_quiesce:set') == self.set_name]
+
+    def check_undone(self, *servers: str) -> None:
+        """Nothing is frozen any more, and no snapshot is left."""
+        for server in servers:
+            self.assertEqual(('active', None), self.states(server))
+            log = self.guest_log(server)
+            self.assertEqual(log.count('frozen'), log.count('thawed'))
+        self.assertEqual([], self.snapshots())
+
+    def file(self, text: str) -> str:
+        with tempfile.NamedTemporaryFile(
+                'w', suffix='.yaml', delete=False) as stream:
+            stream.write(text)
+        self.addCleanup(os.unlink, stream.name)
+        return stream.name
+
+    def cinder_proxy(self) -> proxy.Proxy:
+        """Put a proxy between the command and Cinder."""
+        stack = contextlib.ExitStack()
+        between = stack.enter_context(proxy.Proxy(self.cinder_url()))
+        self.addCleanup(stack.close)
+        self.overrides['OS_BLOCK_STORAGE_ENDPOINT_OVERRIDE'] = between.url
+        return between
+
+    def nova_proxy(self) -> proxy.Proxy:
+        stack = contextlib.ExitStack()
+        between = stack.enter_context(proxy.Proxy())
+        self.addCleanup(stack.close)
+        self.overrides['OS_COMPUTE_ENDPOINT_OVERRIDE'] = between.url
+        return between
+
+
+class TestSets(ApplicationTest):
+    """What is made, shown and deleted."""
+
+    def test_create_list_show_delete(self) -> None:
+        data = self.volume()
+        first, boot_volume = self.boot_from_volume()
+        self.attach(first, data)
+        second, [other] = self.with_volumes()
+        rows = self.create(
+            '--server', first, '--server', second, '--allow-local-disk',
+            '--description', 'nightly', '--property', 'ticket=17').data
+        self.assertEqual([boot_volume, data, other],
+                         [row['Volume ID'] for row in rows])
+        self.assertEqual([0, -1, -1], [row['Boot Index'] for row in rows])
+        self.assertEqual({'available'}, {row['Status'] for row in rows})
+        self.assertGreater(rows[0]['Window'], 0)
+        for server in (first, second):
+            self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+        [listed] = [
+            s for s in self.openstack(
+                'application snapshot list -f json').data
+            if s['Name'] == self.set_name]
+        self.assertEqual('consistent', listed['Consistency'])
+        self.assertEqual(3, listed['Snapshots'])
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('nightly', shown['description'])
+        self.assertEqual({'ticket': '17'}, shown['properties'])
+        self.assertEqual([first, second], [s['id'] for s in shown['servers']])
+        self.assertEqual(
+            [row['Snapshot ID'] for row in rows],
+            [v['snapshot_id'] for s in shown['servers']
+             for v in s['volumes']])
+        self.assertIsNone(shown['servers'][0]['image'])
+        self.assertEqual(
+            'tiny', shown['servers'][1]['flavor']['original_name'])
+        self.assertIn(first, self.openstack(
+            'application snapshot show %s' % listed['ID']).stdout)
+        self.openstack('application snapshot delete %s' % self.set_name)
+        self.assertEqual([], self.snapshots())
+        self.openstack('application snapshot delete %s' % self.set_name,
+                       expect=1)
+
+    def test_a_partial_set_is_incomplete_and_can_be_deleted(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        rows = self.create('--server', server, '--allow-local-disk').data
+        self.cinder('DELETE', '/snapshots/%s' % rows[0]['Snapshot ID'],
+                    expect=202)
+        self.wait_for(lambda: len(self.snapshots()) == 1, 'one is deleted')
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('incomplete', shown['consistency'])
+        self.openstack('application snapshot delete %s' % self.set_name)
+        self.assertEqual([], self.snapshots())
+
+    def test_a_file_gives_stages_and_options_of_servers(self) -> None:
+        first, [wanted, unwanted] = self.with_volumes(2)
+        second, [other] = self.with_volumes()
+        path = self.file(
+            'name: shop\nstages:\n- - server: %s\n'
+            '    exclude_volumes: [%s]\n    unquiesce_after: 60\n'
+            '- [%s]\n' % (first, unwanted, second))
+        rows = self.create('--file', path, '--allow-local-disk').data
+        self.assertEqual([wanted, other], [row['Volume ID'] for row in rows])
+        self.assertEqual([0, 1], [row['Stage'] for row in rows])
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('shop', shown['application'])
+
+    def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
+        server, volumes = self.with_volumes(2)
+        rows = self.create('--dry-run', '--server', server,
+                           '--allow-local-disk').data
+        self.assertEqual(volumes, [row['Volume ID'] for row in rows])
+        self.assertEqual({''}, {row['Refused'] for row in rows})
+        rows = self.create('--dry-run', '--server', server, expect=1).data
+        self.assertIn('root disk', rows[0]['Refused'])
+        self.assertEqual([], self.guest_log(server))
+        self.check_undone(server)
+
+
+class TestRefusals(ApplicationTest):
+    """What is found out before anything is frozen."""
+
+    def test_local_disk(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.assertIn('--allow-local-disk', self.refused('--server', server))
+        self.assertEqual([], self.guest_log(server))
+
+    def test_no_volume(self) -> None:
+        self.assertIn('no volume', self.refused(
+            '--server', self.boot(), '--allow-local-disk'))
+
+    def test_unknown_server(self) -> None:
+        server, _volumes = self.with_volumes()
+        said = self.refused('--server', server, '--server', 'nobody',
+                            '--allow-local-disk')
+        self.assertIn('"nobody"', said)
+        self.assertEqual([], self.guest_log(server))
+
+    def test_server_named_twice(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.assertIn('named twice', self.refused(
+            '--server', server, '--server', server, '--allow-local-disk'))
+
+    def test_server_that_is_not_active(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.act(server, {'os-stop': None})
+        self.wait(server, 'stopped')
+        self.assertIn('vm_state stopped', self.refused(
+            '--server', server, '--allow-local-disk'))
+
+    def test_image_without_agent(self) -> None:
+        server, _volumes = self.with_volumes(image='tiny-noagent')
+        self.assertIn('hw_qemu_guest_agent', self.refused(
+            '--server', server, '--allow-local-disk'))
+
+    def test_unknown_volume_to_leave_out(self) -> None:
+        server, _volumes = self.with_volumes()
+        path = self.file('name: a\nstages:\n- - server: %s\n'
+                         '    exclude_volumes: [nothing]\n' % server)
+        self.assertIn('"nothing"', self.refused(
+            '--file', path, '--allow-local-disk'))
+
+    def test_name_that_is_taken(self) -> None:
+        server, _volumes = self.with_volumes()
+        options = ('--server', server, '--allow-local-disk')
+        self.create(*options)
+        said = self.create(*options, expect=1).stderr
+        self.assertIn('already', said)
+        self.assertEqual(1, len(self.snapshots()))
+
+    def test_quotas_of_number_and_of_size(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        project = base.compute().get_project_id()
+        path = '/os-quota-sets/%s' % project
+        self.addCleanup(self.cinder, 'PUT', path, {'quota_set': {
+            'snapshots': -1, 'gigabytes': -1}})
+        for key in ('snapshots', 'gigabytes'):
+            used = self.cinder('GET', path + '?usage=True')[
+                'quota_set'][key]['in_use']
+            self.cinder('PUT', path, {'quota_set': {key: used + 1}})
+            self.assertIn("quota %s is too small: 2 needed, 1" % key,
+                          self.refused('--server', server,
+                                       '--allow-local-disk'))
+            self.cinder('PUT', path, {'quota_set': {key: -1}})
+
+    def test_cloud_without_quiesce_api(self) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.nova_proxy()
+
+        def no_such_action(handler: Any, request: proxy.Request) -> None:
+            handler.answer(400, {'Content-Type': 'application/json'}, (
+                b'{"badRequest": {"code": 400, "message": '
+                b'"There is no such action: quiesce"}}'))
+        between.on('quiesce', no_such_action)
+        self.assertIn('nova_quiesce is not installed', self.refused(
+            '--server', server, '--allow-local-disk'))
+
+    def test_caller_who_may_not(self) -> None:
+        server, _volumes = self.with_volumes()
+        result = self.openstack(
+            'application snapshot create x --server %s' % server,
+            persona='member', expect=1)
+        self.assertIn(server, result.stderr)
+
+    def test_file_errors_name_the_line(self) -> None:
+        path = self.file('name: a\nstages:\n- - server: b\n    speed: 1\n')
+        self.assertIn('%s, line 3' % path, self.create(
+            '--file', path, expect=1).stderr)
+
+
+class TestFailures(ApplicationTest):
+    """What fails later is undone."""
+
+    def test_cinder_fails_at_the_second_snapshot(self) -> None:
+        first, _volumes = self.with_volumes(2)
+        second, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        between.on('snapshot', proxy.forward, proxy.refuse(500))
+        said = self.create('--server', first, '--server', second,
+                           '--allow-local-disk', expect=1).stderr
+        self.assertIn('The snapshot of volume', said)
+        self.assertIn('There is no snapshot set', said)
+        self.check_undone(first, second)
+
+    def test_answer_of_cinder_is_lost(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        between = self.cinder_proxy()
+        between.on('snapshot', proxy.forward, *[proxy.forward_and_drop] * 5)
+        self.create('--server', server, '--allow-local-disk', expect=1)
+        self.check_undone(server)
+
+    def test_server_cannot_be_frozen(self) -> None:
+        first, _volumes = self.with_volumes()
+        second, _volumes = self.with_volumes(quiesce='disconnected')
+        said = self.create('--server', first, '--server', second,
+                           '--allow-local-disk', expect=1).stderr
+        self.assertIn(second, said)
+        self.assertIn('There is no snapshot set', said)
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(first))
+        self.check_undone(first, second)
+
+    def test_volume_detached_after_the_preflight(self) -> None:
+        server, [volume, _other] = self.with_volumes(2)
+        between = self.nova_proxy()
+        between.on('quiesce', proxy.forward,
+                   proxy.first(lambda _r: self.detach(server, volume)))
+        said = self.create('--server', server, '--allow-local-disk',
+                           expect=1).stderr
+        self.assertIn(volume, said)
+        self.check_undone(server)
+
+    def thawed_by_somebody_else(self, *options: str) -> tuple[str, str]:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+
+        def thaw(_request: proxy.Request) -> None:
+            self.act(server, {'unquiesce': None})
+            self.wait(server, 'active')
+        between.on('snapshot', proxy.first(thaw))
+        said = self.create('--server', server, '--allow-local-disk',
+                           *options, expect=1).stderr
+        return server, said
+
+    def test_server_thawed_meanwhile(self) -> None:
+        server, said = self.thawed_by_somebody_else()
+        self.assertIn('not quiesced any more', said)
+        self.check_undone(server)
+
+    def test_inconsistent_set_is_kept_and_marked_if_wanted(self) -> None:
+        _server, said = self.thawed_by_somebody_else('--keep-inconsistent')
+        self.assertIn('NOT CONSISTENT', said)
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('inconsistent', shown['consistency'])
+        self.openstack('application snapshot delete %s' % self.set_name)
+
+    def test_two_commands_at_once(self) -> None:
+        server, _volumes = self.with_volumes(quiesce='slow:2')
+        results = []
+
+        def run(name: str) -> None:
+            results.append(subprocess.run(
+                ['openstack', 'application', 'snapshot', 'create', name,
+                 '--server', server, '--allow-local-disk'],
+                env=self.environment(), capture_output=True, text=True,
+                timeout=2 * base.TIMEOUT))
+        threads = [threading.Thread(target=run, args=(name,))
+                   for name in (self.set_name, self.set_name + '-b')]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([0, 1], sorted(r.returncode for r in results),
+                         [r.stderr for r in results])
+        self.assertEqual(('active', None), self.states(server))
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+
+    def check_signal(self, signum: int, code: int) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        going_on = threading.Event()
+        self.addCleanup(going_on.set)
+        between.on('snapshot', proxy.answer_after(going_on))
+        process = subprocess.Popen(
+            ['openstack', 'application', 'snapshot', 'create',
+             self.set_name, '--server', server, '--allow-local-disk'],
+            env=self.environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.wait_for(lambda: between.requests('snapshot'),
+                      'the snapshot was asked for')
+        process.send_signal(signum)
+        # The thaw does not wait for Cinder.
+        self.wait_for(lambda: self.states(server) == ('active', None),
+                      'the server is thawed')
+        going_on.set()
+        _out, err = process.communicate(timeout=base.TIMEOUT)
+        self.assertEqual(code, process.returncode, err)
+        self.assertNotIn('Traceback', err)
+        self.check_undone(server)
+
+    def test_ctrl_c_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGINT, 130)
+
+    def test_sigterm_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGTERM, 143)
+
+    def test_sighup_thaws_and_deletes(self) -> None:
+        self.check_signal(signal.SIGHUP, 129)
