@@ -18,7 +18,7 @@ targeted at.  Nothing here decides anything.
 
 import dataclasses
 import datetime
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from nova import context as nova_context
 from nova.db.main import api
@@ -93,6 +93,17 @@ def replace_mark(context: nova_context.RequestContext, instance_uuid: str,
     else:
         found = rows.update({'value': after}, synchronize_session=False)
     return bool(found)
+
+
+@api.pick_context_manager_writer
+def in_one_transaction(context: nova_context.RequestContext,
+                       work: Callable[[], bool]) -> bool:
+    """Do several things in the database, all of them or none.
+
+    :param work: uses the same context for all of them
+    :returns: what it returns
+    """
+    return work()
 
 
 @api.pick_context_manager_reader

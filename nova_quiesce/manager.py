@@ -323,6 +323,8 @@ class QuiesceManager(manager.Manager):
             return found.power_state in (
                 power_state.NOSTATE, power_state.SHUTDOWN,
                 power_state.CRASHED)
+        if not mark.asked_at:
+            return False    # nobody knows since when it is frozen
         return db.has_event_since(
             context, instance.uuid, RESTARTS,
             clock.as_datetime(max(mark.asked_at, mark.late_until)))
@@ -393,18 +395,20 @@ class QuiesceManager(manager.Manager):
         """Save the state that an outcome leads to, and the mark.
 
         :raises StateChanged: if the server is no longer in the state in which
-            the work began; then nothing is saved, and the instance read anew
+            the work began, or is another request's now; then nothing is
+            saved, and the instance read anew
         """
         found = instance.vm_state
         instance.vm_state = action.end(outcome, found)
         instance.task_state = None
-        marks.put(instance, mark)
         try:
-            instance.save(expected_vm_state=[found],
-                          expected_task_state=[action.task_state])
-        except exception.InstanceUpdateConflict as error:
+            saved = marks.save(instance, mark, expected_vm_state=[found],
+                               expected_task_state=[action.task_state])
+        except exception.InstanceUpdateConflict:
+            saved = False
+        if not saved:
             instance.refresh()
-            raise _state_changed(instance) from error
+            raise _state_changed(instance)
 
 
 def _is_of(mark: marks.Mark, request_id: str, action: states.Action) -> bool:

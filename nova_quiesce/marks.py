@@ -147,3 +147,37 @@ def replace(instance: objects.Instance, mark: Mark | None,
         return False
     put(instance, mark)
     return True
+
+
+def save(instance: objects.Instance, mark: Mark | None,
+         **expected: Any) -> bool:
+    """Save an instance together with its new mark, if the old is still there.
+
+    States alone would not tell a request from a later one that has brought
+    the server into the same states. What others have written to its system
+    metadata meanwhile is kept.
+
+    :param mark: the new one, None to drop it
+    :param expected: what ``instance.save`` is to expect
+    :returns: whether the mark was what it was when the instance was read; if
+        not, nothing is saved
+    :raises nova.exception.InstanceUpdateConflict: the server is in another
+        state than expected
+    """
+    context, before = instance._context, instance.system_metadata.get(KEY)
+
+    def work() -> bool:
+        # This comes first: it locks the mark against all who would write it.
+        if before is not None and not db.replace_mark(
+                context, instance.uuid, before, before):
+            return False
+        found = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+        if found.system_metadata.get(KEY) != before:
+            return False
+        instance.system_metadata = found.system_metadata
+        put(instance, mark)
+        instance.save(**expected)
+        return True
+
+    return db.in_one_transaction(context, work)

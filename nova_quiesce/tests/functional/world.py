@@ -267,12 +267,19 @@ class Work:
 
 
 def _stepwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function whose beginning and end are steps."""
+    """Make a function whose beginning and end are steps, and nothing inside.
+
+    What is inside of a transaction nobody else can see.
+    """
     def stepwise(*args: Any, **kwargs: Any) -> Any:
+        if getattr(Work.current, 'inside', False):
+            return function(*args, **kwargs)
         Work.step()
+        Work.current.inside = True
         try:
             return function(*args, **kwargs)
         finally:
+            Work.current.inside = False
             Work.step()
 
     return stepwise
@@ -386,7 +393,7 @@ class World:
         self.dead: list[Service] = []
         self.accepted: list[str] = []
         steps: tuple[tuple[Any, str], ...] = (
-            (objects.Instance, 'save'), (db, 'replace_mark'),
+            (objects.Instance, 'save'), (marks, 'save'), (db, 'replace_mark'),
             (db, 'finish_event'), (db, 'adopt_event'), (Bus, 'cast'),
             (ComputeAPI, 'quiesce_instance'),
             (ComputeAPI, 'unquiesce_instance'))

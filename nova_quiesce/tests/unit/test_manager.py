@@ -338,6 +338,36 @@ class TestUnquiesce(ManagerTest):
         self.check('active')
         self.assertEqual(2, len(self.guest.timeouts))
 
+    def test_a_later_request_in_the_same_states_is_left_alone(self) -> None:
+        # As after a long stop of this service, in which another one took
+        # the request over, and the server was quiesced and unquiesced anew.
+        later = marks.Mark('req-later', thaw_id='later')
+
+        def another() -> None:
+            instance = self.instance
+            marks.put(instance, later)
+            instance.save()
+
+        self.guest.on_thaw.append(another)
+        self._unquiesce()
+        self.assertEqual(('quiesced', 'unquiescing'), (
+            self.instance.vm_state, self.instance.task_state))
+        self.assertEqual(later, marks.get(self.instance))
+
+    def test_what_others_write_meanwhile_is_kept(self) -> None:
+        def lock() -> None:
+            instance = self.instance
+            instance.system_metadata['locked_reason'] = 'maintenance'
+            instance.save()
+
+        self.guest.on_thaw.append(lock)
+        self._unquiesce()
+        self.assertEqual(('active', None), (
+            self.instance.vm_state, self.instance.task_state))
+        self.assertIsNone(marks.get(self.instance))
+        self.assertEqual('maintenance',
+                         self.instance.system_metadata['locked_reason'])
+
     def test_without_a_mark_it_is_thawed_all_the_same(self) -> None:
         self.request_id = self.unquiesce()
         instance = self.instance
@@ -416,6 +446,14 @@ class TestRestartedGuest(ManagerTest):
             'req-1', late_until=clock.now() + 1))
         instance.save()
         self.advance(5)
+        self._unquiesce()
+        self.check('error', 'locked', fault=True, marked=True)
+
+    def test_nor_has_one_if_nobody_knows_when_it_was_frozen(self) -> None:
+        self._reboot()
+        instance = self.instance
+        instance.system_metadata[marks.KEY] = 'of another version'
+        instance.save()
         self._unquiesce()
         self.check('error', 'locked', fault=True, marked=True)
 
