@@ -96,6 +96,7 @@ class API:
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state, or is locked for the caller
         :raises NoService: if nobody would do it
+        :raises NotSent: if nobody could be told
         """
         self._check_service(context)
         self._requests.quiesce(context, instance, unquiesce_after)
@@ -109,26 +110,31 @@ class API:
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state, or is locked for the caller
         :raises NoService: if nobody would do it
+        :raises NotSent: if nobody could be told
         """
         self._check_service(context)
         self._requests.unquiesce(context, instance)
 
     def thaw_after_reset(self, context: nova_context.RequestContext,
                          instance: objects.Instance,
-                         task_state: str | None) -> None:
+                         before: objects.Instance) -> None:
         """Have the guest thawed if it may be frozen, after a reset.
 
         Never fails: if it cannot be done now, the sweep does it.
 
         :param instance: as it is after the reset
-        :param task_state: what it was in before
+        :param before: as it was before
         """
-        if marks.get(instance) is None:
+        # By its state also if its mark is lost: after the reset nothing
+        # else would tell.
+        if marks.get(instance) is None and not (
+                before.vm_state == states.QUIESCED or before.task_state in (
+                    states.QUIESCING, states.UNQUIESCING)):
             return
         try:
             self._requests.thaw(
                 context, instance, _('The state of the server was reset'),
-                late_freeze=task_state == states.QUIESCING)
+                late_freeze=before.task_state == states.QUIESCING)
         except Exception:
             LOG.exception('The thaw after a reset is left to nova-quiesce',
                           instance=instance)
@@ -192,7 +198,7 @@ class QuiesceController(wsgi.Controller):
         except exception.InstanceNotFound as error:
             raise exc.HTTPNotFound(
                 explanation=error.format_message()) from error
-        except exceptions.NoService as error:
+        except (exceptions.NoService, exceptions.NotSent) as error:
             raise exc.HTTPServiceUnavailable(
                 explanation=error.format_message()) from error
 
@@ -237,7 +243,7 @@ class ResetController(admin_actions.AdminActionsController):
                                         expected_attrs=['system_metadata'])
         except exc.HTTPNotFound:
             return    # deleted since
-        self.quiesce_api.thaw_after_reset(context, after, before.task_state)
+        self.quiesce_api.thaw_after_reset(context, after, before)
 
 
 def app_factory(global_config: dict[str, str],

@@ -30,17 +30,17 @@ MARK = 'quiesce_mark'
 
 
 @dataclasses.dataclass(frozen=True)
-class MarkedServer:
-    """A server that has a mark, as the sweep sees it.
+class WatchedServer:
+    """A server that has a mark, or should have one, as the sweep sees it.
 
-    :param mark: the stored text
+    :param mark: the stored text; None if it has none
     """
 
     uuid: str
     host: str | None
     vm_state: str
     task_state: str | None
-    mark: str
+    mark: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +61,25 @@ class OpenRequest:
 
 
 @api.pick_context_manager_reader
-def marked_servers(context: nova_context.RequestContext,
-                   ) -> list[MarkedServer]:
-    """Return every server that has a mark."""
+def watched_servers(context: nova_context.RequestContext,
+                    vm_states: Collection[str],
+                    task_states: Collection[str]) -> list[WatchedServer]:
+    """Return every server that has a mark, or is in one of these states."""
     metadata, instance = models.InstanceSystemMetadata, models.Instance
-    rows = context.session.query(
-        instance.uuid, instance.host, instance.vm_state, instance.task_state,
-        metadata.value,
-    ).join(
+    columns = (instance.uuid, instance.host, instance.vm_state,
+               instance.task_state)
+    marked = context.session.query(*columns, metadata.value).join(
         instance, instance.uuid == metadata.instance_uuid
     ).filter(
         metadata.key == MARK, metadata.deleted == 0, instance.deleted == 0)
-    return [MarkedServer(*row) for row in rows]
+    unmarked = context.session.query(*columns, sql.null()).filter(
+        instance.deleted == 0,
+        sql.or_(instance.vm_state.in_(vm_states),
+                instance.task_state.in_(task_states)),
+        ~sql.exists().where(
+            metadata.instance_uuid == instance.uuid, metadata.key == MARK,
+            metadata.deleted == 0))
+    return [WatchedServer(*row) for row in (*marked, *unmarked)]
 
 
 @api.pick_context_manager_writer

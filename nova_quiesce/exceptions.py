@@ -89,8 +89,9 @@ class Deleted(GuestError):
 class NotSent(GuestError):
     """nova-api could not tell any nova-quiesce of a request."""
 
-    msg_fmt = _('The request could not be sent to nova-quiesce; nothing was '
-                'done to the guest')
+    code = 503
+    msg_fmt = _('The request could not be sent to nova-quiesce, and nothing '
+                'was done to the guest: try again')
 
 
 class NoService(exception.NovaException):

@@ -146,6 +146,10 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
     if sight.vm_state in ASLEEP:
         return Verdict.WAIT
     if sight.vm_state == states.QUIESCED:
+        if mark.retry_at:
+            # An older mark than the one that it was saved with: Nova wrote
+            # it back. The deadline is lost with the right one.
+            return Verdict.THAW_AGAIN
         if mark.deadline and is_due(mark.deadline, now, mark.unquiesce_after):
             return Verdict.THAW_OVERDUE
         return Verdict.WAIT

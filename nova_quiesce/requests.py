@@ -17,15 +17,13 @@ records an instance action, and sends a message to nova-quiesce.  Of many that
 ask at the same time exactly one succeeds.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_config import cfg
 from oslo_log import log as logging
-from oslo_utils import excutils
 
 from nova_quiesce import clock
 from nova_quiesce import events
@@ -53,6 +51,7 @@ class Requests:
             again; 0 if never
         :raises nova.exception.InstanceInvalidState: if the server is in
             another state meanwhile
+        :raises NotSent: if no service could be told
         """
         before = marks.get(instance)
         mark = marks.Mark(
@@ -69,6 +68,7 @@ class Requests:
 
         :raises nova.exception.InstanceInvalidState: if the server is in
             another state meanwhile
+        :raises NotSent: if no service could be told
         """
         mark = marks.get(instance) or marks.UNREADABLE
         self._ask(context, instance, states.UNQUIESCE,
@@ -158,33 +158,32 @@ class Requests:
             raise exception.InstanceInvalidState(
                 attr=attr, state=state, instance_uuid=instance.uuid,
                 method=action.name) from error
-        with self._taken_back_on_error(
-                context, instance, action, mark, before):
+        try:
             objects.InstanceAction.action_start(
                 context, instance.uuid, action.name, want_result=False)
             cast(context, instance.uuid)
+        except Exception as error:
+            LOG.exception('The request could not be sent', instance=instance)
+            not_sent = exceptions.NotSent()
+            self._take_back(instance, action, mark, before)
+            events.finish(
+                context,
+                events.start(context, instance.uuid, action, CONF.host),
+                not_sent)
+            raise not_sent from error
 
     @staticmethod
-    @contextlib.contextmanager
-    def _taken_back_on_error(
-            context: nova_context.RequestContext,
-            instance: objects.Instance, action: states.Action,
-            mark: marks.Mark, before: marks.Mark | None) -> Iterator[None]:
+    def _take_back(instance: objects.Instance, action: states.Action,
+                   mark: marks.Mark, before: marks.Mark | None) -> None:
         """Leave nothing undone of a request that could not be sent."""
+        # The state first: without it no service begins. Should one have
+        # begun all the same, the mark is not the same any more, and stays.
+        instance.task_state = None
         try:
-            yield
-        except Exception:
-            with excutils.save_and_reraise_exception():
-                # The state first: without it no service begins. Should one
-                # have begun all the same, the mark is not the same any more,
-                # and stays.
-                instance.task_state = None
-                instance.save(expected_task_state=[action.task_state])
-                marks.replace(instance, before, instead_of=mark)
-                events.finish(
-                    context,
-                    events.start(context, instance.uuid, action, CONF.host),
-                    exceptions.NotSent())
+            instance.save(expected_task_state=[action.task_state])
+        except exception.InstanceUpdateConflict:
+            return    # who has changed it sees to the mark
+        marks.replace(instance, before, instead_of=mark)
 
 
 def _lost_at() -> int:

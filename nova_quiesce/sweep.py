@@ -12,7 +12,8 @@
 
 """The search for guests that have to be thawed: the last line of defence.
 
-Every nova-quiesce looks at all servers that have a mark, again and again.
+Every nova-quiesce looks at all servers that have a mark, and at those that
+have lost theirs, again and again.
 :mod:`nova_quiesce.recovery` says what has to be done; this module finds out
 what that needs to know, and does it.  It asks for thaws like everybody else,
 by a compare-and-swap and a message, so any number of services can sweep at
@@ -99,7 +100,7 @@ class Sweep:
         }
 
     def run(self, context: nova_context.RequestContext) -> None:
-        """Look at every marked server of every cell once."""
+        """Look once at every server of every cell that may be frozen."""
         self.workers.forget()
         answers, _complete = self._cells.ask(context, _look)
         for cell, (servers, open_requests) in answers:
@@ -117,8 +118,11 @@ class Sweep:
                                       'repeated', server.uuid)
 
     def _see_to(self, context: nova_context.RequestContext,
-                server: db.MarkedServer,
+                server: db.WatchedServer,
                 open_requests: Sequence[db.OpenRequest]) -> None:
+        if server.mark is None:
+            self._mark_lost(context, server)
+            return
         mark = marks.parse(server.mark)
         request = _request_under_way(server, mark, open_requests)
         worker = self.workers.of(context, request)
@@ -130,17 +134,35 @@ class Sweep:
             each for each in open_requests if self._is_left(context, each)]
         if verdict is recovery.Verdict.WAIT and not to_close:
             return
-        instance = objects.Instance.get_by_uuid(
-            context, server.uuid,
-            expected_attrs=['system_metadata', 'metadata', 'flavor'])
-        if (instance.system_metadata.get(marks.KEY), instance.vm_state,
-                instance.task_state) != (
-                    server.mark, server.vm_state, server.task_state):
-            return    # somebody has acted since
+        instance = _read(context, server)
+        if instance is None:
+            return
         for each in to_close:
             self._close(context, instance, mark, each)
         if verdict is not recovery.Verdict.WAIT:
             self._acts[verdict](context, instance, mark, request)
+
+    def _mark_lost(self, context: nova_context.RequestContext,
+                   server: db.WatchedServer) -> None:
+        """Thaw a server that has lost its mark, whatever it is in.
+
+        Nova's requests that change system metadata, such as the lock of a
+        server, write all of it back as they have read it.
+        """
+        instance = _read(context, server)
+        if instance is None:
+            return
+        was_freezing = server.task_state == states.QUIESCING
+        error = exceptions.Interrupted(why=_(
+            'Another request has overwritten the record of the quiesce'))
+        if self._requests.thaw(
+                context, instance, error.format_message(),
+                vm_state=(states.QUIESCE.ends[states.Outcome.FAILED]
+                          if was_freezing else None),
+                task_state=server.task_state,
+                late_freeze=was_freezing) and was_freezing:
+            compute_utils.add_instance_fault_from_exc(
+                context, instance, error)
 
     def _is_left(self, context: nova_context.RequestContext,
                  request: db.OpenRequest) -> bool:
@@ -210,9 +232,10 @@ class Sweep:
 
 
 def _look(context: nova_context.RequestContext) -> tuple[
-        list[db.MarkedServer], dict[str, list[db.OpenRequest]]]:
-    """Return a cell's marked servers, and the open requests of each."""
-    servers = db.marked_servers(context)
+        list[db.WatchedServer], dict[str, list[db.OpenRequest]]]:
+    """Return a cell's servers that may be frozen, and their open requests."""
+    servers = db.watched_servers(
+        context, (states.QUIESCED,), (states.QUIESCING, states.UNQUIESCING))
     found = collections.defaultdict(list)
     if servers:
         for request in db.open_requests(
@@ -222,7 +245,20 @@ def _look(context: nova_context.RequestContext) -> tuple[
     return servers, found
 
 
-def _request_under_way(server: db.MarkedServer, mark: marks.Mark,
+def _read(context: nova_context.RequestContext, server: db.WatchedServer,
+          ) -> objects.Instance | None:
+    """Return the instance, unless somebody has acted since it was seen."""
+    instance = objects.Instance.get_by_uuid(
+        context, server.uuid,
+        expected_attrs=['system_metadata', 'metadata', 'flavor'])
+    if (instance.system_metadata.get(marks.KEY), instance.vm_state,
+            instance.task_state) != (
+                server.mark, server.vm_state, server.task_state):
+        return None
+    return instance
+
+
+def _request_under_way(server: db.WatchedServer, mark: marks.Mark,
                        open_requests: Sequence[db.OpenRequest],
                        ) -> db.OpenRequest | None:
     """Return the request that has brought the server into its task_state."""

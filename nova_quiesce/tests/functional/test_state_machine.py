@@ -88,6 +88,20 @@ class StateMachine(stateful.RuleBasedStateMachine):
     def reset(self, state: str) -> None:
         self.world.post({'os-resetState': {'state': state}})
 
+    @stateful.precondition(lambda self: self.world.states() in (
+        ('active', None), ('quiesced', None)))
+    @stateful.rule(after=AFTER)
+    def lock_while_asked(self, after: int | None) -> None:
+        if self.world.states() == ('quiesced', None):
+            self.world.lock(self.unquiesce)
+        else:
+            self.world.lock(lambda: self.quiesce(after))
+
+    @stateful.precondition(lambda self: self.paused())
+    @stateful.rule(which=PICK, steps=strategies.integers(1, 4))
+    def lock_while_at_work(self, which: int, steps: int) -> None:
+        self.world.lock(lambda: self.go_on(which, steps))
+
     @stateful.precondition(lambda self: self.world.bus.messages
                            or self.paused())
     @stateful.rule(really=strategies.integers(0, 3))
@@ -174,7 +188,7 @@ class StateMachine(stateful.RuleBasedStateMachine):
                            or self.world.guest.hung)
     @stateful.rule()
     def restart(self) -> None:
-        self.world.guest.restart()
+        self.world.restart_guest()
 
     @stateful.precondition(lambda self: self.world.guest.on_bus)
     @stateful.rule()

@@ -179,17 +179,6 @@ class ComputeAPI:
         if how == 'works, the answer is lost':
             self._time_out(timeout)
 
-    def get_diagnostics(self, *_args: Any, **_kwargs: Any) -> Any:
-        guest = self._world.guest
-        state = power_state.RUNNING if guest.running else power_state.SHUTDOWN
-        if not guest.running:
-            raise exception.InstanceInvalidState(
-                attr='power state', state=power_state.STATE_MAP[state],
-                instance_uuid='x', method='get_diagnostics')
-        return {}
-
-    get_instance_diagnostics = get_diagnostics
-
     def _time_out(self, timeout: float) -> None:
         self._world.advance(timeout)
         raise messaging_exceptions.MessagingTimeout()
@@ -383,6 +372,7 @@ class World:
     """See the module. To be ended with :meth:`end`.
 
     :ivar accepted: ids of the requests that the API has accepted
+    :ivar restarted: whether the guest has started anew, behind Nova's back
     """
 
     def __init__(self) -> None:
@@ -392,6 +382,7 @@ class World:
         self.services: dict[str, Service] = {}
         self.dead: list[Service] = []
         self.accepted: list[str] = []
+        self.restarted = False
         steps: tuple[tuple[Any, str], ...] = (
             (objects.Instance, 'save'), (marks, 'save'), (db, 'replace_mark'),
             (db, 'finish_event'), (db, 'adopt_event'), (Bus, 'cast'),
@@ -488,6 +479,23 @@ class World:
             self.accepted.append(str(context.request_id))
         return int(answer.status_int)
 
+    def lock(self, meanwhile: Callable[[], None]) -> None:
+        """Lock the server with a reason, as Nova does.
+
+        It writes back all of the system metadata that it has read.
+
+        :param meanwhile: what happens between the two
+        """
+        instance = self.instance()
+        meanwhile()
+        if instance is None:
+            return
+        instance.system_metadata.update({'locked_reason': str(self.now())})
+        try:
+            instance.save()
+        except exception.InstanceNotFound:
+            pass
+
     def delete(self) -> None:
         """Delete the server, and its guest with it."""
         if instance := self.instance():
@@ -507,6 +515,11 @@ class World:
             timeutils.advance_time_seconds(self.guest.on_bus[0] - self.now())
             self.arrive()
         timeutils.advance_time_seconds(end - self.now())
+
+    def restart_guest(self) -> None:
+        """Let the guest start anew, without a word to Nova."""
+        self.restarted = True
+        self.guest.restart()
 
     def arrive(self) -> None:
         """Let a freeze that was held up on the bus reach the guest."""
@@ -529,10 +542,15 @@ class World:
     # What must be --------------------------------------------------------
 
     def check_mark(self) -> None:
-        """A guest that is frozen by us has a mark, at each moment."""
+        """A guest that is frozen by us has a mark, at each moment.
+
+        Or is in a state by which it is found, if Nova has written over it.
+        """
         if self.guest.frozen and self.guest.by_us:
             instance = self.instance()
-            assert instance is None or marks.get(instance) is not None, (
+            assert (instance is None or marks.get(instance) is not None
+                    or instance.vm_state == 'quiesced'
+                    or instance.task_state in ('quiescing', 'unquiescing')), (
                 'frozen without a mark')
 
     def heal(self) -> None:
@@ -563,11 +581,16 @@ class World:
         self.check_mark()
         instance = self.instance()
         if instance is None:
+            assert not db.watched_servers(
+                nova_context.get_admin_context(), ('quiesced',),
+                ('quiescing', 'unquiescing')), 'deleted, and seen to for ever'
+            assert not self.bus.messages, 'deleted, and tried again'
             return
         states = (instance.vm_state, instance.task_state)
         mark = marks.get(instance)
         assert instance.task_state is None, states
         if instance.vm_state == 'quiesced':
+            assert self.guest.frozen or self.restarted, 'only said quiesced'
             assert mark is not None, 'quiesced without a mark'
             assert not mark.deadline or mark.deadline > self.now(), (
                 'past its deadline: %s' % mark)

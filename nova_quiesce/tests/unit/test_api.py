@@ -82,17 +82,28 @@ class TestQuiesce(world.WorldTest):
 
     def test_a_request_that_cannot_be_sent_leaves_nothing(self) -> None:
         self.bus.down = True
-        with self.assertRaises(ConnectionError):
+        with self.assertRaises(exceptions.NotSent):
             self.quiesce()
         self.check_at_rest('active', marked=False)
         self.assertIn('could not be sent', self.actions()[0][2][0][1] or '')
+
+    def test_one_that_cannot_be_sent_after_a_reset_says_so(self) -> None:
+        def send(*args: Any) -> None:
+            self.set(vm_state='error', task_state=None)
+            raise ConnectionError('no bus')
+
+        self.bus.quiesce_instance = send    # type: ignore
+        with self.assertRaises(exceptions.NotSent):
+            self.quiesce()
+        # The sweep finds it by its mark.
+        self.check_at_rest('error', marked=True)
 
     def test_one_that_cannot_be_sent_keeps_an_older_mark(self) -> None:
         instance = self.instance
         marks.put(instance, marks.Mark('req-before'))
         instance.save()
         self.bus.down = True
-        with self.assertRaises(ConnectionError):
+        with self.assertRaises(exceptions.NotSent):
             self.quiesce()
         self.assertEqual(marks.Mark('req-before'), self.mark)
         self.check_at_rest('active', marked=True)
@@ -106,7 +117,7 @@ class TestQuiesce(world.WorldTest):
             raise ConnectionError('no acknowledgement')
 
         self.bus.quiesce_instance = send    # type: ignore
-        with self.assertRaises(ConnectionError):
+        with self.assertRaises(exceptions.NotSent):
             self.quiesce()
         self.assertTrue(self.mark and self.mark.claimed)
 
@@ -128,7 +139,7 @@ class TestUnquiesce(world.WorldTest):
         self.deliver()
         before = self.mark
         self.bus.down = True
-        with self.assertRaises(ConnectionError):
+        with self.assertRaises(exceptions.NotSent):
             self.unquiesce()
         self.check_at_rest('quiesced', marked=True)
         self.assertEqual(before, self.mark)

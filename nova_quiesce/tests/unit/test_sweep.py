@@ -142,6 +142,81 @@ class TestDeadline(world.WorldTest):
         self.assertEqual(1, len(self.bus.messages))
 
 
+class TestLostMark(world.WorldTest):
+    """Nova has written over the mark, as the lock of a server may do."""
+
+    def lose_mark(self) -> None:
+        instance = self.instance
+        marks.put(instance, None)
+        instance.save()
+
+    def test_a_quiesced_server_is_thawed(self) -> None:
+        self.quiesce()
+        self.deliver()
+        self.lose_mark()
+        self.sweep()
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+        self.assertIn('overwritten', self.actions()[-1][2][0][1])
+
+    def test_one_that_is_being_frozen_is_thawed_and_an_error(self) -> None:
+        self.quiesce()
+        self.lose_mark()
+        self.sweep()
+        self.assertEqual(('error', 'unquiescing'), self.states)
+        self.assertEqual(1, self.faults())
+        self.deliver_all()
+        self.assertFalse(self.guest.frozen)
+        # The freeze may have been on its way.
+        self.assertIsNotNone(self.mark)
+        self.advance(200)
+        self.sweep()
+        self.deliver_all()
+        self.check_at_rest('error', marked=False)
+
+    def test_a_thaw_goes_on(self) -> None:
+        self.quiesce()
+        self.deliver()
+        self.unquiesce()
+        self.lose_mark()
+        self.bus.messages.clear()
+        self.sweep()
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+
+    def test_an_older_mark_does_not_hide_a_deadline(self) -> None:
+        self.quiesce(unquiesce_after=100)
+        older = self.mark
+        self.deliver()
+        instance = self.instance
+        marks.put(instance, older)
+        instance.save()
+        self.sweep()
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+
+    def test_a_reset_thaws_it(self) -> None:
+        self.quiesce()
+        self.deliver()
+        self.lose_mark()
+        self.reset()
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+
+    def test_only_one_service_acts(self) -> None:
+        self.quiesce()
+        self.deliver()
+        self.lose_mark()
+        self.sweep('ctl1')
+        self.sweep('ctl2')
+        self.assertEqual(1, len(self.bus.messages))
+
+
 class TestMessageLost(world.WorldTest):
 
     def test_a_quiesce_is_given_up_and_thawed(self) -> None:
@@ -409,7 +484,8 @@ class TestReset(world.WorldTest):
         self.deliver()
         with mock.patch.object(objects.Instance, 'save',
                                side_effect=ConnectionError('database')):
-            self.api.thaw_after_reset(self.context, self.instance, None)
+            self.api.thaw_after_reset(
+                self.context, self.instance, self.instance)
         self.set(vm_state='active')
         self.sweep()
         self.deliver()
@@ -484,7 +560,8 @@ class TestOtherStates(world.WorldTest):
         self.instance.destroy()
         self.advance(100)
         with self.facade.reader.using(self.context):
-            self.assertEqual([], db.marked_servers(self.context))
+            self.assertEqual([], db.watched_servers(
+                self.context, ('quiesced',), ('quiescing',)))
         self.sweep()
         self.assertEqual([], self.bus.messages)
 

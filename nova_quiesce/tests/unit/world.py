@@ -267,8 +267,7 @@ class WorldTest(unittest.TestCase):
         """Do what os-resetState does, with our part of it."""
         before = self.instance
         self.set(vm_state=vm_state, task_state=None)
-        self.api.thaw_after_reset(self._context(), self.instance,
-                                  before.task_state)
+        self.api.thaw_after_reset(self._context(), self.instance, before)
 
     def deliver(self, host: str = 'ctl1', keep: bool = False) -> None:
         """Let a service carry the oldest message out.
