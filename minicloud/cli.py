@@ -18,6 +18,7 @@ done, 1 not done, 2 usage, 128 + n ended by signal n.
 
 import argparse
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -32,8 +33,9 @@ from minicloud import config
 from minicloud import personas
 from minicloud.errors import MinicloudError
 
+#: seconds that an interrupted command has to end by itself
+GRACE = 5.0
 DEFAULT_ROOT = '.minicloud'
-
 
 #: verbs that take a command
 COMMAND_VERBS = ('exec', 'run')
@@ -216,10 +218,42 @@ def run(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     settings = {**dataclasses.asdict(config.Settings()), **given(args)}
     cloud.up(**settings, fresh=True, say=progress)
     try:
-        environment = command_environment(cloud, args.persona)
-        return subprocess.run(args.command, env=environment).returncode
+        return run_command(args.command,
+                           command_environment(cloud, args.persona))
     finally:
         cloud.down(say=progress)
+
+
+def run_command(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command to its end; return its exit code.
+
+    Whatever ends the wait for it also ends the processes that it has started
+    and left in its process group, lest they go on with, or even start anew, a
+    cloud that is being stopped.  At a terminal it shares our group instead:
+    there an interrupt reaches all of them, and they may read what is typed.
+    """
+    has_group = not os.isatty(0)
+    process = subprocess.Popen(command, env=environment,
+                               process_group=0 if has_group else None)
+    try:
+        return process.wait()
+    finally:
+        if has_group:
+            _signal_group(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        if has_group:
+            _signal_group(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {

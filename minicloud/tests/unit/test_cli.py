@@ -15,11 +15,15 @@
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import tempfile
+import textwrap
 import unittest
 from unittest import mock
 
 from minicloud import cli
+from minicloud import processes
 from minicloud.errors import MinicloudError
 
 
@@ -129,6 +133,31 @@ class MainTest(unittest.TestCase):
             given['fresh'], given['computes'], given['broker'],
             given['database']))
         cloud.down.assert_called_once()
+
+    def test_an_interrupted_run_leaves_no_process_of_its_command(
+            self) -> None:
+        # The command's child outlives its parent, and ignores a first request.
+        code = textwrap.dedent("""\
+            import os, sys
+            from minicloud import cli
+            signals = cli.signal
+            signals.signal(signals.SIGTERM, cli._interrupt)
+            try:
+                cli.run_command(sys.argv[1:], dict(os.environ))
+            except cli.Interrupted:
+                sys.exit(9)
+            """)
+        command = ('(trap "" TERM; echo $BASHPID; exec sleep 1000) & wait')
+        with subprocess.Popen(
+                [sys.executable, '-c', code, 'bash', '-c', command],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                text=True) as process:
+            assert process.stdout is not None
+            child = int(process.stdout.readline())
+            process.terminate()
+            self.assertEqual(9, process.wait(30))
+        found = processes.stat(child)
+        self.assertIn(found and found.state, (None, 'Z'))
 
     def test_openrc_without_a_cloud_says_so(self) -> None:
         with tempfile.TemporaryDirectory() as root:
