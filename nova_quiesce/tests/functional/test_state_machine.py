@@ -59,12 +59,20 @@ class StateMachine(stateful.RuleBasedStateMachine):
                 for work in service.works if not work.done]
 
     @stateful.initialize(
-        after=AFTER, host=PICK, steps=STEPS, freeze=FREEZE, thaw=THAW)
+        after=AFTER, host=PICK, steps=STEPS, freeze=FREEZE, thaw=THAW,
+        locked=strategies.sampled_from(('no', 'no', 'asked', 'at work')))
     def begin(self, after: int | None, host: int, steps: int | None,
-              freeze: str, thaw: str) -> None:
+              freeze: str, thaw: str, locked: str) -> None:
         # What all stories begin with.
-        self.quiesce(after)
-        self.deliver(0, host, steps, freeze, thaw)
+        if locked == 'asked':
+            self.world.lock(lambda: self.quiesce(after))
+        else:
+            self.quiesce(after)
+        if locked == 'at work':
+            self.world.lock(
+                lambda: self.deliver(0, host, steps, freeze, thaw))
+        else:
+            self.deliver(0, host, steps, freeze, thaw)
 
     # Users ---------------------------------------------------------------
 
