@@ -103,7 +103,6 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
 
         :param servers: ids of three servers
         """
-        self.wait_for(self.all_are_up, 'the services are up again')
         began = time.time()
         server = servers[step.server]
         with contextlib.ExitStack() as held:
@@ -140,8 +139,11 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
             self.assert_all_ended(server)
         self.assert_usable(servers)
 
-    def all_are_up(self) -> bool:
-        """Say whether Nova takes all of its services for alive."""
+    def wait_until_up(self) -> None:
+        """Wait until Nova takes all of its services for alive."""
+        self.wait_for(self._are_all_up, 'the services are up again')
+
+    def _are_all_up(self) -> bool:
         answer = base.compute().get('/os-services')
         return answer.status_code == 200 and all(
             service['state'] == 'up' for service in answer.json()['services'])
@@ -234,8 +236,10 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
     def assert_usable(self, servers: list[str]) -> None:
         """They can be quiesced and unquiesced.
 
-        Those in ERROR after the documented command.
+        Those in ERROR after the documented command, and all of them as soon
+        as Nova has noticed that what was killed is there again.
         """
+        self.wait_until_up()
         for server in servers:
             if self.states(server)[0] == 'error':
                 self.act(server, {'os-resetState': {'state': 'active'}})
@@ -243,6 +247,16 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         for action, vm_state in (('quiesce', 'quiesced'),
                                  ('unquiesce', 'active')):
             for server in servers:
-                self.act(server, {action: None})
+                # A guest that a freeze may still reach is thawed once more.
+                self.wait_for(functools.partial(
+                    self.is_accepted, server, action),
+                    'it is accepted to %s %s' % (action, server), BOUND)
             for server in servers:
                 self.wait(server, vm_state)
+
+    @staticmethod
+    def is_accepted(server: str, action: str) -> bool:
+        """Ask for an action, and say whether that was accepted."""
+        answer = base.compute().post(
+            '/servers/%s/action' % server, json={action: None})
+        return answer.status_code == 202

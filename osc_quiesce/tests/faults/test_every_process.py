@@ -44,6 +44,7 @@ class EveryProcessTest(base.FaultsTest):
         return found
 
     def kill(self, process: str, step: base.Step) -> None:
+        self.wait_until_up()
         servers = [self.boot(quiesce='slow:1', unquiesce='slow:1', wait=False)
                    for _number in range(3)]
         for server in servers:

@@ -62,6 +62,7 @@ class ComputeTest(faults.FaultsTest, base.ScenarioTest):
             guest.tell('agent continue')
 
     def kill(self, step: faults.Step) -> None:
+        self.wait_until_up()
         guests = self.start('first', 'second', 'last')
         self.guests = {guest.id: guest for guest in guests}
         # From now on libvirt waits for an agent as long as it takes.
