@@ -79,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
         '--database', choices=sorted(config.DATABASES),
         help='of all services (default: sqlite)')
     kind.add_argument(
+        '--storage', choices=sorted(config.STORAGES),
+        help='of volumes; ceph needs --driver libvirt (default: fake)')
+    kind.add_argument(
         '--computes', type=count(1), metavar='N',
         help='number of nova-compute services (default: 1)')
     kind.add_argument(

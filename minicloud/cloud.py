@@ -28,6 +28,7 @@ from typing import Any
 import urllib.error
 import urllib.request
 
+from minicloud import ceph
 from minicloud import config
 from minicloud import hypervisor
 from minicloud import packages
@@ -77,8 +78,9 @@ class Cloud:
         self.layout = Layout.of(root)
 
     def up(self, *, driver: str | None = None, broker: str | None = None,
-           database: str | None = None, computes: int | None = None,
-           quiesce: bool | None = None, quiesce_services: int | None = None,
+           database: str | None = None, storage: str | None = None,
+           computes: int | None = None, quiesce: bool | None = None,
+           quiesce_services: int | None = None,
            fresh: bool = False, say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
 
@@ -87,6 +89,7 @@ class Cloud:
         :param driver: the hypervisor, one of ``config.DRIVERS``
         :param broker: the message bus, one of ``config.BROKERS``
         :param database: one of ``config.DATABASES``
+        :param storage: of volumes, one of ``config.STORAGES``
         :param computes: number of nova-compute services (default: 1)
         :param quiesce: whether Nova gets the quiesce actions (default: yes)
         :param quiesce_services: number of nova-quiesce services (default:
@@ -96,8 +99,8 @@ class Cloud:
         :raises MinicloudError: in words; what this call started is stopped
         """
         given = {'driver': driver, 'broker': broker, 'database': database,
-                 'computes': computes, 'quiesce': quiesce,
-                 'quiesce_services': quiesce_services}
+                 'storage': storage, 'computes': computes,
+                 'quiesce': quiesce, 'quiesce_services': quiesce_services}
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
@@ -217,6 +220,8 @@ class Cloud:
             return servers.rabbitmq_answers(mine.get('broker', 0))
         if role == 'database':
             return servers.mariadb_answers(self.layout.database_socket)
+        if role == 'storage':
+            return ceph.answers(mine.get('storage', 0))
         return all(_answers(port) for port in mine.values())
 
     def environment(self, persona: str = 'admin') -> dict[str, str]:
@@ -260,7 +265,8 @@ class Cloud:
 
     def _check_machine(self, settings: Settings) -> None:
         """Say what this machine lacks, before anything is made."""
-        servers.check(self.layout, (settings.broker, settings.database))
+        servers.check(self.layout, (
+            settings.broker, settings.database, settings.storage))
         if settings.driver == 'libvirt':
             hypervisor.check(self.layout)
 
@@ -355,7 +361,7 @@ class _Start:
             raise MinicloudError(
                 f'{self.layout.root} was made as {told.get("root")}; a cloud '
                 'cannot be moved. "up --fresh" makes a new one here')
-        for option in ('driver', 'database'):
+        for option in ('driver', 'database', 'storage'):
             now = getattr(self.settings, option)
             was = told.get(option, getattr(template.DEFAULTS, option))
             if was != now:
@@ -489,7 +495,8 @@ class _Start:
         if role in self.running or role in self.children:
             return
         options = ['--driver', self.plan.driver,
-                   '--database', self.plan.database]
+                   '--database', self.plan.database,
+                   '--storage', self.plan.storage]
         for name, host in config.nova_services(self.plan).get(role, ()):
             options.extend(('--service', f'{name}@{host}'))
         for other in config.before(self.plan, role):

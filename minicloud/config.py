@@ -14,9 +14,9 @@
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
 those that the packages ship and the user's own additions. The drivers,
-brokers and databases that ``up`` offers are the keys of :data:`DRIVERS`,
-:data:`BROKERS` and :data:`DATABASES`. Which processes a cloud has follows
-from its :class:`Settings`: see :func:`roles_of`.
+brokers, databases and storages that ``up`` offers are the keys of
+:data:`DRIVERS`, :data:`BROKERS`, :data:`DATABASES` and :data:`STORAGES`. Which processes a
+cloud has follows from its :class:`Settings`: see :func:`roles_of`.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,7 @@ import sys
 import urllib.parse
 import uuid
 
+from minicloud import ceph
 from minicloud import hypervisor
 from minicloud import packages
 from minicloud import personas
@@ -86,6 +87,7 @@ NO_KEY = '0' * 64
 FILES_OF_KIND = {
     'hypervisor': ('libvirtd.conf', 'qemu.conf'),
     'database': ('mariadb.cnf', 'mariadb.sql'),
+    'storage': ('ceph.conf',),
     'broker': ('rabbitmq.conf',),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
@@ -95,7 +97,7 @@ FILES_OF_KIND = {
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
 }
 #: Kinds of processes that call no other one.
-ALONE = ('hypervisor', 'database', 'broker')
+ALONE = ('hypervisor', 'storage', 'database', 'broker')
 #: Host name of Nova's services that are not computes.
 CONTROLLER = 'controller'
 #: The most computes, and the most nova-quiesce services.
@@ -109,6 +111,7 @@ class Settings:
     :param driver: key of :data:`DRIVERS`
     :param broker: key of :data:`BROKERS`
     :param database: key of :data:`DATABASES`
+    :param storage: key of :data:`STORAGES`
     :param computes: number of nova-compute services
     :param quiesce: whether Nova gets the quiesce actions and their service
     :param quiesce_services: number of nova-quiesce services, if Nova's
@@ -118,6 +121,7 @@ class Settings:
     driver: str = 'fake'
     broker: str = 'memory'
     database: str = 'sqlite'
+    storage: str = 'fake'
     computes: int = 1
     quiesce: bool = True
     quiesce_services: int = 1
@@ -128,7 +132,8 @@ class Settings:
         :raises MinicloudError: in words
         """
         for option, known in (('driver', DRIVERS), ('broker', BROKERS),
-                              ('database', DATABASES)):
+                              ('database', DATABASES),
+                              ('storage', STORAGES)):
             if getattr(self, option) not in known:
                 raise MinicloudError(
                     f'{option} {getattr(self, option)!r} is not one of: '
@@ -141,6 +146,10 @@ class Settings:
         if self.driver == 'libvirt' and self.computes != 1:
             raise MinicloudError(
                 'there is one libvirtd, so one nova-compute: --computes 1')
+        if self.storage == 'ceph' and self.driver != 'libvirt':
+            raise MinicloudError(
+                'only real guests can use real volumes: --storage ceph '
+                'needs --driver libvirt')
 
     @property
     def one_nova(self) -> bool:
@@ -179,6 +188,8 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
     roles = []
     if settings.driver == 'libvirt':
         roles.append('hypervisor')
+    if settings.storage == 'ceph':
+        roles.append('storage')
     if settings.database == 'mariadb':
         roles.append('database')
     if settings.broker == 'rabbit':
@@ -188,12 +199,16 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
 
 def before(settings: Settings, role: str) -> tuple[str, ...]:
     """Return the processes that one waits for, besides the database."""
-    if settings.one_nova or kind_of(role) not in (
+    kind = kind_of(role)
+    roles = []
+    if settings.storage == 'ceph' and kind in ('compute', 'volume'):
+        roles.append('storage')
+    if not settings.one_nova and kind in (
             'controller', 'compute', 'quiesce', 'volume'):
-        return ()
-    if kind_of(role) in ('compute', 'quiesce'):
-        return ('broker', 'controller')
-    return ('broker',)
+        roles.append('broker')
+        if kind in ('compute', 'quiesce'):
+            roles.append('controller')
+    return tuple(roles)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -442,14 +457,12 @@ def cinder(plan: Plan) -> Sections:
                             'cinder', 'cinder/resource_filters.json')),
                     'scheduler_driver_init_wait_time': '1',
                     'periodic_fuzzy_delay': '5',
-                    'enabled_backends': 'fake',
+                    'enabled_backends': plan.storage,
                     'glance_api_servers': plan.url('image'),
                     'quota_volumes': '-1', 'quota_snapshots': '-1',
                     'quota_gigabytes': '-1'},
-        'fake': {'volume_backend_name': 'fake',
-                 'volume_driver':
-                     'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
-                 'target_helper': 'fake'},
+        plan.storage: {'volume_backend_name': plan.storage,
+                       **STORAGES[plan.storage](plan)},
         'database': _database(plan, 'cinder'),
         'keystone_authtoken': _token(plan, 'cinder'),
         'service_user': _service_user(plan, 'cinder'),
@@ -459,6 +472,28 @@ def cinder(plan: Plan) -> Sections:
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
         'coordination': {'backend_url': f'file://{state}/coordination'},
     }, _messages(plan))
+
+
+def fake_storage(_plan: Plan) -> dict[str, str]:
+    """What ``--storage fake`` is to Cinder."""
+    return {'volume_driver':
+            'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
+            'target_helper': 'fake'}
+
+
+def ceph_storage(plan: Plan) -> dict[str, str]:
+    """What ``--storage ceph`` is to Cinder."""
+    return {'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
+            'rbd_ceph_conf': str(plan.layout.etc / 'ceph.conf'),
+            'rbd_pool': ceph.POOL,
+            # Without it, a call waits for ever for a Ceph that is down.
+            'rados_connect_timeout': '5'}
+
+
+#: What each choice of ``--storage`` is to Cinder.
+STORAGES: dict[str, Callable[[Plan], dict[str, str]]] = {
+    'fake': fake_storage, 'ceph': ceph_storage,
+}
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:
@@ -532,6 +567,9 @@ def render(plan: Plan) -> dict[str, str]:
         files[name] = packages.shipped_file(package, shipped).read_text()
     if plan.driver == 'libvirt':
         files.update(libvirtd(plan))
+    if plan.storage == 'ceph':
+        files['ceph.conf'] = ceph.configuration(
+            plan.layout, plan.ports['storage'])
     if plan.database == 'mariadb':
         files['mariadb.cnf'] = servers.mariadb_configuration(plan.layout)
         files['mariadb.sql'] = servers.mariadb_statements(DATABASE_NAMES)

@@ -96,6 +96,11 @@ class Layout:
         return self.state / 'rabbitmq'
 
     @property
+    def storage(self) -> pathlib.Path:
+        """What Ceph keeps: all volumes."""
+        return self.state / 'ceph'
+
+    @property
     def database_data(self) -> pathlib.Path:
         """What MariaDB keeps: all databases."""
         return self.state / DATABASE_DATA

@@ -34,9 +34,10 @@ SERVICES: dict[str, tuple[str, ...]] = {
     'controller': ('compute',),
     'volume': ('volume',),
     'broker': ('broker', 'broker-epmd', 'broker-node'),
+    'storage': ('storage',),
 }
 #: The services that not every cloud has.
-OPTIONAL = SERVICES['broker']
+OPTIONAL = SERVICES['broker'] + SERVICES['storage']
 NAMES = tuple(dict.fromkeys(
     name for names in SERVICES.values() for name in names))
 

@@ -42,6 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--digest', required=True)
     parser.add_argument('--driver', default='fake')
     parser.add_argument('--database', default='sqlite')
+    parser.add_argument('--storage', default='fake')
     parser.add_argument('--service', action='append', default=[])
     parser.add_argument('--before', action='append', default=[])
     parser.add_argument('--socket', action='append', default=[])
@@ -77,8 +78,8 @@ def main() -> int:
         services.append((name, host))
     context = Context(
         role=args.role, layout=layout, token=args.token, sockets=sockets,
-        driver=args.driver, database=args.database, services=services,
-        before=args.before)
+        driver=args.driver, database=args.database, storage=args.storage,
+        services=services, before=args.before)
     preparing = args.role.startswith('prepare-')
     module, _, what = args.role.partition('-')
     if services:

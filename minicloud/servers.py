@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""RabbitMQ and MariaDB as Debian packages them: present, set up, answering.
+"""Servers as Debian packages them: present, set up, answering.
 
 Nothing here starts or changes anything. What is set up here keeps to the
 directories of the cloud and to 127.0.0.1, needs no root, and shares nothing
 with a RabbitMQ, an epmd or a MariaDB that the machine may run: no file, no
-port, no variable of the environment.
+port, no variable of the environment. For what Ceph is like, see
+:mod:`minicloud.ceph`.
 """
 
 from collections.abc import Collection
@@ -25,6 +26,7 @@ import pathlib
 import shutil
 import socket
 
+from minicloud import ceph
 from minicloud import personas
 from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
@@ -35,10 +37,11 @@ RABBITMQ = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 EPMD = 'epmd'
 MARIADB = 'mariadbd'
 MARIADB_INSTALL = 'mariadb-install-db'
-#: Debian's package of each server, and the programs that show it is there.
-PACKAGES = {
-    'rabbit': ('rabbitmq-server', (RABBITMQ, EPMD)),
-    'mariadb': ('mariadb-server', (MARIADB, MARIADB_INSTALL)),
+#: Debian's packages of each choice, and what shows that each is there.
+PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
+    'rabbit': {'rabbitmq-server': (RABBITMQ, EPMD)},
+    'mariadb': {'mariadb-server': (MARIADB, MARIADB_INSTALL)},
+    'ceph': ceph.PACKAGES,
 }
 #: Where servers are; the PATH of users that are not root may lack some.
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -56,15 +59,15 @@ def missing(names: Collection[str]) -> list[str]:
 
     :param names: keys of :data:`PACKAGES`, and others, which need none
     """
-    return [package for name, (package, programs) in PACKAGES.items()
-            if name in names and not all(
-                shutil.which(program, path=PATH) for program in programs)]
+    return [package for name in PACKAGES if name in names
+            for package, files in PACKAGES[name].items()
+            if not all(shutil.which(file, os.F_OK, PATH) for file in files)]
 
 
 def check(layout: Layout, names: Collection[str]) -> None:
     """Say what is missing, before anything is made.
 
-    :param names: what was chosen as broker and as database
+    :param names: what was chosen as broker, as database and as storage
     :raises MinicloudError: with the command that gets it
     """
     if packages := missing(names):
@@ -72,6 +75,8 @@ def check(layout: Layout, names: Collection[str]) -> None:
             'programs of this machine are missing; nothing was changed:\n'
             '  apt-get install --no-install-recommends '
             + ' '.join(packages))
+    if 'ceph' in names:
+        ceph.check()
     if ('mariadb' in names
             and len(str(layout.database_socket)) > SOCKET_PATH_MAX):
         raise MinicloudError(

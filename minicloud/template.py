@@ -48,7 +48,7 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
     """Return what a template has to match to be used.
 
     The broker is not in it: the one place in the databases that names it is
-    put right at each start.
+    put right at each start. Nor is the storage, which starts empty.
 
     :param versions: of the packages; default: those installed
     :param sources: contents by name; default: minicloud's own files
@@ -115,5 +115,5 @@ def mark_complete(layout: Layout, settings: Settings) -> None:
     """Say that the state is whole, and what made it."""
     processes.write_json(layout.complete, {
         'root': str(layout.root), 'driver': settings.driver,
-        'database': settings.database,
+        'database': settings.database, 'storage': settings.storage,
         'versions': packages.versions()})

@@ -43,6 +43,7 @@ class Context:
     sockets: dict[str, socket.socket]
     driver: str
     database: str
+    storage: str
     #: Nova's services in this process: names of programs, and hosts
     services: list[tuple[str, str]]
     #: the processes that have to be ready before this one goes on

@@ -24,13 +24,11 @@ def _install(context: roles.Context, programs: Programs) -> None:
     data = context.layout.database_data
     partial = data.with_name(f'{data.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
-    code = programs.start(
+    programs.run(
         servers.MARIADB_INSTALL,
         f'--defaults-file={context.config("mariadb.cnf")}',
         f'--datadir={partial}', '--skip-test-db',
-        '--auth-root-authentication-method=socket').wait()
-    if code:
-        raise RuntimeError(f'{servers.MARIADB_INSTALL} has failed: {code}')
+        '--auth-root-authentication-method=socket')
     partial.rename(data)
 
 

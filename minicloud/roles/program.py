@@ -81,6 +81,14 @@ class Programs:
         self.context.at_end.insert(0, end)
         return process
 
+    def run(self, *argv: str) -> None:
+        """Run a program to its end.
+
+        :raises RuntimeError: if it fails
+        """
+        if code := self.start(*argv).wait():
+            raise RuntimeError(f'{" ".join(argv)} has failed: {code}')
+
     def serve(self, name: str, process: 'subprocess.Popen[bytes]',
               answers: Callable[[], bool]) -> None:
         """Wait until a server answers; from then on, end with it.

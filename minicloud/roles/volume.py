@@ -15,12 +15,15 @@
 import sys
 from typing import Any
 
+from minicloud import ceph
 from minicloud import roles
 from minicloud import sqlite
 
 
 def run(context: roles.Context) -> list[Any]:
     roles.set_environment(OS_CINDER_DISABLE_EVENTLET_PATCHING='1')
+    if context.storage == 'ceph':
+        ceph.load_modules()
     from cinder import monkey_patch
     monkey_patch.patch()
     sqlite.immediate_writers()

@@ -33,7 +33,7 @@ PORTS = {'broker': 20001, 'broker-epmd': 20002, 'broker-node': 20003}
 class CheckTest(unittest.TestCase):
 
     def refused(self, *names: str, there: tuple[str, ...] = ()) -> str:
-        with mock.patch('shutil.which', lambda program, path: program
+        with mock.patch('shutil.which', lambda program, _mode, path: program
                         if program in there else None):
             with self.assertRaises(MinicloudError) as caught:
                 servers.check(LAYOUT, names)
@@ -56,7 +56,7 @@ class CheckTest(unittest.TestCase):
 
     def test_a_root_too_deep_for_a_socket_is_refused(self) -> None:
         deep = Layout(pathlib.Path('/' + 'x' * 100))
-        with mock.patch('shutil.which', lambda program, path: program):
+        with mock.patch('shutil.which', lambda program, _mode, path: program):
             servers.check(deep, ('rabbit', 'sqlite'))
             with self.assertRaisesRegex(MinicloudError, 'shorter --root'):
                 servers.check(deep, ('rabbit', 'mariadb'))
