@@ -382,9 +382,6 @@ def fake(_plan: Plan) -> Sections:
 
 def libvirt(plan: Plan) -> Sections:
     """What ``--driver libvirt`` adds to nova.conf."""
-    # Nova runs as root here: no rootwrap, no sudo.
-    helper = {'helper_command':
-              str(pathlib.Path(sys.executable).with_name('privsep-helper'))}
     return {
         'DEFAULT': {'compute_driver': 'libvirt.LibvirtDriver',
                     'pointer_model': 'ps2mouse',
@@ -401,10 +398,20 @@ def libvirt(plan: Plan) -> Sections:
                     'images_type': 'raw',
                     'hw_machine_type': 'x86_64=pc',
                     'inject_partition': '-2'},
-        **dict.fromkeys(('nova_sys_admin', 'privsep_osbrick',
-                         'vif_plug_ovs_privileged',
-                         'vif_plug_linux_bridge_privileged'), helper),
+        **_as_root('nova_sys_admin', 'privsep_osbrick',
+                   'vif_plug_ovs_privileged',
+                   'vif_plug_linux_bridge_privileged'),
     }
+
+
+def _as_root(*contexts: str) -> Sections:
+    """Let a service, which runs as root here, need no rootwrap and no sudo.
+
+    :param contexts: of oslo.privsep
+    """
+    return dict.fromkeys(contexts, {
+        'helper_command':
+            str(pathlib.Path(sys.executable).with_name('privsep-helper'))})
 
 
 #: What each choice of ``--driver`` adds to nova.conf.
@@ -461,8 +468,7 @@ def cinder(plan: Plan) -> Sections:
                     'glance_api_servers': plan.url('image'),
                     'quota_volumes': '-1', 'quota_snapshots': '-1',
                     'quota_gigabytes': '-1'},
-        plan.storage: {'volume_backend_name': plan.storage,
-                       **STORAGES[plan.storage](plan)},
+        **STORAGES[plan.storage](plan),
         'database': _database(plan, 'cinder'),
         'keystone_authtoken': _token(plan, 'cinder'),
         'service_user': _service_user(plan, 'cinder'),
@@ -474,24 +480,31 @@ def cinder(plan: Plan) -> Sections:
     }, _messages(plan))
 
 
-def fake_storage(_plan: Plan) -> dict[str, str]:
-    """What ``--storage fake`` is to Cinder."""
-    return {'volume_driver':
-            'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
-            'target_helper': 'fake'}
+def fake_storage(_plan: Plan) -> Sections:
+    """What ``--storage fake`` adds to cinder.conf."""
+    return {'fake': {
+        'volume_backend_name': 'fake',
+        'volume_driver': 'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
+        'target_helper': 'fake'}}
 
 
-def ceph_storage(plan: Plan) -> dict[str, str]:
-    """What ``--storage ceph`` is to Cinder."""
-    return {'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
+def ceph_storage(plan: Plan) -> Sections:
+    """What ``--storage ceph`` adds to cinder.conf."""
+    return {
+        'ceph': {
+            'volume_backend_name': 'ceph',
+            'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
             'rbd_ceph_conf': str(plan.layout.etc / 'ceph.conf'),
             'rbd_pool': ceph.POOL,
             # Without it, a call waits for ever for a Ceph that is down.
-            'rados_connect_timeout': '5'}
+            'rados_connect_timeout': '5'},
+        # To convert images.
+        **_as_root('cinder_sys_admin')}
 
 
-#: What each choice of ``--storage`` is to Cinder.
-STORAGES: dict[str, Callable[[Plan], dict[str, str]]] = {
+#: What each choice of ``--storage`` adds to cinder.conf. Each makes one
+#: backend, of its own name.
+STORAGES: dict[str, Callable[[Plan], Sections]] = {
     'fake': fake_storage, 'ceph': ceph_storage,
 }
 

@@ -13,6 +13,7 @@
 """Cinder in one process: API, scheduler, volume."""
 
 import sys
+import threading
 from typing import Any
 
 from minicloud import ceph
@@ -39,6 +40,18 @@ def run(context: roles.Context) -> list[Any]:
     application = wsgi.initialize_application()
     context.serve('volume', application, threads=16)
     services: list[Any] = []
+    reporting = threading.Lock()
+
+    class Service(service.Service):
+        """One of several in this process, where Cinder expects only one.
+
+        Cinder keeps in its class which service reports that it is up.
+        """
+
+        def report_state(self) -> None:
+            with reporting:
+                service.Service.service_id = self.origin_service_id
+                super().report_state()
 
     def start(made: Any) -> None:
         made.start()
@@ -46,11 +59,11 @@ def run(context: roles.Context) -> list[Any]:
         services.append(made)
         print(f'--- {made.binary} on {made.host} is started', flush=True)
 
-    start(service.Service.create(
+    start(Service.create(
         binary=constants.SCHEDULER_BINARY, topic=constants.SCHEDULER_TOPIC))
     for backend in cfg.CONF.enabled_backends:
         cfg.CONF.register_opt(volume_command.host_opt, group=backend)
-        start(service.Service.create(
+        start(Service.create(
             host=f'{cfg.CONF.host}@{backend}', service_name=backend,
             binary=constants.VOLUME_BINARY, topic=constants.VOLUME_TOPIC,
             coordination=True))
