@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 # Two at a time, the longest first.
-TESTS = faults,functional,scenario,pep8,mypy,client,py3,docs
+TESTS = faults,functional,scenario,scenario_ceph,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 

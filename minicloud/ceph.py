@@ -36,7 +36,7 @@ MODULES_FOLDER = pathlib.Path('/usr/lib/python3/dist-packages')
 MODULES = ('rados', 'rbd')
 QEMU_MODULE = '/usr/lib/x86_64-linux-gnu/qemu/block-rbd.so'
 #: Debian's packages, and the programs or files that show they are there.
-PACKAGES = {
+PACKAGES: dict[str, tuple[str, ...]] = {
     'ceph-mon': (MON,),
     'ceph-osd': (OSD,),
     'ceph-mgr': (MGR,),

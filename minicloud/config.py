@@ -15,8 +15,9 @@
 Pure functions from a :class:`Plan` to file contents; the only files read are
 those that the packages ship and the user's own additions. The drivers,
 brokers, databases and storages that ``up`` offers are the keys of
-:data:`DRIVERS`, :data:`BROKERS`, :data:`DATABASES` and :data:`STORAGES`. Which processes a
-cloud has follows from its :class:`Settings`: see :func:`roles_of`.
+:data:`DRIVERS`, :data:`BROKERS`, :data:`DATABASES` and :data:`STORAGES`.
+Which processes a cloud has follows from its :class:`Settings`: see
+:func:`roles_of`.
 """
 
 from collections.abc import Callable

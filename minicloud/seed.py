@@ -30,6 +30,8 @@ IMAGE_WITH_AGENT = 'tiny'
 IMAGE_WITHOUT_AGENT = 'tiny-noagent'
 #: the driver libvirt has it: the property is there, the agent is not
 IMAGE_AGENT_ABSENT = 'tiny-agent-absent'
+#: the driver libvirt has it: the guest writes what another one has written
+IMAGE_FOLLOWER = 'tiny-follower'
 #: gigabytes of the second disk, by flavor
 FLAVORS = {'tiny': 0, 'tiny-two-disks': 1}
 #: bytes; the flavor's size is what the guest gets
@@ -188,6 +190,7 @@ def images(api: Api, guest: pathlib.Path | None = None) -> None:
     for name, properties, words in (
             (IMAGE_WITH_AGENT, with_agent, ''),
             (IMAGE_WITHOUT_AGENT, {}, ''),
-            (IMAGE_AGENT_ABSENT, with_agent, ' agent=absent')):
+            (IMAGE_AGENT_ABSENT, with_agent, ' agent=absent'),
+            (IMAGE_FOLLOWER, with_agent, ' writer=follow')):
         ensure(name, 'raw', 'bare', data, **common, **properties,
                os_command_line=build.COMMAND_LINE + words)

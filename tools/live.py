@@ -12,8 +12,9 @@
 
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
-NAME is one of ``scenario`` (tests with real guests), ``faults`` (tests that
-kill the processes of a cloud) and ``demo`` (with real guests). They need
+NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
+real volumes), ``faults`` (tests that kill the processes of a cloud) and
+``demo`` (with real guests). They need
 Debian packages, see bindep.txt, and those with real guests need root. Without
 them the demo says what is missing, and the tests are skipped with that
 reason, except where CI is set: there nothing may be skipped.
@@ -80,6 +81,8 @@ def missing_servers(*kinds: str) -> list[str]:
 SUITES = {
     'scenario': Suite(functools.partial(missing_for_guests, 'rabbit'), (
         '--driver', 'libvirt', '--broker', 'rabbit')),
+    'scenario_ceph': Suite(functools.partial(missing_for_guests, 'ceph'), (
+        '--driver', 'libvirt', '--storage', 'ceph')),
     'faults': Suite(functools.partial(missing_servers, 'rabbit', 'mariadb'), (
         '--broker', 'rabbit', '--database', 'mariadb',
         '--computes', '2', '--quiesce-services', '2')),

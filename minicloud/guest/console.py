@@ -28,7 +28,11 @@ from typing import Any
 
 RECORD = re.compile(rb'^W (\w+) (\d+) mono=([\d.]+) us=\d+\r?$', re.MULTILINE)
 BEAT = re.compile(rb'^H \d+ mono=([\d.]+)\r?$', re.MULTILINE)
+START = re.compile(rb'^WRITER (\w+) after (\d+)\r?$', re.MULTILINE)
 FAILED = re.compile(rb'^W (\w+) \d+ ERROR .*$', re.MULTILINE)
+
+#: bytes in which the last record mostly is
+TAIL = 1 << 14
 
 #: seconds in which the guest does what it is told
 PATIENCE = 20.0
@@ -70,6 +74,29 @@ class Console:
                 for match in RECORD.finditer(self.text())
                 if not disk or match[1] == disk.encode()]
 
+    def last(self, disk: str) -> int | None:
+        """Return the number of the last record on a disk.
+
+        That of an earlier life of the guest, if it has written none in this;
+        None before it has looked.
+        """
+        for text in (self._end(), self.text()):
+            for pattern in (RECORD, START):
+                found = [int(match[2]) for match in pattern.finditer(text)
+                         if match[1] == disk.encode()]
+                if found:
+                    return found[-1]
+        return None
+
+    def _end(self) -> bytes:
+        """Return the last lines: all is much, and is looked at often."""
+        try:
+            with self.path.open('rb') as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                return file.read()
+        except FileNotFoundError:
+            return b''
+
     def beats(self) -> list[float]:
         """Return when the heart beat, in seconds since the guest started."""
         return [float(match[1]) for match in BEAT.finditer(self.text())]
@@ -87,22 +114,25 @@ class Console:
         """
         done = b'did: %s' % words.encode()
         before = self.text().count(done)
-        terminal = os.open(_terminal(domain), os.O_RDWR | os.O_NOCTTY)
+        line = os.open(terminal(domain), os.O_RDWR | os.O_NOCTTY)
         deadline = time.monotonic() + PATIENCE
         try:
-            os.write(terminal, words.encode() + b'\n')
+            os.write(line, words.encode() + b'\n')
             while self.text().count(done) == before:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f'the guest does not do: {words}')
                 # What it says must be read, else it waits.
-                if select.select([terminal], [], [], 0.05)[0]:
-                    os.read(terminal, 65536)
+                if select.select([line], [], [], 0.05)[0]:
+                    os.read(line, 65536)
         finally:
-            os.close(terminal)
+            os.close(line)
 
 
-def _terminal(domain: Any) -> str:
-    """Return the pseudo terminal that the guest's console is connected to."""
+def terminal(domain: Any) -> str:
+    """Return the pseudo terminal that a guest's console is connected to.
+
+    :param domain: the guest's libvirt.virDomain
+    """
     found = re.search(r"<console type='pty' tty='([^']+)'>", domain.XMLDesc())
     assert found is not None
     return found[1]

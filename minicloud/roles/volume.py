@@ -22,7 +22,10 @@ from minicloud import sqlite
 
 
 def run(context: roles.Context) -> list[Any]:
-    roles.set_environment(OS_CINDER_DISABLE_EVENTLET_PATCHING='1')
+    roles.set_environment(
+        OS_CINDER_DISABLE_EVENTLET_PATCHING='1',
+        # Images still go through eventlet's pool, which answers one thread.
+        EVENTLET_THREADPOOL_SIZE='0')
     if context.storage == 'ceph':
         ceph.load_modules()
     from cinder import monkey_patch

@@ -13,6 +13,8 @@
  *
  *   writer FILE TAG MS  appends a record "NUMBER REALTIME MONOTONIC" every
  *                       MS ms, syncs, and only then says so on the console
+ *   writer FILE TAG -   the same, but for each number that it is told on its
+ *                       standard input, and with that number
  *   writer -H MS        heartbeat: says so on the console; touches no disk
  *   writer -T DEVICE    prints what is on it: ext4, xfs, blank or other
  *
@@ -113,9 +115,14 @@ static int records(const char *path, const char *tag, int ms)
     say(line, snprintf(line, sizeof line, "WRITER %s after %lu\n", tag,
                        number));
     for (;;) {
-        double began = now(CLOCK_MONOTONIC), ended;
+        double began, ended;
 
-        length = snprintf(line, sizeof line, "%lu %.6f %.6f\n", ++number,
+        if (ms >= 0)
+            number++;
+        else if (scanf("%lu", &number) != 1)
+            return 0;
+        began = now(CLOCK_MONOTONIC);
+        length = snprintf(line, sizeof line, "%lu %.6f %.6f\n", number,
                           now(CLOCK_REALTIME), began);
         error = 0;
         if (write(file, line, length) != length || fsync(file))
@@ -131,7 +138,8 @@ static int records(const char *path, const char *tag, int ms)
         say(line, length);
         if (error)
             sleep(1);
-        usleep(ms * 1000);
+        if (ms >= 0)
+            usleep(ms * 1000);
     }
 }
 
@@ -145,7 +153,8 @@ int main(int count, char **words)
     if (count == 3 && !strcmp(words[1], "-T"))
         return type(words[2]);
     if (count == 4)
-        return records(words[1], words[2], atoi(words[3]));
-    fputs("usage: writer FILE TAG MS | -H MS | -T DEVICE\n", stderr);
+        return records(words[1], words[2],
+                       strcmp(words[3], "-") ? atoi(words[3]) : -1);
+    fputs("usage: writer FILE TAG MS|- | -H MS | -T DEVICE\n", stderr);
     return 2;
 }

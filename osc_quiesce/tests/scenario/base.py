@@ -143,6 +143,10 @@ class Disk:
         done = self._run('e2fsck', '-f', '-n', str(self.path))
         return done.returncode, done.stdout + done.stderr
 
+    def recover(self) -> None:
+        """Replay the journal, as a mount would."""
+        self._run('e2fsck', '-f', '-p', str(self.path))
+
     def records(self) -> list[str]:
         """Return the lines of the file that the guest has written."""
         done = self._run('debugfs', '-R', 'cat /records', str(self.path))
