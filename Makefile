@@ -7,11 +7,12 @@ TESTS = faults,functional,scenario,scenario_ceph,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
-.PHONY: help demo demo-live test test-faults clean
+.PHONY: help demo demo-live demo-app test test-faults clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
+	@echo 'make demo-app   snapshot an application, on real volumes (the same)'
 	@echo 'make test       style, types, documentation, all tests'
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make clean      stop the demos and delete what these have made'
@@ -23,6 +24,10 @@ demo: .venv/ready
 demo-live: .venv/ready
 	@echo 'The first time, packages are installed; that takes a minute or two.'
 	@.venv/bin/tox run -q -e demo-live
+
+demo-app: .venv/ready
+	@echo 'The first time, packages are installed; that takes a minute or two.'
+	@.venv/bin/tox run -q -e demo-app
 
 test: .venv/ready
 	.venv/bin/tox run-parallel --parallel 2 --parallel-no-spinner -e $(TESTS)
@@ -40,4 +45,5 @@ test-faults: .venv/ready
 clean:
 	[ ! -x .tox/demo/bin/python ] || .tox/demo/bin/python -m minicloud down --purge
 	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
+	[ ! -x .tox/demo-app/bin/python ] || .tox/demo-app/bin/python -m minicloud down --purge --root .minicloud-app
 	rm -rf .venv .tox .stestr .hypothesis .coverage cover doc/build build *.egg-info

@@ -19,6 +19,7 @@ can repeat it, and fails if any step does not do what it should.
 it shows what each guest writes to its disk meanwhile.
 """
 
+from collections.abc import Callable
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ import sys
 import threading
 import time
 from types import TracebackType
+from typing import Any
 
 from minicloud import cli
 from minicloud import cloud as cloud_module
@@ -75,21 +77,43 @@ class Demo:
         elif done.returncode:
             raise DemoError('%r: exit code %d' % (command, done.returncode))
 
+    def ask(self, command: str) -> Any:
+        """Return what a command answers, which is not shown.
+
+        :param command: without ``openstack``
+        :raises DemoError: if it fails
+        """
+        done = subprocess.run(
+            ['openstack', *shlex.split(command), '-f', 'json'],
+            env=self._environment, capture_output=True, text=True)
+        if done.returncode:
+            raise DemoError('openstack %s: exit code %d: %s' % (
+                command, done.returncode, done.stderr))
+        return json.loads(done.stdout)
+
     def servers(self) -> dict[str, str]:
         """Return the status of each of the demo's servers that exists."""
-        listed = json.loads(subprocess.run(
-            ['openstack', 'server', 'list', '-f', 'json'],
-            env=self._environment, check=True, capture_output=True,
-            text=True).stdout)
-        return {server['Name']: server['Status'] for server in listed
+        return {server['Name']: server['Status']
+                for server in self.ask('server list')
                 if server['Name'] in SERVERS}
 
     def id_of(self, name: str) -> str:
         """Return the id of a server."""
-        return subprocess.run(
-            ['openstack', 'server', 'show', '-f', 'value', '-c', 'id', name],
-            env=self._environment, check=True, capture_output=True,
-            text=True).stdout.strip()
+        return str(self.ask('server show %s' % name)['id'])
+
+    @staticmethod
+    def until(what: str, condition: Callable[[], bool]) -> None:
+        """Wait until something is so.
+
+        :param what: it, in words
+        :raises DemoError: if it takes too long
+        """
+        deadline = time.monotonic() + BOOT
+        while not condition():
+            if time.monotonic() > deadline:
+                raise DemoError('after %d s it is not so that %s' % (
+                    BOOT, what))
+            time.sleep(LOOK)
 
     def expect(self, status: str) -> None:
         """Check that all of the demo's servers have a status."""
@@ -157,11 +181,8 @@ def watched(demo: Demo, cloud: cloud_module.Cloud) -> Watch:
     """Wait until the guests have started, and return how to watch them."""
     consoles = {name: console.Console(
         cloud.layout.console_of(demo.id_of(name))) for name in SERVERS}
-    deadline = time.monotonic() + BOOT
-    while not all(one.records() for one in consoles.values()):
-        if time.monotonic() > deadline:
-            raise DemoError('the guests have not started after %d s' % BOOT)
-        time.sleep(LOOK)
+    demo.until('the guests have started', lambda: all(
+        one.records() for one in consoles.values()))
     return Watch(consoles)
 
 
@@ -207,26 +228,30 @@ def show(demo: Demo, cloud: cloud_module.Cloud, live: bool) -> None:
         demo.expect('ACTIVE')
 
 
-def main() -> int:
-    """Start the cloud, show it all, and say how to go on."""
-    live = '--live' in sys.argv[1:]
-    driver = 'libvirt' if live else 'fake'
-    root = os.environ.get('MINICLOUD_ROOT',
-                          LIVE_ROOT if live else cli.DEFAULT_ROOT)
+def play(root: str, settings: dict[str, str],
+         scene: Callable[[dict[str, str], cloud_module.Cloud], None]) -> int:
+    """Start a cloud, show something on it, and say how to go on.
+
+    :param root: of the cloud
+    :param settings: of ``up``, by their names
+    :param scene: gets the environment of an administrator, and the cloud
+    :returns: the exit code
+    """
     cloud = cloud_module.Cloud(root)
     scripts = pathlib.Path(sys.executable).parent
     try:
         say('A real OpenStack on this machine: Keystone, Placement, Glance, '
             'Nova, Cinder')
-        print('\n$ python -m minicloud up --driver %s' % driver, flush=True)
-        cloud.up(driver=driver, say=cli.progress)
+        print('\n$ python -m minicloud up %s' % ' '.join(
+            '--%s %s' % setting for setting in settings.items()), flush=True)
+        cloud.up(**settings, say=cli.progress)  # type: ignore[arg-type]
         environment = {
             **{name: value for name, value in os.environ.items()
                if not name.startswith('OS_')},
             **cloud.environment(),
             'PATH': os.pathsep.join([str(scripts), os.environ['PATH']])}
-        show(Demo(environment), cloud, live)
-    except (MinicloudError, DemoError, subprocess.CalledProcessError) as error:
+        scene(environment, cloud)
+    except (MinicloudError, DemoError) as error:
         print('The demo failed: %s' % error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -236,10 +261,20 @@ def main() -> int:
     here = os.path.relpath(scripts)
     say('The cloud is still up')
     print('Play on:    export PATH=$PWD/%s:$PATH; . %s\n'
-          'Tear down:  %s/python -m minicloud --root %s down --purge'
+          'Tear down:  %s/python -m minicloud down --purge --root %s'
           % (here, os.path.relpath(cloud.layout.openrc_of('admin')), here,
              os.path.relpath(cloud.layout.root)))
     return 0
+
+
+def main() -> int:
+    """Show it with the guests that the command line asks for."""
+    live = '--live' in sys.argv[1:]
+    return play(
+        os.environ.get('MINICLOUD_ROOT',
+                       LIVE_ROOT if live else cli.DEFAULT_ROOT),
+        {'driver': 'libvirt' if live else 'fake'},
+        lambda environment, cloud: show(Demo(environment), cloud, live))
 
 
 if __name__ == '__main__':

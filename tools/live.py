@@ -13,8 +13,8 @@
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
 NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
-real volumes), ``faults`` (tests that kill the processes of a cloud) and
-``demo`` (with real guests). They need
+real volumes), ``faults`` (tests that kill the processes of a cloud), ``demo``
+(with real guests) and ``demo-app`` (and real volumes). They need
 Debian packages, see bindep.txt, and those with real guests need root. Without
 them the demo says what is missing, and the tests are skipped with that
 reason, except where CI is set: there nothing may be skipped.
@@ -124,22 +124,28 @@ def run(name: str, lines: list[str], arguments: list[str]) -> int:
         {**os.environ, 'FAULTS_TABLE': str(TABLE)})
 
 
+#: what each demo needs, and its command
+DEMOS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
+    'demo': (missing_for_guests, ['minicloud.demo', '--live']),
+    'demo-app': (functools.partial(missing_for_guests, 'ceph'),
+                 ['minicloud.demo_app']),
+}
+
+
 def main(arguments: list[str]) -> int:
     """Run one of them."""
     name, *rest = arguments or ['']
-    if name not in (*SUITES, 'demo'):
-        print(f'usage: tools/live.py {"|".join(SUITES)}|demo [ARGUMENT...]',
-              file=sys.stderr)
+    if name not in (*SUITES, *DEMOS):
+        print(f'usage: tools/live.py {"|".join((*SUITES, *DEMOS))} '
+              '[ARGUMENT...]', file=sys.stderr)
         return 2
-    lines = (SUITES[name].missing if name in SUITES
-             else missing_for_guests)()
-    if lines and (name == 'demo' or os.environ.get('CI')):
+    lines = SUITES[name].missing() if name in SUITES else DEMOS[name][0]()
+    if lines and (name in DEMOS or os.environ.get('CI')):
         print(f'The {name} needs more than is here:\n  '
               + '\n  '.join(lines), file=sys.stderr)
         return 1
-    if name == 'demo':
-        os.execv(sys.executable,
-                 [sys.executable, '-m', 'minicloud.demo', '--live'])
+    if name in DEMOS:
+        os.execv(sys.executable, [sys.executable, '-m', *DEMOS[name][1]])
     return run(name, lines, rest)
 
 

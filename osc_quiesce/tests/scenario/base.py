@@ -13,10 +13,7 @@
 """What the scenario tests share: servers whose guests can be watched."""
 
 import functools
-import os
-import pathlib
 import re
-import subprocess
 import time
 from typing import Any
 
@@ -110,47 +107,6 @@ class Guest:
             lambda: {record.disk for record in self.console.records()[before:]
                      } == disks,
             '%s writes on all of %s' % (self.name, disks))
-
-
-class Disk:
-    """A disk, or a copy of one, that nobody writes to.
-
-    :param path: its file
-    """
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command], capture_output=True, text=True,
-            env={**os.environ, 'LC_ALL': 'C',
-                 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
-
-    def needs_recovery(self) -> bool:
-        """Say whether its journal has to be replayed at the next mount."""
-        done = self._run('dumpe2fs', '-h', str(self.path))
-        features = re.search(r'^Filesystem features:(.*)$', done.stdout,
-                             re.MULTILINE)
-        assert features, done.stderr
-        return 'needs_recovery' in features[1].split()
-
-    def check(self) -> tuple[int, str]:
-        """Return e2fsck's verdict: 0 for a clean file system, and its words.
-
-        It repairs nothing and replays no journal.
-        """
-        done = self._run('e2fsck', '-f', '-n', str(self.path))
-        return done.returncode, done.stdout + done.stderr
-
-    def recover(self) -> None:
-        """Replay the journal, as a mount would."""
-        self._run('e2fsck', '-f', '-p', str(self.path))
-
-    def records(self) -> list[str]:
-        """Return the lines of the file that the guest has written."""
-        done = self._run('debugfs', '-R', 'cat /records', str(self.path))
-        return done.stdout.splitlines()
 
 
 class ScenarioTest(base.FunctionalTest):

@@ -16,6 +16,8 @@ import pathlib
 import subprocess
 import tempfile
 
+from minicloud.guest import disk as guest_disk
+
 from osc_quiesce.tests.scenario import base
 
 
@@ -27,18 +29,18 @@ class WriterTest(base.ScenarioTest):
         [self.guest] = self.start('two-disks', flavor='tiny-two-disks')
         self.assertEqual({'vda', 'vdb'}, self.guest.disks())
 
-    def disks(self) -> dict[str, base.Disk]:
+    def disks(self) -> dict[str, guest_disk.Disk]:
         """Return the guest's disks."""
-        return {'vda': base.Disk(self.guest.directory / 'disk'),
-                'vdb': base.Disk(self.guest.directory / 'disk.eph0')}
+        return {'vda': guest_disk.Disk(self.guest.directory / 'disk'),
+                'vdb': guest_disk.Disk(self.guest.directory / 'disk.eph0')}
 
-    def copies(self) -> dict[str, base.Disk]:
+    def copies(self) -> dict[str, guest_disk.Disk]:
         """Copy the guest's disks as a storage system would."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         copies = {}
         for name, disk in self.disks().items():
-            copies[name] = base.Disk(pathlib.Path(folder.name, name))
+            copies[name] = guest_disk.Disk(pathlib.Path(folder.name, name))
             subprocess.run(['cp', '--sparse=always', disk.path,
                             copies[name].path], check=True)
         return copies
@@ -47,7 +49,8 @@ class WriterTest(base.ScenarioTest):
         """Return the number of the last record that the guest spoke of."""
         return self.guest.console.records(name)[-1].number
 
-    def assert_whole(self, disk: base.Disk, name: str, last: int) -> None:
+    def assert_whole(self, disk: guest_disk.Disk, name: str,
+                     last: int) -> None:
         """Each record up to a number is there, once and whole."""
         numbers = []
         for line in disk.records():

@@ -14,13 +14,10 @@
 
 import contextlib
 import functools
-import pathlib
-import subprocess
-import tempfile
 from collections.abc import Iterator
 
-from minicloud import ceph
 from minicloud import seed
+from minicloud.guest import disk as guest_disk
 from minicloud.guest import follower
 
 from osc_quiesce.tests.functional import base as functional
@@ -82,18 +79,6 @@ class VolumeTest(base.ScenarioTest):
         self.wait_for(lambda: identity not in self.ids(kind),
                       '%s %s is deleted' % (kind, identity), MADE)
 
-    @contextlib.contextmanager
-    def copy(self, volume_id: str, snapshot_id: str) -> Iterator[base.Disk]:
-        """Return what a clone of a snapshot would hold, as a file."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, snapshot_id)
-            subprocess.run(
-                ['rbd', '-c', functional.cloud().layout.etc / 'ceph.conf',
-                 '--no-progress', 'export',
-                 '%s/volume-%s@snapshot-%s' % (
-                     ceph.POOL, volume_id, snapshot_id), path], check=True)
-            yield base.Disk(path)
-
     def last_record(self, volume_id: str, snapshot_id: str,
                     whole: bool = True) -> int:
         """Return the number of the last record in a snapshot.
@@ -101,7 +86,8 @@ class VolumeTest(base.ScenarioTest):
         :param whole: whether the file system must be as after an unmount; if
             not, what its journal holds counts as well
         """
-        with self.copy(volume_id, snapshot_id) as disk:
+        with guest_disk.of_snapshot(functional.cloud().layout, volume_id,
+                                    snapshot_id) as disk:
             self.assertEqual(not whole, disk.needs_recovery())
             if whole:
                 code, said = disk.check()
