@@ -7,7 +7,7 @@ TESTS = faults,functional,scenario,scenario_ceph,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
-.PHONY: help demo demo-live demo-app test test-faults clean
+.PHONY: help demo demo-live demo-app test test-faults test-volumes clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo-app   snapshot an application, on real volumes (the same)'
 	@echo 'make test       style, types, documentation, all tests'
 	@echo 'make test-faults  kill every process of a cloud at every step'
+	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
@@ -32,6 +33,9 @@ demo-app: .venv/ready
 test: .venv/ready
 	.venv/bin/tox run-parallel --parallel 2 --parallel-no-spinner -e $(TESTS)
 	$(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
+
+test-volumes: .venv/ready
+	.venv/bin/tox run -e scenario_ceph
 
 test-faults: .venv/ready
 	.venv/bin/tox run -e faults

@@ -10,12 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Check what ``pip install osc-quiesce`` gives: both commands, and no Nova."""
+"""Check what ``pip install osc-quiesce`` gives: all commands, and no Nova."""
 
 import importlib.metadata
 import subprocess
 import sys
 
+COMMANDS = ('server quiesce', 'server unquiesce',
+            *('application snapshot %s' % verb
+              for verb in ('create', 'delete', 'list', 'show')))
 FORBIDDEN = ('nova', 'keystone', 'cinder', 'glance', 'oslo.messaging')
 
 
@@ -27,14 +30,14 @@ def main() -> int:
         for distribution in importlib.metadata.distributions()}
     problems.extend('%s is installed' % name for name in FORBIDDEN
                     if name in installed)
-    listed = subprocess.run(['openstack', 'help', 'server'],
-                            capture_output=True, text=True).stdout
-    for verb in ('quiesce', 'unquiesce'):
-        command = 'server %s' % verb
-        if command not in listed.splitlines() and not any(
-                line.strip().startswith(command)
-                for line in listed.splitlines()):
-            problems.append('"openstack help server" lists no %s' % command)
+    for command in COMMANDS:
+        noun = command.split()[0]
+        listed = subprocess.run(['openstack', 'help', noun],
+                                capture_output=True, text=True).stdout
+        if not any(line.strip().startswith(command)
+                   for line in listed.splitlines()):
+            problems.append('"openstack help %s" lists no %s' % (
+                noun, command))
         shown = subprocess.run(['openstack', *command.split(), '--help'],
                                capture_output=True, text=True)
         if shown.returncode or 'usage: openstack %s' % command not in (
@@ -43,7 +46,7 @@ def main() -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:
-        print('openstack server quiesce and unquiesce are there, Nova is not')
+        print('%s are there, Nova is not' % ', '.join(COMMANDS))
     return 1 if problems else 0
 
 

@@ -42,7 +42,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Kept(errors.ApplicationError):
-    """The set is not consistent, and was kept and marked so."""
+    """It did not go well, but the set was kept; the message says why."""
 
 
 def create(
@@ -71,10 +71,13 @@ def create(
     :raises errors.NotPossible: the plan has refusals; nothing was done
     :raises exceptions.QuiesceError: a server could not be frozen, did not
         stay frozen, or could not be thawed
+    :raises Kept: the set is not consistent, and was kept because that was
+        asked for; or it is, and only the thaw failed
     :raises errors.ApplicationError: Cinder failed, or the servers changed
     """
     planning.check(plan)
     work = _Work(client, cloud, plan, description, properties or {})
+    verified = False
     try:
         try:
             with consistency.quiesced(
@@ -88,6 +91,7 @@ def create(
                 progress(_('Taking %d snapshots ...') % len(plan.snapshots))
                 work.take(timeout)
                 frozen.verify()
+                verified = True
         finally:
             # Not before the thaw: a request may take long.
             work.finish()
@@ -98,6 +102,8 @@ def create(
         with shield():
             if keep_inconsistent and _not_consistent(exc):
                 work.keep(exc)
+            if verified and isinstance(exc, consistency.ThawFailed):
+                work.keep_consistent(exc, frozen.report.complete)
             work.undo(progress)
         raise
 
@@ -198,6 +204,24 @@ class _Work:
                 'it is kept and marked so.'
             )
             % {'why': exc, 'name': self._plan.name, 'id': self._set_id}
+        ) from exc
+
+    def keep_consistent(
+        self, exc: BaseException, complete: float | None
+    ) -> None:
+        """Seal the set although a thaw failed, and raise Kept."""
+        try:
+            self.seal(None, complete)
+        except errors.ApplicationError as error:
+            LOG.error(_('The set cannot be sealed: %s'), error)
+            return
+        raise Kept(
+            _('%(why)s. Snapshot set %(name)s (%(id)s) is consistent.')
+            % {
+                'why': str(exc).rstrip('.'),
+                'name': self._plan.name,
+                'id': self._set_id,
+            }
         ) from exc
 
     def undo(self, progress: Callable[[str], object]) -> None:

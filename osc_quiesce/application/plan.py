@@ -140,7 +140,7 @@ def make(
     :returns: a plan, perhaps with refusals
     :raises cloud.CloudError: Nova or Cinder cannot be asked
     """
-    problems = _api_problems(client)
+    problems = _api_problems(client, cloud)
     found: list[tuple[int, spec.Member, str]] = []
     for number, stage in enumerate(application.stages):
         for member in stage:
@@ -183,14 +183,24 @@ def attached(cloud: cloud_api.Cloud, server_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def _api_problems(client: quiesce_client.Client) -> list[str]:
+def _api_problems(
+    client: quiesce_client.Client, cloud: cloud_api.Cloud
+) -> list[str]:
     try:
         client.quiesce(NO_SERVER)
     except exceptions.ServerNotFound:
-        return []
+        pass
     except exceptions.QuiesceError as exc:
         exc.server_id = None
         return [str(exc)]
+    try:
+        services = cloud.compute('/os-services?binary=nova-quiesce')
+    except cloud_api.CloudError:
+        return []  # only administrators may see them
+    if not any(each['state'] == 'up' for each in services['services']):
+        return [
+            _('No nova-quiesce service is up: nobody would quiesce anything.')
+        ]
     return []
 
 

@@ -167,13 +167,13 @@ def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            if key.value in seen:
-                raise _error(
-                    path,
-                    key.start_mark.line + 1,
-                    _('"%s" is there twice') % key.value,
-                )
             if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _error(
+                        path,
+                        key.start_mark.line + 1,
+                        _('"%s" is there twice') % key.value,
+                    )
                 seen.add(key.value)
             _refuse_duplicate_keys(value, path)
     elif isinstance(node, yaml.SequenceNode):

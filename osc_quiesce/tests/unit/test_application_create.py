@@ -1,0 +1,318 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Snapshot sets are made whole or not at all, and found by their metadata."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from osc_quiesce import consistency
+from osc_quiesce import exceptions
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import create
+from osc_quiesce.application import errors
+from osc_quiesce.application import plan as planning
+from osc_quiesce.application import sets
+from osc_quiesce.tests.unit import fakes
+
+
+class FakeCinder:
+    """Keeps snapshots.
+
+    :ivar breaks: the volume of which no snapshot can be made
+    :ivar marks: whether metadata can be written
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[str, dict[str, Any]] = {}
+        self.attached: dict[str, list[str]] = {}
+        self.breaks = ''
+        self.marks = True
+
+    def compute(self, path: str) -> dict[str, Any]:
+        server = path.split('/')[2]
+        return {
+            'volumeAttachments': [
+                {'volumeId': volume} for volume in self.attached[server]
+            ]
+        }
+
+    def snapshots(self) -> Iterator[dict[str, Any]]:
+        return iter(list(self.made.values()))
+
+    def volume(
+        self, method: str, path: str, json: Any = None
+    ) -> dict[str, Any]:
+        if method == 'POST' and path == '/snapshots':
+            body = json['snapshot']
+            if body['volume_id'] == self.breaks:
+                raise cloud_api.CloudError('Cinder has no room')
+            made = {
+                **body,
+                'id': 's-%s' % body['volume_id'],
+                'status': 'available',
+                'size': 1,
+            }
+            self.made[made['id']] = made
+            return {'snapshot': made}
+        if method == 'POST':
+            if not self.marks:
+                raise cloud_api.CloudError('Cinder is away')
+            self.made[path.split('/')[2]]['metadata'].update(json['metadata'])
+            return {}
+        if method == 'DELETE':
+            del self.made[path.split('/')[2]]
+            return {}
+        return {'snapshot': self.made[path.split('/')[2]]}
+
+
+class TestCase(fakes.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.cinder = FakeCinder()
+        servers = []
+        for number, name in enumerate(('db', 'web')):
+            server = self.nova.add(name)
+            volumes = tuple(
+                planning.Volume(
+                    '%s-%s' % (name, device),
+                    '',
+                    '/dev/%s' % device,
+                    1,
+                    None,
+                    0 if device == 'vda' else -1,
+                    False,
+                    'in-use',
+                )
+                for device in ('vda', 'vdb')
+            )
+            self.cinder.attached[server.id] = [v.id for v in volumes]
+            restore = {
+                'id': server.id,
+                'name': name,
+                'order': number,
+                # Longer than what fits into one value.
+                'metadata': {'note': 'x' * 700},
+                'volumes': [{'id': v.id} for v in volumes],
+            }
+            servers.append(
+                planning.Server(
+                    server.id, name, number, 120, volumes, restore, ()
+                )
+            )
+        self.plan = planning.Plan('nightly', 'shop', tuple(servers), ())
+
+    def create(self, **kwargs: Any) -> sets.SnapshotSet:
+        cloud: Any = self.cinder
+        return create.create(self.client, cloud, self.plan, 60, **kwargs)
+
+    def vm_states(self) -> set[str]:
+        return {server.vm_state for server in self.nova.servers.values()}
+
+
+class TestCreate(TestCase):
+    def test_a_set_is_complete_and_says_all(self) -> None:
+        made = self.create(description='d', properties={'ticket': '7'})
+        self.assertEqual(sets.CONSISTENT, made.state)
+        self.assertEqual({'active'}, self.vm_states())
+        self.assertEqual(
+            ['db-vda', 'db-vdb', 'web-vda', 'web-vdb'],
+            [snapshot['volume_id'] for snapshot in made.snapshots],
+        )
+        self.assertEqual({'ticket': '7'}, made.properties)
+        self.assertEqual('d', made.description)
+        db, web = made.servers
+        self.assertEqual(('db', 'web'), (db['name'], web['name']))
+        self.assertEqual('x' * 700, web['metadata']['note'])
+        self.assertEqual('s-db-vdb', db['volumes'][1]['snapshot_id'])
+        self.assertTrue(made.window and made.window > 0)
+
+    def test_cinders_limit_is_kept(self) -> None:
+        for snapshot in self.create().snapshots:
+            for value in snapshot['metadata'].values():
+                self.assertLessEqual(len(value), sets.PIECE)
+
+    def test_a_plan_with_refusals_freezes_nothing(self) -> None:
+        self.plan = planning.Plan(
+            'nightly', 'shop', self.plan.servers, ('There is no room.',)
+        )
+        with self.assertRaisesRegex(errors.NotPossible, 'no room'):
+            self.create()
+        self.assertEqual([], self.nova.posts())
+
+    def test_a_snapshot_that_fails_leaves_nothing(self) -> None:
+        self.cinder.breaks = 'web-vda'
+        with self.assertRaises(errors.ApplicationError) as caught:
+            self.create()
+        said = str(caught.exception)
+        for words in ('web-vda', 'server web', 'Cinder has no room'):
+            self.assertIn(words, said)
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_volumes_that_changed_leave_nothing(self) -> None:
+        server = self.plan.servers[0]
+        self.cinder.attached[server.id] = ['db-vda', 'new']
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'gone db-vdb, new new'
+        ):
+            self.create()
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_a_set_that_cannot_be_marked_is_deleted(self) -> None:
+        self.cinder.marks = False
+        with self.assertRaisesRegex(errors.ApplicationError, 'away'):
+            self.create()
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def not_verified(self) -> Any:
+        error = exceptions.QuiesceError('was thawed', server_id='x')
+        return mock.patch.object(
+            consistency.Frozen,
+            'verify',
+            side_effect=consistency.NotConsistent([error]),
+        )
+
+    def test_an_inconsistent_set_is_deleted(self) -> None:
+        with self.not_verified():
+            with self.assertRaises(consistency.NotConsistent):
+                self.create()
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_or_kept_and_marked_if_that_is_asked_for(self) -> None:
+        with self.not_verified():
+            with self.assertRaisesRegex(create.Kept, 'NOT CONSISTENT'):
+                self.create(keep_inconsistent=True)
+        cloud: Any = self.cinder
+        self.assertEqual(
+            sets.INCONSISTENT, sets.find(cloud, 'nightly').state
+        )
+
+    def failing_thaw(self) -> Any:
+        @contextlib.contextmanager
+        def quiesced(*args: Any) -> Iterator[Any]:
+            frozen = mock.Mock(report=mock.Mock(complete=1.5))
+            yield frozen
+            raise consistency.ThawFailed(
+                [exceptions.QuiesceError('does not answer', server_id='x')]
+            )
+
+        return mock.patch.object(consistency, 'quiesced', quiesced)
+
+    def test_a_consistent_set_survives_a_failed_thaw(self) -> None:
+        with self.failing_thaw():
+            with self.assertRaises(create.Kept) as caught:
+                self.create()
+        self.assertIn('does not answer', str(caught.exception))
+        self.assertIn('is consistent', str(caught.exception))
+        cloud: Any = self.cinder
+        made = sets.find(cloud, 'nightly')
+        self.assertEqual(sets.CONSISTENT, made.state)
+        self.assertIsNone(made.window)
+
+    def test_but_not_if_a_snapshot_had_failed_before(self) -> None:
+        self.cinder.breaks = 'web-vda'
+        with self.failing_thaw():
+            with self.assertRaises(errors.ApplicationError):
+                self.create()
+        self.assertEqual({}, self.cinder.made)
+
+    def test_an_interrupt_leaves_nothing(self) -> None:
+        take = FakeCinder.volume
+
+        def interrupted(*args: Any, **kwargs: Any) -> Any:
+            self.client.sleep = mock.Mock(side_effect=KeyboardInterrupt)
+            return take(self.cinder, *args, **kwargs)
+
+        @contextlib.contextmanager
+        def shield() -> Iterator[None]:
+            self.client.sleep = self.nova.sleep
+            yield
+
+        with mock.patch.object(self.cinder, 'volume', interrupted):
+            with self.assertRaises(KeyboardInterrupt):
+                self.create(shield=shield)
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+
+class TestSets(TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.made = self.create()
+        self.cloud: Any = self.cinder
+
+    def test_a_snapshot_that_is_gone_makes_it_incomplete(self) -> None:
+        del self.cinder.made['s-web-vdb']
+        left = sets.find(self.cloud, 'nightly')
+        self.assertEqual(sets.INCOMPLETE, left.state)
+        self.assertIsNone(left.servers[1]['volumes'][1]['snapshot_id'])
+
+    def test_one_that_was_never_checked_is_pending(self) -> None:
+        for snapshot in self.cinder.made.values():
+            snapshot['metadata'][sets.PREFIX + 'consistency'] = sets.PENDING
+        self.assertEqual(
+            sets.PENDING, sets.find(self.cloud, self.made.id).state
+        )
+
+    def test_damaged_metadata_hide_no_set(self) -> None:
+        for snapshot in self.cinder.made.values():
+            snapshot['metadata'].pop(sets.PREFIX + 'servers.0', None)
+        found = sets.find(self.cloud, 'nightly')
+        self.assertEqual(4, len(found.snapshots))
+        self.assertEqual([], found.servers)
+
+    def test_other_snapshots_are_left_alone(self) -> None:
+        self.cinder.made['mine'] = {'id': 'mine', 'metadata': {}}
+        self.assertEqual(1, len(sets.find_all(self.cloud)))
+        self.delete()
+        self.assertEqual(['mine'], list(self.cinder.made))
+
+    def delete(self) -> None:
+        sets.delete(
+            self.cloud, self.made.id, self.nova.sleep, self.client.clock
+        )
+
+    def test_deleting_can_be_repeated(self) -> None:
+        self.delete()
+        self.delete()
+        self.assertEqual({}, self.cinder.made)
+
+    def test_what_cannot_be_deleted_is_named(self) -> None:
+        with mock.patch.object(
+            self.cinder, 'volume', side_effect=cloud_api.CloudError('busy')
+        ):
+            with self.assertRaisesRegex(
+                errors.ApplicationError, r's-db-vda \(busy\)'
+            ):
+                self.delete()
+
+    def test_two_of_the_same_name_are_told_apart_by_id(self) -> None:
+        self.cinder.made['other'] = {
+            'id': 'other',
+            'volume_id': 'v',
+            'status': 'available',
+            'metadata': {
+                sets.PREFIX + 'set_id': 'other-set',
+                sets.PREFIX + 'set': 'nightly',
+            },
+        }
+        with self.assertRaisesRegex(errors.ApplicationError, 'other-set'):
+            sets.find(self.cloud, 'nightly')
+        self.assertEqual(
+            self.made.id, sets.find(self.cloud, self.made.id).id
+        )
