@@ -150,7 +150,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Say what is done, if anybody listens."""
+    # Whoever has started us may be gone: that must not keep us from cleaning.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:

@@ -159,6 +159,12 @@ class MainTest(unittest.TestCase):
         found = processes.stat(child)
         self.assertIn(found and found.state, (None, 'Z'))
 
+    def test_nobody_has_to_listen(self) -> None:
+        stream = mock.Mock(write=mock.Mock(side_effect=BrokenPipeError))
+        with contextlib.redirect_stderr(stream):
+            cli.progress('stopped')
+        stream.write.assert_called()
+
     def test_openrc_without_a_cloud_says_so(self) -> None:
         with tempfile.TemporaryDirectory() as root:
             code, _, err = self.run_main('openrc', '--root', root)
