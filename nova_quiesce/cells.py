@@ -59,9 +59,13 @@ class Services:
 
 
 class Cells:
-    """Asks the cells of a cloud, and remembers those that do not answer."""
+    """Asks the cells of a cloud, and remembers those that do not answer.
 
-    def __init__(self) -> None:
+    :param patience: seconds that a cell has to answer
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._servicegroup = servicegroup.API()
         self._left_out: dict[str, float] = {}
 
@@ -81,7 +85,7 @@ class Cells:
         asked = [cell for cell in cells
                  if self._left_out.get(cell.uuid, now) <= now]
         results = nova_context.scatter_gather_cells(
-            context, asked, PATIENCE, function)
+            context, asked, self._patience, function)
         answers = []
         for cell in asked:
             result = results[cell.uuid]
@@ -91,7 +95,7 @@ class Cells:
             if isinstance(result, Exception):
                 why = str(result) or type(result).__name__
             else:
-                why = 'no answer within %g seconds' % PATIENCE
+                why = 'no answer within %g seconds' % self._patience
                 self._left_out[cell.uuid] = now + BREAK
             LOG.warning('Cell %(name)s (%(uuid)s) is left out: %(why)s',
                         {'name': cell.name, 'uuid': cell.uuid, 'why': why})

@@ -61,8 +61,9 @@ Seconds between two searches for guests that have to be thawed.
 
 Each nova-quiesce searches every cell for servers whose deadline has passed,
 whose thaw has to be tried again, or whose nova-quiesce has died. A guest is
-thawed at most this long after its deadline. A search reads the system metadata
-of the whole cell: with very many servers in a cell, take a longer interval.
+thawed at most this long after its deadline. A search reads the servers that
+were quiesced or saved lately, and some of all the others in turn; only the
+first one of a service reads all of them.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

@@ -60,26 +60,69 @@ class OpenRequest:
     host: str | None
 
 
+def named(uuids: Collection[str]) -> sql.ColumnElement[bool]:
+    """Return the condition that a server is one of these."""
+    return models.Instance.uuid.in_(uuids)
+
+
+def updated_since(when: datetime.datetime) -> sql.ColumnElement[bool]:
+    """Return the condition that a server was saved after that."""
+    return models.Instance.updated_at >= when
+
+
+def numbered(first: int, last: int | None) -> sql.ColumnElement[bool]:
+    """Return the condition that the number of a server's row is in there.
+
+    :param last: None: whatever is higher
+    """
+    number = models.Instance.id
+    return number >= first if last is None else number.between(first, last)
+
+
+@api.pick_context_manager_reader
+def last_number(context: nova_context.RequestContext, first: int,
+                count: int) -> int | None:
+    """Return the number of the last of so many servers' rows.
+
+    Numbers of rows that were archived are free, and may be many.
+
+    :param first: the number that they begin with, or a lower one
+    :param count: how many rows
+    :returns: None if there are not as many
+    """
+    number = models.Instance.id
+    last: int | None = context.session.query(number).filter(
+        number >= first,
+    ).order_by(number).offset(count - 1).limit(1).scalar()
+    return last
+
+
 @api.pick_context_manager_reader
 def watched_servers(context: nova_context.RequestContext,
                     vm_states: Collection[str],
-                    task_states: Collection[str]) -> list[WatchedServer]:
-    """Return every server that has a mark, or is in one of these states."""
+                    task_states: Collection[str],
+                    *conditions: sql.ColumnElement[bool],
+                    ) -> list[WatchedServer]:
+    """Return every server that has a mark, or is in one of these states.
+
+    Nova has no index of keys of metadata, nor of vm_states: without further
+    conditions every server is read.
+
+    :param conditions: those that hold for the servers
+    """
     metadata, instance = models.InstanceSystemMetadata, models.Instance
-    columns = (instance.uuid, instance.host, instance.vm_state,
-               instance.task_state)
-    marked = context.session.query(*columns, metadata.value).join(
-        instance, instance.uuid == metadata.instance_uuid
+    rows = context.session.query(
+        instance.uuid, instance.host, instance.vm_state, instance.task_state,
+        metadata.value,
+    ).outerjoin(
+        metadata, sql.and_(metadata.instance_uuid == instance.uuid,
+                           metadata.key == MARK, metadata.deleted == 0)
     ).filter(
-        metadata.key == MARK, metadata.deleted == 0, instance.deleted == 0)
-    unmarked = context.session.query(*columns, sql.null()).filter(
-        instance.deleted == 0,
-        sql.or_(instance.vm_state.in_(vm_states),
-                instance.task_state.in_(task_states)),
-        ~sql.exists().where(
-            metadata.instance_uuid == instance.uuid, metadata.key == MARK,
-            metadata.deleted == 0))
-    return [WatchedServer(*row) for row in (*marked, *unmarked)]
+        instance.deleted == 0, *conditions,
+        sql.or_(metadata.value.is_not(None),
+                instance.vm_state.in_(vm_states),
+                instance.task_state.in_(task_states)))
+    return [WatchedServer(*row) for row in rows]
 
 
 @api.pick_context_manager_writer

@@ -115,6 +115,11 @@ def parse(text: str) -> Mark:
         return UNREADABLE
 
 
+def is_understood(text: str) -> bool:
+    """Say whether this version can have written a stored text."""
+    return as_text(parse(text)) == text
+
+
 def get(instance: objects.Instance) -> Mark | None:
     """Return the instance's mark, or None if it has none."""
     text = instance.system_metadata.get(KEY)

@@ -12,8 +12,8 @@
 
 """The search for guests that have to be thawed: the last line of defence.
 
-Every nova-quiesce looks at all servers that have a mark, and at those that
-have lost theirs, again and again.
+Every nova-quiesce looks again and again at the servers that have a mark, and
+at those that have lost theirs; :mod:`nova_quiesce.lookout` finds them.
 :mod:`nova_quiesce.recovery` says what has to be done; this module finds out
 what that needs to know, and does it.  It asks for thaws like everybody else,
 by a compare-and-swap and a message, so any number of services can sweep at
@@ -36,6 +36,7 @@ from nova_quiesce import clock
 from nova_quiesce import db
 from nova_quiesce import events
 from nova_quiesce import exceptions
+from nova_quiesce import lookout
 from nova_quiesce import marks
 from nova_quiesce import recovery
 from nova_quiesce import requests
@@ -89,6 +90,7 @@ class Sweep:
     def __init__(self, host: str, is_working: Callable[[str], bool]) -> None:
         self._host = host
         self._cells = cells.Cells()
+        self._lookout = lookout.Lookout()
         self._requests = requests.Requests()
         self.workers = Workers(host, is_working, self._cells)
         self._acts = {
@@ -100,9 +102,9 @@ class Sweep:
         }
 
     def run(self, context: nova_context.RequestContext) -> None:
-        """Look once at every server of every cell that may be frozen."""
+        """Look once at the servers of every cell that may be frozen."""
         self.workers.forget()
-        answers, _complete = self._cells.ask(context, _look)
+        answers, _complete = self._cells.ask(context, self._look)
         for cell, (servers, open_requests) in answers:
             # Several services that sweep at the same time share the work.
             random.shuffle(servers)
@@ -116,6 +118,18 @@ class Sweep:
                     except Exception:
                         LOG.exception('Sweep of server %s failed; it is '
                                       'repeated', server.uuid)
+
+    def _look(self, context: nova_context.RequestContext) -> tuple[
+            list[db.WatchedServer], dict[str, list[db.OpenRequest]]]:
+        """Return a cell's servers that may be frozen, and open requests."""
+        servers = self._lookout.look(context)
+        found = collections.defaultdict(list)
+        if servers:
+            for request in db.open_requests(
+                    context, [server.uuid for server in servers],
+                    states.ACTION_NAMES):
+                found[request.instance_uuid].append(request)
+        return servers, found
 
     def _see_to(self, context: nova_context.RequestContext,
                 server: db.WatchedServer,
@@ -229,20 +243,6 @@ class Sweep:
                     instance=instance)
         self._requests.resume(context, instance, mark,
                               request.request_id if request else None)
-
-
-def _look(context: nova_context.RequestContext) -> tuple[
-        list[db.WatchedServer], dict[str, list[db.OpenRequest]]]:
-    """Return a cell's servers that may be frozen, and their open requests."""
-    servers = db.watched_servers(
-        context, (states.QUIESCED,), (states.QUIESCING, states.UNQUIESCING))
-    found = collections.defaultdict(list)
-    if servers:
-        for request in db.open_requests(
-                context, [server.uuid for server in servers],
-                states.ACTION_NAMES):
-            found[request.instance_uuid].append(request)
-    return servers, found
 
 
 def _read(context: nova_context.RequestContext, server: db.WatchedServer,

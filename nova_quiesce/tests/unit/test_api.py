@@ -10,8 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import time
 import unittest
 from typing import Any
+from unittest import mock
 
 from nova import exception
 from nova.api.validation import validators
@@ -173,6 +175,20 @@ class TestNoService(world.WorldTest):
         self.up.add('ctl2')
         self.advance(1)
         self.quiesce()
+
+    def test_services_are_looked_at_as_often_as_they_report(self) -> None:
+        self.up.add('ctl2')
+        self.advance(1)
+        self.quiesce()
+        self.deliver_all()
+        self.up.clear()
+        self.advance(61)
+        self.unquiesce()
+        self.deliver_all()
+        later = time.monotonic() + api.CONF.report_interval
+        with mock.patch.object(api.time, 'monotonic', lambda: later):
+            with self.assertRaises(exceptions.NoService):
+                self.quiesce()
 
 
 class TestBody(unittest.TestCase):

@@ -52,6 +52,14 @@ class TestMarks(unittest.TestCase):
         mark = marks.parse('{"request_id": "req-1", "new": 1}')
         self.assertEqual(marks.Mark('req-1'), mark)
 
+    def test_what_this_version_has_written_is_understood(self) -> None:
+        for mark in (marks.Mark('req-1', asked_at=5), marks.UNREADABLE,
+                     marks.Mark('req-1', 1, True, 2, 3, 'e1', True, 4, 5, 6)):
+            self.assertTrue(marks.is_understood(marks.as_text(mark)))
+        for text in ('{"request_id":"req-1","new":1}', '{}', 'not JSON',
+                     '{"request_id":"req-1","asked_at":"x"}'):
+            self.assertFalse(marks.is_understood(text), text)
+
     def test_the_longest_mark_fits_its_column(self) -> None:
         mark = marks.Mark(
             request_id='req-6e65d1b3-0c9e-4bd4-a0ab-08e1ab8a2ee1',

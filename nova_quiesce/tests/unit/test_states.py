@@ -10,9 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import pathlib
+import runpy
 import unittest
 
 from nova_quiesce import states
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 class TestTable(unittest.TestCase):
@@ -42,3 +46,9 @@ class TestTable(unittest.TestCase):
             for outcome, vm_state in action.ends.items():
                 if vm_state == states.QUIESCED:
                     self.assertIs(states.Outcome.DONE, outcome)
+
+    def test_the_picture_in_the_documentation_is_of_this_table(self) -> None:
+        tool = runpy.run_path(str(ROOT / 'tools/states.py'))
+        self.assertEqual(
+            (ROOT / 'doc/source/states.svg').read_text(), tool['picture'](),
+            'run tools/states.py doc/source/states.svg')

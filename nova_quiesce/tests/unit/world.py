@@ -20,6 +20,7 @@ and the clock moves when it is told to.
 import contextlib
 import datetime
 import functools
+import threading
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -134,6 +135,16 @@ def database() -> Any:
         for table in reversed(models.BASE.metadata.sorted_tables):
             connection.execute(table.delete())
     return facade
+
+
+class PatientThread(threading.Thread):
+    """One whose end is waited for, however busy the machine is.
+
+    The database of a test has no second thread.
+    """
+
+    def join(self, timeout: float | None = None) -> None:
+        super().join()
 
 
 class WorldTest(unittest.TestCase):
