@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The ``nova-quiesce`` program."""
+"""The programs ``nova-quiesce`` and ``nova-quiesce-status``."""
 
 # Nova decides between native threads and eventlet before anything else is
 # imported.
@@ -18,7 +18,9 @@ from nova import monkey_patch
 
 monkey_patch.patch(backend='threading')
 
+import argparse  # noqa: E402
 import sys  # noqa: E402
+from importlib import metadata  # noqa: E402
 
 import nova.conf  # noqa: E402
 from nova import config  # noqa: E402
@@ -53,8 +55,21 @@ def create_service(host: str | None = None) -> service.Service:
         periodic_enable=True, periodic_fuzzy_delay=0)
 
 
+def _answer_version() -> None:
+    """Print both versions and end if that is all that was asked for.
+
+    Nova's parser knows ``--version`` too, and would tell only its own.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        '--version', action='version', version='osc-quiesce %s, nova %s' % (
+            metadata.version('osc-quiesce'), version.version_string()))
+    parser.parse_known_args()
+
+
 def main() -> None:
     """Run the service until it is told to stop."""
+    _answer_version()
     config.parse_args(sys.argv)
     logging.setup(CONF, 'nova')
     objects.register_all()
@@ -63,6 +78,15 @@ def main() -> None:
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     service.serve(create_service(), workers=1)
     service.wait()
+
+
+def status() -> int:
+    """Run ``nova-quiesce-status``, and return the exit code."""
+    _answer_version()
+    # What is imported here names Nova's objects.
+    objects.register_all()
+    from nova_quiesce import status
+    return status.main()
 
 
 if __name__ == '__main__':
