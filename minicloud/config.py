@@ -485,7 +485,7 @@ def fake_storage(_plan: Plan) -> Sections:
     """What ``--storage fake`` adds to cinder.conf."""
     return {'fake': {
         'volume_backend_name': 'fake',
-        'volume_driver': 'cinder.tests.fake_driver.FakeLoggingVolumeDriver',
+        'volume_driver': 'minicloud.virt.volume.FakeVolumeDriver',
         'target_helper': 'fake'}}
 
 

@@ -189,7 +189,7 @@ def watched(demo: Demo, cloud: cloud_module.Cloud) -> Watch:
 def say(text: str) -> None:
     """Print what comes next."""
     print('\n\033[1m== %s\033[0m' % text if sys.stdout.isatty()
-          and 'NO_COLOR' not in os.environ else '\n== %s' % text, flush=True)
+          and not os.environ.get('NO_COLOR') else '\n== %s' % text, flush=True)
 
 
 def show(demo: Demo, cloud: cloud_module.Cloud, live: bool) -> None:

@@ -50,7 +50,7 @@ class ConfigurationTest(unittest.TestCase):
         config.Settings(storage='ceph', driver='libvirt').check()
 
     def test_cinder_uses_the_storage_that_was_chosen(self) -> None:
-        for storage, driver in (('fake', 'FakeLoggingVolumeDriver'),
+        for storage, driver in (('fake', 'FakeVolumeDriver'),
                                 ('ceph', 'RBDDriver')):
             parser = test_config.parsed(config.cinder(
                 test_config.plan(storage=storage, driver='libvirt')))
