@@ -25,7 +25,7 @@ Nova API reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import dataclasses
 import datetime
 import functools
@@ -42,6 +42,7 @@ import requests
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import states
+from osc_quiesce import threads
 from osc_quiesce import transport
 
 # All durations are in seconds.
@@ -50,8 +51,8 @@ PATIENCE: Final = 30.0  # for one request that may be repeated
 TRACE_PATIENCE: Final = 10.0  # for the trace of a lost request
 SETTLE_TIME: Final = 5.0  # between a state and its action's result
 ORDER_TIME: Final = 3.0  # that a freeze under way may hold up other thaws
-FIRST_PAUSE: Final = 0.1
-PAUSE_GROWTH: Final = 1.5
+FIRST_PAUSE: Final = 0.05
+PAUSE_GROWTH: Final = 1.25
 LONGEST_PAUSE: Final = 2.0
 
 _MICROVERSION: Final = '2.1'  # vm_state, task_state and fault are all here
@@ -121,6 +122,19 @@ class _Arrival:
     unquiesce_at: datetime.datetime | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What one look at one server has shown, and when it ended.
+
+    :param at: by the client's clock, in seconds
+    """
+
+    at: float
+    server: Server | None = None
+    arrival: _Arrival | None = None
+    error: exceptions.QuiesceError | None = None
+
+
 class Client:
     """Quiesces and unquiesces servers.
 
@@ -168,21 +182,26 @@ class Client:
     # Asking ---------------------------------------------------------------
 
     def quiesce(
-        self, server_id: str, unquiesce_after: int | None = None
+        self,
+        server_id: str,
+        unquiesce_after: int | None = None,
+        patience: float = PATIENCE,
     ) -> str | None:
         """Ask Nova to freeze the file systems of a server.
 
         Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
         request is sent once, and again only if Nova has refused it for the
-        time being and said when to come back (``Retry-After``), for up to 30
-        seconds. If no answer comes, the server's instance
-        actions are searched for it, for up to 10 seconds: if it is there it
-        was accepted, and its id is returned as if nothing had happened.
+        time being and said when to come back (``Retry-After``). If no answer
+        comes, the server's instance actions are searched for it, for up to 10
+        seconds: if it is there it was accepted, and its id is returned as if
+        nothing had happened.
 
         :param server_id: UUID of the server
         :param unquiesce_after: after how many seconds of being frozen the
             cloud thaws the server if nobody has asked for it before; by
             default what the cloud has configured, usually never
+        :param patience: for how many seconds to come back if Nova asks for
+            that; 0: :meth:`pause_before_retry` tells when to
         :returns: Nova's id of the request, ``req-...``; None in the unlikely
             case that the answer has none
         :raises ValueError: unquiesce_after is not a whole number above 0
@@ -196,7 +215,7 @@ class Client:
             details = {'unquiesce_after': unquiesce_after}
         sent = self._clock()
         try:
-            return self._ask_to_quiesce(server_id, details)
+            return self._ask_to_quiesce(server_id, details, patience)
         except exceptions.Unreachable as exc:
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
@@ -208,7 +227,7 @@ class Client:
             ) from exc
 
     def _ask_to_quiesce(
-        self, server_id: str, details: dict[str, int] | None
+        self, server_id: str, details: dict[str, int] | None, patience: float
     ) -> str | None:
         """Send the request, and again if Nova asks to come back later."""
         started = self._clock()
@@ -216,10 +235,27 @@ class Client:
             try:
                 return self._act(server_id, states.QUIESCE, details)
             except exceptions.ServiceUnavailable as exc:
-                late = self._clock() + exc.retry_after > started + PATIENCE
-                if not exc.retry_after or late:
+                pause = self.pause_before_retry(exc, started, patience)
+                if not pause:
                     raise
-                self.sleep(exc.retry_after)
+                self.sleep(pause)
+
+    def pause_before_retry(
+        self,
+        refused: exceptions.Refused,
+        started: float,
+        patience: float = PATIENCE,
+    ) -> float:
+        """Return in how many seconds to ask to quiesce again; 0: not at all.
+
+        For who has to know, while waiting, that nothing was accepted so far.
+
+        :param refused: what :meth:`quiesce` raised
+        :param started: when it was first asked, by :attr:`clock`
+        :param patience: for how many seconds after that it may be asked
+        """
+        pause: float = getattr(refused, 'retry_after', 0.0)
+        return pause if self._clock() + pause <= started + patience else 0.0
 
     def unquiesce(
         self, server_id: str, patience: float = PATIENCE
@@ -238,7 +274,7 @@ class Client:
         """
         started = self._clock()
         lost = False
-        pauses = _pauses()
+        waits = pauses()
         while True:
             try:
                 return self._act(server_id, states.UNQUIESCE)
@@ -255,7 +291,7 @@ class Client:
                 exceptions.ServiceUnavailable,
             ) as exc:
                 lost = lost or isinstance(exc, exceptions.Unreachable)
-                pause = max(next(pauses), exc.retry_after)
+                pause = max(next(waits), exc.retry_after)
                 if self._clock() + pause > started + patience:
                     raise
                 self.sleep(pause)
@@ -293,7 +329,6 @@ class Client:
             request that gets no usable answer
         :returns: an error for each server that is not; empty if all are
         """
-        errors = []
         deadline = self._clock() + patience
 
         def patiently(read: Callable[..., _T], *args: object) -> _T:
@@ -303,19 +338,24 @@ class Client:
             )
 
         listed = self._listed_quiesced(quiesce_requests)
-        verbs = (states.QUIESCE, states.UNQUIESCE)
-        for server_id, request_id in quiesce_requests.items():
-            message = None
+
+        def error_of(
+            item: tuple[str, str | None],
+        ) -> exceptions.QuiesceError | None:
+            server_id, request_id = item
             try:
                 server = listed.get(server_id) or patiently(
                     self.get_server, server_id
                 )
                 # After the state: a thaw since then shows here.
-                newest = patiently(self._newest_request, server_id, verbs)
+                newest = patiently(
+                    self._newest_request,
+                    server_id,
+                    (states.QUIESCE, states.UNQUIESCE),
+                )
             except exceptions.QuiesceError as exc:
                 exc.server_id = server_id
-                errors.append(exc)
-                continue
+                return exc
             if server.vm_state != states.QUIESCED:
                 message = _('is not quiesced any more')
             elif server.task_state is not None:
@@ -325,14 +365,15 @@ class Client:
                     'is quiesced, but its newest request, as far as the '
                     'caller may know, is not ours but %s'
                 ) % (newest or _('unknown'))
-            if message:
-                errors.append(
-                    _error(exceptions.Superseded, server, message, request_id)
-                )
-        return errors
+            else:
+                return None
+            return _error(exceptions.Superseded, server, message, request_id)
+
+        errors = threads.at_once(error_of, quiesce_requests.items())
+        return [error for error in errors if error]
 
     def _listed_quiesced(
-        self, wanted: Mapping[str, object]
+        self, wanted: Collection[str]
     ) -> dict[str, Server]:
         """Return those that are quiesced, as far as one listing tells."""
         if len(wanted) < 2 or not self._listing_helps:
@@ -464,21 +505,27 @@ class Client:
         self,
         quiesce_requests: Mapping[str, str | None],
         timeout: float = DEFAULT_TIMEOUT,
+        in_order: bool = True,
+        quiesced: Collection[str] = (),
     ) -> dict[str, Outcome]:
         """Make sure that servers do not stay frozen by these requests.
 
         Deals with every state in which a request to quiesce can have left a
         server, also with one that is not finished yet. One that was never
-        answered is waited for, for 5 seconds; it may arrive even later. All
-        servers are asked in the order given, and then waited for together.
-        A server that cannot be asked yet, since its freeze is under way,
-        holds up those after it for 3 seconds at most: then order counts less
-        than thawing.
+        answered is waited for, for 5 seconds; it may arrive even later.
 
         :param quiesce_requests: UUID of server to what :meth:`quiesce`
             returned, or to None if it did not return: with an id, a server
             that somebody else has quiesced again since is left alone
         :param timeout: how many seconds to spend at most, for all together
+        :param in_order: whether to ask the servers in the order given, and
+            then to wait for them together: one that cannot be asked yet,
+            since its freeze is under way, holds up those after it for 3
+            seconds at most; then order counts less than thawing. Otherwise
+            all are asked at the same time.
+        :param quiesced: UUIDs of those that were seen quiesced: they are
+            asked without another look, so that they stay frozen for less
+            long
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
@@ -488,7 +535,9 @@ class Client:
             states.ACTIVE,
             timeout,
             functools.partial(self._thaw_if_frozen, asked),
-            in_order=True,
+            states.UNQUIESCING,
+            begin=functools.partial(self._thaw_unseen, asked, quiesced),
+            in_order=in_order,
         )
         for server_id, outcome in outcomes.items():
             outcome = dataclasses.replace(
@@ -519,7 +568,8 @@ class Client:
         vm_state: str,
         timeout: float,
         step: _Step,
-        moving: str | None = None,
+        moving: str,
+        begin: Callable[[str, str | None], bool] | None = None,
         in_order: bool = False,
         stop_at_error: bool = False,
     ) -> dict[str, Outcome]:
@@ -530,6 +580,8 @@ class Client:
             had time to settle; returns its arrival, or None while it has not
             arrived; raises if it will not, or if this look was of no use
         :param moving: task_state of servers that need no step
+        :param begin: is given a server's UUID and its request id, once, and
+            returns whether that makes the first look superfluous
         :param in_order: whether a freeze under way holds up those after it
         :param stop_at_error: whether to leave out what is still under way
             when the first error is seen
@@ -538,63 +590,101 @@ class Client:
         pending = dict(requests_by_server)
         last: dict[str, Server] = {}
         at_rest_since: dict[str, float] = {}
+        begun: set[str] = set()
         outcomes: dict[str, Outcome] = {}
         trouble: exceptions.QuiesceError | None = None
-        pauses = _pauses()
+        waits = pauses()
+        missed = False  # whether the last listing did not come
 
         def end(
             server_id: str,
+            at: float,
             error: exceptions.QuiesceError | None = None,
             unquiesce_at: datetime.datetime | None = None,
         ) -> None:
             outcomes[server_id] = Outcome(
                 server=last.get(server_id),
                 request_id=pending.pop(server_id),
-                seconds=self._clock() - started,
+                seconds=at - started,
                 error=error,
                 unquiesce_at=unquiesce_at,
             )
 
-        def look_at(server_id: str) -> None:
-            server = last[server_id] = self.get_server(server_id)
-            now = self._clock()
-            if server.task_state is not None:
-                at_rest_since.pop(server_id, None)
-            settled = now - at_rest_since.setdefault(server_id, now)
-            arrival = step(server, pending[server_id], settled >= SETTLE_TIME)
-            if arrival:
-                end(server_id, unquiesce_at=arrival.unquiesce_at)
+        def look_at(server_id: str) -> _Look:
+            server = None
+            try:
+                if begin and server_id not in begun:
+                    begun.add(server_id)
+                    if begin(server_id, pending[server_id]):
+                        return _Look(self._clock())
+                server = listed.get(server_id) or self.get_server(server_id)
+                now = self._clock()
+                if server.task_state is not None:
+                    at_rest_since.pop(server_id, None)
+                settled = now - at_rest_since.setdefault(server_id, now)
+                arrival = step(
+                    server, pending[server_id], settled >= SETTLE_TIME
+                )
+                # When all looks have ended, the first of many is old.
+                return _Look(self._clock(), server, arrival)
+            except exceptions.QuiesceError as exc:
+                return _Look(self._clock(), server, error=exc)
 
-        if moving:  # what was only just asked for cannot be done yet
+        if not begin:  # what was only just asked for cannot be done yet
             self.sleep(min(FIRST_PAUSE, timeout))
         while True:
-            pause = next(pauses)
+            pause = next(waits)
             trouble = None
-            try:
-                under_way = self._under_way(pending, moving)
-            except exceptions.Unreachable as exc:
-                trouble, pause = exc, max(pause, exc.retry_after)
-                under_way = {id_: last[id_] for id_ in pending if id_ in last}
-            last.update(under_way)
-            for server_id in [id_ for id_ in pending if id_ not in under_way]:
+            looked = self._clock()
+            under_way: Mapping[str, Server] = {}
+            if not begin or begun:
                 try:
-                    look_at(server_id)
-                except (
-                    exceptions.Unreachable,
-                    exceptions.ServiceUnavailable,
-                ) as exc:
+                    under_way = self._under_way(pending, moving)
+                    missed = False
+                except exceptions.Unreachable as exc:
                     trouble, pause = exc, max(pause, exc.retry_after)
-                except exceptions.ServerNotFound:
+                    # A cloud in trouble is spared a request for each server,
+                    # every other time. But a thaw depends on no listing.
+                    missed = not missed
+                    if missed and not begin:
+                        under_way = dict(last)
+            last.update(under_way)
+            ids = [id_ for id_ in pending if id_ not in under_way]
+            listed: Mapping[str, Server] = {}
+            if vm_state == states.QUIESCED:
+                listed = self._listed_quiesced(ids)
+            looks: Iterable[_Look]
+            if in_order:
+                looks = map(look_at, ids)
+            else:
+                looks = threads.at_once(look_at, ids)
+            for server_id, look in zip(ids, looks):
+                if look.server:
+                    last[server_id] = look.server
+                if look.arrival:
                     end(
                         server_id,
+                        look.at,
+                        unquiesce_at=look.arrival.unquiesce_at,
+                    )
+                elif isinstance(
+                    look.error,
+                    (exceptions.Unreachable, exceptions.ServiceUnavailable),
+                ):
+                    trouble = look.error
+                    pause = max(pause, look.error.retry_after)
+                elif isinstance(look.error, exceptions.ServerNotFound):
+                    end(
+                        server_id,
+                        look.at,
                         _error(
                             exceptions.ServerGone,
                             last.get(server_id) or server_id,
                             _('was deleted meanwhile'),
                         ),
                     )
-                except exceptions.QuiesceError as exc:
-                    end(server_id, exc)
+                elif look.error:
+                    end(server_id, look.at, look.error)
                 if (
                     in_order
                     and server_id in pending
@@ -608,6 +698,8 @@ class Client:
                 break
             if stop_at_error and any(o.error for o in outcomes.values()):
                 return outcomes
+            # Looking is not to be most of what the cloud has to do.
+            pause = max(pause, min(self._clock() - looked, LONGEST_PAUSE))
             self.sleep(min(pause, left))
 
         for server_id in list(pending):
@@ -619,6 +711,7 @@ class Client:
                 message += f': {trouble.message}'
             end(
                 server_id,
+                self._clock(),
                 _error(
                     exceptions.TimedOut,
                     last.get(server_id) or server_id,
@@ -696,6 +789,28 @@ class Client:
         if settled or action.result == states.FAILURE:
             raise self._failed(server, request_id, action)
         return None
+
+    def _thaw_unseen(
+        self,
+        asked: dict[str, str | None],
+        quiesced: Collection[str],
+        server_id: str,
+        quiesce_request: str | None,
+    ) -> bool:
+        """Ask a server to thaw if it was seen quiesced, without a look at it.
+
+        :returns: whether it was asked; if not, a look has to tell more
+        """
+        if (
+            server_id not in quiesced
+            or self._newest_request(server_id) != quiesce_request
+        ):
+            return False
+        try:
+            asked[server_id] = self._act(server_id, states.UNQUIESCE)
+        except exceptions.Conflict:
+            return False
+        return True
 
     def _thaw_if_frozen(
         self,
@@ -779,10 +894,10 @@ class Client:
         )
 
     def _under_way(
-        self, pending: Mapping[str, object], task_state: str | None
+        self, pending: Mapping[str, object], task_state: str
     ) -> dict[str, Server]:
         """Return those with this task_state, as far as one listing tells."""
-        if task_state is None or len(pending) < 2 or not self._listing_helps:
+        if len(pending) < 2 or not self._listing_helps:
             return {}
         try:
             # Only administrators may list the servers of all projects, and
@@ -923,14 +1038,14 @@ class Client:
             return None
 
         deadline = self._clock() + TRACE_PATIENCE
-        pauses = _pauses()
+        waits = pauses()
         while True:
             try:
                 request_id = find()
-                pause = next(pauses)
+                pause = next(waits)
             except exceptions.Unreachable as exc:
                 request_id = None
-                pause = max(next(pauses), exc.retry_after)
+                pause = max(next(waits), exc.retry_after)
             if request_id or self._clock() + pause > deadline:
                 return request_id
             self.sleep(pause)
@@ -938,12 +1053,12 @@ class Client:
     def _patiently(self, read: Callable[[], _T], patience: float) -> _T:
         """Return what a read returns, repeating it while it is of no use."""
         deadline = self._clock() + patience
-        pauses = _pauses()
+        waits = pauses()
         while True:
             try:
                 return read()
             except exceptions.Unreachable as exc:
-                pause = max(next(pauses), exc.retry_after)
+                pause = max(next(waits), exc.retry_after)
                 if self._clock() + pause > deadline:
                     raise
                 self.sleep(pause)
@@ -986,7 +1101,7 @@ def time_text(when: datetime.datetime) -> str:
     return when.astimezone(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
     """Yield pauses between two looks: short at first, then longer."""
     pause = FIRST_PAUSE
     while True:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
+import functools
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +32,7 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import states
+from osc_quiesce import threads
 
 DEFAULT_TIMEOUT = 600.0  # seconds
 
@@ -201,24 +203,13 @@ class Frozen:
         with contextlib.ExitStack() as stack:
             stack.push(self._thaw_the_rest)
             for stage in self._stages:
-                stack.callback(self._thaw, stage, quiesce_client.ORDER_TIME)
+                stack.callback(self._thaw_stage, stage)
                 self._quiesce(stage)
             yield self
 
     def _quiesce(self, stage: list[_Member]) -> None:
         self._say(_('Quiescing %s ...'), stage)
-        for member in stage:
-            self._client.sleep(0)  # where a signal may stop us
-            member.requested = self._client.clock()
-            member.to_thaw = True
-            try:
-                member.request_id = self._client.quiesce(
-                    member.id, member.unquiesce_after
-                )
-            except exceptions.Refused:
-                # If it is frozen, then by somebody else.
-                member.to_thaw = False
-                raise
+        self._ask_all_to_quiesce(stage)
         started = self._client.clock()
         outcomes = self._client.wait_for(
             {member.id: member.request_id for member in stage},
@@ -236,7 +227,49 @@ class Frozen:
             if outcome.error:
                 raise outcome.error
 
-    def _thaw(self, members: Iterable[_Member], timeout: float) -> None:
+    def _ask_all_to_quiesce(self, members: list[_Member]) -> None:
+        """Ask at once, and again those that are to come back later.
+
+        Nobody waits to come back once another is refused for good.
+        """
+        started = self._client.clock()
+        while members:
+            pauses = threads.at_once(
+                functools.partial(self._ask_to_quiesce, started),
+                members,
+                stop_at_error=True,
+            )
+            members = [m for m, pause in zip(members, pauses) if pause]
+            if members:
+                self._client.sleep(max(pauses))
+
+    def _ask_to_quiesce(self, started: float, member: _Member) -> float:
+        """Return in how many seconds to ask again; 0 if it was accepted."""
+        self._client.sleep(0)  # where a signal may stop us
+        member.requested = self._client.clock()
+        member.to_thaw = True
+        try:
+            member.request_id = self._client.quiesce(
+                member.id, member.unquiesce_after, patience=0
+            )
+        except exceptions.Refused as exc:
+            # If it is frozen, then by somebody else.
+            member.to_thaw = False
+            pause = self._client.pause_before_retry(exc, started)
+            if not pause:
+                raise
+            return pause
+        return 0.0
+
+    def _thaw_stage(self, stage: list[_Member]) -> None:
+        self._thaw(stage, quiesce_client.ORDER_TIME, in_order=False)
+
+    def _thaw(
+        self,
+        members: Iterable[_Member],
+        timeout: float,
+        in_order: bool = True,
+    ) -> None:
         """Thaw those that may be frozen because of us."""
         left = {member.id: member for member in members if member.to_thaw}
         if not left:
@@ -250,6 +283,12 @@ class Frozen:
             outcomes = self._client.thaw(
                 {id_: member.request_id for id_, member in left.items()},
                 timeout,
+                in_order,
+                {
+                    id_
+                    for id_, m in left.items()
+                    if m.frozen is not None and m.thaw_request_id is None
+                },
             )
         for server_id, outcome in outcomes.items():
             member = left[server_id]
@@ -310,7 +349,8 @@ def quiesced(
     stage at the same time. If one cannot be, all are thawed, and the error
     says which one and why. On the way out, whatever is raised, the stages are
     thawed in reverse. A stage holds up the thaw of the one before it for 3
-    seconds at most: then order counts less than thawing.
+    seconds at most, then order counts less than thawing; but a request under
+    way is waited for, for 30 seconds if the session has no timeout.
 
     Signals are the caller's: what ``client.sleep`` raises stops the freezing
     between two requests, and then everything is thawed.

@@ -82,6 +82,8 @@ class QuiesceError(Exception):
         parts = [self.message]
         if self.server_id:
             parts = [
+                # Translators: the message is one that has no subject,
+                # such as "was deleted meanwhile".
                 _('Server %(server)s %(message)s')
                 % {
                     'server': label(self.server_id, self.server_name),

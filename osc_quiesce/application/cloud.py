@@ -14,15 +14,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-import concurrent.futures
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 from urllib import parse
 
 from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import exceptions as sdk_exceptions
+import requests
+from requests import adapters
 
 from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
 
 THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
@@ -30,9 +32,6 @@ PATIENCE: Final = 60.0  # seconds, with one request
 # With the flavor in the server, and delete_on_termination in attachments
 _COMPUTE_MICROVERSION: Final = '2.79'
 _VOLUME_MICROVERSION: Final = '3.0'
-
-_T = TypeVar('_T')
-_U = TypeVar('_U')
 
 
 class CloudError(errors.ApplicationError):
@@ -51,6 +50,7 @@ class Cloud:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        _widen(connection.session.session)
 
     @property
     def project_id(self) -> str | None:
@@ -106,13 +106,17 @@ class Cloud:
             query = {'marker': page['snapshots'][-1]['id']}
 
 
-def at_once(do: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
-    """Do something with all items in threads, and return what comes of it.
+def _widen(session: requests.Session) -> None:
+    """Let a session keep a connection for each of our requests under way.
 
-    :raises CloudError: the first one, after all have come to an end
+    By default it keeps ten to a host, and closes each one more after its
+    request, with a warning on stderr.
     """
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(do, items))
+    for adapter in session.adapters.values():
+        size: int = getattr(adapter, '_pool_maxsize', THREADS)
+        if isinstance(adapter, adapters.HTTPAdapter) and size < THREADS:
+            # Not a new adapter: this one knows the options of TLS.
+            adapter.init_poolmanager(THREADS, THREADS)
 
 
 def _request(send: Callable[[], Any]) -> dict[str, Any]:
@@ -129,5 +133,5 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
     ) as exc:
         raise CloudError(str(exc)) from exc
     if not isinstance(body, dict):
-        raise CloudError('the answer is not a JSON object')
+        raise CloudError(_('the answer is not a JSON object'))
     return body

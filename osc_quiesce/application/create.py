@@ -18,15 +18,15 @@ are thawed first, and then the snapshots are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import datetime
-import functools
 import importlib.metadata
+import itertools
 import logging
 import threading
-from typing import Any
+from typing import Any, TypeVar
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -39,6 +39,9 @@ from osc_quiesce import consistency
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
+
+_T = TypeVar('_T')
+_U = TypeVar('_U')
 
 
 class Kept(errors.ApplicationError):
@@ -136,7 +139,7 @@ class _Work:
             datetime.datetime.now(datetime.UTC)
         )
         self._stop = threading.Event()
-        self._futures: list[concurrent.futures.Future[None]] = []
+        self._started = False
         self._pool = concurrent.futures.ThreadPoolExecutor(cloud_api.THREADS)
         self._bodies = [
             self._body(order, server, volume)
@@ -149,12 +152,22 @@ class _Work:
         Nova lets nobody change the volumes of a quiesced server: so it is
         enough to look at them once while it is frozen.
         """
-        for body in self._bodies:
-            self._start(self._take, body)
-        for server in self._plan.servers:
-            self._start(self._check_volumes, server)
         deadline = self._client.clock() + timeout
-        pending = set(self._futures)
+        requests = [self._start(self._request, b) for b in self._bodies]
+        checks = [
+            self._start(self._check_volumes, s) for s in self._plan.servers
+        ]
+        self._wait([*requests, *checks], deadline, timeout)
+        made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
+        self._wait([self._start(self._watch, made)], deadline, timeout)
+
+    def _wait(
+        self,
+        futures: Sequence[concurrent.futures.Future[Any]],
+        deadline: float,
+        timeout: float,
+    ) -> None:
+        pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(
                 pending, 0.1, concurrent.futures.FIRST_EXCEPTION
@@ -226,7 +239,7 @@ class _Work:
 
     def undo(self, progress: Callable[[str], object]) -> None:
         """Delete what was made; say what is left, if anything is."""
-        if not self._futures:
+        if not self._started:
             return
         progress(_('Deleting the snapshots ...'))
         try:
@@ -247,47 +260,44 @@ class _Work:
         ]
         sets.mark(self._cloud, snapshots, metadata)
 
-    def _start(self, do: Callable[[Any], None], item: Any) -> None:
-        self._futures.append(
-            self._pool.submit(functools.partial(do, item))
-        )
+    def _start(
+        self, do: Callable[[_T], _U], item: _T
+    ) -> concurrent.futures.Future[_U]:
+        self._started = True
+        return self._pool.submit(do, item)
 
-    def _take(self, body: Mapping[str, Any]) -> None:
-        """Take one snapshot, and wait until the storage has it.
-
-        Cinder says ``available`` as soon as the driver has made it.
-        """
-        try:
-            made = self._cloud.volume(
+    def _request(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a snapshot, and return what Cinder makes of it."""
+        with _failure_of(body):
+            made: dict[str, Any] = self._cloud.volume(
                 'POST', '/snapshots', {'snapshot': body}
             )['snapshot']
-            pause = quiesce_client.FIRST_PAUSE
-            while made['status'] != 'available':
-                if made['status'].startswith('error'):
-                    raise errors.ApplicationError(
-                        _('its status is %s') % made['status']
-                    )
-                if self._stop.wait(pause):
-                    return
-                made = self._cloud.volume('GET', f'/snapshots/{made["id"]}')[
-                    'snapshot'
-                ]
-                pause = min(
-                    pause * quiesce_client.PAUSE_GROWTH,
-                    quiesce_client.LONGEST_PAUSE,
-                )
-        except errors.ApplicationError as exc:
-            raise errors.ApplicationError(
-                _(
-                    'The snapshot of volume %(volume)s of server %(server)s '
-                    'failed: %(why)s.'
-                )
-                % {
-                    'volume': body['volume_id'],
-                    'server': body['metadata'][f'{sets.PREFIX}server_name'],
-                    'why': str(exc).rstrip('.'),
-                }
-            ) from exc
+            return made
+
+    def _watch(
+        self, snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]]
+    ) -> None:
+        """Wait until the storage has all snapshots.
+
+        Cinder says ``available`` as soon as the driver has made it. All are
+        needed: so one is waited for after the other, with few requests.
+
+        :param snapshots: what was asked for, and what Cinder made of it
+        """
+        for body, made in snapshots:
+            with _failure_of(body):
+                for pause in itertools.chain([0.0], quiesce_client.pauses()):
+                    if made['status'] == 'available':
+                        break
+                    if made['status'].startswith('error'):
+                        raise errors.ApplicationError(
+                            _('its status is %s') % made['status']
+                        )
+                    if self._stop.wait(pause):
+                        return
+                    made = self._cloud.volume(
+                        'GET', f'/snapshots/{made["id"]}'
+                    )['snapshot']
 
     def _check_volumes(self, server: planning.Server) -> None:
         now = {
@@ -346,3 +356,22 @@ class _Work:
                 **sets.pack('servers', servers),
             },
         }
+
+
+@contextlib.contextmanager
+def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
+    """Let an error say whose snapshot has failed."""
+    try:
+        yield
+    except errors.ApplicationError as exc:
+        raise errors.ApplicationError(
+            _(
+                'The snapshot of volume %(volume)s of server %(server)s '
+                'failed: %(why)s.'
+            )
+            % {
+                'volume': body['volume_id'],
+                'server': body['metadata'][f'{sets.PREFIX}server_name'],
+                'why': str(exc).rstrip('.'),
+            }
+        ) from exc

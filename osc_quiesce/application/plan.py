@@ -13,12 +13,13 @@
 """Everything that can fail is found out here, before the first freeze.
 
 It only reads, but for one request that cannot have an effect: to quiesce a
-server that cannot exist, which tells whether the cloud has a quiesce API.
+server that cannot exist, which tells whether the cloud has a quiesce API, and
+whether servers may stay frozen for as long as is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import dataclasses
 from typing import Any, Final
 import uuid
@@ -31,6 +32,7 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import states
+from osc_quiesce import threads
 
 NO_SERVER: Final = str(uuid.UUID(int=0))
 
@@ -116,6 +118,7 @@ class Plan:
     def refusals(self) -> tuple[str, ...]:
         """Every reason why this cannot be done; empty if it can."""
         return self.problems + tuple(
+            # Translators: the reason has no subject, such as "is locked".
             _('Server %(server)s %(why)s.')
             % {'server': server.label, 'why': why}
             for server in self.servers
@@ -140,7 +143,11 @@ def make(
     :returns: a plan, perhaps with refusals
     :raises cloud.CloudError: Nova or Cinder cannot be asked
     """
-    problems = _api_problems(client, cloud)
+    longest = max(
+        member.unquiesce_after or unquiesce_after
+        for member in application.members
+    )
+    problems = _api_problems(client, cloud, longest)
     found: list[tuple[int, spec.Member, str]] = []
     for number, stage in enumerate(application.stages):
         for member in stage:
@@ -156,9 +163,12 @@ def make(
                 )
                 continue
             found.append((number, member, server_id))
-    reader = _Reader(cloud, unquiesce_after, allow_local_disk)
-    servers = cloud_api.at_once(
-        lambda item: reader.read(item[0], *item[1]), list(enumerate(found))
+    members = frozenset(server_id for _n, _m, server_id in found)
+    reader = _Reader(cloud, members, unquiesce_after, allow_local_disk)
+    servers = threads.at_once(
+        lambda item: reader.read(item[0], *item[1]),
+        enumerate(found),
+        threads=cloud_api.THREADS,
     )
     plan = Plan(name, application.name, tuple(servers), ())
     if servers and not plan.snapshots:
@@ -184,15 +194,20 @@ def attached(cloud: cloud_api.Cloud, server_id: str) -> list[dict[str, Any]]:
 
 
 def _api_problems(
-    client: quiesce_client.Client, cloud: cloud_api.Cloud
+    client: quiesce_client.Client, cloud: cloud_api.Cloud, unquiesce_after: int
 ) -> list[str]:
     try:
-        client.quiesce(NO_SERVER)
+        client.quiesce(NO_SERVER, unquiesce_after)
     except exceptions.ServerNotFound:
         pass
     except exceptions.QuiesceError as exc:
+        by_nova = isinstance(exc, exceptions.Refused) and exc.server_id
         exc.server_id = None
-        return [str(exc)]
+        if not by_nova:
+            return [str(exc)]
+        # Translators: the message has no subject, such as "is left as it
+        # was: ...".
+        return [_('Every server %s') % exc]
     try:
         services = cloud.compute('/os-services?binary=nova-quiesce')
     except cloud_api.CloudError:
@@ -243,15 +258,20 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
 
 
 class _Reader:
-    """Reads one server with all that belongs to it."""
+    """Reads one server with all that belongs to it.
+
+    :param members: the ids of all servers of the application
+    """
 
     def __init__(
         self,
         cloud: cloud_api.Cloud,
+        members: Collection[str],
         unquiesce_after: int,
         allow_local_disk: bool,
     ) -> None:
         self._cloud = cloud
+        self._members = members
         self._unquiesce_after = unquiesce_after
         self._allow_local_disk = allow_local_disk
         self._is_admin = cloud.is_admin
@@ -277,6 +297,9 @@ class _Reader:
             )
             if boots:
                 boot_image = read.get('volume_image_metadata')
+            excluded = bool(names & set(member.exclude_volumes))
+            if not excluded:
+                refused += self._sharing_problems(read)
             volumes.append(
                 Volume(
                     id=read['id'],
@@ -289,7 +312,7 @@ class _Reader:
                         part.get('delete_on_termination')
                     ),
                     status=read['status'],
-                    excluded=bool(names & set(member.exclude_volumes)),
+                    excluded=excluded,
                 )
             )
             unknown -= names
@@ -321,6 +344,21 @@ class _Reader:
             'GET', f'/volumes/{volume_id}'
         )['volume']
         return read
+
+    def _sharing_problems(self, volume: Mapping[str, Any]) -> list[str]:
+        """Look who else has a volume with multiattach: it is not frozen."""
+        users = {
+            str(each.get('server_id') or each.get('host_name'))
+            for each in volume.get('attachments') or ()
+        }
+        return [
+            _(
+                'has volume %(id)s, which is also attached to %(user)s, which '
+                'would not be frozen'
+            )
+            % {'id': volume['id'], 'user': user}
+            for user in sorted(users.difference(self._members))
+        ]
 
     def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
         problems = []
@@ -357,7 +395,7 @@ class _Reader:
             local.append(_('ephemeral'))
         return [
             _(
-                'has a %s disk that is not a volume, and would not be in the '
+                'has a local %s disk, not a volume, which would not be in the '
                 'snapshots; --allow-local-disk accepts that'
             )
             % disk

@@ -31,6 +31,7 @@ from typing import Any, Final
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import threads
 
 PREFIX: Final = 'osc_quiesce:'
 FORMAT: Final = '1'
@@ -203,9 +204,10 @@ def mark(
 ) -> None:
     """Add to the metadata of snapshots, of all at once."""
     body = {'metadata': {PREFIX + k: v for k, v in metadata.items()}}
-    cloud_api.at_once(
+    threads.at_once(
         lambda id_: cloud.volume('POST', f'/snapshots/{id_}/metadata', body),
         snapshot_ids,
+        threads=cloud_api.THREADS,
     )
 
 

@@ -14,7 +14,8 @@
 
 The promise of ``create``: either there is a consistent set of snapshots and
 the exit code is 0, or no server stays frozen by this command, no snapshot is
-left (but for ``--keep-inconsistent``), and the exit code is not 0.
+left (but for ``--keep-inconsistent``), and the exit code is not 0. If only a
+thaw failed, the consistent set is kept, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import logging
+import time
 from typing import Any
 
 from cliff import columns
@@ -36,10 +38,10 @@ from osc_quiesce.application import plan as planning
 from osc_quiesce.application import sets
 from osc_quiesce.application import spec
 from osc_quiesce import client as quiesce_client
+from osc_quiesce import common
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import interrupts
-from osc_quiesce.v2 import common
 
 LOG = logging.getLogger(__name__)
 
@@ -119,6 +121,9 @@ class _Command:
 
     app: Any
 
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     @property
     def _cloud(self) -> cloud_api.Cloud:
         return cloud_api.Cloud(self.app.client_manager.sdk_connection)
@@ -126,6 +131,8 @@ class _Command:
     @property
     def _client(self) -> quiesce_client.Client:
         client: quiesce_client.Client = self.app.client_manager.server_quiesce
+        # In an interactive shell it was used by other commands before.
+        client.sleep = self._sleep
         return client
 
 
@@ -146,6 +153,9 @@ class CreateApplicationSnapshot(_Command, command.Lister):
         super().__init__(*args, **kwargs)
         self._interrupts = interrupts.Interrupts()
 
+    def _sleep(self, seconds: float) -> None:
+        self._interrupts.sleep(seconds)
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -163,8 +173,8 @@ class CreateApplicationSnapshot(_Command, command.Lister):
         )
         what.add_argument(
             '--file',
-            metavar='<application.yaml>',
-            help=_('File that describes the application'),
+            metavar='<file>',
+            help=_('File in YAML that describes the application'),
         )
         parser.add_argument(
             '--timeout',
@@ -235,7 +245,9 @@ class CreateApplicationSnapshot(_Command, command.Lister):
         try:
             return super().run(parsed_args) or self._exit_code
         except interrupts.Interrupted as exc:
-            LOG.error(_('Interrupted; there is no snapshot set.'))
+            LOG.error(
+                _('Interrupted; no consistent snapshot set was made.')
+            )
             return exc.exit_code
         finally:
             self._interrupts.restore()
@@ -306,11 +318,9 @@ class CreateApplicationSnapshot(_Command, command.Lister):
             _('stopping after the request under way, and thawing ...'),
             _('already stopping; thawing goes on until it is done'),
         )
-        client = self._client
-        client.sleep = self._interrupts.sleep
         try:
             return create.create(
-                client,
+                self._client,
                 self._cloud,
                 plan,
                 parsed_args.timeout,
@@ -327,7 +337,7 @@ class CreateApplicationSnapshot(_Command, command.Lister):
                 LOG.error('%s', exc.__cause__)
             LOG.error('%s', exc)
             raise osc_exceptions.CommandError(
-                _('There is no snapshot set "%s".') % plan.name
+                _('No consistent snapshot set "%s" was made.') % plan.name
             ) from exc
 
 
@@ -462,7 +472,7 @@ class DeleteApplicationSnapshot(_Command, command.Command):
             sets.delete(
                 cloud,
                 sets.find(cloud, parsed_args.set).id,
-                client.sleep,
+                self._sleep,
                 client.clock,
             )
         except errors.ApplicationError as exc:

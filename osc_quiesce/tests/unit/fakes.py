@@ -18,12 +18,14 @@ from collections.abc import Callable
 import dataclasses
 import datetime
 import email.utils
+import functools
 import io
 import logging
 import re
 from types import SimpleNamespace
 from typing import Any
 import unittest
+from unittest import mock as unittest_mock
 from urllib import parse
 import uuid
 
@@ -33,6 +35,7 @@ import requests
 import requests_mock
 
 from osc_quiesce import client
+from osc_quiesce import threads
 
 ENDPOINT = 'http://nova.example/v2.1'
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -254,6 +257,11 @@ class TestCase(unittest.TestCase):
         mock.start()
         self.addCleanup(mock.stop)
         self.nova = FakeNova(mock)
+        # It knows no threads: what goes out at once comes in order.
+        one_thread = functools.partial(threads.at_once, threads=1)
+        patch = unittest_mock.patch.object(threads, 'at_once', one_thread)
+        patch.start()
+        self.addCleanup(patch.stop)
         self.client = client.Client(
             session=ksa_session.Session(
                 token_endpoint.Token(ENDPOINT, 'a-token')

@@ -32,6 +32,7 @@ class FakeCinder:
 
     :ivar breaks: the volume of which no snapshot can be made
     :ivar marks: whether metadata can be written
+    :ivar statuses: of new snapshots, in their turn, before ``available``
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class FakeCinder:
         self.attached: dict[str, list[str]] = {}
         self.breaks = ''
         self.marks = True
+        self.statuses: list[str] = []
 
     def compute(self, path: str) -> dict[str, Any]:
         server = path.split('/')[2]
@@ -49,6 +51,9 @@ class FakeCinder:
         }
 
     def snapshots(self) -> Iterator[dict[str, Any]]:
+        for made in self.made.values():
+            if made.get('status') == 'creating':
+                made['status'] = self._status()
         return iter(list(self.made.values()))
 
     def volume(
@@ -61,7 +66,7 @@ class FakeCinder:
             made = {
                 **body,
                 'id': 's-%s' % body['volume_id'],
-                'status': 'available',
+                'status': self._status(),
                 'size': 1,
             }
             self.made[made['id']] = made
@@ -74,7 +79,12 @@ class FakeCinder:
         if method == 'DELETE':
             del self.made[path.split('/')[2]]
             return {}
-        return {'snapshot': self.made[path.split('/')[2]]}
+        made = self.made[path.split('/')[2]]
+        made['status'] = self._status()
+        return {'snapshot': made}
+
+    def _status(self) -> str:
+        return self.statuses.pop(0) if self.statuses else 'available'
 
 
 class TestCase(fakes.TestCase):
@@ -158,6 +168,22 @@ class TestCreate(TestCase):
         said = str(caught.exception)
         for words in ('web-vda', 'server web', 'Cinder has no room'):
             self.assertIn(words, said)
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_snapshots_that_take_a_while_are_waited_for(self) -> None:
+        self.cinder.statuses = ['creating'] * 6
+        made = self.create()
+        self.assertEqual(
+            {'available'}, {snapshot['status'] for snapshot in made.snapshots}
+        )
+
+    def test_a_snapshot_that_ends_in_error_leaves_nothing(self) -> None:
+        self.cinder.statuses = ['creating', 'error']
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'its status is error'
+        ):
+            self.create()
         self.assertEqual({}, self.cinder.made)
         self.assertEqual({'active'}, self.vm_states())
 

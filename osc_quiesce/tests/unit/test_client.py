@@ -12,8 +12,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from typing import Any
+from unittest import mock
 
 from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
@@ -23,6 +25,7 @@ from osc_quiesce import client
 from osc_quiesce import exceptions
 from osc_quiesce import states
 from osc_quiesce.tests.unit import fakes
+from osc_quiesce import threads
 from osc_quiesce import transport
 
 
@@ -254,18 +257,18 @@ class TestWaitForQuiesced(fakes.TestCase):
     def test_first_look_soon_then_back_off(self) -> None:
         web = self.nova.add('web', freeze_seconds=20)
         self.wait(web)
-        self.assertEqual(self.nova.sleeps[:2], [0.1, 0.1])
+        self.assertEqual(self.nova.sleeps[:2], [client.FIRST_PAUSE] * 2)
         self.assertEqual(self.nova.sleeps, sorted(self.nova.sleeps))
         self.assertEqual(max(self.nova.sleeps), client.LONGEST_PAUSE)
 
     def test_no_request_more_than_needed(self) -> None:
-        web = self.nova.add('web', freeze_seconds=0.1)
+        web = self.nova.add('web', freeze_seconds=client.FIRST_PAUSE)
         outcome = self.wait(web)
         self.assertEqual(
             self.nova.log,
             ['GET web', f'GET web/os-instance-actions/{_id(web)}'],
         )
-        self.assertAlmostEqual(outcome.seconds, 0.1)
+        self.assertAlmostEqual(outcome.seconds, client.FIRST_PAUSE)
         self.assertEqual(outcome.server.status, 'QUIESCED')
 
     def test_back_to_active_with_an_action_error_is_not_supported(
@@ -413,6 +416,40 @@ class TestWaitForMany(fakes.TestCase):
         self.assertFalse([o for o in outcomes.values() if o.error])
         self.assertEqual(self.nova.log.count('GET detail'), 1)
 
+    def test_where_no_listing_comes_each_is_looked_at_now_and_then(
+        self,
+    ) -> None:
+        requests = self.ask(3, thaw_seconds=5)
+        self.drop('GET detail', times=1000)
+        outcomes = self.client.wait_for(requests, states.ACTIVE)
+        self.assertFalse([o for o in outcomes.values() if o.error])
+        self.assertLess(self.nova.now, 15)
+
+    def test_a_slow_look_at_one_does_not_make_another_look_slow(
+        self,
+    ) -> None:
+        requests = self.ask(2)
+        self.nova.is_admin = False  # so that each is looked at
+        fast, slow = requests
+
+        def get_server(server_id: str) -> client.Server:
+            server = look(server_id)
+            self.nova.now += 10 if server_id == slow else 0
+            return server
+
+        def in_turn(do: Callable[[str], Any], ids: list[str]) -> list[Any]:
+            return [do(id_) for id_ in ids]
+
+        look = self.client.get_server
+        self.nova.now += 5  # both are thawed
+        with (
+            mock.patch.object(self.client, 'get_server', get_server),
+            mock.patch.object(threads, 'at_once', in_turn),
+        ):
+            outcomes = self.client.wait_for(requests, states.ACTIVE)
+        self.assertLess(outcomes[fast].seconds, 10)
+        self.assertGreater(outcomes[slow].seconds, 10)
+
     def test_each_server_has_its_own_outcome(self) -> None:
         requests = self.ask(3)
         gone, failed, fine = self.nova.servers.values()
@@ -434,7 +471,9 @@ class TestWaitForUnquiesced(fakes.TestCase):
         return self.client.wait_for_unquiesced(server.id, request_id)
 
     def test_active_is_thawed_and_needs_no_second_request(self) -> None:
-        web = self.nova.add('web', vm_state='quiesced', thaw_seconds=0.1)
+        web = self.nova.add(
+            'web', vm_state='quiesced', thaw_seconds=client.FIRST_PAUSE
+        )
         self.wait(web)
         self.assertEqual(self.nova.log, ['GET web'])
 
@@ -460,6 +499,46 @@ class TestThaw(fakes.TestCase):
         outcome = self.client.thaw({web.id: request_id})[web.id]
         self.assertIsNone(outcome.error)
         self.assertEqual(web.vm_state, 'active')
+
+    def test_one_that_was_seen_quiesced_is_asked_without_a_look(self) -> None:
+        web = self.nova.add('web')
+        request_id = self.client.quiesce(web.id)
+        self.client.wait_for_quiesced(web.id, request_id)
+        self.nova.log.clear()
+        outcome = self.client.thaw({web.id: request_id}, quiesced=[web.id])[
+            web.id
+        ]
+        self.assertIsNone(outcome.error)
+        self.assertEqual(
+            self.nova.log[:2],
+            ['GET web/os-instance-actions', 'POST web unquiesce'],
+        )
+
+    def test_unless_somebody_else_froze_it_since(self) -> None:
+        web = self.nova.add('web')
+        first = self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        self.client.unquiesce(web.id)
+        self.nova.sleep(1)
+        self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        outcome = self.client.thaw({web.id: first}, quiesced=[web.id])[web.id]
+        self.assertIsInstance(outcome.error, exceptions.Superseded)
+        self.assertEqual(web.vm_state, 'quiesced')
+
+    def test_a_thaw_depends_on_no_listing(self) -> None:
+        requests = {}
+        for name in ('web', 'db'):
+            server = self.nova.add(name)
+            requests[server.id] = self.client.quiesce(server.id)
+        self.nova.sleep(5)
+        self.drop('GET detail', times=1000)
+        # One of them is seen, and cannot be asked at first.
+        self.answer('POST db unquiesce', 409, '{}', times=2)
+        started = self.nova.now
+        outcomes = self.client.thaw(requests, quiesced=list(requests))
+        self.assertFalse([o for o in outcomes.values() if o.error])
+        self.assertLess(self.nova.now - started, 5)
 
     def test_trouble_with_one_server_does_not_hold_up_another(self) -> None:
         slow = self.nova.add('slow', freeze_seconds=50)

@@ -15,12 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import datetime
+import os
+import signal
+import time
 from typing import Any
 from unittest import mock
 
 from osc_quiesce import client
 from osc_quiesce import consistency
 from osc_quiesce import exceptions
+from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
 
 
@@ -103,9 +107,10 @@ class TestOrder(TestCase):
         many = list(self.nova.servers)
         with consistency.quiesced(self.client, [many]):
             gets = self.nova.gets()
-        self.assertLess(len(gets), 2 * len(many) + 20)
+        # One each for the instance action; the states are listed.
+        self.assertLess(len(gets), len(many) + 28)
         for name in ('db', 'app1', 'app2', 'web'):
-            self.assertEqual(gets.count(f'GET {name}'), 1)
+            self.assertEqual(gets.count(f'GET {name}'), 0)
 
     def test_deadlines_are_for_all_or_by_server(self) -> None:
         bodies: list[Any] = []
@@ -192,6 +197,43 @@ class TestAllOrNothing(TestCase):
         self.assertEqual(self.asked_to_thaw(), ['app1', 'db'])
         self.assertEqual(self.web.actions, [])
 
+    def test_a_server_that_is_to_come_back_later_is_asked_again(self) -> None:
+        self.answer('POST app1 quiesce', 503, '{}', Retry_After='7')
+        with self.quiesced():
+            self.assertEqual(self.vm_states(), {'quiesced'})
+        self.assertEqual(self.nova.posts().count('POST app1 quiesce'), 2)
+        self.assertEqual(self.nova.posts().count('POST app2 quiesce'), 1)
+        self.assertIn(7, self.nova.sleeps)
+
+    def test_but_not_for_longer_than_30_seconds(self) -> None:
+        self.answer('POST app1 quiesce', 503, '{}', 99, Retry_After='8')
+        self.refused(exceptions.ServiceUnavailable, self.app1.id)
+        self.assertLess(self.nova.now, 40)
+        self.assertEqual(self.asked_to_thaw(), ['app2', 'db'])
+
+    def test_nobody_waits_to_come_back_if_another_is_refused(self) -> None:
+        self.answer('POST app1 quiesce', 503, '{}', Retry_After='20')
+        self.answer('POST app2 quiesce', 409, '{}')
+        self.refused(exceptions.Conflict, self.app2.id)
+        self.assertNotIn(20, self.nova.sleeps)
+        self.assertEqual(self.nova.posts().count('POST app1 quiesce'), 1)
+        self.assertEqual(self.asked_to_thaw(), ['db'])
+
+    def test_what_others_freeze_after_a_refusal_is_left_alone(self) -> None:
+        self.answer('POST app1 quiesce', 503, '{}', Retry_After='20')
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            if seconds == 20:
+                _other(self).quiesce(self.app1.id)
+                self.nova.sleep(1)
+                raise KeyboardInterrupt
+
+        self.client.sleep = sleep
+        self.refused(KeyboardInterrupt)
+        self.assertEqual(self.app1.vm_state, 'quiesced')
+        self.assertEqual(self.asked_to_thaw(), ['app2', 'db'])
+
     def test_a_request_that_got_no_answer_but_arrived_is_thawed(self) -> None:
         self.drop('POST web quiesce', heard=True)
         self.web.freeze_seconds = 1
@@ -234,6 +276,28 @@ class TestAllOrNothing(TestCase):
         self.assertEqual(self.asked_to_thaw(), ['app1', 'db'])
         self.assertEqual(self.app2.actions, [])
 
+    def test_signals_during_a_request_thaw_what_comes_of_it(self) -> None:
+        # As Python handles Ctrl-C, and an operator who is impatient.
+        signals.as_in_terminal(self)
+
+        real = self.client.quiesce
+
+        def quiesce(server_id: str, *args: Any, **kwargs: Any) -> Any:
+            if server_id == self.app1.id:
+                for _number in range(2):
+                    time.sleep(0.1)
+                    os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+            return real(server_id, *args, **kwargs)
+
+        patch = mock.patch.object(self.client, 'quiesce', quiesce)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.refused(KeyboardInterrupt)
+        self.assertEqual(self.vm_states(), {'active'})
+        self.assertEqual(self.asked_to_thaw(), ['app1', 'db'])
+        self.assertEqual(self.app2.actions, [])
+
 
 class TestThaw(TestCase):
     def test_whatever_is_raised_inside_all_is_thawed(self) -> None:
@@ -270,6 +334,7 @@ class TestThaw(TestCase):
         self.assertEqual(
             web.thaw_request_id, self.web.actions[-1]['request_id']
         )
+        self.assertEqual(self.nova.log.count('POST web unquiesce'), 1)
 
     def test_a_refused_thaw_keeps_no_other_frozen(self) -> None:
         self.answer('POST web unquiesce', 403, '{}', times=99)

@@ -57,7 +57,7 @@ class TestCase(fakes.TestCase):
         app = self.app()
         self.stdout = app.stdout
         cmd = self.command(app, None)
-        self.interrupts = cmd._interrupts
+        self.interrupts = cmd.command.interrupts
         self.stderr = io.StringIO()
         with contextlib.redirect_stderr(self.stderr):
             try:
@@ -332,6 +332,18 @@ class TestQuiesce(TestCase):
         self.assertEqual(130, self.run_command('a', '--wait'))
         self.assertEqual('active', a.vm_state)
 
+    def test_a_signal_after_a_refusal_leaves_alone_what_others_freeze(
+        self,
+    ) -> None:
+        a = self.nova.add('a')
+        self.kill_at('POST a quiesce', signal.SIGINT)
+        self.answer('POST a quiesce', 503, '{}', Retry_After='20')
+        # By somebody else
+        self.nova.at(1, lambda: setattr(a, 'vm_state', 'quiesced'))
+        self.assertEqual(130, self.run_command('a', '--wait'))
+        self.nova.sleep(20)
+        self.assertEqual('quiesced', a.vm_state)
+
     def test_an_ignored_signal_stays_ignored(self) -> None:
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
@@ -347,7 +359,7 @@ class TestQuiesce(TestCase):
         app = self.app()
         app.stdout.write = mock.Mock(side_effect=BrokenPipeError)
         cmd = self.command(app, None)
-        self.interrupts = cmd._interrupts
+        self.interrupts = cmd.command.interrupts
         args = cmd.get_parser('x').parse_args(['a', '--wait'])
         with self.assertRaises(BrokenPipeError):
             cmd.run(args)
@@ -464,7 +476,7 @@ class TestErrors(TestCase):
 
     def test_bad_names_are_the_conventional_error_of_the_shell(self) -> None:
         cmd = self.command(self.app(), None)
-        self.interrupts = cmd._interrupts
+        self.interrupts = cmd.command.interrupts
         args = cmd.get_parser('x').parse_args(['nope'])
         with self.assertRaisesRegex(
             osc_exceptions.CommandError, 'Nothing was quiesced'

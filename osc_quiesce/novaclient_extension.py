@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""python-novaclient extension: ``nova quiesce`` and ``nova unquiesce``.
+
+And for Python programs a manager, ``client.quiesce``. novaclient finds this
+module by its entry point, takes every function ``do_...`` for a command, and
+the one manager class for an attribute with the name of the entry point. All
+else is in :mod:`osc_quiesce.commands` and :mod:`osc_quiesce.client`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+import contextlib
+import functools
+import sys
+from typing import Any
+
+from novaclient import base
+from novaclient import exceptions as nova_exceptions
+from novaclient import utils
+
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import commands
+from osc_quiesce import common
+from osc_quiesce import exceptions
+from osc_quiesce.i18n import _
+
+# What callers of novaclient catch; all others are bad requests.
+_REFUSALS = {
+    exceptions.Conflict: nova_exceptions.Conflict,
+    exceptions.Unauthorized: nova_exceptions.Unauthorized,
+    exceptions.Forbidden: nova_exceptions.Forbidden,
+    exceptions.ServerNotFound: nova_exceptions.NotFound,
+}
+
+
+class QuiesceManager(base.Manager):
+    """Quiesces and unquiesces servers; an attribute of novaclient's client.
+
+    A server is a :class:`novaclient.v2.servers.Server` or a UUID.
+    """
+
+    @functools.cached_property
+    def library(self) -> quiesce_client.Client:
+        """The library underneath, with the session of this client.
+
+        It waits, and freezes groups (:mod:`osc_quiesce.consistency`).
+        """
+        http = self.client
+        return quiesce_client.Client(
+            session=http.session,
+            auth=http.auth,
+            service_type=http.service_type,
+            service_name=http.service_name,
+            region_name=http.region_name,
+            interface=http.interface,
+            endpoint_override=http.endpoint_override,
+            global_request_id=http.global_request_id,
+        )
+
+    def quiesce(
+        self, server: Any, unquiesce_after: int | None = None
+    ) -> str | None:
+        """Ask Nova to freeze the file systems of a server.
+
+        :param unquiesce_after: after how many seconds of being frozen the
+            cloud thaws the server by itself
+        :returns: Nova's id of the request
+        :raises novaclient.exceptions.ClientException: Nova has refused it;
+            nothing was changed
+        :raises exceptions.QuiesceError: anything else, as in
+            :meth:`osc_quiesce.client.Client.quiesce`
+        """
+        with _novaclient_errors():
+            return self.library.quiesce(base.getid(server), unquiesce_after)
+
+    def unquiesce(self, server: Any) -> str | None:
+        """Ask Nova to thaw the file systems of a server.
+
+        Returns and raises what :meth:`quiesce` does.
+        """
+        with _novaclient_errors():
+            return self.library.unquiesce(base.getid(server))
+
+
+@contextlib.contextmanager
+def _novaclient_errors() -> Iterator[None]:
+    """Let a refusal be an error of novaclient, caused by ours."""
+    try:
+        yield
+    except exceptions.ServiceUnavailable as exc:
+        raise nova_exceptions.ClientException(503, str(exc)) from exc
+    except exceptions.Refused as exc:
+        error = _REFUSALS.get(type(exc), nova_exceptions.BadRequest)
+        raise error(error.http_status, str(exc)) from exc
+
+
+@utils.arg(
+    'server',
+    metavar='<server>',
+    help=_('Name or ID of server; one of another project by ID only.'),
+)
+@utils.arg(
+    '--unquiesce-after',
+    metavar='<seconds>',
+    type=common.whole_seconds,
+    default=None,
+    help=_(
+        'Have the cloud thaw the server by itself so many seconds after it '
+        'was frozen, unless it was asked to before (default: what the cloud '
+        'has configured, usually never).'
+    ),
+)
+@utils.arg(
+    '--poll',
+    dest='poll',
+    action='store_true',
+    default=False,
+    help=_(
+        'Wait until the server is quiesced. If it fails, or on Ctrl-C, '
+        'SIGTERM or SIGHUP, the server is thawed.'
+    ),
+)
+def do_quiesce(cs: Any, args: argparse.Namespace) -> None:
+    command = commands.Quiesce(lambda: cs.quiesce.library, 'nova unquiesce')
+    _run(
+        command,
+        lambda: command.quiesce(
+            [args.server],
+            wait=args.poll,
+            unquiesce_after=args.unquiesce_after,
+        ),
+        None
+        if args.poll
+        else _('Request to quiesce server %s has been accepted.'),
+    )
+
+
+# novaclient shows it as the help of the command.
+do_quiesce.__doc__ = _(
+    'Freeze the file systems of a server (admin only by default).'
+)
+
+
+@utils.arg(
+    'server',
+    metavar='<server>',
+    help=_('Name or ID of server; one of another project by ID only.'),
+)
+@utils.arg(
+    '--poll',
+    dest='poll',
+    action='store_true',
+    default=False,
+    help=_('Wait until the server is thawed, and check that it is.'),
+)
+def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
+    command = commands.Unquiesce(lambda: cs.quiesce.library)
+    _run(
+        command,
+        lambda: command.unquiesce([args.server], wait=args.poll),
+        None
+        if args.poll
+        else _('Request to unquiesce server %s has been accepted.'),
+    )
+
+
+do_unquiesce.__doc__ = _(
+    'Thaw the file systems of a quiesced server (admin only by default).'
+)
+
+
+def _run(
+    command: commands.Command,
+    work: Callable[[], list[commands.Row]],
+    accepted: str | None,
+) -> None:
+    """Run a command, and exit unless all went well.
+
+    :param accepted: what to say of a server that was asked; None if it was
+        also waited for
+    """
+
+    def work_and_tell() -> None:
+        for row in work():
+            if not command.exit_code:
+                print(accepted % row.label if accepted else _result(row))
+
+    exit_code = command.run(work_and_tell, sys.stdout)
+    if exit_code:
+        sys.exit(exit_code)
+
+
+def _result(row: commands.Row) -> str:
+    text = _('Server %(server)s is %(status)s.') % {
+        'server': row.label,
+        'status': row.status,
+    }
+    if row.unquiesce_at:
+        text += ' ' + (
+            _('The cloud thaws it at %s by itself.') % row.unquiesce_at
+        )
+    return text

@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import unittest
+
+from osc_quiesce.tests import signals
+from osc_quiesce import threads
+
+
+class TestAtOnce(unittest.TestCase):
+
+    def test_what_comes_of_the_items_is_in_their_order(self) -> None:
+        self.assertEqual(
+            [1, 4, 9], threads.at_once(lambda n: n * n, [1, 2, 3]))
+
+    def test_all_are_under_way_at_the_same_time(self) -> None:
+        barrier = threading.Barrier(3, timeout=10)
+        threads.at_once(lambda _item: barrier.wait(), 'abc')
+
+    def test_an_error_comes_after_all_have_ended(self) -> None:
+        ended = []
+
+        def do(item: str) -> None:
+            if item in 'bc':
+                raise ValueError(item)
+            ended.append(item)
+
+        with self.assertRaisesRegex(ValueError, 'b'):
+            threads.at_once(do, 'abcd', threads=1)
+        self.assertEqual(['a', 'd'], ended)
+
+    def test_none_begins_after_an_error_if_so_asked(self) -> None:
+        begun = []
+
+        def do(item: int) -> None:
+            begun.append(item)
+            if item == 1:
+                raise ValueError
+
+        with self.assertRaises(ValueError):
+            threads.at_once(do, range(9), threads=1, stop_at_error=True)
+        self.assertEqual([0, 1], begun)
+
+    def test_interrupts_leave_no_thread_behind(self) -> None:
+        signals.as_in_terminal(self)
+        ended = []
+
+        def do(_item: int) -> None:
+            for _number in range(3):
+                time.sleep(0.1)
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            ended.append(True)
+
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                threads.at_once(do, [1])
+            self.assertTrue(ended, 'its thread goes on')
+        finally:  # or the signals hit the next test
+            while not ended:
+                with contextlib.suppress(KeyboardInterrupt):
+                    time.sleep(0.1)
+
+    def test_none_begins_after_an_interrupt(self) -> None:
+        signals.as_in_terminal(self)
+        begun = []
+
+        def do(item: int) -> None:
+            begun.append(item)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+        with self.assertRaises(KeyboardInterrupt):
+            threads.at_once(do, range(9), threads=1)
+        self.assertEqual([0], begun)
