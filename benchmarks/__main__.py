@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``python -m benchmarks all|window|table|plots``."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import signal
+import sys
+import tempfile
+from typing import NoReturn
+
+from benchmarks import measure
+
+HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / 'results'
+PARTS = ('guests', 'fake', 'many')
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog='python -m benchmarks', description=sys.modules['benchmarks']
+        .__doc__)
+    verbs = whole.add_subparsers(dest='verb', required=True)
+    everything = verbs.add_parser(
+        'all', help='measure everything, on clouds of minicloud')
+    everything.add_argument(
+        '--quick', action='store_true', help='little of each, without guests')
+    everything.add_argument(
+        '--part', choices=PARTS, action='append',
+        help='only this (repeat for several)')
+    everything.add_argument(
+        '--root', type=pathlib.Path, help='where the clouds are made')
+    window = verbs.add_parser(
+        'window', help='how long servers of a cloud of yours are frozen')
+    window.add_argument(
+        '--os-cloud', help='in clouds.yaml (default: what the environment '
+        'says)')
+    window.add_argument(
+        '--server', action='append', required=True,
+        help='name or ID; repeat, in the order in which they are quiesced')
+    window.add_argument(
+        '--rounds', type=int, default=3, help='how often (default: 3)')
+    window.add_argument(
+        '--script', action='store_true',
+        help='also a shell script, which keeps them frozen much longer')
+    verbs.add_parser('table', help='show all results that are there')
+    verbs.add_parser(
+        'plots', help='draw them, and show how they meet the targets')
+    for verb in (everything, *(verbs.choices[n] for n in ('table', 'plots'))):
+        verb.add_argument(
+            '--results', type=pathlib.Path, default=RESULTS,
+            help='directory of the JSON files (default: %(default)s)')
+    return whole
+
+
+def measure_all(args: argparse.Namespace) -> None:
+    # What this imports, other verbs do not need.
+    from benchmarks import suite
+
+    with tempfile.TemporaryDirectory(prefix='bench-') as directory:
+        suite.run(
+            args.results, args.root or pathlib.Path(directory),
+            suite.QUICK if args.quick else suite.FULL,
+            args.part or list(PARTS))
+    summarize(args.results)
+
+
+def measure_window(args: argparse.Namespace) -> None:
+    from benchmarks import cloud as cloud_api
+    from benchmarks import window
+
+    cloud = cloud_api.Cloud(args.os_cloud)
+    application = window.Application(
+        cloud, [cloud.find(server) for server in args.server])
+    ways = [window.OURS, window.LIMIT]
+    if args.script:
+        ways.append(window.SCRIPT_5)
+    results = measure.Results('window')
+    window.measure_application(
+        results, application, f'{len(args.server)} servers',
+        dict.fromkeys(ways, args.rounds))
+    print(results.table())
+
+
+def summarize(directory: pathlib.Path) -> None:
+    """Draw the results, and show and keep the table of the targets."""
+    from benchmarks import plots
+
+    plots.draw(directory)
+    table = load(directory).table(only_targets=True)
+    (directory / 'targets.rst').write_text(table + '\n')
+    print(table)
+
+
+def load(directory: pathlib.Path) -> measure.Results:
+    whole = measure.Results('all')
+    for path in sorted(directory.glob('*.json')):
+        whole.lines += measure.Results.load(path).lines
+    return whole
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    # So that a cloud is stopped on the way out.
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    args = parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    if args.verb == 'all':
+        measure_all(args)
+    elif args.verb == 'window':
+        measure_window(args)
+    elif args.verb == 'table':
+        print(load(args.results).table())
+    else:
+        summarize(args.results)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,227 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Plain HTTP to a cloud, counted, and servers to measure with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import dataclasses
+import time
+from typing import Any
+
+import openstack
+import requests as http
+
+from osc_quiesce import client as quiesce_client
+
+MICROVERSION = '2.96'
+#: seconds for which a state is waited for at most
+PATIENCE = 900.0
+
+
+@dataclasses.dataclass
+class Traffic:
+    """HTTP requests, and what their bodies and headers weigh in bytes."""
+
+    requests: int = 0
+    bytes: int = 0
+
+    def count(self, response: http.Response, **_kwargs: Any) -> None:
+        self.requests += 1
+        for text in (response.request.body, response.content):
+            self.bytes += len(text or b'')
+        for headers in (response.request.headers, response.headers):
+            self.bytes += sum(len(k) + len(v) + 4 for k, v in headers.items())
+
+
+class Cloud:
+    """A cloud, as the environment or ``clouds.yaml`` names it.
+
+    :param name: in ``clouds.yaml``; None: what the environment says
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self._http = http.Session()
+        self.connection = openstack.connect(cloud=name, session=None)
+        self.connection.session.session = self._http
+        self.client = quiesce_client.Client(session=self.connection.session)
+        self.nova('GET', '/')  # the token and the catalog
+
+    # -- HTTP -------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Traffic]:
+        """Count the requests that are sent meanwhile."""
+        traffic = Traffic()
+        hooks = self._http.hooks['response']
+        hooks.append(traffic.count)
+        try:
+            yield traffic
+        finally:
+            hooks.remove(traffic.count)
+
+    def nova(self, method: str, path: str, json: Any = None) -> Any:
+        return self._send('compute', method, path, json, MICROVERSION)
+
+    def cinder(self, method: str, path: str, json: Any = None) -> Any:
+        return self._send('block-storage', method, path, json)
+
+    def _send(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        json: Any,
+        microversion: str | None = None,
+    ) -> Any:
+        response = self.connection.session.request(
+            path,
+            method,
+            json=json,
+            endpoint_filter={'service_type': service},
+            microversion=microversion,
+            raise_exc=False,
+        )
+        if response.status_code >= 400:
+            raise RuntimeError(
+                f'{method} {path}: {response.status_code} {response.text}'
+            )
+        return response.json() if response.content else None
+
+    # -- servers ----------------------------------------------------------
+
+    def act(
+        self, server_id: str, action: str, details: Any = None
+    ) -> None:
+        self.nova('POST', f'/servers/{server_id}/action', {action: details})
+
+    def state(self, server_id: str) -> tuple[str, str | None]:
+        server = self.nova('GET', f'/servers/{server_id}')['server']
+        return server['OS-EXT-STS:vm_state'], server['OS-EXT-STS:task_state']
+
+    def wait(self, server_id: str, vm_state: str) -> None:
+        """Wait, asking without pause, for the end of what was asked."""
+        deadline = time.monotonic() + PATIENCE
+        while (state := self.state(server_id)) != (vm_state, None):
+            # Without a task_state it is at rest, somewhere else.
+            if time.monotonic() > deadline or state[1] is None:
+                raise RuntimeError(f'{server_id} is {state}, not {vm_state}')
+
+    def wait_for_all(
+        self, status: str, servers: Sequence[str], pause: float = 0.2
+    ) -> None:
+        """Wait until many servers have a status, with few requests."""
+        deadline = time.monotonic() + PATIENCE
+        wanted = set(servers)
+        while left := wanted - set(self.list_servers(status)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'{len(left)} servers are not {status}')
+            time.sleep(pause)
+
+    def list_servers(self, status: str = '') -> Iterator[str]:
+        """Yield the ids of the project's servers."""
+        path = f'/servers?status={status}' if status else '/servers?'
+        marker = ''
+        while page := self.nova('GET', path + marker)['servers']:
+            yield from (server['id'] for server in page)
+            marker = f'&marker={page[-1]["id"]}'
+
+    def volumes_of(self, server_id: str) -> list[str]:
+        path = f'/servers/{server_id}/os-volume_attachments'
+        return [
+            part['volumeId']
+            for part in self.nova('GET', path)['volumeAttachments']
+        ]
+
+    def find(self, name_or_id: str) -> str:
+        """Return the id of a server."""
+        return self.client.find_server(name_or_id).id
+
+    def actions(self, server_id: str) -> list[dict[str, Any]]:
+        """Return the newest instance actions, with their events."""
+        path = f'/servers/{server_id}/os-instance-actions'
+        found = self.nova('GET', path)['instanceActions'][:2]
+        paths = [f'{path}/{action["request_id"]}' for action in found]
+        return [self.nova('GET', path)['instanceAction'] for path in paths]
+
+    # -- a cloud of minicloud ---------------------------------------------
+
+    def flavor(self, name: str = 'tiny') -> str:
+        flavors = self.nova('GET', '/flavors')['flavors']
+        return next(f['id'] for f in flavors if f['name'] == name)
+
+    def image(self, name: str = 'tiny') -> str:
+        return self.connection.image.find_image(name, ignore_missing=False).id
+
+    def make_servers(self, count: int, prefix: str = 'vm') -> list[str]:
+        """Create servers with a local disk, many with each request."""
+        body = {
+            'name': prefix,
+            'flavorRef': self.flavor(),
+            'imageRef': self.image(),
+            'networks': 'none',
+        }
+        before = set(self.list_servers())
+        left = count
+        while left > 0:
+            now = min(left, 100)
+            self.nova('POST', '/servers', {'server': {
+                **body, 'min_count': now, 'max_count': now}})
+            left -= now
+        made = [id_ for id_ in self.list_servers() if id_ not in before]
+        self.wait_for_all('ACTIVE', made)
+        return made
+
+    def make_with_volumes(
+        self, names: Sequence[str], real: bool
+    ) -> list[str]:
+        """Create servers that boot from a volume and have another one.
+
+        :param real: whether the volumes have data
+        """
+        made = []
+        for name in names:
+            boot = self._volume(
+                f'{name}-boot', {'imageRef': self.image()} if real else {}
+            )
+            data = self._volume(f'{name}-data', {})
+            if not real:
+                for action in (
+                    {'os-set_bootable': {'bootable': True}},
+                    {'os-set_image_metadata': {
+                        'metadata': {'hw_qemu_guest_agent': 'yes'}}},
+                ):
+                    self.cinder('POST', f'/volumes/{boot}/action', action)
+            server = self.nova('POST', '/servers', {'server': {
+                'name': name,
+                'flavorRef': self.flavor(),
+                'networks': 'none',
+                'block_device_mapping_v2': [
+                    {'uuid': volume, 'boot_index': index,
+                     'source_type': 'volume', 'destination_type': 'volume'}
+                    for volume, index in ((boot, 0), (data, -1))
+                ],
+            }})['server']['id']
+            made.append(server)
+        self.wait_for_all('ACTIVE', made)
+        return made
+
+    def _volume(self, name: str, options: dict[str, Any]) -> str:
+        volume = self.cinder('POST', '/volumes', {'volume': {
+            'size': 1, 'name': name, **options}})['volume']['id']
+        while self.cinder('GET', f'/volumes/{volume}')[
+                'volume']['status'] != 'available':
+            time.sleep(0.5)
+        return str(volume)

@@ -1,0 +1,205 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What all benchmarks do with figures: alternate, compare, show, keep.
+
+A figure of one machine says little on another one. So every statement is a
+ratio of two things that were measured alternately in the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import json
+import pathlib
+import statistics
+import time
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What the median of a ratio is to be.
+
+    :param limit: the ratio that is still good
+    :param at_most: whether less is better
+    """
+
+    limit: float
+    at_most: bool = True
+
+    def met_by(self, value: float) -> bool:
+        return value <= self.limit if self.at_most else value >= self.limit
+
+    def __str__(self) -> str:
+        return f'{"<=" if self.at_most else ">="} {self.limit:g}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One row of the table of results.
+
+    :param name: what was measured, such as ``3 servers: ours / limit``
+    :param unit: of the values; ``ratio`` if they are ratios
+    :param values: one for each repetition
+    """
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    target: Target | None = None
+
+    def row(self) -> tuple[str, ...]:
+        verdict = ''
+        if self.target:
+            met = self.target.met_by(statistics.median(self.values))
+            verdict = 'yes' if met else 'NO'
+        return (
+            self.name,
+            self.unit,
+            *(
+                f'{pick(self.values):.4g}'
+                for pick in (min, statistics.median, max)
+            ),
+            str(len(self.values)),
+            str(self.target or ''),
+            verdict,
+        )
+
+
+HEADER = ('what', 'unit', 'min', 'median', 'max', 'n', 'target', 'met')
+
+
+class Results:
+    """What a benchmark has found.
+
+    :param name: of the benchmark
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: list[Line] = []
+        #: what plots need besides; JSON types only
+        self.details: dict[str, Any] = {}
+
+    def add(
+        self,
+        name: str,
+        unit: str,
+        values: Iterable[float],
+        target: Target | None = None,
+    ) -> None:
+        self.lines.append(Line(name, unit, tuple(values), target))
+
+    def compare(
+        self,
+        name: str,
+        unit: str,
+        series: Mapping[str, Sequence[float]],
+        targets: Mapping[tuple[str, str], Target | None],
+    ) -> None:
+        """Add each series, and the ratios of some.
+
+        :param series: what was measured, by the way it was done
+        :param targets: of the ratio of two of the ways, round by round
+        """
+        for way, values in series.items():
+            if values:
+                self.add(f'{name}: {way}', unit, values)
+        for (one, other), target in targets.items():
+            if series.get(one) and series.get(other):
+                # The last round may not have had both.
+                pairs = zip(series[one], series[other], strict=False)
+                self.add(
+                    f'{name}: {one} / {other}',
+                    'ratio',
+                    [a / b for a, b in pairs],
+                    target,
+                )
+
+    def save(self, directory: pathlib.Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f'{self.name}.json').write_text(
+            json.dumps(
+                {
+                    'benchmark': self.name,
+                    'lines': [dataclasses.asdict(line) for line in self.lines],
+                    'details': self.details,
+                },
+                indent=1,
+            )
+            + '\n'
+        )
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> Results:
+        data = json.loads(path.read_text())
+        results = cls(data['benchmark'])
+        results.details = data['details']
+        for line in data['lines']:
+            target = line['target'] and Target(**line['target'])
+            results.add(line['name'], line['unit'], line['values'], target)
+        return results
+
+    def table(self, only_targets: bool = False) -> str:
+        """Return the lines as a table of reStructuredText."""
+        return table(
+            HEADER,
+            [
+                line.row()
+                for line in self.lines
+                if line.target or not only_targets
+            ],
+        )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a simple table of reStructuredText."""
+    widths = [
+        max(len(row[column]) for row in (header, *rows))
+        for column in range(len(header))
+    ]
+    rule = '  '.join('=' * width for width in widths)
+    lines = [
+        '  '.join(cell.ljust(width) for cell, width in zip(row, widths))
+        for row in (header, *rows)
+    ]
+    return '\n'.join(
+        line.rstrip() for line in (rule, lines[0], rule, *lines[1:], rule)
+    )
+
+
+def alternately(
+    rounds: Mapping[str, int], ways: Mapping[str, Callable[[], float]]
+) -> dict[str, list[float]]:
+    """Measure several ways of doing the same, in turns.
+
+    :param rounds: how often, by way; those that take long may end before
+    :param ways: each returns its figure
+    :returns: the figures of each way, in the order of the rounds
+    """
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(max(rounds.values())):
+        # None is always the one that finds everything warm.
+        order = list(ways) if number % 2 == 0 else [*ways][::-1]
+        for way in order:
+            if number < rounds[way]:
+                found[way].append(ways[way]())
+    return found
+
+
+def seconds(do: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    started = time.monotonic()
+    do()
+    return time.monotonic() - started

@@ -1,0 +1,116 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How one stage grows: the time, the requests, the memory of the client.
+
+``python -m benchmarks.scale SERVER...`` quiesces one stage, thaws it, and
+prints what that cost as JSON: a process of its own for each measurement, so
+that its memory is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from benchmarks import cloud as cloud_api
+from benchmarks import measure
+
+from osc_quiesce import consistency
+
+GROWTH = measure.Target(3)
+MEGABYTES = measure.Target(200)
+#: seconds
+TIMEOUT = 1800
+
+
+def stage(servers: Sequence[str]) -> dict[str, float]:
+    """Quiesce servers as one stage, and thaw them."""
+    cloud = cloud_api.Cloud()
+    started = time.monotonic()
+    with cloud.counted() as traffic:
+        with consistency.quiesced(
+            cloud.client, [servers], timeout=TIMEOUT, unquiesce_after=TIMEOUT
+        ):
+            frozen = time.monotonic()
+            to_freeze = traffic.requests
+        thawed = time.monotonic()
+    return {
+        's until quiesced': frozen - started,
+        's until thawed': thawed - frozen,
+        'requests until quiesced': to_freeze,
+        'requests until thawed': traffic.requests - to_freeze,
+        'kB': traffic.bytes / 1000,
+        'MB of memory': _peak_memory(),
+    }
+
+
+def _peak_memory() -> float:
+    """Return the largest resident size of this process so far, in MB.
+
+    Not what getrusage says: that is at least the size of the parent.
+    """
+    for line in pathlib.Path('/proc/self/status').read_text().splitlines():
+        name, _colon, value = line.partition(':')
+        if name == 'VmHWM':
+            return int(value.split()[0]) * 1.024 / 1000
+    raise RuntimeError('no VmHWM in /proc/self/status')
+
+
+def growth(
+    results: measure.Results,
+    servers: Sequence[str],
+    sizes: Sequence[int],
+    api_seconds: Callable[[], float],
+) -> None:
+    """Measure stages of several sizes, of the same servers.
+
+    :param sizes: how many servers; the first and the last are compared
+    :param api_seconds: returns how long the API has computed so far
+    """
+    found: dict[int, list[dict[str, float]]] = {}
+    # The first on both sides of the others: a cloud gets slower, too.
+    for size in (*sizes, sizes[0]):
+        before = api_seconds()
+        done = subprocess.run(
+            [sys.executable, '-m', 'benchmarks.scale', *servers[:size]],
+            check=True, stdout=subprocess.PIPE, text=True)
+        cost = json.loads(done.stdout)
+        cost['s of CPU in the API'] = api_seconds() - before
+        found.setdefault(size, []).append(cost)
+    for size, costs in found.items():
+        for what in costs[0]:
+            unit, _of, rest = what.partition(' ')
+            results.add(
+                f'{size} servers: {rest}', unit,
+                [cost[what] for cost in costs],
+                MEGABYTES if unit == 'MB' else None)
+    small, large = sizes[0], sizes[-1]
+    for what in ('s until quiesced', 's until thawed'):
+        results.add(
+            f'{large} servers / {large // small} times {small}: '
+            f'{what.partition(" ")[2]}', 'ratio',
+            [
+                found[large][0][what] / (large / small) / cost[what]
+                for cost in found[small]
+            ],
+            GROWTH)
+    results.details['sizes'] = {
+        str(size): found[size] for size in sorted(sizes)}
+
+
+if __name__ == '__main__':
+    print(json.dumps(stage(sys.argv[1:])))

@@ -1,0 +1,262 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""All benchmarks, each on the cloud of minicloud that it needs.
+
+Three clouds, one after the other: real guests on real volumes; the fake
+driver with all of Nova in one process; the fake driver with RabbitMQ, MariaDB
+and many servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+from unittest import mock
+
+from benchmarks import api
+from benchmarks import cli
+from benchmarks import cloud as cloud_api
+from benchmarks import freeze
+from benchmarks import measure
+from benchmarks import scale
+from benchmarks import sweep
+from benchmarks import wait
+from benchmarks import window
+
+import minicloud
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    #: rounds of the window by number of servers: ours and the limit, SDK,
+    #: script with a wait loop of 5 s, with one of 1 s
+    guests: dict[int, tuple[int, int, int, int]]
+    fake: dict[int, tuple[int, int, int, int]]
+    latency: int
+    commands: int
+    plugin: int
+    services: tuple[int, ...]
+    throughput: int
+    wait: dict[int, int]
+    stages: tuple[int, ...]
+    sweep: tuple[int, int]
+    gaps: int
+
+
+FULL = Size(
+    guests={1: (4, 1, 1, 1), 3: (6, 1, 2, 1)},
+    fake={3: (5, 0, 0, 0), 10: (3, 1, 1, 0)},
+    latency=30, commands=10, plugin=10,
+    services=(1, 2, 4), throughput=40,
+    wait={1: 4, 10: 4, 100: 1, 500: 1},
+    stages=(100, 10, 500, 1000), sweep=(10_000, 1_000), gaps=10,
+)
+QUICK = Size(
+    guests={},
+    fake={1: (2, 1, 0, 1)},
+    latency=5, commands=2, plugin=2,
+    services=(1, 2), throughput=6,
+    wait={1: 1, 2: 1, 12: 1},
+    stages=(3, 12), sweep=(600, 60), gaps=0,
+)
+
+
+def say(text: str) -> None:
+    print(f'{time.strftime("%H:%M:%S")}  {text}', flush=True)
+
+
+@contextlib.contextmanager
+def running(root: pathlib.Path, **settings: Any) -> Iterator[minicloud.Cloud]:
+    """Run a new cloud, and be its administrator."""
+    cloud = minicloud.Cloud(root)
+    say(f'a cloud: {settings}')
+    try:
+        cloud.up(fresh=True, **settings)
+        with mock.patch.dict(os.environ, cloud.environment()):
+            yield cloud
+    finally:
+        cloud.down()
+
+
+def rounds(counts: tuple[int, int, int, int]) -> dict[str, int]:
+    quick, sdk, script_5, script_1 = counts
+    named = {
+        window.OURS: quick, window.LIMIT: quick, window.SDK: sdk,
+        window.SCRIPT_5: script_5, window.SCRIPT_1: script_1,
+    }
+    return {way: count for way, count in named.items() if count}
+
+
+# -- real guests ------------------------------------------------------------
+
+def guests(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    if not size.guests:
+        return
+    with running(root, driver='libvirt', storage='ceph') as running_cloud:
+        cloud = cloud_api.Cloud()
+        names = [f'guest{number}' for number in range(max(size.guests))]
+        servers = cloud.make_with_volumes(names, real=True)
+        consoles = [
+            freeze.console_of(running_cloud.layout, server)
+            for server in servers]
+        for console in consoles:
+            freeze.wait_for_writer(console)
+        results = measure.Results('window-guests')
+        for count, counts in size.guests.items():
+            window.measure_application(
+                results, window.Application(cloud, servers[:count]),
+                f'{count} real guests', rounds(counts))
+        yield results
+        results = measure.Results('freeze')
+        freeze.gap(results, cloud, servers[0], consoles[0], size.gaps)
+        yield results
+
+
+# -- the fake driver --------------------------------------------------------
+
+def fake(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    with running(root):
+        cloud = cloud_api.Cloud()
+        names = [f'fake{number}' for number in range(max(size.fake))]
+        servers = cloud.make_with_volumes(names, real=False)
+        results = measure.Results('window-fake')
+        for count, counts in size.fake.items():
+            window.measure_application(
+                results, window.Application(cloud, servers[:count]),
+                f'{count} fake guests', rounds(counts))
+        yield results
+        results = measure.Results('cli')
+        cli.commands(results, cloud, servers[0], size.commands)
+        cli.plugin(results, size.plugin)
+        yield results
+
+
+# -- many servers -----------------------------------------------------------
+
+def many(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    settings: dict[str, Any] = {
+        'broker': 'rabbit', 'database': 'mariadb', 'computes': 3}
+    most = max(size.stages)
+    with running(root, **settings) as running_cloud:
+        cloud = cloud_api.Cloud()
+        servers = cloud.make_servers(size.throughput)
+        results = measure.Results('api')
+        api.latency(results, cloud, servers[0], size.latency)
+        yield results
+        results = measure.Results('throughput')
+        for services in size.services:
+            running_cloud.up(**settings, quiesce_services=services)
+            api.throughput(results, cloud, servers, services, rounds=3)
+        api.add_throughput(results)
+        yield results
+        running_cloud.up(**settings, quiesce_services=2)
+        computes = settings['computes']
+        for server in servers[:computes]:
+            servers += _copies(
+                running_cloud, server, -(-most // computes))
+        for number in range(1, computes + 1):
+            # It reads what guests it has.
+            running_cloud.stop(f'compute{number}')
+            running_cloud.start(f'compute{number}')
+        results = measure.Results('wait')
+        for count, times in size.wait.items():
+            wait.cost(
+                results, cloud, servers[:count],
+                functools.partial(_frozen_at, running_cloud),
+                functools.partial(_nobody_works, running_cloud, 2), times)
+        some = sorted(size.wait)[1:]
+        wait.growth(results, some[0], some[-1])
+        yield results
+        results = measure.Results('scale')
+        scale.growth(
+            results, servers[:most], size.stages,
+            functools.partial(_cpu_seconds, running_cloud.pid('controller')))
+        yield results
+        results = measure.Results('sweep')
+        sweep.cost(
+            results, str(running_cloud.layout.etc / 'nova.conf'), *size.sweep)
+        yield results
+
+
+def _copies(cloud: minicloud.Cloud, server: str, count: int) -> list[str]:
+    """Copy a server and its guest; nova-compute has to be started anew."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'benchmarks.copies',
+         str(cloud.layout.etc / 'nova.conf'), server, str(count)],
+        check=True, stdout=subprocess.PIPE, text=True)
+    copies = done.stdout.split()
+    [path] = cloud.layout.hypervisors.glob(f'*/{server}.json')
+    guest = json.loads(path.read_text())
+    for copy in copies:
+        path.with_name(f'{copy}.json').write_text(
+            json.dumps({**guest, 'uuid': copy, 'name': copy}))
+    return copies
+
+
+@contextlib.contextmanager
+def _nobody_works(cloud: minicloud.Cloud, services: int) -> Iterator[None]:
+    roles = [f'quiesce{number}' for number in range(1, services + 1)]
+    for role in roles:
+        cloud.stop(role)
+    try:
+        yield
+    finally:
+        for role in roles:
+            cloud.start(role)
+
+
+def _frozen_at(cloud: minicloud.Cloud, server: str) -> float:
+    lines = (cloud.layout.guests / server).read_text().splitlines()
+    frozen = [line.split()[1] for line in lines if line.startswith('frozen')]
+    return float(frozen[-1])
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
+    ticks = sum(int(field) for field in fields.split()[11:13])
+    return ticks / os.sysconf('SC_CLK_TCK')
+
+
+# -- all --------------------------------------------------------------------
+
+#: what runs on a cloud of its own
+PARTS: dict[
+    str, Callable[[pathlib.Path, Size], Iterator[measure.Results]]] = {
+    'guests': guests, 'fake': fake, 'many': many}
+
+
+def run(
+    directory: pathlib.Path, root: pathlib.Path, size: Size, parts: list[str]
+) -> None:
+    """Measure, and save each result as soon as it is there.
+
+    :param directory: gets a JSON file for each benchmark
+    :param root: where the clouds are made, one after the other
+    :param parts: keys of :data:`PARTS`
+    """
+    for name in parts:
+        for results in PARTS[name](root / name, size):
+            results.save(directory)
+            say(results.name)
+            print(results.table(), flush=True)
