@@ -2,12 +2,13 @@
 # .venv, and those of tox in .tox.
 
 PYTHON ?= python3
-# Two at a time, the longest first.
-TESTS = faults,functional,scenario,scenario_ceph,pep8,mypy,client,py3,docs
+# Three at a time, since tests of guests mostly wait; the longest first.
+TESTS = faults,functional,scenario,scenario_ceph,package,bench-quick,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
-.PHONY: help demo demo-live demo-app test test-faults test-volumes clean
+.PHONY: help demo demo-live demo-app test test-faults test-volumes \
+	test-tempest test-nova-compat bench bench-quick clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
@@ -16,6 +17,10 @@ help:
 	@echo 'make test       style, types, documentation, all tests'
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
+	@echo 'make test-tempest  tempest on a cloud with us, and on one without'
+	@echo 'make test-nova-compat  the same with functional tests of Nova'
+	@echo 'make bench      measure how long servers are frozen (root; 40 minutes)'
+	@echo 'make bench-quick  a little of that, without real guests'
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
@@ -31,16 +36,28 @@ demo-app: .venv/ready
 	@.venv/bin/tox run -q -e demo-app
 
 test: .venv/ready
-	.venv/bin/tox run-parallel --parallel 2 --parallel-no-spinner -e $(TESTS)
+	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e $(TESTS)
 	$(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
 
 test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
 
+test-tempest: .venv/ready
+	.venv/bin/tox run -e tempest
+
+test-nova-compat: .venv/ready
+	.venv/bin/tox run -e nova-compat
+
 test-faults: .venv/ready
 	.venv/bin/tox run -e faults
 	.venv/bin/tox run -e scenario -- scenario.test_compute
 	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
+
+bench: .venv/ready
+	.venv/bin/tox run -e bench
+
+bench-quick: .venv/ready
+	.venv/bin/tox run -e bench-quick
 
 .venv/ready: bindep.txt constraints.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv

@@ -13,10 +13,12 @@
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
 NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
-real volumes), ``faults`` (tests that kill the processes of a cloud), ``demo``
-(with real guests) and ``demo-app`` (and real volumes). They need
+real volumes), ``faults`` (tests that kill the processes of a cloud),
+``tempest`` (our tests for tempest, with real guests), ``demo`` (with real
+guests), ``demo-app`` (and real volumes), ``bench`` and ``bench-quick`` (the
+benchmarks). They need
 Debian packages, see bindep.txt, and those with real guests need root. Without
-them the demo says what is missing, and the tests are skipped with that
+them a program says what is missing, and the tests are skipped with that
 reason, except where CI is set: there nothing may be skipped.
 """
 
@@ -56,10 +58,12 @@ class Suite:
 
     :param missing: returns what this machine lacks for it
     :param options: of ``minicloud run``
+    :param command: what runs the tests; none for stestr
     """
 
     missing: Callable[[], list[str]]
     options: tuple[str, ...]
+    command: tuple[str, ...] = ()
 
 
 def missing_for_guests(*kinds: str) -> list[str]:
@@ -86,6 +90,8 @@ SUITES = {
     'faults': Suite(functools.partial(missing_servers, 'rabbit', 'mariadb'), (
         '--broker', 'rabbit', '--database', 'mariadb',
         '--computes', '2', '--quiesce-services', '2')),
+    'tempest': Suite(missing_for_guests, ('--driver', 'libvirt'), (
+        str(HERE / 'tools' / 'run_tempest.py'), 'plugin')),
 }
 
 
@@ -104,13 +110,16 @@ def place() -> layout.Layout:
 
 def run(name: str, lines: list[str], arguments: list[str]) -> int:
     """Run the tests of a suite, or skip them."""
-    tests = [sys.executable, '-m', 'stestr', '--repo-url', sys.prefix,
-             '--test-path', str(TESTS / name), 'run', '--serial', *arguments]
+    command = SUITES[name].command or (
+        '-m', 'stestr', '--repo-url', sys.prefix, '--test-path',
+        str(TESTS / name), 'run', '--serial')
+    tests = [sys.executable, *command, *arguments]
     if lines:
         reason = f'the {name} tests need {"; ".join(lines)}'
         print(f'Skipped: {reason}', flush=True)
-        # For stestr it is an error if no test was successful.
-        subprocess.run(tests, env={**os.environ, 'SKIP_REASON': reason})
+        if not SUITES[name].command:
+            # For stestr it is an error if no test was successful.
+            subprocess.run(tests, env={**os.environ, 'SKIP_REASON': reason})
         return 0
     root = place()
     root.local.mkdir(parents=True, exist_ok=True)
@@ -124,28 +133,34 @@ def run(name: str, lines: list[str], arguments: list[str]) -> int:
         {**os.environ, 'FAULTS_TABLE': str(TABLE)})
 
 
-#: what each demo needs, and its command
-DEMOS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
+#: what each program needs, and its command
+PROGRAMS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     'demo': (missing_for_guests, ['minicloud.demo', '--live']),
     'demo-app': (functools.partial(missing_for_guests, 'ceph'),
                  ['minicloud.demo_app']),
+    'bench': (functools.partial(
+        missing_for_guests, 'ceph', 'rabbit', 'mariadb'),
+        ['benchmarks', 'all']),
+    'bench-quick': (functools.partial(missing_servers, 'rabbit', 'mariadb'),
+                    ['benchmarks', 'all', '--quick']),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run one of them."""
     name, *rest = arguments or ['']
-    if name not in (*SUITES, *DEMOS):
-        print(f'usage: tools/live.py {"|".join((*SUITES, *DEMOS))} '
+    if name not in (*SUITES, *PROGRAMS):
+        print(f'usage: tools/live.py {"|".join((*SUITES, *PROGRAMS))} '
               '[ARGUMENT...]', file=sys.stderr)
         return 2
-    lines = SUITES[name].missing() if name in SUITES else DEMOS[name][0]()
-    if lines and (name in DEMOS or os.environ.get('CI')):
+    lines = SUITES[name].missing() if name in SUITES else PROGRAMS[name][0]()
+    if lines and (name in PROGRAMS or os.environ.get('CI')):
         print(f'The {name} needs more than is here:\n  '
               + '\n  '.join(lines), file=sys.stderr)
         return 1
-    if name in DEMOS:
-        os.execv(sys.executable, [sys.executable, '-m', *DEMOS[name][1]])
+    if name in PROGRAMS:
+        os.execv(sys.executable,
+                 [sys.executable, '-m', *PROGRAMS[name][1], *rest])
     return run(name, lines, rest)
 
 

@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Draw the documentation's picture of the states: tools/states.py SVG.
+
+Everything in it is derived from nova_quiesce/states.py.  The documentation is
+built without Nova, so the picture is kept in the repository; a unit test fails
+when it is not that of the table.
+"""
+
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from nova_quiesce import states
+
+#: a vm_state and a task_state
+State = tuple[str, str | None]
+
+WIDTH, HEIGHT = 150, 54    # of a box
+#: Where the boxes stand: the states of both actions clockwise, and what else
+#: there is in the middle.
+PLACES = ((120, 50), (620, 50), (620, 290), (120, 290), (370, 170))
+SIZE = (740, 340)
+APART = 12    # half the distance of two arrows between the same boxes
+
+HEAD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- Made by tools/states.py from nova_quiesce/states.py; do not edit. -->
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" \
+font-family="sans-serif" font-size="14" text-anchor="middle">
+<defs><marker id="tip" viewBox="0 0 10 10" refX="10" refY="5" \
+markerWidth="8" markerHeight="8" orient="auto">\
+<path d="M0 0 L10 5 L0 10 z"/></marker></defs>
+"""
+
+
+def arrows() -> Iterator[tuple[State, State, str]]:
+    """Yield every transition of the table, and what it is called."""
+    for action in states.ACTIONS:
+        start = (action.accepted_in, None)
+        busy = (action.accepted_in, action.task_state)
+        yield start, busy, action.name
+        for outcome, vm_state in action.ends.items():
+            yield busy, (vm_state, None), outcome.value
+
+
+def places() -> dict[State, tuple[int, int]]:
+    """Return where each state stands.
+
+    :raises ValueError: if the table has outgrown this picture
+    """
+    found: list[State] = []
+    for action in states.ACTIONS:
+        found += [(action.accepted_in, None),
+                  (action.accepted_in, action.task_state)]
+    for _start, end, _name in arrows():
+        if end not in found:
+            found.append(end)
+    return dict(zip(found, PLACES, strict=True))
+
+
+def _box(state: State, place: tuple[int, int]) -> str:
+    x, y = place
+    vm_state, task_state = state
+    lines = ['<rect x="%d" y="%d" width="%d" height="%d" rx="8" fill="%s" '
+             'stroke="black"/>' % (
+                 x - WIDTH // 2, y - HEIGHT // 2, WIDTH, HEIGHT,
+                 '#d9e8f5' if task_state is None else 'white'),
+             '<text x="%d" y="%d" font-weight="bold">%s</text>' % (
+                 x, y - 3 if task_state else y + 5, vm_state)]
+    if task_state:
+        lines.append('<text x="%d" y="%d">%s</text>' % (
+            x, y + 16, task_state))
+    return '\n'.join(lines)
+
+
+def _arrow(start: tuple[int, int], end: tuple[int, int], name: str,
+           shift: int) -> str:
+    """Return a line from the edge of one box to that of another.
+
+    :param shift: to its left, to make room for one that comes back
+    """
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    length = (dx * dx + dy * dy) ** 0.5
+    # What part of the way is inside of a box.
+    inside = min(WIDTH / 2 / abs(dx) if dx else 1,
+                 HEIGHT / 2 / abs(dy) if dy else 1)
+    aside = (dy / length * shift, -dx / length * shift)
+    ends = [(start[0] + part * dx + aside[0], start[1] + part * dy + aside[1])
+            for part in (inside, 1 - inside)]
+    x, y = ((ends[0][i] + ends[1][i]) / 2 for i in (0, 1))
+    if not dy:    # above the line, or below one that was shifted down
+        y += 18 if aside[1] > 0 else -8
+    else:    # to the right of it
+        x, y = x + 8, y + (12 if dx else 4)
+    return (
+        '<line x1="%.0f" y1="%.0f" x2="%.0f" y2="%.0f" stroke="black" '
+        'marker-end="url(#tip)"/>\n<text x="%.0f" y="%.0f" '
+        'font-style="italic"%s>%s</text>' % (
+            *ends[0], *ends[1], x, y, ' text-anchor="start"' if dy else '',
+            name))
+
+
+def picture() -> str:
+    """Return the picture, as SVG."""
+    where, found = places(), list(arrows())
+    pairs = {(start, end) for start, end, _name in found}
+    parts = [HEAD % SIZE + '<title>States of a server</title>']
+    parts += [_box(state, place) for state, place in where.items()]
+    parts += [_arrow(where[start], where[end], name,
+                     APART if (end, start) in pairs else 0)
+              for start, end, name in found]
+    return '\n'.join([*parts, '</svg>', ''])
+
+
+if __name__ == '__main__':
+    pathlib.Path(sys.argv[1]).write_text(picture())
