@@ -23,11 +23,12 @@ import json
 import logging
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -48,6 +49,8 @@ MICROVERSION = '2.96'
 SKIP_VARIABLE = 'SKIP_REASON'
 #: seconds for which a state is waited for at most
 TIMEOUT = 60.0
+#: seconds, [DEFAULT]report_interval in minicloud
+REPORT_INTERVAL = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,27 @@ def url() -> str:
     endpoint = compute().get_endpoint()
     assert endpoint
     return endpoint
+
+
+@contextlib.contextmanager
+def database() -> Iterator[sqlite3.Connection]:
+    """Open the database of the cell."""
+    connection = sqlite3.connect(
+        cloud().layout.database('nova_cell1'), timeout=60
+    )
+    with contextlib.closing(connection), connection:
+        yield connection
+
+
+def force_down(binary: str, down: bool) -> None:
+    """Make Nova take the services of a kind for dead, or no longer."""
+    with database() as connection:
+        connection.execute(
+            'UPDATE services SET forced_down = ? WHERE binary = ?',
+            (down, binary),
+        )
+    if down:
+        time.sleep(REPORT_INTERVAL)  # nova-api does not look more often
 
 
 class FunctionalTest(testtools.TestCase):

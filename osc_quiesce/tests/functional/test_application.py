@@ -16,6 +16,7 @@ The storage is Cinder's fake driver: it has no data, but all states.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import tempfile
 import threading
 from typing import Any
 import uuid
+from collections.abc import Iterator
 
 from osc_quiesce.tests.functional import base
 from osc_quiesce.tests.functional import proxy
@@ -40,6 +42,13 @@ class ApplicationTest(base.FunctionalTest):
             self, persona: str = 'admin') -> dict[str, str]:
         return {**base.FunctionalTest.environment(persona), **self.overrides}
 
+    @contextlib.contextmanager
+    def as_user(self, name: str, password: str) -> Iterator[None]:
+        """Run commands as another user of the same project."""
+        self.overrides.update(OS_USERNAME=name, OS_PASSWORD=password)
+        yield
+        del self.overrides['OS_USERNAME'], self.overrides['OS_PASSWORD']
+
     def cinder(
         self, method: str, path: str, body: Any = None, expect: int = 200
     ) -> Any:
@@ -55,11 +64,12 @@ class ApplicationTest(base.FunctionalTest):
         assert url
         return str(url)
 
-    def volume(self, bootable: bool = False, size: int = 1) -> str:
+    def volume(self, bootable: bool = False, size: int = 1,
+               volume_type: str | None = None) -> str:
         """Return the id of a new volume, deleted after the test."""
         volume: str = self.cinder('POST', '/volumes', {'volume': {
-            'size': size, 'name': 'vol-%s' % uuid.uuid4().hex[:8]}},
-            202)['volume']['id']
+            'size': size, 'name': 'vol-%s' % uuid.uuid4().hex[:8],
+            'volume_type': volume_type}}, 202)['volume']['id']
         self.addCleanup(self._delete_volume, volume)
         self.wait_for(lambda: self.volume_status(volume) == 'available',
                       'the volume is available')
@@ -70,6 +80,20 @@ class ApplicationTest(base.FunctionalTest):
                         'metadata': {'hw_qemu_guest_agent': 'yes'}}}):
                 self.cinder('POST', '/volumes/%s/action' % volume, action)
         return volume
+
+    def shared_type(self) -> str:
+        """Return the id of a type whose volumes several servers may have."""
+        made: str = self.cinder('POST', '/types', {'volume_type': {
+            'name': 'shared-%s' % uuid.uuid4().hex[:8],
+            'extra_specs': {'multiattach': '<is> True'}}})['volume_type']['id']
+        # A volume is gone only some time after the answer.
+        self.addCleanup(
+            self.wait_for,
+            lambda: base.compute().session.delete(
+                '%s/types/%s' % (self.cinder_url(), made),
+                raise_exc=False).status_code == 202,
+            'type %s is deleted' % made)
+        return made
 
     def volume_status(self, volume: str) -> str:
         return str(self.cinder('GET', '/volumes/%s' % volume)[
@@ -107,13 +131,13 @@ class ApplicationTest(base.FunctionalTest):
             self.attach(server, volume)
         return server, volumes
 
-    def boot_from_volume(self) -> tuple[str, str]:
+    def boot_from_volume(self, flavor: str = '') -> tuple[str, str]:
         volume = self.volume(bootable=True)
         flavors = base.compute().get('/flavors').json()['flavors']
         response = base.compute().post('/servers', json={'server': {
             'name': 'vm-%s' % uuid.uuid4().hex[:8],
-            'flavorRef': next(f['id'] for f in flavors
-                              if f['name'] == 'tiny'),
+            'flavorRef': flavor or next(f['id'] for f in flavors
+                                        if f['name'] == 'tiny'),
             'networks': 'none',
             'block_device_mapping_v2': [{
                 'uuid': volume, 'boot_index': 0, 'source_type': 'volume',
@@ -242,6 +266,43 @@ class TestSets(ApplicationTest):
             'application snapshot show -f json %s' % self.set_name).data
         self.assertEqual('shop', shown['application'])
 
+    def test_another_operator_of_the_project_finds_and_deletes_it(
+            self) -> None:
+        server, _volumes = self.with_volumes()
+        self.create('--server', server, '--allow-local-disk')
+        name = 'operator-%s' % uuid.uuid4().hex[:8]
+        self.openstack('user create --password secret %s' % name)
+        self.addCleanup(self.openstack, 'user delete %s' % name)
+        self.openstack('role add --user %s --project %s member' % (
+            name, self.environment()['OS_PROJECT_NAME']))
+        with self.as_user(name, 'secret'):
+            listed = self.openstack('application snapshot list -f json').data
+            self.assertIn(self.set_name, [s['Name'] for s in listed])
+            shown = self.openstack('application snapshot show -f json %s'
+                                   % self.set_name).data
+            self.assertEqual(server, shown['servers'][0]['id'])
+            self.openstack('application snapshot delete %s' % self.set_name)
+        self.assertEqual([], self.snapshots())
+
+    def test_a_volume_of_several_servers_is_taken_once(self) -> None:
+        volume = self.volume(volume_type=self.shared_type())
+        first, second = self.boot(), self.boot()
+        self.attach(first, volume)
+        self.attach(second, volume)
+        self.assertIn(second, self.refused(
+            '--server', first, '--allow-local-disk'))
+        [row] = self.create('--server', first, '--server', second,
+                            '--allow-local-disk').data
+        self.assertEqual((volume, first), (row['Volume ID'],
+                                           row['Server ID']))
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('consistent', shown['consistency'])
+        self.assertEqual(
+            [row['Snapshot ID']] * 2,
+            [s['volumes'][0]['snapshot_id'] for s in shown['servers']])
+        self.openstack('application snapshot delete %s' % self.set_name)
+
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
         server, volumes = self.with_volumes(2)
         rows = self.create('--dry-run', '--server', server,
@@ -261,6 +322,31 @@ class TestRefusals(ApplicationTest):
         server, _volumes = self.with_volumes()
         self.assertIn('--allow-local-disk', self.refused('--server', server))
         self.assertEqual([], self.guest_log(server))
+
+    def test_ephemeral_disk(self) -> None:
+        response = base.compute().post('/flavors', json={'flavor': {
+            'name': 'ephemeral-%s' % uuid.uuid4().hex[:8], 'vcpus': 1,
+            'ram': 64, 'disk': 0, 'OS-FLV-EXT-DATA:ephemeral': 1}})
+        flavor = response.json()['flavor']['id']
+        self.addCleanup(base.compute().delete, '/flavors/%s' % flavor)
+        server, _volume = self.boot_from_volume(flavor)
+        said = self.refused('--server', server)
+        self.assertIn('has a local ephemeral disk', said)
+        self.assertNotIn('root', said)
+        self.create('--server', server, '--allow-local-disk')
+
+    def test_name_of_two_servers(self) -> None:
+        name = 'twin-%s' % uuid.uuid4().hex[:8]
+        for _number in range(2):
+            self.boot(name=name)
+        self.assertIn(name, self.refused('--server', name))
+
+    def test_no_service_is_up(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.addCleanup(base.force_down, 'nova-quiesce', False)
+        base.force_down('nova-quiesce', True)
+        self.assertIn('No nova-quiesce service is up', self.refused(
+            '--server', server, '--allow-local-disk'))
 
     def test_no_volume(self) -> None:
         self.assertIn('no volume', self.refused(
@@ -320,24 +406,47 @@ class TestRefusals(ApplicationTest):
                                        '--allow-local-disk'))
             self.cinder('PUT', path, {'quota_set': {key: -1}})
 
-    def test_cloud_without_quiesce_api(self) -> None:
-        server, _volumes = self.with_volumes()
-        between = self.nova_proxy()
-
-        def no_such_action(handler: Any, request: proxy.Request) -> None:
-            handler.answer(400, {'Content-Type': 'application/json'}, (
-                b'{"badRequest": {"code": 400, "message": '
-                b'"There is no such action: quiesce"}}'))
-        between.on('quiesce', no_such_action)
-        self.assertIn('nova_quiesce is not installed', self.refused(
-            '--server', server, '--allow-local-disk'))
-
-    def test_caller_who_may_not(self) -> None:
-        server, _volumes = self.with_volumes()
+    def test_server_of_another_project(self) -> None:
+        server = self.boot(persona='member')
+        said = self.refused('--server', server, '--allow-local-disk')
+        self.assertIn('is of project', said)
         result = self.openstack(
-            'application snapshot create x --server %s' % server,
+            'application snapshot create x --server %s' % self.boot(),
             persona='member', expect=1)
-        self.assertIn(server, result.stderr)
+        self.assertIn('No server has the name or ID', result.stderr)
+
+    def test_server_that_is_locked(self) -> None:
+        server = self.boot(persona='member')
+        self.act(server, {'lock': None})
+        result = self.openstack(
+            'application snapshot create x --allow-local-disk --server %s'
+            % server, persona='member', expect=1)
+        self.assertIn('is locked: unlock it first', result.stderr)
+        self.assertIn('Nothing was quiesced', result.stderr)
+        self.assertEqual([], self.guest_log(server))
+
+    def test_administrators_need_not_unlock(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.act(server, {'lock': None})
+        self.create('--server', server, '--allow-local-disk')
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+
+    def test_volume_that_is_not_in_use(self) -> None:
+        server, [volume] = self.with_volumes()
+        path = '/volumes/%s/action' % volume
+        self.cinder('POST', path, {
+            'os-reset_status': {'status': 'maintenance'}}, 202)
+        self.assertIn(
+            'volume %s, which is not in-use but maintenance' % volume,
+            self.refused('--server', server, '--allow-local-disk'))
+        self.cinder('POST', path, {
+            'os-reset_status': {'status': 'in-use'}}, 202)
+
+    def test_longer_freeze_than_the_cloud_allows(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.assertIn('this cloud allows at most', self.refused(
+            '--server', server, '--allow-local-disk',
+            '--unquiesce-after', '999999999'))
 
     def test_file_errors_name_the_line(self) -> None:
         path = self.file('name: a\nstages:\n- - server: b\n    speed: 1\n')
@@ -356,8 +465,27 @@ class TestFailures(ApplicationTest):
         said = self.create('--server', first, '--server', second,
                            '--allow-local-disk', expect=1).stderr
         self.assertIn('The snapshot of volume', said)
-        self.assertIn('There is no snapshot set', said)
+        self.assertIn('No consistent snapshot set', said)
         self.check_undone(first, second)
+
+    def test_snapshot_ends_in_error(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        between = self.cinder_proxy()
+
+        def fail(handler: Any, request: proxy.Request) -> None:
+            answer = handler.ask_nova(request)
+            path = '/snapshots/%s' % json.loads(answer[2])['snapshot']['id']
+            self.wait_for(
+                lambda: self.cinder('GET', path)['snapshot'][
+                    'status'] == 'available', 'the snapshot is available')
+            self.cinder('POST', path + '/action', {
+                'os-reset_status': {'status': 'error'}}, 202)
+            handler.answer(*answer)
+        between.on('snapshot', fail)
+        said = self.create('--server', server, '--allow-local-disk',
+                           expect=1).stderr
+        self.assertIn('The snapshot of volume', said)
+        self.check_undone(server)
 
     def test_answer_of_cinder_is_lost(self) -> None:
         server, _volumes = self.with_volumes(2)
@@ -372,9 +500,65 @@ class TestFailures(ApplicationTest):
         said = self.create('--server', first, '--server', second,
                            '--allow-local-disk', expect=1).stderr
         self.assertIn(second, said)
-        self.assertIn('There is no snapshot set', said)
+        self.assertIn('No consistent snapshot set', said)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(first))
         self.check_undone(first, second)
+
+    def test_caller_who_may_not_quiesce(self) -> None:
+        server = self.boot(persona='member')
+        volume = self.openstack(
+            'volume create --size 1 -f json vol-member',
+            persona='member').data['id']
+        self.wait_for(
+            lambda: self.openstack('volume show -f json %s' % volume).data[
+                'status'] == 'available', 'the volume is available')
+        self.addCleanup(self.openstack, 'volume delete %s' % volume,
+                        persona='member')
+        self.openstack('server add volume %s %s' % (server, volume),
+                       persona='member')
+        self.addCleanup(self.openstack, 'server delete --wait %s' % server,
+                        persona='member')
+        said = self.openstack(
+            'application snapshot create x --allow-local-disk --server %s'
+            % server, persona='member', expect=1).stderr
+        self.assertIn('By default only administrators', said)
+        self.assertEqual([], self.guest_log(server))
+        self.assertEqual([], self.openstack(
+            'volume snapshot list -f json', persona='member').data)
+
+    def test_snapshots_that_take_too_long(self) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        going_on = threading.Event()
+        between.on('snapshot', proxy.answer_after(going_on))
+
+        def watch() -> None:
+            # The thaw does not wait for Cinder.
+            self.wait_for(lambda: between.requests('snapshot'), 'asked')
+            self.wait_for(lambda: self.states(server) == ('active', None),
+                          'the server is thawed')
+            going_on.set()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        said = self.create('--server', server, '--allow-local-disk',
+                           '--timeout', '2', expect=1).stderr
+        watcher.join()
+        self.assertIn('Not all snapshots were made within 2 s', said)
+        self.check_undone(server)
+
+    def test_a_thaw_that_fails_leaves_a_consistent_set(self) -> None:
+        first, _volumes = self.with_volumes()
+        second, _volumes = self.with_volumes(unquiesce='fail')
+        said = self.create('--server', first, '--server', second,
+                           '--allow-local-disk', expect=1).stderr
+        self.assertIn('MAY STILL BE FROZEN', said)
+        self.assertIn(second, said)
+        self.assertIn('is consistent', said)
+        self.assertEqual(('active', None), self.states(first))
+        shown = self.openstack(
+            'application snapshot show -f json %s' % self.set_name).data
+        self.assertEqual('consistent', shown['consistency'])
+        self.openstack('application snapshot delete %s' % self.set_name)
 
     def test_volume_detached_after_the_preflight(self) -> None:
         server, [volume, _other] = self.with_volumes(2)

@@ -54,6 +54,32 @@ class TestCloudWithoutNovaQuiesce(base.FunctionalTest):
         self.assertNotIn('nova-quiesce',
                          [service['Binary'] for service in services])
 
+    def test_an_application_snapshot_is_refused_for_the_same_reason(
+            self) -> None:
+        self.openstack('server create --flavor tiny --image tiny --nic none '
+                       '--wait vm-application')
+        self.openstack('volume create --size 1 vol-application')
+        self.wait_for(
+            lambda: self.openstack(
+                'volume show -f json vol-application').data['status']
+            == 'available', 'the volume is available')
+        self.openstack('server add volume vm-application vol-application')
+        for option in ('', '--dry-run'):
+            result = self.openstack(
+                'application snapshot create x --server vm-application '
+                '--allow-local-disk %s' % option, expect=1)
+            self.assertIn('This cloud has no quiesce API', result.stderr)
+            self.assertNotIn('00000000-0000', result.stderr)
+        self.assertEqual(
+            [], self.openstack('volume snapshot list -f json').data)
+
+    def test_the_upgrade_check_says_what_is_missing(self) -> None:
+        result = self.shell(
+            'nova-quiesce-status --config-file %s upgrade check' % (
+                self.plain.layout.etc / 'nova.conf'), expect=2)
+        self.assertIn('No nova-quiesce service is up', result.stdout)
+        self.assertIn('does not load the actions', result.stdout)
+
 
 class TestService(base.FunctionalTest):
     """The program nova-quiesce."""

@@ -12,11 +12,8 @@
 
 """No guest stays frozen: deadlines, resets, hung agents, no service."""
 
-import contextlib
 import datetime
-import sqlite3
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from osc_quiesce.tests.functional import base
@@ -25,6 +22,8 @@ from osc_quiesce.tests.functional import base
 RPC_TIMEOUT = 8
 INTERVAL = 1
 LIMIT = 3600
+
+SERVICE = 'nova-quiesce'
 
 
 class RecoveryTest(base.FunctionalTest):
@@ -80,7 +79,7 @@ class RecoveryTest(base.FunctionalTest):
 
     def is_marked(self, server_id: str) -> bool:
         """Say whether the server has a mark in the database."""
-        with self.database() as connection:
+        with base.database() as connection:
             [(count,)] = connection.execute(
                 'SELECT count(*) FROM instance_system_metadata WHERE '
                 "instance_uuid = ? AND key = 'quiesce_mark' AND deleted = 0",
@@ -94,14 +93,6 @@ class RecoveryTest(base.FunctionalTest):
         while self.is_marked(server_id):
             self.assertLess(time.monotonic(), end, 'still marked')
             time.sleep(0.2)
-
-    @contextlib.contextmanager
-    def database(self) -> Iterator[sqlite3.Connection]:
-        """Open the cell's database."""
-        path = base.cloud().layout.database('nova_cell1')
-        connection = sqlite3.connect(path, timeout=60)
-        with contextlib.closing(connection), connection:
-            yield connection
 
     def times(self, server_id: str) -> list[float]:
         """Return when the guest was frozen and thawed."""
@@ -333,20 +324,13 @@ class TestDeleted(RecoveryTest):
 class TestNoService(RecoveryTest):
     def setUp(self) -> None:
         super().setUp()
-        self.addCleanup(self._force_down, False)
-
-    def _force_down(self, down: bool) -> None:
-        with self.database() as connection:
-            connection.execute(
-                'UPDATE services SET forced_down = ? WHERE binary = ?',
-                (down, 'nova-quiesce'),
-            )
+        self.addCleanup(base.force_down, SERVICE, False)
 
     def test_nothing_is_accepted(self) -> None:
         server, frozen = self.boot(), self.boot()
         self.act(frozen, {'quiesce': None})
         self.wait(frozen, 'quiesced')
-        self._force_down(True)
+        base.force_down(SERVICE, True)
         response = self.act(server, {'quiesce': None}, expect=503)
         self.assertIn('No nova-quiesce service is up', response.text)
         self.act(frozen, {'unquiesce': None}, expect=503)
@@ -359,7 +343,7 @@ class TestNoService(RecoveryTest):
 
     def test_other_refusals_come_first(self) -> None:
         server = self.boot(persona='member')
-        self._force_down(True)
+        base.force_down(SERVICE, True)
         self.act(server, {'quiesce': {}}, expect=400)
         self.act(server, {'quiesce': None}, 'member', expect=403)
         self.act(server, {'quiesce': None}, 'other', expect=404)
@@ -367,7 +351,7 @@ class TestNoService(RecoveryTest):
 
     def test_the_command_says_so(self) -> None:
         server = self.boot('vm-alone')
-        self._force_down(True)
+        base.force_down(SERVICE, True)
         result = self.openstack('server quiesce --wait vm-alone', expect=1)
         for words in (
             'vm-alone',

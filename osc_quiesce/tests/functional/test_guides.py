@@ -1,0 +1,184 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The guides are followed: what the documentation says to type, works.
+
+A line that begins with "$" is a command of a guide, one with ">>>" an example
+of the library.
+"""
+
+import doctest
+import io
+import pathlib
+import re
+import shlex
+from typing import Any
+
+from osc_quiesce import client
+from osc_quiesce.application import spec
+from osc_quiesce.tests.functional import base
+from osc_quiesce.tests.functional import test_application
+from osc_quiesce.tests.functional import test_recovery
+
+DOCS = pathlib.Path(__file__).parents[3] / 'doc/source'
+STATUS = 'nova-quiesce-status'
+
+
+def commands(guide: str, title: str = '') -> list[str]:
+    """Return the commands of a guide, in order.
+
+    :param title: of the section with which to begin; by default the first
+    """
+    text = (DOCS / guide).read_text()
+    start = re.search('^%s$' % re.escape(title), text, re.MULTILINE)
+    assert start, title
+    return re.findall(r'^ +\$ (.*)$', text[start.end():], re.MULTILINE)
+
+
+def follow(test: base.FunctionalTest, command: str,
+           expect: int = 0) -> base.Result:
+    """Run a command of a guide, in this process if no shell is needed."""
+    program, _space, arguments = command.partition(' ')
+    if program == 'openstack' and not set(arguments) & set('$|>'):
+        return test.openstack(arguments, expect=expect)
+    return test.shell(command, expect=expect)
+
+
+class TestLibrary(base.FunctionalTest):
+    """The examples in Python."""
+
+    def examples(self, guide: str, names: dict[str, Any]) -> None:
+        """Run all examples of a guide, one after the other."""
+        text = (DOCS / guide).read_text()
+        example = doctest.DocTestParser().get_doctest(
+            text, {**names, 'keystone_session': base.compute().session},
+            guide, str(DOCS / guide), 0)
+        self.assertTrue(example.examples)
+        report = io.StringIO()
+        failed, _tried = doctest.DocTestRunner(
+            optionflags=doctest.ELLIPSIS).run(example, out=report.write)
+        self.assertEqual(0, failed, report.getvalue())
+
+    def test_library(self) -> None:
+        servers = {name: self.boot(name)
+                   for name in ('db', 'app1', 'app2', 'web')}
+        seen: list[tuple[str, str | None]] = []
+
+        def make_snapshots() -> None:
+            seen.extend(self.states(server) for server in servers.values())
+
+        self.examples('library.rst', {
+            **servers, 'server_id': servers['db'],
+            'make_snapshots': make_snapshots})
+        self.assertEqual([('quiesced', None)] * 4, seen)
+
+    def test_novaclient(self) -> None:
+        server = self.boot('web')
+        self.examples('novaclient.rst', {})
+        self.wait(server, 'active')
+
+
+class TestDisasterRecovery(test_application.ApplicationTest):
+    """The guide of that name."""
+
+    def test_every_command(self) -> None:
+        volumes = {}
+        for name in ('db', 'app', 'web'):
+            server, volume = self.boot_from_volume()
+            volumes[name] = volume
+            base.compute().put('/servers/%s' % server,
+                               json={'server': {'name': name}})
+            self.cinder('PUT', '/volumes/%s' % volume,
+                        {'volume': {'name': '%s-disk' % name}})
+        folder = shlex.quote(str(DOCS / 'samples'))
+        told = commands('disaster-recovery.rst')
+        self.assertGreater(len(told), 10)
+        for command in told:
+            command = command.replace('shop.yaml', folder + '/shop.yaml')
+            if 'nightly_db_vda' in command:
+                command = command.replace(
+                    'nightly_db_vda', self.snapshot_of(volumes['db']))
+            result = follow(self, command.replace('> nightly.json', ''))
+            if 'server list' in command:
+                self.assertEqual(3, result.stdout.count('QUIESCED'))
+            elif 'application snapshot list' in command:
+                self.assertIn('consistent', result.stdout)
+            # The guide says to wait for them.
+            self.wait_for(lambda: not self.creating(), 'all are made')
+
+    def snapshot_of(self, volume: str) -> str:
+        """Return its name: devices of the fake driver have other names."""
+        every = self.cinder('GET', '/snapshots/detail')['snapshots']
+        [name] = [each['name'] for each in every
+                  if each['volume_id'] == volume
+                  and each['name'].startswith('nightly_db_')]
+        return str(name)
+
+    def creating(self) -> list[str]:
+        """Return the volumes and snapshots that are not yet there."""
+        return [each['id'] for kind in ('volumes', 'snapshots')
+                for each in self.cinder('GET', '/%s/detail' % kind)[kind]
+                if each['status'] == 'creating']
+
+    def test_the_sample_of_an_application(self) -> None:
+        application = spec.from_file(str(DOCS / 'samples/application.yaml'))
+        self.assertEqual('shop', application.name)
+        self.assertEqual([1, 2], [len(s) for s in application.stages])
+
+
+class TestStaysFrozen(test_recovery.RecoveryTest):
+    """A guest that stays frozen, of the operator guide."""
+
+    OPTIONS = {'rpc_timeout': 5, 'deadline_interval': 1}
+    #: what cannot succeed for this server
+    FAILS = ('server unquiesce', STATUS + ' thaw')
+
+    def test_every_step(self) -> None:
+        server = self.boot('web', unquiesce='fail')
+        quiesce = client.Client(session=base.compute().session)
+        quiesce.wait_for_quiesced(server, quiesce.quiesce(server))
+        listed = []
+        steps = commands('operator.rst', 'A guest that stays frozen')
+        for step in steps:
+            command = step.replace(STATUS, '%s --config-file %s' % (
+                STATUS, base.cloud().layout.etc / 'nova.conf'))
+            if 'reboot' in step:
+                self.reboot(server)
+                continue
+            if ' thaw ' in step:
+                command += ' --timeout 15'
+            result = follow(self, command, expect=int(
+                any(words in step for words in self.FAILS)))
+            if step == STATUS + ' list':
+                listed.append(server in result.stdout)
+        self.assertEqual([True, False], listed)
+        self.assertEqual(('active', None), self.states(server))
+
+    def test_who_is_quiesced_for_long(self) -> None:
+        server = self.boot()
+        self.openstack('server quiesce --wait %s' % server)
+        for year, found in (('2020', False), ('2200', True)):
+            listed = self.openstack(
+                'server list --all-projects -f json '
+                '--changes-before %s-01-01T00:00:00Z' % year).data
+            self.assertEqual(found, (server, 'QUIESCED') in [
+                (row['ID'], row['Status']) for row in listed])
+
+    def reboot(self, server: str) -> None:
+        """Reboot hard; again if a thaw is being tried."""
+        self.wait_for(
+            lambda: base.compute().post(
+                '/servers/%s/action' % server,
+                json={'reboot': {'type': 'HARD'}}).status_code == 202,
+            'the server is rebooted')
+        self.wait_for_no_mark(server)
+        self.wait(server, 'active')

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-quiesce-status``, as an operator uses it on a controller."""
+
+import json
+from typing import Any
+
+from osc_quiesce.tests.functional import base
+from osc_quiesce.tests.functional import test_recovery
+
+#: seconds, as configured for these tests
+RPC_TIMEOUT = 5
+
+
+class TestStatus(test_recovery.RecoveryTest):
+    # The bus of this cloud does not reach the program: what it asks for is
+    # found by the sweep when the message counts as lost.
+    OPTIONS = {'rpc_timeout': RPC_TIMEOUT, 'deadline_interval': 1}
+
+    def status(self, command: str, expect: int = 0) -> base.Result:
+        """Run the program on the cloud's own nova.conf."""
+        return self.shell(
+            'nova-quiesce-status --config-file %s %s'
+            % (base.cloud().layout.etc / 'nova.conf', command),
+            expect=expect,
+        )
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """Return what the program lists, by server."""
+        rows = json.loads(self.status('list --json').stdout)
+        return {row['uuid']: row for row in rows}
+
+    def test_all_checks_succeed(self) -> None:
+        server = self.boot()
+        self.openstack('server quiesce --wait %s' % server)
+        result = self.status('upgrade check')
+        self.assertEqual(4, result.stdout.count('Result: Success'))
+
+    def test_who_is_quiesced_is_listed_and_thawed(self) -> None:
+        first, second, third = (self.boot() for _number in range(3))
+        response = self.act(first, {'quiesce': {'unquiesce_after': 3600}})
+        self.wait(first, 'quiesced')
+        self.openstack('server quiesce --wait %s' % second)
+        listed = self.listed()
+        self.assertEqual({first, second}, listed.keys())
+        row = listed[first]
+        self.assertEqual(
+            ('quiesced', None, response.headers['x-openstack-request-id']),
+            (row['vm_state'], row['task_state'], row['request']),
+        )
+        self.assertTrue(row['host'])
+        self.assertTrue(row['deadline'].startswith('20'))
+        self.assertIsNone(listed[second]['deadline'])
+        table = self.status('list').stdout
+        self.assertIn(first, table)
+
+        result = self.status('thaw %s %s' % (second, third))
+        self.assertIn('thawed: 1', result.stdout)
+        self.assertEqual(('active', None), self.states(second))
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(second))
+        self.assertEqual(('quiesced', None), self.states(first))
+        self.status('thaw --all')
+        self.assertEqual(('active', None), self.states(first))
+        self.assertEqual({}, self.listed())
+        self.assertEqual([], self.guest_log(third))
+        [_create, _quiesce, (_name, request_id)] = self.actions(first)
+        [event] = self.events_of(first, request_id).values()
+        self.assertEqual('Success', event['result'])
+
+    def test_who_cannot_be_thawed_is_left_and_told(self) -> None:
+        server = self.boot(unquiesce='fail')
+        self.openstack('server quiesce --wait %s' % server)
+        result = self.status(
+            'thaw --all --timeout %d' % (3 * RPC_TIMEOUT), expect=1
+        )
+        self.assertIn(server, result.stdout)
+        self.assertIn('may still be frozen', result.stderr)
+        self.assertIn(server, self.listed())
+
+    def test_usage_errors(self) -> None:
+        server = self.boot()
+        self.openstack('server quiesce --wait %s' % server)
+        for command in ('', 'thaw', 'thaw vm-name', 'thaw --all ' + server):
+            self.status(command, expect=2)
+        missing = server[:-4] + 'ffff'
+        result = self.status('thaw %s %s' % (server, missing), expect=255)
+        self.assertIn(missing, result.stderr)
+        self.assertEqual(('quiesced', None), self.states(server))
