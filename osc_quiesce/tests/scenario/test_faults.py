@@ -22,6 +22,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from osc_quiesce.tests.functional import base as functional
 from osc_quiesce.tests.scenario import base
 
 #: seconds: [quiesce]rpc_timeout of the cloud that these tests run on
@@ -70,10 +71,20 @@ class FaultTest(base.ScenarioTest):
 
     def usable(self, guest: base.Guest) -> None:
         """The server can be quiesced and unquiesced."""
+        # Until the service knows that it is thawed, it tries that now and
+        # then, and refuses what comes just at that moment.
+        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
+                      'the service knows that %s is thawed' % guest.name,
+                      RETRY)
         self.quiesce(guest)
         guest.assert_frozen()
         self.unquiesce(guest)
         guest.assert_writing()
+
+    def maybe_frozen(self) -> str:
+        """Return what the command for operators says of such servers."""
+        return self.shell('nova-quiesce-status --config-file %s list' % (
+            functional.cloud().layout.etc / 'nova.conf')).stdout
 
     def test_image_without_the_property(self) -> None:
         [guest] = self.start('plain', image='tiny-noagent', agent='')
