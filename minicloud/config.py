@@ -78,9 +78,9 @@ DATABASES: dict[str, str] = {
 DATABASE_NAMES = ('keystone', 'placement', 'glance', 'nova_api',
                   'nova_cell0', 'nova_cell1', 'cinder')
 
-PASTE_SECTION = 'app:osapi_compute_app_v21'
-PASTE_OPTION = 'paste.app_factory'
-QUIESCE_FACTORY = 'nova_quiesce.api:app_factory'
+#: What the installation guide changes in Nova's api-paste.ini.
+PASTE_CHANGES = {'app:osapi_compute_app_v21': {
+    'paste.app_factory': 'nova_quiesce.api:app_factory'}}
 
 NO_KEY = '0' * 64
 #: Files each kind of process depends on; others may change without a
@@ -540,28 +540,39 @@ def ini(sections: Sections) -> str:
     return '\n\n'.join(blocks) + '\n'
 
 
+def replace_options(text: str, changes: Sections, name: str) -> str:
+    """Return the text of a file with the values of some options changed.
+
+    All else of it stays, the comments too.
+
+    :param changes: the new values
+    :param name: of the file, for the error
+    :raises MinicloudError: if an option is not there exactly once
+    """
+    section = ''
+    lines = text.splitlines(keepends=True)
+    found = {(section, option): 0
+             for section, options in changes.items() for option in options}
+    for number, line in enumerate(lines):
+        if line.strip().startswith('['):
+            section = line.strip().strip('[]')
+        option = line.partition('=')[0].strip()
+        if (section, option) in found:
+            lines[number] = f'{option} = {changes[section][option]}\n'
+            found[section, option] += 1
+    for (section, option), count in found.items():
+        if count != 1:
+            raise MinicloudError(f'{name} has {count} lines {option} in '
+                                 f'[{section}] where one was expected')
+    return ''.join(lines)
+
+
 def with_quiesce(paste: str) -> str:
     """Return Nova's api-paste.ini with the one line changed.
 
     :param paste: the text that Nova ships
-    :raises MinicloudError: if that line is not there exactly once
     """
-    section = None
-    changed = 0
-    lines = paste.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        stripped = line.strip()
-        if stripped.startswith('['):
-            section = stripped.strip('[]')
-        elif (section == PASTE_SECTION
-              and stripped.partition('=')[0].strip() == PASTE_OPTION):
-            lines[number] = f'{PASTE_OPTION} = {QUIESCE_FACTORY}\n'
-            changed += 1
-    if changed != 1:
-        raise MinicloudError(
-            f"Nova's api-paste.ini has {changed} lines {PASTE_OPTION} in "
-            f'[{PASTE_SECTION}] where one was expected')
-    return ''.join(lines)
+    return replace_options(paste, PASTE_CHANGES, "Nova's api-paste.ini")
 
 
 def render(plan: Plan) -> dict[str, str]:
@@ -578,7 +589,11 @@ def render(plan: Plan) -> dict[str, str]:
         shipped = ('glance/glance-api-paste.ini' if package == 'glance'
                    else f'{package}/api-paste.ini')
         name = f'{package}-api-paste.ini'
-        files[name] = packages.shipped_file(package, shipped).read_text()
+        text = packages.shipped_file(package, shipped).read_text()
+        if package == 'nova' and plan.quiesce:
+            text = with_quiesce(text)
+        files[name] = replace_options(
+            text, read_additions(plan.layout.local / name), name)
     if plan.driver == 'libvirt':
         files.update(libvirtd(plan))
     if plan.storage == 'ceph':
@@ -590,9 +605,6 @@ def render(plan: Plan) -> dict[str, str]:
     if plan.broker == 'rabbit':
         files['rabbitmq.conf'] = servers.rabbitmq_configuration(
             plan.ports['broker'])
-    if plan.quiesce:
-        files['nova-api-paste.ini'] = with_quiesce(
-            files['nova-api-paste.ini'])
     return files
 
 

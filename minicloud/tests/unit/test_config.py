@@ -15,6 +15,7 @@
 import configparser
 import difflib
 import pathlib
+import tempfile
 import unittest
 from unittest import mock
 
@@ -80,6 +81,21 @@ class PasteTest(unittest.TestCase):
 
 
 class RenderTest(unittest.TestCase):
+
+    def test_a_user_may_change_a_line_of_a_file_of_novas(self) -> None:
+        name = 'nova-api-paste.ini'
+        with tempfile.TemporaryDirectory() as root:
+            rendered = plan(root, quiesce=False)
+            before = config.render(rendered)[name]
+            local = rendered.layout.local / name
+            local.parent.mkdir()
+            local.write_text('[app:osapi_compute_app_v21]\n'
+                             'paste.app_factory = mine\n')
+            self.assertEqual('+ paste.app_factory = mine', changed(
+                before, config.render(rendered)[name])[1])
+            local.write_text('[app:no-such]\npaste.app_factory = mine\n')
+            with self.assertRaisesRegex(MinicloudError, '0 lines'):
+                config.render(rendered)
 
     def test_everything_is_below_the_root(self) -> None:
         for render in (config.keystone, config.placement, config.glance,
