@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 # Three at a time, since tests of guests mostly wait; the longest first.
-TESTS = faults,functional,scenario,scenario_ceph,package,bench-quick,pep8,mypy,client,py3,docs
+TESTS = faults,functional,scenario,scenario_ceph,package,install-guide,bench-quick,pep8,mypy,client,py3,docs
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
