@@ -191,9 +191,8 @@ class TestLibrary(base.FunctionalTest):
         request_id = nova.quiesce.unquiesce(server)
         nova.quiesce.library.wait_for_unquiesced(server, request_id)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
-        with self.assertRaises(nova_exceptions.Conflict) as caught:
-            nova.quiesce.unquiesce(server)
-        self.assertIn('active', str(caught.exception))
-        self.assertIsInstance(
-            caught.exception.__cause__, exceptions.Conflict
+        error = self.assertRaises(
+            nova_exceptions.Conflict, nova.quiesce.unquiesce, server
         )
+        self.assertIn('active', str(error))
+        self.assertIsInstance(error.__cause__, exceptions.Conflict)
