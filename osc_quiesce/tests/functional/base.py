@@ -17,6 +17,7 @@ the servers that it needs and leaves none behind.
 """
 
 import contextlib
+import copy
 import dataclasses
 import io
 import json
@@ -40,6 +41,7 @@ from keystoneauth1 import adapter
 from keystoneauth1 import loading
 from keystoneauth1 import session as keystone_session
 from openstackclient import shell
+from openstackclient.volume import client as volume_client
 from osc_lib import clientmanager
 
 from osc_quiesce.tests import signals
@@ -80,6 +82,7 @@ def cloud() -> minicloud.Cloud:
 
 
 _adapters: dict[str, adapter.Adapter] = {}
+_VOLUME_API_VERSIONS = copy.copy(volume_client.API_VERSIONS)
 
 
 def compute(persona: str = 'admin') -> adapter.Adapter:
@@ -109,6 +112,9 @@ def _forget_clients() -> None:
     for attribute in vars(clientmanager.ClientManager).values():
         if isinstance(attribute, clientmanager.ClientCache):
             attribute._handle = None
+    # Until OpenStack 2026.1 it is a dictionary, which the first command
+    # changes.
+    volume_client.API_VERSIONS = copy.copy(_VOLUME_API_VERSIONS)
 
 
 def url() -> str:
