@@ -24,6 +24,7 @@ from typing import Any
 import uuid
 
 from minicloud import hypervisor
+from minicloud import releases
 from minicloud import roles
 from minicloud import sqlite
 
@@ -138,10 +139,8 @@ def run(context: roles.Context) -> list[Any]:
         OS_NOVA_CONFIG_DIR=str(context.layout.etc),
         # In this order: the application is loaded from the first one.
         OS_NOVA_CONFIG_FILES='nova-api-paste.ini;nova.conf',
-        OS_NOVA_DISABLE_EVENTLET_PATCHING='1',
         MINICLOUD_ROOT=str(context.layout.root))
-    from nova import monkey_patch
-    monkey_patch.patch(backend='threading')
+    releases.choose_nova_threads()
     sqlite.immediate_writers()
     from nova.api.openstack import wsgi_app
     from nova.compute import rpcapi as compute_rpcapi
