@@ -82,7 +82,8 @@ class Cloud:
            database: str | None = None, storage: str | None = None,
            computes: int | None = None, quiesce: bool | None = None,
            quiesce_services: int | None = None,
-           release: str | None = None, fresh: bool = False, say: Say = lambda _line: None) -> None:
+           release: str | None = None, fresh: bool = False,
+           say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
 
         What is not given stays as it was at the last time.
