@@ -64,17 +64,39 @@ def check(wanted: str | None) -> str:
 
 
 def choose_nova_threads() -> None:
-    """Have Nova's services run with native threads, where they can.
+    """Have all of Nova's services run with native threads, where they can.
 
     To be called before anything else of Nova is imported.
     """
-    if installed() != '2025.1':     # which knows nothing but eventlet
+    if installed() not in ('2025.1', '2025.2'):
         os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
-    from nova import monkey_patch
-    if installed() in ('2026.1', '2026.2'):
-        monkey_patch.patch(backend='threading')
-    elif installed() == '2025.2':
+    from nova import monkey_patch   # in 2025.1 that is all
+    if installed() == '2025.2':
         monkey_patch.patch()
+    elif installed() != '2025.1':
+        monkey_patch.patch(backend='threading')
+
+
+def nova_api_arguments() -> tuple[str, ...]:
+    """Return what the functions that make nova-api take.
+
+    Since 2026.1 that is the name of the program besides that of the API.
+    """
+    if installed() in ('2025.1', '2025.2'):
+        return ('osapi_compute',)
+    return ('osapi_compute', 'nova-api')
+
+
+def compute_topics() -> dict[str, str]:
+    """Return the names by which messages find nova-compute.
+
+    Since 2026.1 it has a second one.
+    """
+    from nova.compute import rpcapi
+    topics = {'topic': rpcapi.RPC_TOPIC}
+    if installed() not in ('2025.1', '2025.2'):
+        topics['topic_alt'] = rpcapi.RPC_TOPIC_ALT
+    return topics
 
 
 def choose_cinder_threads() -> None:

@@ -16,7 +16,6 @@ Nothing else in nova_quiesce knows which one it is. What is here imports Nova
 only when it is called, so that a program can import this first.
 """
 
-import os
 from importlib import metadata
 from typing import TypeVar
 
@@ -28,19 +27,16 @@ _T = TypeVar('_T')
 
 
 def choose_threads() -> None:
-    """Have this program run with native threads, where Nova can do that.
+    """Have this program run with the threads that Nova's own programs have.
 
     To be called before anything else of Nova is imported.
     """
     from nova import monkey_patch
-    if NOVA == 31:
-        return  # all of 2025.1 runs on eventlet, from that import on
-    if NOVA == 32:
-        # 2025.2 takes no argument, and asks the environment.
-        os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', '1')
-        monkey_patch.patch()
-    else:
+    if NOVA >= 33:
         monkey_patch.patch(backend='threading')
+    elif NOVA == 32:
+        monkey_patch.patch()    # 2025.2: eventlet, by default
+    # 2025.1: eventlet, from that import on
 
 
 def validated(controller: type[_T]) -> type[_T]:

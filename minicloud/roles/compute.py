@@ -143,7 +143,6 @@ def run(context: roles.Context) -> list[Any]:
     releases.choose_nova_threads()
     sqlite.immediate_writers()
     from nova.api.openstack import wsgi_app
-    from nova.compute import rpcapi as compute_rpcapi
     from nova.conductor import rpcapi as conductor_rpcapi
     import nova.conf
     from nova import objects
@@ -160,9 +159,10 @@ def run(context: roles.Context) -> list[Any]:
     if 'nova-api' in programs:
         wsgi_app.init_global_data(
             [context.config('nova-api-paste.ini'),
-             context.config('nova.conf')], 'osapi_compute', 'nova-api')
+             context.config('nova.conf')], *releases.nova_api_arguments())
         map_cell()
-        application = wsgi_app.init_application('osapi_compute', 'nova-api')
+        application = wsgi_app.init_application(
+            *releases.nova_api_arguments())
     else:
         configure(context)
     objects.register_all()
@@ -189,9 +189,7 @@ def run(context: roles.Context) -> list[Any]:
         # Parts of nova-compute take its name from here, not from Service.
         nova.conf.CONF.set_override('host', host)
         start(service.Service.create(
-            binary='nova-compute', host=host,
-            topic=compute_rpcapi.RPC_TOPIC,
-            topic_alt=compute_rpcapi.RPC_TOPIC_ALT))
+            binary='nova-compute', host=host, **releases.compute_topics()))
 
     starters = {
         'nova-api': lambda _host: context.serve(
