@@ -60,8 +60,9 @@ are thawed. An attempt that timed out is not repeated within the request.
 Seconds between two searches for guests that have to be thawed.
 
 Each nova-quiesce searches every cell for servers whose deadline has passed,
-whose thaw has to be tried again, or whose nova-quiesce has died. A guest is
-thawed at most this long after its deadline. A search reads the servers that
+whose thaw has to be tried again, or whose nova-quiesce has died. The thaw of a
+guest begins at most this long after its deadline, if a nova-quiesce is up and
+its cell answers. A search reads the servers that
 were quiesced or saved lately, and some of all the others in turn; only the
 first one of a service reads all of them.
 """),

@@ -50,6 +50,9 @@ class _ServerCommand(command.Lister):
 
     columns: tuple[str, ...] = COLUMNS
     command: commands.Command
+    timeout_help = _(
+        'How long --wait waits for each server, in seconds (default: %g)'
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -70,11 +73,7 @@ class _ServerCommand(command.Lister):
             '--timeout',
             metavar='<seconds>',
             type=common.timeout,
-            help=_(
-                'How long --wait waits for each server, in seconds '
-                '(default: %g)'
-            )
-            % quiesce_client.DEFAULT_TIMEOUT,
+            help=self.timeout_help % quiesce_client.DEFAULT_TIMEOUT,
         )
         return parser
 
@@ -171,6 +170,10 @@ class UnquiesceServer(_ServerCommand):
     )
 
     command: commands.Unquiesce
+    timeout_help = _(
+        'How long --wait waits for all servers together, in seconds '
+        '(default: %g)'
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -509,13 +509,18 @@ class TestFailures(ApplicationTest):
         volume = self.openstack(
             'volume create --size 1 -f json vol-member',
             persona='member').data['id']
-        self.wait_for(
-            lambda: self.openstack('volume show -f json %s' % volume).data[
-                'status'] == 'available', 'the volume is available')
+
+        def becomes(status: str) -> None:
+            self.wait_for(
+                lambda: self.openstack('volume show -f json %s' % volume).data[
+                    'status'] == status, 'the volume is %s' % status)
+
+        becomes('available')
         self.addCleanup(self.openstack, 'volume delete %s' % volume,
                         persona='member')
         self.openstack('server add volume %s %s' % (server, volume),
                        persona='member')
+        becomes('in-use')
         self.addCleanup(self.openstack, 'server delete --wait %s' % server,
                         persona='member')
         said = self.openstack(

@@ -27,6 +27,38 @@ SAMPLES = pathlib.Path(__file__).parents[3] / 'doc/source/samples'
 PATH = os.pathsep.join([os.environ.get('PATH', ''), '/usr/sbin'])
 
 
+class TestPostgreSQL(unittest.TestCase):
+    """The hook for PostgreSQL, with a stand-in for its client."""
+
+    def hook(self, argument: str, client: str) -> tuple[str, float]:
+        """Run it, and return what the client was asked, and the seconds."""
+        with tempfile.TemporaryDirectory() as folder:
+            noted = pathlib.Path(folder) / 'noted'
+            stand_in = pathlib.Path(folder) / 'psql'
+            stand_in.write_text('#!/bin/sh\necho "$*" >> %s\n%s\n' % (
+                noted, client))
+            stand_in.chmod(0o755)
+            began = time.monotonic()
+            subprocess.run(
+                ['sh', str(SAMPLES / 'fsfreeze-hook-postgresql'), argument],
+                env={**os.environ, 'PSQL': str(stand_in)}, check=True,
+                capture_output=True)
+            seconds = time.monotonic() - began
+            return noted.read_text() if noted.exists() else '', seconds
+
+    def test_freeze_asks_for_a_checkpoint(self) -> None:
+        asked, _seconds = self.hook('freeze', 'exit 0')
+        self.assertEqual('-q -c CHECKPOINT\n', asked)
+        asked, _seconds = self.hook('thaw', 'exit 0')
+        self.assertEqual('', asked)
+
+    def test_a_database_that_does_not_answer_keeps_nobody_waiting(
+            self) -> None:
+        self.hook('freeze', 'exit 1')
+        _asked, seconds = self.hook('freeze', 'exec sleep 60')
+        self.assertLess(seconds, 30)
+
+
 @unittest.skipUnless(shutil.which('mariadbd', path=PATH),
                      'mariadb-server is not installed: see bindep.txt')
 class TestMariaDB(base.FunctionalTest):
