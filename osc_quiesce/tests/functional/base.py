@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import fixtures
 import minicloud
 import requests
 import testtools
@@ -148,6 +149,19 @@ class FunctionalTest(testtools.TestCase):
         signals.as_in_terminal(self)
 
     # -- the CLI ----------------------------------------------------------
+
+    def rerouted(self, service_type: str, url: str) -> dict[str, str]:
+        """Return variables with which commands find a service elsewhere.
+
+        By a file, since clients of OpenStack 2025.1 do not look for it in
+        the environment.
+        """
+        folder = self.useFixture(fixtures.TempDir()).path
+        path = os.path.join(folder, 'clouds.yaml')
+        with open(path, 'w') as stream:
+            json.dump({'clouds': {'rerouted': {
+                service_type + '_endpoint_override': url}}}, stream)
+        return {'OS_CLOUD': 'rerouted', 'OS_CLIENT_CONFIG_FILE': path}
 
     def openstack(
         self, command: str, persona: str = 'admin', expect: int = 0

@@ -12,7 +12,7 @@
 
 """What stands between a client and nova-api, and goes wrong when told to.
 
-A client uses it in place of nova-api (``OS_COMPUTE_ENDPOINT_OVERRIDE``). It
+A client uses it in place of nova-api (``compute_endpoint_override``). It
 passes everything on as it is, until a test says what is to happen to which
 request. It never invents an answer on its own: if nova-api does not answer,
 the client's connection is cut.

@@ -186,14 +186,14 @@ class ApplicationTest(base.FunctionalTest):
         stack = contextlib.ExitStack()
         between = stack.enter_context(proxy.Proxy(self.cinder_url()))
         self.addCleanup(stack.close)
-        self.overrides['OS_BLOCK_STORAGE_ENDPOINT_OVERRIDE'] = between.url
+        self.overrides.update(self.rerouted('block_storage', between.url))
         return between
 
     def nova_proxy(self) -> proxy.Proxy:
         stack = contextlib.ExitStack()
         between = stack.enter_context(proxy.Proxy())
         self.addCleanup(stack.close)
-        self.overrides['OS_COMPUTE_ENDPOINT_OVERRIDE'] = between.url
+        self.overrides.update(self.rerouted('compute', between.url))
         return between
 
 

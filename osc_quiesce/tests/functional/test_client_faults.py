@@ -39,11 +39,11 @@ class ClientFaultsTest(base.FunctionalTest):
         stack = contextlib.ExitStack()
         stack.enter_context(self.proxy)
         self.addCleanup(stack.close)
+        self.variables = self.rerouted('compute', self.proxy.url)
 
     def environment(  # type: ignore[override]
             self, persona: str = 'admin') -> dict[str, str]:
-        return {**base.FunctionalTest.environment(persona),
-                'OS_COMPUTE_ENDPOINT_OVERRIDE': self.proxy.url}
+        return {**base.FunctionalTest.environment(persona), **self.variables}
 
     def quiesced(self, unquiesce: str = '') -> str:
         """Return a new server that is quiesced.
