@@ -4,11 +4,15 @@
 PYTHON ?= python3
 # Three at a time, since tests of guests mostly wait; the longest first.
 TESTS = faults,functional,scenario,scenario_ceph,package,install-guide,bench-quick,pep8,mypy,client,py3,docs
+# The functional tests of each release on one Python, that of 2026.2 in TESTS;
+# the unit tests on all.
+RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,py{311,312,313}{,-2025.1,-2025.2,-2026.1}
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
 .PHONY: help demo demo-live demo-app test test-faults test-volumes \
-	test-tempest test-nova-compat bench bench-quick clean
+	test-tempest test-nova-compat test-releases test-all \
+	bench bench-quick clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
@@ -19,6 +23,8 @@ help:
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
 	@echo 'make test-tempest  tempest on a cloud with us, and on one without'
 	@echo 'make test-nova-compat  the same with functional tests of Nova'
+	@echo 'make test-releases  unit and functional tests with each release'
+	@echo 'make test-all   all of these (80 minutes); CI does only make test'
 	@echo 'make bench      measure how long servers are frozen (root; 40 minutes)'
 	@echo 'make bench-quick  a little of that, without real guests'
 	@echo 'make clean      stop the demos and delete what these have made'
@@ -53,13 +59,24 @@ test-faults: .venv/ready
 	.venv/bin/tox run -e scenario -- scenario.test_compute
 	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
 
+test-releases: .venv/ready
+	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e '$(RELEASES)'
+	$(PYTHON) tools/releases.py README.rst \
+		.tox/functional*/functional.json .tox/py3??*/unit.json
+
+test-all:
+	$(MAKE) test
+	$(MAKE) test-tempest
+	$(MAKE) test-nova-compat
+	$(MAKE) test-releases
+
 bench: .venv/ready
 	.venv/bin/tox run -e bench
 
 bench-quick: .venv/ready
 	.venv/bin/tox run -e bench-quick
 
-.venv/ready: bindep.txt constraints.txt tools/prepare.py
+.venv/ready: bindep.txt constraints/2026.2.txt tools/prepare.py
 	$(PYTHON) tools/prepare.py .venv
 	touch $@
 

@@ -31,6 +31,7 @@ from typing import NoReturn
 from minicloud import cloud as cloud_module
 from minicloud import config
 from minicloud import personas
+from minicloud import releases
 from minicloud.errors import MinicloudError
 
 #: seconds that an interrupted command has to end by itself
@@ -88,6 +89,10 @@ def parser() -> argparse.ArgumentParser:
         '--quiesce-services', type=count(0), metavar='N',
         help='number of nova-quiesce services, with --broker rabbit '
              '(default: 1)')
+    kind.add_argument(
+        '--release', choices=sorted(releases.RELEASES),
+        help='of OpenStack: refuse to start if another one is installed '
+             '(default: the installed one)')
     quiesce = kind.add_mutually_exclusive_group()
     quiesce.add_argument(
         '--with-quiesce', dest='quiesce', action='store_true', default=None,
@@ -165,7 +170,8 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def up(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
-    cloud.up(**given(args), fresh=args.fresh, say=progress)
+    cloud.up(**given(args), release=args.release, fresh=args.fresh,
+             say=progress)
     return 0
 
 
@@ -222,7 +228,7 @@ def execute(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
 def run(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     # What an earlier cloud in the root was like does not matter.
     settings = {**dataclasses.asdict(config.Settings()), **given(args)}
-    cloud.up(**settings, fresh=True, say=progress)
+    cloud.up(**settings, release=args.release, fresh=True, say=progress)
     try:
         return run_command(args.command,
                            command_environment(cloud, args.persona))

@@ -35,6 +35,7 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import ports
 from minicloud import processes
+from minicloud import releases
 from minicloud import seed
 from minicloud import servers
 from minicloud import sqlite
@@ -81,7 +82,8 @@ class Cloud:
            database: str | None = None, storage: str | None = None,
            computes: int | None = None, quiesce: bool | None = None,
            quiesce_services: int | None = None,
-           fresh: bool = False, say: Say = lambda _line: None) -> None:
+           release: str | None = None, fresh: bool = False,
+           say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
 
         What is not given stays as it was at the last time.
@@ -94,6 +96,7 @@ class Cloud:
         :param quiesce: whether Nova gets the quiesce actions (default: yes)
         :param quiesce_services: number of nova-quiesce services (default:
             1), if the broker lets them be processes of their own
+        :param release: of OpenStack, which must be the installed one
         :param fresh: forget all servers, volumes and users first
         :param say: called with a line for each step
         :raises MinicloudError: in words; what this call started is stopped
@@ -105,6 +108,7 @@ class Cloud:
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
             packages.check(settings.quiesce)
+            say(f'OpenStack {releases.check(release)}')
             _Start(self.layout, token, settings, fresh, say).run()
 
     def down(self, *, purge: bool = False,

@@ -47,8 +47,8 @@ def versions(names: tuple[str, ...] = SERVICES) -> dict[str, str]:
         raise MinicloudError(
             f'not installed for {sys.executable}: {", ".join(missing)}\n'
             f'  {sys.executable} -m pip install -r {requirements}\n'
-            '(with "-c constraints.txt" for the versions that this project '
-            'is tested with)')
+            '(with "-c constraints/2026.2.txt" for the versions that this '
+            'project is tested with)')
     return found
 
 

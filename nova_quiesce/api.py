@@ -40,6 +40,7 @@ from oslo_log import log as logging
 from webob import exc
 
 from nova_quiesce import cells
+from nova_quiesce import compat
 from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import marks
@@ -153,7 +154,7 @@ class API:
         self._look_at = now + CONF.report_interval
 
 
-@validation.validated
+@compat.validated
 class QuiesceController(wsgi.Controller):
     """Two more actions of ``POST /servers/{server_id}/action``."""
 
@@ -225,7 +226,7 @@ def _unquiesce_after(asked: dict[str, int] | None) -> int:
     return seconds
 
 
-@validation.validated
+@compat.validated
 class ResetController(admin_actions.AdminActionsController):
     """Nova's ``os-resetState``, with what a server that may be frozen needs.
 

@@ -14,9 +14,9 @@
 
 # Nova decides between native threads and eventlet before anything else is
 # imported.
-from nova import monkey_patch
+from nova_quiesce import compat
 
-monkey_patch.patch(backend='threading')
+compat.choose_threads()
 
 import argparse  # noqa: E402
 import sys  # noqa: E402

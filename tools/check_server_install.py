@@ -48,8 +48,8 @@ UNIT = 'share/osc-quiesce/nova-quiesce.service'
 #: all modules, as nova-api and nova-quiesce would load them
 LOAD = """
 import importlib, pkgutil
-from nova import monkey_patch
-monkey_patch.patch(backend='threading')
+from nova_quiesce import compat
+compat.choose_threads()
 from nova import objects
 objects.register_all()
 import nova_quiesce

@@ -70,8 +70,8 @@ def missing_for_guests(*kinds: str) -> list[str]:
     """Return what is missing, after having built what can be built."""
     lines = hypervisor.missing() + missing_servers(*kinds)
     if not lines and not hypervisor.has_binding():
-        subprocess.run(hypervisor.binding_command(HERE / 'constraints.txt'),
-                       check=True)
+        subprocess.run(hypervisor.binding_command(
+            HERE / 'constraints/2026.2.txt'), check=True)
     return lines
 
 

@@ -45,7 +45,7 @@ def main(directory: str) -> None:
              'apt-get install python3-venv')
     bin_directory = pathlib.Path(directory) / 'bin'
     constraints = os.environ.get('TOX_CONSTRAINTS_FILE',
-                                 str(HERE / 'constraints.txt'))
+                                 str(HERE / 'constraints/2026.2.txt'))
     subprocess.run([sys.executable, '-m', 'venv', '--clear', directory],
                    check=True)
     installed = subprocess.run(

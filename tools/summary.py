@@ -12,18 +12,28 @@
 
 """Say in one plain line how many tests the last run of stestr had.
 
+Usage: tools/summary.py [FILE]
+
+The file, of JSON, is given that too, and what the tests were run with.
+
 Fails if any test failed, if there was none, or if one was skipped where CI is
 set.
 """
 
+import importlib.metadata
+import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
 
+#: the packages of which a release of OpenStack has its own
+PACKAGES = ('nova', 'python-openstackclient', 'python-novaclient')
 
-def main() -> int:
-    """Print the line and return the exit code."""
+
+def main(path: str | None = None) -> int:
+    """Print the line, write the file, and return the exit code."""
     # Environments that run at the same time keep their results apart.
     shown = subprocess.run(['stestr', '--repo-url', sys.prefix, 'last',
                             '--suppress-attachments'],
@@ -34,6 +44,12 @@ def main() -> int:
     failed = count.get('Failed', 0) + count.get('Unexpected Success', 0)
     skipped = count.get('Skipped', 0)
     print('%d passed, %d failed, %d skipped' % (passed, failed, skipped))
+    if path:
+        pathlib.Path(path).write_text(json.dumps({
+            'python': '%d.%d' % sys.version_info[:2],
+            'versions': {name: importlib.metadata.version(name)
+                         for name in PACKAGES},
+            'passed': passed, 'failed': failed, 'skipped': skipped}))
     if skipped and os.environ.get('CI'):
         print('Nothing may be skipped in CI', file=sys.stderr)
         return 1
@@ -41,4 +57,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -58,8 +58,12 @@ class Context:
     def serve(self, name: str, application: Any, threads: int = 8) -> None:
         """Serve a WSGI application on the socket of that name."""
         import waitress
+        held = self.sockets[name]
+        if not isinstance(held, socket.socket):
+            # Services on eventlet have another class of that name by now.
+            held = socket.socket(fileno=held.detach())
         server = waitress.create_server(
-            application, sockets=[self.sockets[name]], threads=threads,
+            application, sockets=[held], threads=threads,
             channel_timeout=600, clear_untrusted_proxy_headers=True)
         threading.Thread(target=server.run, name=f'http-{name}',
                          daemon=True).start()

@@ -24,6 +24,7 @@ from typing import Any
 import uuid
 
 from minicloud import hypervisor
+from minicloud import releases
 from minicloud import roles
 from minicloud import sqlite
 
@@ -138,13 +139,10 @@ def run(context: roles.Context) -> list[Any]:
         OS_NOVA_CONFIG_DIR=str(context.layout.etc),
         # In this order: the application is loaded from the first one.
         OS_NOVA_CONFIG_FILES='nova-api-paste.ini;nova.conf',
-        OS_NOVA_DISABLE_EVENTLET_PATCHING='1',
         MINICLOUD_ROOT=str(context.layout.root))
-    from nova import monkey_patch
-    monkey_patch.patch(backend='threading')
+    releases.choose_nova_threads()
     sqlite.immediate_writers()
     from nova.api.openstack import wsgi_app
-    from nova.compute import rpcapi as compute_rpcapi
     from nova.conductor import rpcapi as conductor_rpcapi
     import nova.conf
     from nova import objects
@@ -161,9 +159,10 @@ def run(context: roles.Context) -> list[Any]:
     if 'nova-api' in programs:
         wsgi_app.init_global_data(
             [context.config('nova-api-paste.ini'),
-             context.config('nova.conf')], 'osapi_compute', 'nova-api')
+             context.config('nova.conf')], *releases.nova_api_arguments())
         map_cell()
-        application = wsgi_app.init_application('osapi_compute', 'nova-api')
+        application = wsgi_app.init_application(
+            *releases.nova_api_arguments())
     else:
         configure(context)
     objects.register_all()
@@ -190,9 +189,7 @@ def run(context: roles.Context) -> list[Any]:
         # Parts of nova-compute take its name from here, not from Service.
         nova.conf.CONF.set_override('host', host)
         start(service.Service.create(
-            binary='nova-compute', host=host,
-            topic=compute_rpcapi.RPC_TOPIC,
-            topic_alt=compute_rpcapi.RPC_TOPIC_ALT))
+            binary='nova-compute', host=host, **releases.compute_topics()))
 
     starters = {
         'nova-api': lambda _host: context.serve(

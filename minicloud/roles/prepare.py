@@ -22,6 +22,7 @@ from typing import Any
 
 from minicloud import config
 from minicloud import personas
+from minicloud import releases
 from minicloud import roles
 from minicloud import seed
 
@@ -89,7 +90,7 @@ def glance(context: roles.Context) -> None:
 
 
 def cinder(context: roles.Context) -> None:
-    roles.set_environment(OS_CINDER_DISABLE_EVENTLET_PATCHING='1')
+    releases.choose_cinder_threads()
     from cinder.cmd import manage
     sys.argv = ['cinder-manage', '--config-file',
                 context.config('cinder.conf'), 'db', 'sync']
@@ -98,9 +99,7 @@ def cinder(context: roles.Context) -> None:
 
 
 def nova(context: roles.Context) -> None:
-    roles.set_environment(OS_NOVA_DISABLE_EVENTLET_PATCHING='1')
-    from nova import monkey_patch
-    monkey_patch.patch(backend='threading')
+    releases.choose_nova_threads()
     from nova.cmd import manage
     from nova import config as nova_config
     from nova import context as nova_context

@@ -17,19 +17,15 @@ import threading
 from typing import Any
 
 from minicloud import ceph
+from minicloud import releases
 from minicloud import roles
 from minicloud import sqlite
 
 
 def run(context: roles.Context) -> list[Any]:
-    roles.set_environment(
-        OS_CINDER_DISABLE_EVENTLET_PATCHING='1',
-        # Images still go through eventlet's pool, which answers one thread.
-        EVENTLET_THREADPOOL_SIZE='0')
     if context.storage == 'ceph':
         ceph.load_modules()
-    from cinder import monkey_patch
-    monkey_patch.patch()
+    releases.choose_cinder_threads()
     sqlite.immediate_writers()
     # Registers command-line options: before the command line is parsed.
     from cinder.cmd import volume as volume_command

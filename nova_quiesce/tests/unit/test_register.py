@@ -20,6 +20,7 @@ from nova.objects import fields
 
 from nova_quiesce import api
 from nova_quiesce import register
+from nova_quiesce.tests import releases
 
 
 class TestRegister(unittest.TestCase):
@@ -31,6 +32,7 @@ class TestRegister(unittest.TestCase):
             ['quiesced'])
         self.assertEqual(['quiesced'], vm_states)
 
+    @releases.since('2026.1', 'answers may have any status')
     def test_status_is_valid_once_in_every_answer(self) -> None:
         register.response_schemas()
         register.response_schemas()

@@ -1,0 +1,50 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What differs between the releases of Nova that this runs with.
+
+Nothing else in nova_quiesce knows which one it is. What is here imports Nova
+only when it is called, so that a program can import this first.
+"""
+
+from importlib import metadata
+from typing import TypeVar
+
+#: Nova's major version: 31 is OpenStack 2025.1, 32 is 2025.2, 33 is 2026.1,
+#: and 34 is 2026.2
+NOVA = int(metadata.version('nova').partition('.')[0])
+
+_T = TypeVar('_T')
+
+
+def choose_threads() -> None:
+    """Have this program run with the threads that Nova's own programs have.
+
+    To be called before anything else of Nova is imported.
+    """
+    from nova import monkey_patch
+    if NOVA >= 33:
+        monkey_patch.patch(backend='threading')
+    elif NOVA == 32:
+        monkey_patch.patch()    # 2025.2: eventlet, by default
+    # 2025.1: eventlet, from that import on
+
+
+def validated(controller: type[_T]) -> type[_T]:
+    """Mark a controller as one that validates all requests and responses.
+
+    Tests of Nova's ask for that since 2025.2.
+    """
+    if NOVA == 31:
+        return controller
+    from nova.api import validation
+    return validation.validated(controller)  # type: ignore[no-any-return]

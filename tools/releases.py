@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Put the table of releases into the README, from what their tests gave.
+
+Usage: tools/releases.py README RESULT [RESULT ...]
+
+A result is what tools/summary.py wrote; its name says which tests these were.
+"""
+
+import json
+import pathlib
+import re
+import sys
+from typing import Any
+
+#: by Nova's major version
+RELEASES = {'31': '2025.1', '32': '2025.2', '33': '2026.1', '34': '2026.2'}
+LEVELS = ('unit', 'functional')
+#: what stands before and after the table
+BEGIN, END = '.. releases: begin\n', '.. releases: end\n'
+
+
+def cell(result: dict[str, Any] | None) -> str:
+    """Return what some tests gave, in words."""
+    if result is None:
+        return 'not run'
+    return ', '.join('%d %s' % (result[kind], kind)
+                     for kind in ('passed', 'failed', 'skipped')
+                     if result[kind])
+
+
+def table(rows: list[list[str]]) -> str:
+    """Return rows, of which the first is the head, as a simple table."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rule = '  '.join('=' * width for width in widths)
+    lines = ['  '.join(text.ljust(width) for text, width in zip(
+        row, widths)).rstrip() for row in rows]
+    return '\n'.join([rule, lines[0], rule, *lines[1:], rule, ''])
+
+
+def main(readme: pathlib.Path, paths: list[pathlib.Path]) -> int:
+    """Write the table, and return 0 if no test failed."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    versions: dict[str, dict[str, str]] = {}
+    failed = 0
+    for path in paths:
+        result = json.loads(path.read_text())
+        release = RELEASES[result['versions']['nova'].partition('.')[0]]
+        versions[release] = result['versions']
+        found.setdefault((release, result['python']), {})[path.stem] = result
+        failed += result['failed']
+    rows = [['OpenStack', 'Python', 'nova', 'openstackclient', 'novaclient',
+             *('%s tests' % level for level in LEVELS)]]
+    for (release, python), results in sorted(found.items()):
+        rows.append([release, python, *versions[release].values(), *(
+            cell(results.get(level)) for level in LEVELS)])
+    text = readme.read_text()
+    pattern = re.compile('(?<=%s\n).*?(?=\n%s)' % (
+        re.escape(BEGIN), re.escape(END)), re.DOTALL)
+    assert pattern.search(text), '%s has no place for it' % readme
+    readme.write_text(pattern.sub(lambda _found: table(rows), text))
+    print(table(rows))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(pathlib.Path(sys.argv[1]),
+                  [pathlib.Path(name) for name in sys.argv[2:]]))
