@@ -404,7 +404,7 @@ class TestStates(base.FunctionalTest):
         server = self.boot()
         self.act(server, {'quiesce': None})
         self.wait(server, 'quiesced')
-        for body in (
+        bodies: tuple[dict[str, Any], ...] = (
             {'pause': None},
             {'suspend': None},
             {'os-stop': None},
@@ -426,7 +426,8 @@ class TestStates(base.FunctionalTest):
             {'createBackup': {'name': 'b', 'backup_type': 'daily',
                               'rotation': 1}},
             {'rebuild': {'imageRef': self._image('tiny')}},
-        ):
+        )
+        for body in bodies:
             with self.subTest(body=body):
                 self.act(server, body, expect=409)
         self.assertEqual(('quiesced', None), self.states(server))
