@@ -29,7 +29,7 @@ class TestMessages(unittest.TestCase):
         explained = re.findall(r'^``([^`]+)``$', section, re.MULTILINE)
         self.assertGreater(len(explained), 6)
         texts = [
-            node.args[0].value
+            str(node.args[0].value)
             for path in CODE.glob('*.py')
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call)
