@@ -183,6 +183,7 @@ def down(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
 def status(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     roles = cloud.status()
     print(f'root: {cloud.layout.root}')
+    print(f'OpenStack {releases.installed()}')
     width = max(len(role.role) for role in roles) + 2
     for role in roles:
         ports = ', '.join(f'{name} {port}'

@@ -189,3 +189,10 @@ class MainTest(unittest.TestCase):
             code, out, _ = self.run_main('status', '--root', root)
         self.assertEqual(1, code)
         self.assertIn('identity  down', out)
+
+    def test_status_says_the_release(self) -> None:
+        with (tempfile.TemporaryDirectory() as root,
+              mock.patch('minicloud.releases.installed',
+                         return_value='2025.1')):
+            _, out, _ = self.run_main('status', '--root', root)
+        self.assertIn('OpenStack 2025.1\n', out)
