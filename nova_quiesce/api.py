@@ -149,9 +149,12 @@ class API:
         now = time.monotonic()
         if now < self._look_at:
             return
-        if not self._cells.services(context).any_up():
+        services = self._cells.services(context)
+        if services.any_up():
+            self._look_at = now + CONF.report_interval
+        elif services.complete:
+            # Else one may be up whose cell does not answer just now.
             raise exceptions.NoService()
-        self._look_at = now + CONF.report_interval
 
 
 @compat.validated

@@ -13,7 +13,7 @@
 """All cells at once, and which nova-quiesce services are up.
 
 A cell that is down holds nobody up: it is asked for a few seconds, and then
-left out for a while.
+left out for a while, which is longer each time.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ LOG = logging.getLogger(__name__)
 
 #: seconds that a cell has to answer
 PATIENCE = 5.0
-#: seconds for which one that did not is left out
-BREAK = 60.0
+#: seconds for which one that did not is left out: the first time, and at most
+BREAKS = (5.0, 60.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Cells:
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._servicegroup = servicegroup.API()
-        self._left_out: dict[str, float] = {}
+        #: until when, and for how long
+        self._left_out: dict[str, tuple[float, float]] = {}
 
     def ask(self, context: nova_context.RequestContext,
             function: Callable[..., Any], *, cell0: bool = False,
@@ -83,7 +84,7 @@ class Cells:
         cells = [cell for cell in objects.CellMappingList.get_all(context)
                  if cell0 or not cell.is_cell0()]
         asked = [cell for cell in cells
-                 if self._left_out.get(cell.uuid, now) <= now]
+                 if self._left_out.get(cell.uuid, (now, 0.0))[0] <= now]
         results = nova_context.scatter_gather_cells(
             context, asked, self._patience, function)
         answers = []
@@ -91,12 +92,17 @@ class Cells:
             result = results[cell.uuid]
             if not nova_context.is_cell_failure_sentinel(result):
                 answers.append((cell, result))
+                self._left_out.pop(cell.uuid, None)
                 continue
             if isinstance(result, Exception):
                 why = str(result) or type(result).__name__
             else:
                 why = 'no answer within %g seconds' % self._patience
-                self._left_out[cell.uuid] = now + BREAK
+                first, longest = BREAKS
+                _until, pause = self._left_out.get(cell.uuid, (now, 0.0))
+                pause = min(max(first, 2 * pause), longest)
+                self._left_out[cell.uuid] = (
+                    time.monotonic() + pause, pause)
             LOG.warning('Cell %(name)s (%(uuid)s) is left out: %(why)s',
                         {'name': cell.name, 'uuid': cell.uuid, 'why': why})
         return answers, len(answers) == len(cells)

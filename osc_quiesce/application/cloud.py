@@ -82,7 +82,11 @@ class Cloud:
     def volume(
         self, method: str, path: str, json: Any = None
     ) -> dict[str, Any]:
-        """Send a request to Cinder."""
+        """Send a request to Cinder.
+
+        One whose answer is lost is not sent again unless it only reads: it
+        may have made a snapshot.
+        """
         return _request(
             lambda: self._connection.block_storage.request(
                 path,
@@ -90,6 +94,7 @@ class Cloud:
                 json=json,
                 microversion=_VOLUME_MICROVERSION,
                 timeout=PATIENCE,
+                connect_retries=1 if method == 'GET' else 0,
             )
         )
 

@@ -78,17 +78,17 @@ class SnapshotSet:
     @property
     def volumes(self) -> int:
         """How many snapshots the set has when it is complete."""
-        return int(self._get('volumes') or 0)
+        return number(self.snapshots[0], 'volumes')
 
     @property
     def window(self) -> float | None:
         """For how many seconds servers were frozen at most, if known."""
-        return float(self._get('window')) if self._get('window') else None
+        return _seconds(self.snapshots[0], 'window')
 
     @property
     def complete(self) -> float | None:
         """For how many seconds all were frozen at least, if known."""
-        return float(self._get('complete')) if self._get('complete') else None
+        return _seconds(self.snapshots[0], 'complete')
 
     @property
     def state(self) -> str:
@@ -136,6 +136,20 @@ def get(snapshot: Mapping[str, Any], key: str) -> str:
     return str((snapshot.get('metadata') or {}).get(PREFIX + key, ''))
 
 
+def _seconds(snapshot: Mapping[str, Any], key: str) -> float | None:
+    """Return one of our keys that is a time; None without, or if damaged."""
+    try:
+        return float(get(snapshot, key))
+    except ValueError:
+        return None
+
+
+def number(snapshot: Mapping[str, Any], key: str) -> int:
+    """Return one of our keys that is a number; 0 if somebody damaged it."""
+    text = get(snapshot, key)
+    return int(text) if text.isdecimal() else 0
+
+
 def pack(key: str, value: Any) -> dict[str, str]:
     """Return metadata that hold a value of any length."""
     text = json.dumps(value, separators=(',', ':'))
@@ -164,7 +178,7 @@ def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
         SnapshotSet(
             set_id,
             tuple(
-                sorted(group, key=lambda s: int(get(s, 'order') or 0))
+                sorted(group, key=lambda s: number(s, 'order'))
             ),
         )
         for set_id, group in groups.items()

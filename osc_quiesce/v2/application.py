@@ -334,6 +334,9 @@ class CreateApplicationSnapshot(_Command, command.Lister):
             raise _failed(exc) from exc
         except (errors.ApplicationError, exceptions.QuiesceError) as exc:
             if isinstance(exc, exceptions.ThawFailed) and exc.__cause__:
+                if isinstance(exc.__cause__, interrupts.Interrupted):
+                    LOG.error('%s', exc)
+                    raise exc.__cause__ from exc
                 LOG.error('%s', exc.__cause__)
             LOG.error('%s', exc)
             raise osc_exceptions.CommandError(

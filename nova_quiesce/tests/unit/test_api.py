@@ -20,6 +20,7 @@ from nova.api.validation import validators
 from webob import exc
 
 from nova_quiesce import api
+from nova_quiesce import cells
 from nova_quiesce import clock
 from nova_quiesce import exceptions
 from nova_quiesce import marks
@@ -165,6 +166,13 @@ class TestNoService(world.WorldTest):
         with self.assertRaises(exceptions.NoService):
             self.unquiesce()
         self.assertEqual(('quiesced', None), self.states)
+
+    def test_one_may_be_up_in_a_cell_that_does_not_answer(self) -> None:
+        unknown = cells.Services({}, complete=False)
+        with mock.patch.object(cells.Cells, 'services',
+                               return_value=unknown):
+            self.quiesce()
+        self.assertEqual(1, len(self.bus.messages))
 
     def test_a_wrong_state_is_told_first(self) -> None:
         self.set(vm_state='paused')

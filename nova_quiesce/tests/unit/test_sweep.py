@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -586,16 +587,22 @@ class TestCells(world.WorldTest):
 
     def test_one_that_hangs_is_not_asked_again_for_a_while(self) -> None:
         silence = world.nova_context.did_not_respond_sentinel
-        first, second = self._sweep_with(silence)
+        first, second, *later = self._sweep_with(silence, (0, 1, 6, 8))
         self.assertIn('down', first)
         self.assertNotIn('down', second)
+        # The second pause is longer.
+        self.assertEqual([True, False], ['down' in cells for cells in later])
 
     def test_one_that_refuses_is_asked_again_at_once(self) -> None:
         _first, second = self._sweep_with(ConnectionError('refused'))
         self.assertIn('down', second)
 
-    def _sweep_with(self, failure: object) -> list[list[str]]:
-        """Sweep twice, with a second cell; return which cells were asked."""
+    def _sweep_with(self, failure: object, seconds: Sequence[float] = (0, 1),
+                    ) -> list[list[str]]:
+        """Sweep, with a second cell; return which cells were asked.
+
+        :param seconds: when
+        """
         down = mock.Mock(uuid='down', is_cell0=lambda: False)
         asked: list[list[str]] = []
 
@@ -609,8 +616,10 @@ class TestCells(world.WorldTest):
                                       lambda context: [down, world.CELL]))
         self._patch(mock.patch.object(world.nova_context,
                                       'scatter_gather_cells', ask))
-        for _sweep in range(2):
-            self.sweep()
+        for now in seconds:
+            with mock.patch.object(
+                    cells.time, 'monotonic', return_value=now):
+                self.sweep()
         return asked
 
     def test_services_of_every_cell_count(self) -> None:

@@ -71,11 +71,6 @@ class FaultTest(base.ScenarioTest):
 
     def usable(self, guest: base.Guest) -> None:
         """The server can be quiesced and unquiesced."""
-        # Until the service knows that it is thawed, it tries that now and
-        # then, and refuses what comes just at that moment.
-        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
-                      'the service knows that %s is thawed' % guest.name,
-                      RETRY)
         self.quiesce(guest)
         guest.assert_frozen()
         self.unquiesce(guest)
@@ -235,6 +230,10 @@ class FaultTest(base.ScenarioTest):
         self.wait_for(lambda: len(guest.console.records()) > before
                       and guest.agent_is('connected'),
                       'it has started again', base.BOOT)
+        # Until the service knows that it is thawed, it tries that now and
+        # then, and refuses what comes just at that moment.
+        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
+                      'the service knows that it is thawed', RETRY)
         self.wait_for(lambda: self.states(guest.id) == ('active', None),
                       'it is active')
         self.usable(guest)
@@ -249,3 +248,4 @@ class FaultTest(base.ScenarioTest):
         self.assertNotIn(guest.id, [
             domain.UUIDString()
             for domain in base.connection().listAllDomains()])
+        self.assertNotIn(guest.id, self.maybe_frozen())

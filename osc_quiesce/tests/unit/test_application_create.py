@@ -298,9 +298,13 @@ class TestSets(TestCase):
     def test_damaged_metadata_hide_no_set(self) -> None:
         for snapshot in self.cinder.made.values():
             snapshot['metadata'].pop(sets.PREFIX + 'servers.0', None)
+            for key in ('order', 'volumes', 'window', 'complete'):
+                snapshot['metadata'][sets.PREFIX + key] = 'damaged'
         found = sets.find(self.cloud, 'nightly')
         self.assertEqual(4, len(found.snapshots))
         self.assertEqual([], found.servers)
+        self.assertEqual(0, found.volumes)
+        self.assertIsNone(found.window)
 
     def test_other_snapshots_are_left_alone(self) -> None:
         self.cinder.made['mine'] = {'id': 'mine', 'metadata': {}}

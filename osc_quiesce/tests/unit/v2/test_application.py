@@ -318,6 +318,13 @@ class TestCreate(TestCase):
         self.assertIn('Cinder has no room', self.said)
         self.assertIn('MAY STILL BE FROZEN', self.said)
 
+    def test_nor_an_interrupt_its_exit_code(self) -> None:
+        thaw = consistency.ThawFailed([exceptions.QuiesceError('frozen')])
+        thaw.__cause__ = interrupts.Interrupted(signal.SIGTERM)
+        with mock.patch.object(create, 'create', side_effect=thaw):
+            self.assertEqual(143, self.run_create())
+        self.assertIn('MAY STILL BE FROZEN', self.said)
+
     def test_a_set_that_is_kept_is_a_failure_all_the_same(self) -> None:
         kept = create.Kept('It is NOT CONSISTENT; it is kept.')
         with mock.patch.object(create, 'create', side_effect=kept) as called:
