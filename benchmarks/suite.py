@@ -19,7 +19,7 @@ and many servers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -108,6 +108,23 @@ def rounds(counts: tuple[int, int, int, int]) -> dict[str, int]:
     return {way: count for way, count in named.items() if count}
 
 
+def windows(
+    name: str, what: str, cloud: cloud_api.Cloud, servers: Sequence[str],
+    sizes: dict[int, tuple[int, int, int, int]],
+) -> measure.Results:
+    """Measure the window of applications of several sizes.
+
+    :param what: what the servers are, in words
+    :param sizes: rounds, see :class:`Size`
+    """
+    results = measure.Results(name)
+    for count, counts in sizes.items():
+        window.measure_application(
+            results, window.Application(cloud, servers[:count]),
+            f'{count} {what}', rounds(counts))
+    return results
+
+
 # -- real guests ------------------------------------------------------------
 
 def guests(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
@@ -122,12 +139,8 @@ def guests(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
             for server in servers]
         for console in consoles:
             freeze.wait_for_writer(console)
-        results = measure.Results('window-guests')
-        for count, counts in size.guests.items():
-            window.measure_application(
-                results, window.Application(cloud, servers[:count]),
-                f'{count} real guests', rounds(counts))
-        yield results
+        yield windows('window-guests', 'real guests', cloud, servers,
+                      size.guests)
         results = measure.Results('freeze')
         freeze.gap(results, cloud, servers[0], consoles[0], size.gaps)
         yield results
@@ -140,12 +153,7 @@ def fake(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
         cloud = cloud_api.Cloud()
         names = [f'fake{number}' for number in range(max(size.fake))]
         servers = cloud.make_with_volumes(names, real=False)
-        results = measure.Results('window-fake')
-        for count, counts in size.fake.items():
-            window.measure_application(
-                results, window.Application(cloud, servers[:count]),
-                f'{count} fake guests', rounds(counts))
-        yield results
+        yield windows('window-fake', 'fake guests', cloud, servers, size.fake)
         results = measure.Results('cli')
         cli.commands(results, cloud, servers[0], size.commands)
         cli.plugin(results, size.plugin)

@@ -19,8 +19,9 @@ only when it is called, so that a program can import this first.
 from importlib import metadata
 from typing import TypeVar
 
-#: Nova's major version: 31 is OpenStack 2025.1, 32 is 2025.2, 33 is 2026.1,
-#: and 34 is 2026.2
+#: releases of OpenStack, and the major version of the Nova of each
+RELEASES = {'2025.1': 31, '2025.2': 32, '2026.1': 33, '2026.2': 34}
+#: that of the installed one
 NOVA = int(metadata.version('nova').partition('.')[0])
 
 _T = TypeVar('_T')

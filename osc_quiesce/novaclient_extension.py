@@ -107,11 +107,14 @@ def _novaclient_errors() -> Iterator[None]:
         raise error(error.http_status, str(exc)) from exc
 
 
-@utils.arg(
+_server_argument = utils.arg(
     'server',
     metavar='<server>',
     help=_('Name or ID of server; one of another project by ID only.'),
 )
+
+
+@_server_argument
 @utils.arg(
     '--unquiesce-after',
     metavar='<seconds>',
@@ -154,11 +157,7 @@ do_quiesce.__doc__ = _(
 )
 
 
-@utils.arg(
-    'server',
-    metavar='<server>',
-    help=_('Name or ID of server; one of another project by ID only.'),
-)
+@_server_argument
 @utils.arg(
     '--poll',
     dest='poll',

@@ -13,12 +13,10 @@
 """Tests that cannot hold with every release of OpenStack."""
 
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 import unittest
 
-#: Nova's major versions
-NOVA = {'2025.1': 31, '2025.2': 32, '2026.1': 33, '2026.2': 34}
+from nova_quiesce import compat
 
 
 def since(release: str, why: str) -> Callable[[Any], Any]:
@@ -27,6 +25,5 @@ def since(release: str, why: str) -> Callable[[Any], Any]:
     :param release: the first with which it can hold
     :param why: what the older ones do, in words
     """
-    installed = int(metadata.version('nova').partition('.')[0])
-    return unittest.skipIf(installed < NOVA[release],
+    return unittest.skipIf(compat.NOVA < compat.RELEASES[release],
                            'before OpenStack %s, %s' % (release, why))

@@ -493,6 +493,17 @@ class TestWaitForUnquiesced(fakes.TestCase):
 
 
 class TestThaw(fakes.TestCase):
+    def frozen_again(self) -> tuple[fakes.FakeServer, str | None]:
+        """Return a server that somebody else froze, and our own request."""
+        web = self.nova.add('web')
+        first = self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        self.client.unquiesce(web.id)
+        self.nova.sleep(1)
+        self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        return web, first
+
     def test_a_freeze_under_way_is_awaited_and_thawed(self) -> None:
         web = self.nova.add('web', freeze_seconds=10)
         request_id = self.client.quiesce(web.id)
@@ -515,13 +526,7 @@ class TestThaw(fakes.TestCase):
         )
 
     def test_unless_somebody_else_froze_it_since(self) -> None:
-        web = self.nova.add('web')
-        first = self.client.quiesce(web.id)
-        self.nova.sleep(1)
-        self.client.unquiesce(web.id)
-        self.nova.sleep(1)
-        self.client.quiesce(web.id)
-        self.nova.sleep(1)
+        web, first = self.frozen_again()
         outcome = self.client.thaw({web.id: first}, quiesced=[web.id])[web.id]
         self.assertIsInstance(outcome.error, exceptions.Superseded)
         self.assertEqual(web.vm_state, 'quiesced')
@@ -558,13 +563,7 @@ class TestThaw(fakes.TestCase):
         self.assertEqual(slow.vm_state, 'active')
 
     def test_what_somebody_else_froze_since_is_left_alone(self) -> None:
-        web = self.nova.add('web')
-        first = self.client.quiesce(web.id)
-        self.nova.sleep(1)
-        self.client.unquiesce(web.id)
-        self.nova.sleep(1)
-        self.client.quiesce(web.id)
-        self.nova.sleep(1)
+        web, first = self.frozen_again()
         outcome = self.client.thaw({web.id: first})[web.id]
         self.assertIsInstance(outcome.error, exceptions.Superseded)
         self.assertEqual(web.vm_state, 'quiesced')
