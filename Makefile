@@ -7,6 +7,8 @@ TESTS = faults,functional,scenario,scenario_ceph,package,install-guide,bench-qui
 # The functional tests of each release on one Python, that of 2026.2 in TESTS;
 # the unit tests on all.
 RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,py{311,312,313}{,-2025.1,-2025.2,-2026.1}
+# What these have given; functional is that of "make test".
+RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 
@@ -60,9 +62,10 @@ test-faults: .venv/ready
 	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
 
 test-releases: .venv/ready
-	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e '$(RELEASES)'
-	$(PYTHON) tools/releases.py README.rst \
-		.tox/functional*/functional.json .tox/py3??*/unit.json
+	rm -f $(RESULTS)
+	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e '$(RELEASES)'; \
+	code=$$?; $(PYTHON) tools/releases.py README.rst \
+		$(wildcard .tox/functional/functional.json) $(RESULTS) && exit $$code
 
 test-all:
 	$(MAKE) test
