@@ -83,7 +83,8 @@ class Report:
     :param complete: seconds from when the last server was seen frozen until
         just before the first request to thaw: a lower bound of how long all
         were frozen at once, if nobody else thawed one, which
-        :meth:`Frozen.verify` tells; None before the thaw
+        :meth:`Frozen.verify` tells; None before the thaw, and if not all
+        were seen frozen
     """
 
     servers: tuple[ServerReport, ...]
@@ -159,8 +160,9 @@ class Frozen:
                 _known(m.requested for m in members)
             )
         thaws = _known(m.thaw_requested for m in members)
-        if thaws:
-            complete = min(thaws) - max(_known(m.frozen for m in members))
+        frozen = [m.frozen for m in members]
+        if thaws and None not in frozen:
+            complete = min(thaws) - max(_known(frozen))
         return Report(
             tuple(self._report_of(member) for member in members),
             window,
@@ -200,12 +202,16 @@ class Frozen:
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Frozen]:
         """Freeze on the way in, thaw on the way out: the only way out."""
-        with contextlib.ExitStack() as stack:
-            stack.push(self._thaw_the_rest)
-            for stage in self._stages:
-                stack.callback(self._thaw_stage, stage)
-                self._quiesce(stage)
-            yield self
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.push(self._thaw_the_rest)
+                for stage in self._stages:
+                    stack.callback(self._thaw_stage, stage)
+                    self._quiesce(stage)
+                yield self
+        except exceptions.QuiesceError as exc:
+            exc.report = self.report  # who could not enter has no other
+            raise
 
     def _quiesce(self, stage: list[_Member]) -> None:
         self._say(_('Quiescing %s ...'), stage)
@@ -370,7 +376,7 @@ def quiesced(
         unquiesce_after is no whole number above 0, or for a server that is
         not in a stage; nothing was asked
     :raises exceptions.QuiesceError: (on entering) a server could not be
-        quiesced; all are thawed
+        quiesced; all are thawed, and its ``report`` says what is known
     :raises ThawFailed: servers may still be frozen; caused by the exception
         that the block was left with, if any
     """

@@ -41,8 +41,12 @@ was last seen, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from osc_quiesce.i18n import _
+
+if TYPE_CHECKING:
+    from osc_quiesce import consistency
 
 
 class QuiesceError(Exception):
@@ -56,9 +60,12 @@ class QuiesceError(Exception):
     :param task_state: its last known task_state, meaningful only together
         with vm_state
     :param request_id: Nova's id of the request, if it got one
+    :ivar report: of a group of servers (:mod:`osc_quiesce.consistency`): what
+        is known of all of them
     """
 
     advice = ''
+    report: consistency.Report | None = None
 
     def __init__(
         self,

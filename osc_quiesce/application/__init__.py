@@ -14,6 +14,7 @@
 
 ``spec`` says what the application is, ``plan`` checks everything that can be
 checked before a server is frozen, ``create`` freezes, takes the snapshots and
-thaws, and ``sets`` keeps what is known of a snapshot set where it belongs: in
-the metadata of the snapshots in Cinder.
+thaws, ``turns`` decides who goes first if several want the same servers, and
+``sets`` keeps what is known of a snapshot set where it belongs: in the
+metadata of the snapshots in Cinder.
 """

@@ -34,6 +34,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import sets
 from osc_quiesce.application import spec
+from osc_quiesce.application import turns
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import consistency
 from osc_quiesce.i18n import _
@@ -74,6 +75,7 @@ def create(
     :raises errors.NotPossible: the plan has refusals; nothing was done
     :raises exceptions.QuiesceError: a server could not be frozen, did not
         stay frozen, or could not be thawed
+    :raises turns.TurnLost: another command over these servers goes first
     :raises Kept: the set is not consistent, and was kept because that was
         asked for; or it is, and only the thaw failed
     :raises errors.ApplicationError: Cinder failed, or the servers changed
@@ -83,13 +85,8 @@ def create(
     verified = False
     try:
         try:
-            with consistency.quiesced(
-                client,
-                plan.stages,
-                timeout,
-                {s.id: s.unquiesce_after for s in plan.servers},
-                progress,
-                shield,
+            with turns.quiesced(
+                client, cloud, plan, timeout, progress, shield
             ) as frozen:
                 progress(_('Taking %d snapshots ...') % len(plan.snapshots))
                 work.take(timeout)

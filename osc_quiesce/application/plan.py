@@ -19,7 +19,7 @@ whether servers may stay frozen for as long as is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import dataclasses
 from typing import Any, Final
 import uuid
@@ -88,12 +88,14 @@ class Plan:
 
     :param problems: why nothing can be done, apart from what is refused for
         single servers
+    :param sets_before: the ids of the snapshot sets that there were
     """
 
     name: str
     application: str
     servers: tuple[Server, ...]
     problems: tuple[str, ...]
+    sets_before: frozenset[str] = frozenset()
 
     @property
     def stages(self) -> list[list[str]]:
@@ -174,15 +176,26 @@ def make(
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
     problems += _quota_problems(cloud, plan)
-    if any(s.name == name for s in sets.find_all(cloud)):
-        problems.append(
-            _(
-                'There is a snapshot set "%s" already: choose another name, '
-                'or delete it.'
-            )
-            % name
+    before = sets.find_all(cloud)
+    problems += name_problems(before, name)
+    return dataclasses.replace(
+        plan,
+        problems=tuple(problems),
+        sets_before=frozenset(each.id for each in before),
+    )
+
+
+def name_problems(found: Iterable[sets.SnapshotSet], name: str) -> list[str]:
+    """Return why a set cannot have this name beside those that there are."""
+    if all(each.name != name for each in found):
+        return []
+    return [
+        _(
+            'There is a snapshot set "%s" already: choose another name, '
+            'or delete it.'
         )
-    return dataclasses.replace(plan, problems=tuple(problems))
+        % name
+    ]
 
 
 def attached(cloud: cloud_api.Cloud, server_id: str) -> list[dict[str, Any]]:

@@ -598,26 +598,81 @@ class TestFailures(ApplicationTest):
         self.assertEqual('inconsistent', shown['consistency'])
         self.openstack('application snapshot delete %s' % self.set_name)
 
-    def test_two_commands_at_once(self) -> None:
-        server, _volumes = self.with_volumes(quiesce='slow:2')
-        results = []
+    def create_together(
+        self, *orders: list[str]
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run commands at the same time, each with servers in its order."""
+        results: dict[int, subprocess.CompletedProcess[str]] = {}
 
-        def run(name: str) -> None:
-            results.append(subprocess.run(
-                ['openstack', 'application', 'snapshot', 'create', name,
-                 '--server', server, '--allow-local-disk'],
+        def run(number: int) -> None:
+            servers = [w for s in orders[number] for w in ('--server', s)]
+            results[number] = subprocess.run(
+                ['openstack', 'application', 'snapshot', 'create',
+                 '%s-%d' % (self.set_name, number), '--allow-local-disk',
+                 *servers],
                 env=self.environment(), capture_output=True, text=True,
-                timeout=2 * base.TIMEOUT))
-        threads = [threading.Thread(target=run, args=(name,))
-                   for name in (self.set_name, self.set_name + '-b')]
+                timeout=2 * base.TIMEOUT)
+        threads = [threading.Thread(target=run, args=(number,))
+                   for number in range(len(orders))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual([0, 1], sorted(r.returncode for r in results),
-                         [r.stderr for r in results])
-        self.assertEqual(('active', None), self.states(server))
+        return [results[number] for number in range(len(orders))]
+
+    def check_one_won(
+        self, results: list[subprocess.CompletedProcess[str]], *servers: str
+    ) -> subprocess.CompletedProcess[str]:
+        """One has made its set, nothing else is left; return the other."""
+        said = [r.stderr for r in results]
+        self.assertEqual([0, 1], sorted(r.returncode for r in results), said)
+        for server in servers:
+            self.assertEqual(('active', None), self.states(server))
+            log = self.guest_log(server)
+            self.assertEqual(['frozen', 'thawed'] * (len(log) // 2), log)
+        sets = [s for s in self.openstack(
+            'application snapshot list -f json').data
+            if s['Name'].startswith(self.set_name)]
+        won = [r.returncode for r in results].index(0)
+        self.assertEqual(
+            [('%s-%d' % (self.set_name, won), 'consistent', len(servers))],
+            [(s['Name'], s['Consistency'], s['Snapshots']) for s in sets],
+            said)
+        self.openstack('application snapshot delete %s' % sets[0]['ID'])
+        for result in results:
+            self.assertNotIn('Traceback', result.stderr)
+        return results[1 - won]
+
+    def test_two_commands_at_once(self) -> None:
+        server, _volumes = self.with_volumes(quiesce='slow:2')
+        results = self.create_together([server], [server])
+        lost = self.check_one_won(results, server)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+        self.assertIn('No consistent snapshot set', lost.stderr)
+
+    def test_of_two_commands_with_opposite_orders_one_wins(self) -> None:
+        first, second = [
+            self.with_volumes(quiesce='slow:1', unquiesce='slow:1')[0]
+            for _number in range(2)]
+        for _round in range(3):
+            both = threading.Barrier(2)
+
+            def meet(request: proxy.Request, both: Any = both) -> None:
+                # Not those of the preflight, which are for no server.
+                if first in request.path or second in request.path:
+                    both.wait(base.TIMEOUT)
+            between = self.nova_proxy()
+            between.on('quiesce', *[proxy.first(meet)] * 4)
+            lost = self.check_one_won(
+                self.create_together([first, second], [second, first]),
+                first, second)
+            # Neither is refused before both have begun.
+            self.assertEqual(2, len({
+                r.path for r in between.requests('quiesce')[:4]
+                if first in r.path or second in r.path}))
+            self.assertRegex(
+                lost.stderr, '(%s|%s).* by request req-' % (first, second))
+            self.assertIn('what it had quiesced is thawed', lost.stderr)
 
     def check_signal(self, signum: int, code: int) -> None:
         server, _volumes = self.with_volumes()

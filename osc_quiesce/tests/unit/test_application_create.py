@@ -28,14 +28,16 @@ from osc_quiesce.tests.unit import fakes
 
 
 class FakeCinder:
-    """Keeps snapshots.
+    """Keeps snapshots, and tells what Nova says of servers.
 
+    :ivar nova: knows the servers
     :ivar breaks: the volume of which no snapshot can be made
     :ivar marks: whether metadata can be written
     :ivar statuses: of new snapshots, in their turn, before ``available``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nova: fakes.FakeNova) -> None:
+        self.nova = nova
         self.made: dict[str, dict[str, Any]] = {}
         self.attached: dict[str, list[str]] = {}
         self.breaks = ''
@@ -43,7 +45,13 @@ class FakeCinder:
         self.statuses: list[str] = []
 
     def compute(self, path: str) -> dict[str, Any]:
-        server = path.split('/')[2]
+        _, _, server, *what = path.split('/')
+        match what:
+            case []:
+                return {'server': fakes.view(self.nova.servers[server])}
+            case ['os-instance-actions']:
+                actions = self.nova.servers[server].actions
+                return {'instanceActions': actions[::-1]}
         return {
             'volumeAttachments': [
                 {'volumeId': volume} for volume in self.attached[server]
@@ -90,7 +98,7 @@ class FakeCinder:
 class TestCase(fakes.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.cinder = FakeCinder()
+        self.cinder = FakeCinder(self.nova)
         servers = []
         for number, name in enumerate(('db', 'web')):
             server = self.nova.add(name)
