@@ -35,7 +35,27 @@ _VOLUME_MICROVERSION: Final = '3.0'
 
 
 class CloudError(errors.ApplicationError):
-    """Nova or Cinder refused a request, or gave no usable answer."""
+    """Nova or Cinder refused a request, or gave no usable answer.
+
+    :param status: that of HTTP; None if there was no usable answer
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may well succeed a little later."""
+        return self.status is None or self.status == 429 or self.status >= 500
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether the request may have been carried out, or may yet be.
+
+        With 502 and 504 it is a proxy that answers, not the service.
+        """
+        return self.status in (None, 502, 504)
 
 
 class NotThere(CloudError):
@@ -130,7 +150,11 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
         sdk_exceptions.raise_from_response(response)
         body = response.json() if response.content else {}
     except sdk_exceptions.NotFoundException as exc:
-        raise NotThere(str(exc)) from exc
+        raise NotThere(str(exc), exc.status_code) from exc
+    except sdk_exceptions.HttpException as exc:
+        raise CloudError(str(exc), exc.status_code) from exc
+    except ksa_exceptions.HttpError as exc:  # an answer of Keystone
+        raise CloudError(str(exc), exc.http_status) from exc
     except (
         sdk_exceptions.SDKException,
         ksa_exceptions.ClientException,

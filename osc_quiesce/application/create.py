@@ -26,7 +26,7 @@ import importlib.metadata
 import itertools
 import logging
 import threading
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -40,6 +40,8 @@ from osc_quiesce import consistency
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
+
+SEAL_PATIENCE: Final = 60.0  # seconds, for a Cinder that is away
 
 _T = TypeVar('_T')
 _U = TypeVar('_U')
@@ -77,7 +79,7 @@ def create(
         stay frozen, or could not be thawed
     :raises turns.TurnLost: another command over these servers goes first
     :raises Kept: the set is not consistent, and was kept because that was
-        asked for; or it is, and only the thaw failed
+        asked for; or it is, and only the thaw, or marking it, failed
     :raises errors.ApplicationError: Cinder failed, or the servers changed
     """
     planning.check(plan)
@@ -98,6 +100,8 @@ def create(
         client.sleep(0)  # where a signal may stop us
         report = frozen.report
         return work.seal(report.window, report.complete)
+    except Kept:
+        raise
     except BaseException as exc:
         with shield():
             if keep_inconsistent and _not_consistent(exc):
@@ -137,6 +141,9 @@ class _Work:
         )
         self._stop = threading.Event()
         self._started = False
+        self._snapshots: list[str] = []  # their ids, once all are known
+        # Volumes of which Cinder may yet make a snapshot
+        self._unanswered: list[str] = []
         self._pool = concurrent.futures.ThreadPoolExecutor(cloud_api.THREADS)
         self._bodies = [
             self._body(order, server, volume)
@@ -150,19 +157,21 @@ class _Work:
         enough to look at them once while it is frozen.
         """
         deadline = self._client.clock() + timeout
+        late = _('Not all snapshots were made within %g s.') % timeout
         requests = [self._start(self._request, b) for b in self._bodies]
         checks = [
             self._start(self._check_volumes, s) for s in self._plan.servers
         ]
-        self._wait([*requests, *checks], deadline, timeout)
+        self._wait([*requests, *checks], deadline, late)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
-        self._wait([self._start(self._watch, made)], deadline, timeout)
+        self._snapshots = [snapshot['id'] for _body, snapshot in made]
+        self._wait([self._start(self._watch, made)], deadline, late)
 
     def _wait(
         self,
         futures: Sequence[concurrent.futures.Future[Any]],
         deadline: float,
-        timeout: float,
+        late: str,
     ) -> None:
         pending = set(futures)
         while pending:
@@ -173,9 +182,7 @@ class _Work:
                 future.result()
             self._client.sleep(0)  # where a signal may stop us
             if pending and self._client.clock() > deadline:
-                raise errors.ApplicationError(
-                    _('Not all snapshots were made within %g s.') % timeout
-                )
+                raise errors.ApplicationError(late)
 
     def finish(self) -> None:
         """Let the requests under way come to an end."""
@@ -185,15 +192,41 @@ class _Work:
     def seal(
         self, window: float | None, complete: float | None
     ) -> sets.SnapshotSet:
-        """Mark the set as consistent, and return it as Cinder has it."""
-        self._mark(
-            {
-                'consistency': sets.CONSISTENT,
-                'window': '' if window is None else f'{window:.3f}',
-                'complete': '' if complete is None else f'{complete:.3f}',
-            }
-        )
-        made = sets.find(self._cloud, self._set_id)
+        """Mark the set as consistent, and return it as Cinder has it.
+
+        It is, whatever becomes of the marks: if Cinder does not take them for
+        a while, the set is kept without.
+        """
+        try:
+            made = self._mark(
+                {
+                    'consistency': sets.CONSISTENT,
+                    'window': '' if window is None else f'{window:.3f}',
+                    'complete': '' if complete is None else f'{complete:.3f}',
+                }
+            )
+        except cloud_api.NotThere:
+            raise  # a snapshot is gone: it is not a whole set any more
+        except cloud_api.CloudError as exc:
+            raise Kept(
+                _(
+                    'Snapshot set %(name)s (%(id)s) is consistent, but Cinder '
+                    'does not let it be marked so: %(why)s. It is kept, and '
+                    'shown as %(state)s. Mark each of its snapshots with '
+                    '"openstack volume snapshot set --property '
+                    '%(key)s=%(value)s <snapshot>" (%(snapshots)s), or delete '
+                    'it with "openstack application snapshot delete %(id)s".'
+                )
+                % {
+                    'name': self._plan.name,
+                    'id': self._set_id,
+                    'why': str(exc).rstrip('.'),
+                    'state': sets.PENDING,
+                    'key': f'{sets.PREFIX}consistency',
+                    'value': sets.CONSISTENT,
+                    'snapshots': ' '.join(self._snapshots),
+                }
+            ) from exc
         if made.state != sets.CONSISTENT:
             raise errors.ApplicationError(
                 _('Snapshot set %(name)s (%(id)s) is %(state)s.')
@@ -222,6 +255,8 @@ class _Work:
         """Seal the set although a thaw failed, and raise Kept."""
         try:
             self.seal(None, complete)
+        except Kept as kept:
+            raise Kept(f'{exc} {kept}') from exc
         except errors.ApplicationError as error:
             LOG.error(_('The set cannot be sealed: %s'), error)
             return
@@ -240,22 +275,46 @@ class _Work:
             return
         progress(_('Deleting the snapshots ...'))
         try:
-            sets.delete(
+            unseen = sets.delete(
                 self._cloud,
                 self._set_id,
                 self._client.sleep,
                 self._client.clock,
+                late=self._unanswered,
             )
         except errors.ApplicationError as exc:
             LOG.error('%s', exc)
+            return
+        if unseen:
+            LOG.error(
+                _(
+                    'Cinder has not answered whether it makes a snapshot of '
+                    '%(volumes)s, and none was there so far. If one appears, '
+                    '"openstack application snapshot delete %(id)s" deletes '
+                    'it.'
+                ),
+                {'volumes': ', '.join(unseen), 'id': self._set_id},
+            )
 
-    def _mark(self, metadata: Mapping[str, str]) -> None:
-        snapshots = [
-            snapshot['id']
-            for snapshot in self._cloud.snapshots()
-            if sets.get(snapshot, 'set_id') == self._set_id
-        ]
-        sets.mark(self._cloud, snapshots, metadata)
+    def _mark(self, metadata: Mapping[str, str]) -> sets.SnapshotSet:
+        """Mark the snapshots, and return the set as Cinder has it then.
+
+        No server is frozen any more: there is time to repeat it.
+        """
+        deadline = self._client.clock() + SEAL_PATIENCE
+        waits = quiesce_client.pauses()
+        while True:
+            try:
+                sets.mark(self._cloud, self._snapshots, metadata)
+                return sets.find(self._cloud, self._set_id)
+            except cloud_api.CloudError as exc:
+                pause = next(waits)
+                if (
+                    not exc.may_pass
+                    or self._client.clock() + pause > deadline
+                ):
+                    raise
+            self._client.sleep(pause)
 
     def _start(
         self, do: Callable[[_T], _U], item: _T
@@ -266,9 +325,14 @@ class _Work:
     def _request(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask for a snapshot, and return what Cinder makes of it."""
         with _failure_of(body):
-            made: dict[str, Any] = self._cloud.volume(
-                'POST', '/snapshots', {'snapshot': body}
-            )['snapshot']
+            try:
+                made: dict[str, Any] = self._cloud.volume(
+                    'POST', '/snapshots', {'snapshot': body}
+                )['snapshot']
+            except cloud_api.CloudError as exc:
+                if exc.tells_nothing:
+                    self._unanswered.append(body['volume_id'])
+                raise
             return made
 
     def _watch(

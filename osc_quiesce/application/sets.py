@@ -46,6 +46,12 @@ INCOMPLETE: Final = 'incomplete'
 
 #: seconds that deleting waits for Cinder
 DELETE_TIMEOUT: Final = 300.0
+#: seconds after which a request without an answer counts as lost
+LATE_TIME: Final = 10.0
+
+
+class NoSuchSet(errors.ApplicationError):
+    """No set has this name or ID."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,14 +195,15 @@ def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
 def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
     """Return the set with this ID, or else with this name.
 
-    :raises errors.ApplicationError: there is none, or several
+    :raises NoSuchSet: there is none
+    :raises errors.ApplicationError: there are several
     """
     everything = find_all(cloud)
     found = [s for s in everything if s.id == name_or_id] or [
         s for s in everything if s.name == name_or_id
     ]
     if not found:
-        raise errors.ApplicationError(
+        raise NoSuchSet(
             _('No snapshot set has the name or ID "%s".') % name_or_id
         )
     if len(found) > 1:
@@ -231,36 +238,51 @@ def delete(
     sleep: Callable[[float], None],
     clock: Callable[[], float],
     timeout: float = DELETE_TIMEOUT,
-) -> None:
+    late: Iterable[str] = (),
+) -> list[str]:
     """Delete all snapshots of a set, and wait until they are gone.
 
     May be repeated as often as one likes.
 
     :param timeout: seconds
+    :param late: ids of volumes of which a snapshot may yet appear: it is
+        waited for, for 10 seconds
+    :returns: those of them of which none has appeared
     :raises errors.ApplicationError: names what is left, and why
     """
     started = clock()
     deadline = started + timeout
     asked: set[str] = set()
     why: dict[str, str] = {}
+    unseen = set(late)
     while True:
         try:
             left = [s for s in cloud.snapshots() if get(s, 'set_id') == set_id]
         except cloud_api.CloudError as exc:
             if clock() > deadline:
                 raise errors.ApplicationError(
-                    _('The snapshots of set %(id)s cannot be listed: %(why)s')
-                    % {'id': set_id, 'why': exc}
+                    _(
+                        'Whether snapshots of set %(id)s are left is not '
+                        'known: %(why)s. Try "openstack application snapshot '
+                        'delete %(id)s".'
+                    )
+                    % {'id': set_id, 'why': str(exc).rstrip('.')}
                 ) from exc
             sleep(1.0)
             continue
+        unseen.difference_update(s['volume_id'] for s in left)
         if not left:
-            return
+            if not unseen or clock() > started + LATE_TIME:
+                return sorted(unseen)
+            sleep(1.0)
+            continue
         for snapshot in left:
             id_, status = snapshot['id'], snapshot['status']
-            if id_ in asked and status.startswith('error'):
+            if status == 'deleting':
+                why.pop(id_, None)  # heard, also if no answer came
+            elif id_ in asked:
                 why[id_] = _('its status is %s') % status
-            elif id_ not in asked and status not in ('creating', 'deleting'):
+            elif status != 'creating':
                 try:
                     cloud.volume('DELETE', f'/snapshots/{id_}')
                     asked.add(id_)

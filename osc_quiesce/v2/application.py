@@ -478,6 +478,10 @@ class DeleteApplicationSnapshot(_Command, command.Command):
                 self._sleep,
                 client.clock,
             )
+        except sets.NoSuchSet as exc:
+            raise osc_exceptions.CommandError(
+                _('%s If there was one, nothing is left of it.') % exc
+            ) from exc
         except errors.ApplicationError as exc:
             raise _failed(exc) from exc
 

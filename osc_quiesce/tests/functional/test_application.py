@@ -18,6 +18,7 @@ The storage is Cinder's fake driver: it has no data, but all states.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -237,8 +238,17 @@ class TestSets(ApplicationTest):
             'application snapshot show %s' % listed['ID']).stdout)
         self.openstack('application snapshot delete %s' % self.set_name)
         self.assertEqual([], self.snapshots())
-        self.openstack('application snapshot delete %s' % self.set_name,
-                       expect=1)
+        self.assertIn('nothing is left of it', self.openstack(
+            'application snapshot delete %s' % self.set_name,
+            expect=1).stderr)
+
+    def test_deleting_ends_well_if_answers_of_cinder_are_lost(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        self.create('--server', server, '--allow-local-disk')
+        between = self.cinder_proxy()
+        between.on('DELETE', proxy.forward_and_drop, proxy.drop)
+        self.openstack('application snapshot delete %s' % self.set_name)
+        self.assertEqual([], self.snapshots())
 
     def test_a_partial_set_is_incomplete_and_can_be_deleted(self) -> None:
         server, _volumes = self.with_volumes(2)
@@ -495,6 +505,52 @@ class TestFailures(ApplicationTest):
         # A second attempt would have made one snapshot too many.
         self.assertEqual(2, len(between.requests('snapshot')))
         self.check_undone(server)
+
+    def test_snapshot_that_cinder_makes_late(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        made = threading.Event()
+
+        def late(handler: Any, request: proxy.Request) -> None:
+            def make() -> None:
+                handler.ask_nova(request)
+                made.set()
+            threading.Timer(4, make).start()
+            handler.cut()
+        self.cinder_proxy().on('snapshot', proxy.forward, late)
+        self.create('--server', server, '--allow-local-disk', expect=1)
+        self.assertTrue(made.wait(base.TIMEOUT))
+        self.check_undone(server)
+
+    def test_set_is_marked_when_cinder_is_back(self) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        between.on('metadata', proxy.refuse(503), proxy.drop,
+                   proxy.forward_and_drop)
+        [row] = self.create('--server', server, '--allow-local-disk').data
+        self.assertEqual('consistent', row['Consistency'])
+
+    def test_set_that_cannot_be_marked(self) -> None:
+        server, _volumes = self.with_volumes(2)
+        between = self.cinder_proxy()
+        between.on('metadata', *[proxy.refuse(403)] * 2)
+        said = self.create('--server', server, '--allow-local-disk',
+                           expect=1).stderr
+        self.assertEqual(('active', None), self.states(server))
+
+        def consistency() -> Any:
+            return self.openstack('application snapshot show -f json %s'
+                                  % self.set_name).data['consistency']
+        self.assertEqual('pending', consistency())
+        # As the message says.
+        [command] = re.findall(r'"openstack (.* --property \S+) <', said)
+        [snapshots] = re.findall(r'<snapshot>" \(([^)]*)\)', said)
+        for snapshot in snapshots.split():
+            self.openstack('%s %s' % (command, snapshot))
+        self.assertEqual('consistent', consistency())
+        [command] = re.findall(
+            r'"openstack (application snapshot delete \S+)"', said)
+        self.openstack(command)
+        self.assertEqual([], self.snapshots())
 
     def test_server_cannot_be_frozen(self) -> None:
         first, _volumes = self.with_volumes()

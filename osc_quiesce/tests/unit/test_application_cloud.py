@@ -49,6 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status, body = {
             '/gone': (404, b'{"itemNotFound": {"message": "it is gone"}}'),
             '/broken': (500, b'<html>'),
+            '/busy': (429, b'<html>'),
+            '/cut': (504, b'<html>'),
+            '/forbidden': (403, b'{"forbidden": {"message": "no"}}'),
             '/html': (200, b'<html>'),
             '/list': (200, b'[]'),
         }.get(self.path, (200, b'{}'))
@@ -91,3 +94,24 @@ class CloudTest(unittest.TestCase):
             with self.assertRaises(cloud_api.CloudError) as caught:
                 self.cloud.compute(path)
             self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
+
+    def test_errors_tell_whether_to_repeat_and_what_became_of_it(
+        self,
+    ) -> None:
+        for path, may_pass, tells_nothing in (
+            ('/gone', False, False),
+            ('/forbidden', False, False),
+            ('/busy', True, False),
+            ('/broken', True, False),
+            ('/cut', True, True),
+            ('/html', True, True),
+            ('/list', True, True),
+        ):
+            with self.subTest(path):
+                with self.assertRaises(cloud_api.CloudError) as caught:
+                    self.cloud.compute(path)
+                error = caught.exception
+                self.assertEqual(
+                    (may_pass, tells_nothing),
+                    (error.may_pass, error.tells_nothing),
+                )

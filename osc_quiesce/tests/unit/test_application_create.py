@@ -32,7 +32,10 @@ class FakeCinder:
 
     :ivar nova: knows the servers
     :ivar breaks: the volume of which no snapshot can be made
-    :ivar marks: whether metadata can be written
+    :ivar marks: what happens when metadata are written, each in its turn
+    :ivar lost: the volume whose snapshot gets no answer
+    :ivar late: in how many seconds that one is made; None if never
+    :ivar users: of volumes, as Cinder shows them
     :ivar statuses: of new snapshots, in their turn, before ``available``
     """
 
@@ -41,7 +44,10 @@ class FakeCinder:
         self.made: dict[str, dict[str, Any]] = {}
         self.attached: dict[str, list[str]] = {}
         self.breaks = ''
-        self.marks = True
+        self.marks: list[cloud_api.CloudError] = []
+        self.lost = ''
+        self.late: float | None = None
+        self.users: dict[str, list[dict[str, Any]]] = {}
         self.statuses: list[str] = []
 
     def compute(self, path: str) -> dict[str, Any]:
@@ -70,26 +76,38 @@ class FakeCinder:
         if method == 'POST' and path == '/snapshots':
             body = json['snapshot']
             if body['volume_id'] == self.breaks:
-                raise cloud_api.CloudError('Cinder has no room')
-            made = {
-                **body,
-                'id': 's-%s' % body['volume_id'],
-                'status': self._status(),
-                'size': 1,
-            }
-            self.made[made['id']] = made
-            return {'snapshot': made}
+                raise cloud_api.CloudError('Cinder has no room', 500)
+            if body['volume_id'] == self.lost:
+                if self.late is not None:
+                    self.nova.at(
+                        self.nova.now + self.late, lambda: self._make(body)
+                    )
+                raise cloud_api.CloudError('the connection is gone')
+            return {'snapshot': self._make(body)}
         if method == 'POST':
-            if not self.marks:
-                raise cloud_api.CloudError('Cinder is away')
+            if self.marks:
+                raise self.marks.pop(0)
             self.made[path.split('/')[2]]['metadata'].update(json['metadata'])
             return {}
         if method == 'DELETE':
             del self.made[path.split('/')[2]]
             return {}
+        if path.startswith('/volumes/'):
+            users = self.users.get(path.split('/')[2], [])
+            return {'volume': {'attachments': users}}
         made = self.made[path.split('/')[2]]
         made['status'] = self._status()
         return {'snapshot': made}
+
+    def _make(self, body: dict[str, Any]) -> Any:
+        made = {
+            **body,
+            'id': 's-%s' % body['volume_id'],
+            'status': self._status(),
+            'size': 1,
+        }
+        self.made[made['id']] = made
+        return made
 
     def _status(self) -> str:
         return self.statuses.pop(0) if self.statuses else 'available'
@@ -205,12 +223,73 @@ class TestCreate(TestCase):
         self.assertEqual({}, self.cinder.made)
         self.assertEqual({'active'}, self.vm_states())
 
-    def test_a_set_that_cannot_be_marked_is_deleted(self) -> None:
-        self.cinder.marks = False
-        with self.assertRaisesRegex(errors.ApplicationError, 'away'):
+    def test_a_cinder_that_is_away_when_the_set_is_marked_is_waited_for(
+        self,
+    ) -> None:
+        self.cinder.marks = [
+            cloud_api.CloudError('away', status)
+            for status in (None, 500, 502, 503, 504, 429)
+        ]
+        self.assertEqual(sets.CONSISTENT, self.create().state)
+
+    def test_a_good_set_that_cannot_be_marked_is_kept(self) -> None:
+        for error in [cloud_api.CloudError('away', 503)] * 999, [
+            cloud_api.CloudError('you may not', 403)
+        ]:
+            self.cinder.made.clear()
+            self.cinder.marks = list(error)
+            with self.assertRaises(create.Kept) as caught:
+                self.create()
+            self.assertEqual({'active'}, self.vm_states())
+            self.cinder.marks.clear()
+            cloud: Any = self.cinder
+            kept = sets.find(cloud, 'nightly')
+            self.assertEqual(sets.PENDING, kept.state)
+            said = str(caught.exception)
+            for words in (
+                'is consistent',
+                str(error[0]),
+                'shown as pending',
+                'snapshot set --property osc_quiesce:consistency=consistent',
+                's-db-vda s-db-vdb s-web-vda s-web-vdb',
+                'application snapshot delete %s' % kept.id,
+            ):
+                self.assertIn(words, said)
+            self.assertLess(self.nova.now, 2 * create.SEAL_PATIENCE)
+            for snapshot in kept.snapshots:
+                snapshot['metadata']['osc_quiesce:consistency'] = 'consistent'
+            self.assertEqual(sets.CONSISTENT, kept.state)
+
+    def test_one_that_lost_a_snapshot_before_it_was_marked_is_not(
+        self,
+    ) -> None:
+        self.cinder.marks = [cloud_api.NotThere('it is gone', 404)]
+        with self.assertRaisesRegex(cloud_api.NotThere, 'gone'):
             self.create()
         self.assertEqual({}, self.cinder.made)
-        self.assertEqual({'active'}, self.vm_states())
+
+    def test_a_snapshot_that_appears_late_is_deleted(self) -> None:
+        self.cinder.lost, self.cinder.late = 'db-vdb', 6
+        with self.assertRaisesRegex(errors.ApplicationError, 'db-vdb'):
+            self.create()
+        self.assertGreater(self.nova.now, 6)
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual('', self.said)
+
+    def test_one_that_may_appear_even_later_is_told(self) -> None:
+        self.cinder.lost = 'db-vdb'
+        with self.assertRaises(errors.ApplicationError):
+            self.create()
+        self.assertIn('snapshot of db-vdb', self.said)
+        self.assertIn('"openstack application snapshot delete ', self.said)
+        self.assertLess(self.nova.now, 20)
+
+    def test_what_cinder_has_answered_is_not_waited_for(self) -> None:
+        self.cinder.breaks = 'db-vdb'
+        with self.assertRaises(errors.ApplicationError):
+            self.create()
+        self.assertLess(self.nova.now, 3)
+        self.assertEqual('', self.said)
 
     def not_verified(self) -> Any:
         error = exceptions.QuiesceError('was thawed', server_id='x')
@@ -257,6 +336,15 @@ class TestCreate(TestCase):
         made = sets.find(cloud, 'nightly')
         self.assertEqual(sets.CONSISTENT, made.state)
         self.assertIsNone(made.window)
+
+    def test_also_one_that_cannot_be_marked(self) -> None:
+        self.cinder.marks = [cloud_api.CloudError('you may not', 403)]
+        with self.failing_thaw():
+            with self.assertRaises(create.Kept) as caught:
+                self.create()
+        self.assertIn('does not answer', str(caught.exception))
+        self.assertIn('shown as pending', str(caught.exception))
+        self.assertEqual(4, len(self.cinder.made))
 
     def test_but_not_if_a_snapshot_had_failed_before(self) -> None:
         self.cinder.breaks = 'web-vda'
@@ -325,6 +413,9 @@ class TestSets(TestCase):
             self.cloud, self.made.id, self.nova.sleep, self.client.clock
         )
 
+    def gone(self, snapshot: str) -> None:
+        del self.cinder.made[snapshot]
+
     def test_deleting_can_be_repeated(self) -> None:
         self.delete()
         self.delete()
@@ -338,6 +429,44 @@ class TestSets(TestCase):
                 errors.ApplicationError, r's-db-vda \(busy\)'
             ):
                 self.delete()
+
+    def test_one_that_is_being_deleted_is_waited_for(self) -> None:
+        del self.cinder.made['s-db-vda']
+        going = self.cinder.made['s-db-vdb']
+        going['status'] = 'deleting'
+        self.nova.at(30, lambda: self.gone(going['id']))
+        volume = self.cinder.volume
+
+        def refuse(method: str, path: str, json: Any = None) -> Any:
+            self.assertNotIn(going['id'], path)
+            return volume(method, path, json)
+
+        with mock.patch.object(self.cinder, 'volume', refuse):
+            self.delete()
+        self.assertEqual({}, self.cinder.made)
+
+    def test_a_request_to_delete_may_get_no_answer(self) -> None:
+        def lose(method: str, path: str, json: Any = None) -> Any:
+            # Slow: it is gone long after the answer was missed.
+            id_ = path.split('/')[2]
+            self.cinder.made[id_]['status'] = 'deleting'
+            self.nova.at(
+                self.nova.now + 30, lambda: self.gone(id_)
+            )
+            raise cloud_api.CloudError('the connection is gone')
+
+        with mock.patch.object(self.cinder, 'volume', lose):
+            self.delete()
+        self.assertEqual({}, self.cinder.made)
+
+    def test_one_that_the_storage_does_not_delete_is_named_soon(self) -> None:
+        # As with Ceph, if a volume was cloned from it.
+        with mock.patch.object(self.cinder, 'volume', return_value={}):
+            with self.assertRaisesRegex(
+                errors.ApplicationError, r's-db-vda \(its status is available'
+            ):
+                self.delete()
+        self.assertLess(self.nova.now, 20)
 
     def test_two_of_the_same_name_are_told_apart_by_id(self) -> None:
         self.cinder.made['other'] = {

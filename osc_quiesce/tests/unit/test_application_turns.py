@@ -59,6 +59,7 @@ class TurnsTest(test_application_create.TestCase):
         """Let the other one be first at web, and younger than us."""
 
         def come() -> None:
+            self.nova.now += 0.1
             self.others(self.web, 'quiesce')
             if let_go_after is not None:
                 self.nova.at(self.nova.now + let_go_after, self.others_thaw)

@@ -422,15 +422,19 @@ class TestOthers(TestCase):
         self.assertEqual({}, self.cinder.made)
 
     def test_what_is_not_there_is_named(self) -> None:
-        for command in (
-            commands.ShowApplicationSnapshot,
-            commands.DeleteApplicationSnapshot,
+        for command, more in (
+            (commands.ShowApplicationSnapshot, ''),
+            (
+                commands.DeleteApplicationSnapshot,
+                ' If there was one, nothing is left of it.',
+            ),
         ):
             self.command = command
             self.errors.lines.clear()
             self.assertEqual(1, self.run_command('weekly'))
             self.assertEqual(
-                'No snapshot set has the name or ID "weekly".', self.said
+                f'No snapshot set has the name or ID "weekly".{more}',
+                self.said,
             )
 
     def test_cinder_that_does_not_answer_is_an_error(self) -> None:
