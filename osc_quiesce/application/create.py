@@ -92,7 +92,10 @@ def create(
             ) as frozen:
                 progress(_('Taking %d snapshots ...') % len(plan.snapshots))
                 work.take(timeout)
+                # Both at the same time, and after the last snapshot.
+                others = work.look_for_others()
                 frozen.verify()
+                work.wait_for(others, timeout)
                 verified = True
         finally:
             # Not before the thaw: a request may take long.
@@ -166,6 +169,26 @@ class _Work:
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
         self._snapshots = [snapshot['id'] for _body, snapshot in made]
         self._wait([self._start(self._watch, made)], deadline, late)
+
+    def look_for_others(self) -> list[concurrent.futures.Future[None]]:
+        """Begin to look who has volumes that several servers may have."""
+        return [
+            self._start(self._check_users, volume)
+            for _server, volume in self._plan.snapshots
+            if volume.multiattach
+        ]
+
+    def wait_for(
+        self,
+        checks: Sequence[concurrent.futures.Future[None]],
+        timeout: float,
+    ) -> None:
+        """Wait until these have ended, and raise what they have raised."""
+        self._wait(
+            checks,
+            self._client.clock() + timeout,
+            _('Cinder did not show all volumes within %g s.') % timeout,
+        )
 
     def _wait(
         self,
@@ -377,6 +400,18 @@ class _Work:
                     'gone': ', '.join(sorted(before - now)) or _('none'),
                     'new': ', '.join(sorted(now - before)) or _('none'),
                 }
+            )
+
+    def _check_users(self, volume: planning.Volume) -> None:
+        shown = self._cloud.volume('GET', f'/volumes/{volume.id}')['volume']
+        users = planning.strangers(shown, {s.id for s in self._plan.servers})
+        if users:
+            raise errors.ApplicationError(
+                _(
+                    'Volume %(volume)s was attached to %(users)s meanwhile, '
+                    'which is not frozen. Try again.'
+                )
+                % {'volume': volume.id, 'users': ', '.join(users)}
             )
 
     def _body(

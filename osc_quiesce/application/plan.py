@@ -45,6 +45,7 @@ class Volume:
     :param boot_index: 0 for the volume that the server boots from, -1 for
         others
     :param excluded: no snapshot is wanted
+    :param multiattach: several servers may have it at the same time
     """
 
     id: str
@@ -56,6 +57,7 @@ class Volume:
     delete_on_termination: bool
     status: str
     excluded: bool = False
+    multiattach: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +208,22 @@ def attached(cloud: cloud_api.Cloud, server_id: str) -> list[dict[str, Any]]:
     return found
 
 
+def strangers(
+    volume: Mapping[str, Any], members: Collection[str]
+) -> list[str]:
+    """Return who else has a volume, as Cinder shows it: they are not frozen.
+
+    Only one with multiattach can have several users.
+
+    :param members: the ids of all servers of the application
+    """
+    users = {
+        str(each.get('server_id') or each.get('host_name'))
+        for each in volume.get('attachments') or ()
+    }
+    return sorted(users.difference(members))
+
+
 def _api_problems(
     client: quiesce_client.Client, cloud: cloud_api.Cloud, unquiesce_after: int
 ) -> list[str]:
@@ -326,6 +344,7 @@ class _Reader:
                     ),
                     status=read['status'],
                     excluded=excluded,
+                    multiattach=bool(read.get('multiattach')),
                 )
             )
             unknown -= names
@@ -359,18 +378,13 @@ class _Reader:
         return read
 
     def _sharing_problems(self, volume: Mapping[str, Any]) -> list[str]:
-        """Look who else has a volume with multiattach: it is not frozen."""
-        users = {
-            str(each.get('server_id') or each.get('host_name'))
-            for each in volume.get('attachments') or ()
-        }
         return [
             _(
                 'has volume %(id)s, which is also attached to %(user)s, which '
                 'would not be frozen'
             )
             % {'id': volume['id'], 'user': user}
-            for user in sorted(users.difference(self._members))
+            for user in strangers(volume, self._members)
         ]
 
     def _state_problems(self, body: Mapping[str, Any]) -> list[str]:

@@ -313,6 +313,22 @@ class TestSets(ApplicationTest):
             [s['volumes'][0]['snapshot_id'] for s in shown['servers']])
         self.openstack('application snapshot delete %s' % self.set_name)
 
+    def test_a_volume_that_another_server_gets_meanwhile(self) -> None:
+        volume = self.volume(volume_type=self.shared_type())
+        server, other = self.boot(), self.boot()
+        self.attach(server, volume)
+
+        def share(_request: proxy.Request) -> None:
+            self.attach(other, volume)
+            self.wait_for(
+                lambda: len(self.cinder('GET', '/volumes/%s' % volume)[
+                    'volume']['attachments']) == 2, 'both have it')
+        self.cinder_proxy().on('snapshot', proxy.first(share))
+        said = self.create('--server', server, '--allow-local-disk',
+                           expect=1).stderr
+        self.assertIn('Volume %s was attached to %s' % (volume, other), said)
+        self.check_undone(server)
+
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
         server, volumes = self.with_volumes(2)
         rows = self.create('--dry-run', '--server', server,

@@ -14,6 +14,7 @@
 
 import contextlib
 from collections.abc import Iterator
+import dataclasses
 from typing import Any
 from unittest import mock
 
@@ -290,6 +291,41 @@ class TestCreate(TestCase):
             self.create()
         self.assertLess(self.nova.now, 3)
         self.assertEqual('', self.said)
+
+    def shared(self) -> None:
+        """Let the data of db be on a volume with multiattach."""
+        db, web = self.plan.servers
+        root, data = db.volumes
+        data = dataclasses.replace(data, multiattach=True)
+        self.plan = dataclasses.replace(
+            self.plan,
+            servers=(dataclasses.replace(db, volumes=(root, data)), web),
+        )
+        self.cinder.users['db-vdb'] = [{'server_id': db.id}]
+
+    def test_a_volume_that_somebody_else_got_leaves_nothing(self) -> None:
+        self.shared()
+        self.cinder.users['db-vdb'].append({'server_id': 'stranger'})
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'db-vdb was attached to stranger'
+        ):
+            self.create()
+        self.assertEqual({}, self.cinder.made)
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_only_volumes_that_others_may_get_are_looked_at(self) -> None:
+        self.shared()
+        asked = mock.Mock(side_effect=self.cinder.volume)
+        with mock.patch.object(self.cinder, 'volume', asked):
+            self.assertEqual(sets.CONSISTENT, self.create().state)
+        self.assertEqual(
+            ['/volumes/db-vdb'],
+            [
+                call.args[1]
+                for call in asked.call_args_list
+                if call.args[1].startswith('/volumes')
+            ],
+        )
 
     def not_verified(self) -> Any:
         error = exceptions.QuiesceError('was thawed', server_id='x')
