@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import pathlib
 from typing import Any, Final
 
 import jsonschema
@@ -94,13 +95,18 @@ def from_file(path: str) -> Application:
         message names the file and the line
     """
     try:
-        with open(path, encoding='utf-8') as stream:
-            return from_yaml(stream.read(), path)
-    except (OSError, UnicodeDecodeError) as exc:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as exc:
         raise errors.SpecError(
             _('%(path)s cannot be read: %(why)s')
             % {'path': path, 'why': exc}
         ) from exc
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        line = data.count(b'\n', 0, exc.start) + 1
+        raise _error(path, line, str(exc)) from exc
+    return from_yaml(text, path)
 
 
 def from_yaml(text: str, path: str) -> Application:
@@ -109,18 +115,22 @@ def from_yaml(text: str, path: str) -> Application:
     :param path: what errors call the text
     """
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
         if node is None:
             raise errors.SpecError(
                 _('%s, line 1: there is nothing in it') % path
             )
         _refuse_duplicate_keys(node, path)
-        data = yaml.safe_load(text)
+        data = loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark else 1
         raise _error(path, line, exc.problem or str(exc)) from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except yaml.reader.ReaderError as exc:
+        line = text.count('\n', 0, exc.position) + 1
+        raise _error(path, line, exc.reason) from exc
+    except RecursionError as exc:
         raise _error(path, 1, str(exc)) from exc
     _write_out(data)
     found = sorted(
@@ -142,13 +152,28 @@ def from_yaml(text: str, path: str) -> Application:
                 Member(
                     member['server'],
                     tuple(member.get('exclude_volumes', ())),
-                    member.get('unquiesce_after'),
+                    # 60.0 is a whole number, too
+                    int(member['unquiesce_after'])
+                    if 'unquiesce_after' in member
+                    else None,
                 )
                 for member in stage
             )
             for stage in data['stages']
         ),
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows the line also of what only looks like a date or a number."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as exc:
+            raise yaml.constructor.ConstructorError(
+                None, None, str(exc), node.start_mark
+            ) from exc
 
 
 def _write_out(data: Any) -> None:

@@ -12,6 +12,7 @@
 
 """What application.yaml may say, and what is said if it is wrong."""
 
+import tempfile
 import textwrap
 import unittest
 
@@ -70,6 +71,9 @@ class SpecTest(unittest.TestCase):
             (2, 'expected', 'name: a\nstages: [[a]\n'),
             (1, 'object', '- a\n'),
             (1, '', '? [a]\n: b\n'),
+            (4, 'month', 'name: a\nstages:\n- [a]\n- [2026-13-01]\n'),
+            (4, 'digits', 'name: a\nstages:\n- [a]\n- [%s]\n' % (5000 * '9')),
+            (4, 'not allowed', 'name: a\nstages:\n- [a]\n- ["\1"]\n'),
         ):
             with self.subTest(text):
                 with self.assertRaises(errors.SpecError) as caught:
@@ -81,6 +85,19 @@ class SpecTest(unittest.TestCase):
                 self.assertLessEqual(line, found, said)
                 self.assertLessEqual(found, line + 1, said)
                 self.assertIn(words, said)
+
+    def test_whole_numbers_may_be_written_as_others(self) -> None:
+        [[member]] = spec.from_yaml(
+            'name: a\nstages: [[{server: b, unquiesce_after: 60.0}]]\n', 'x'
+        ).stages
+        self.assertIs(int, type(member.unquiesce_after))
+
+    def test_a_file_that_is_not_text_is_an_error_with_a_line(self) -> None:
+        with tempfile.NamedTemporaryFile() as stream:
+            stream.write(b'name: a\nstages:\n- [\xff]\n')
+            stream.flush()
+            with self.assertRaisesRegex(errors.SpecError, 'line 3: '):
+                spec.from_file(stream.name)
 
     def test_a_file_that_is_not_there_is_named(self) -> None:
         with self.assertRaisesRegex(errors.SpecError, '/nowhere/app.yaml'):
