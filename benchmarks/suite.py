@@ -199,7 +199,7 @@ def many(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
         results = measure.Results('scale')
         scale.growth(
             results, servers[:most], size.stages,
-            functools.partial(_cpu_seconds, running_cloud.pid('controller')))
+            functools.partial(_cpu_seconds, running_cloud.pid('api')))
         yield results
         results = measure.Results('sweep')
         sweep.cost(

@@ -92,13 +92,26 @@ FILES_OF_KIND = {
     'broker': ('rabbitmq.conf',),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
-    'controller': ('nova.conf', 'nova-api-paste.ini'),
+    'api': ('nova.conf', 'nova-api-paste.ini'),
+    'conductor': ('nova.conf',),
+    'scheduler': ('nova.conf',),
     'compute': ('nova.conf', 'nova-api-paste.ini'),
     'quiesce': ('nova.conf',),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
 }
 #: Kinds of processes that call no other one.
 ALONE = ('hypervisor', 'storage', 'database', 'broker')
+#: What each kind waits for that uses a broker between processes: nova-api
+#: writes down where the broker of the cell is, and nova-compute gets at the
+#: database through the conductor.
+BEFORE = {
+    'api': ('broker',),
+    'conductor': ('broker', 'api'),
+    'scheduler': ('broker', 'api'),
+    'compute': ('broker', 'conductor'),
+    'quiesce': ('broker', 'api'),
+    'volume': ('broker',),
+}
 #: Host name of Nova's services that are not computes.
 CONTROLLER = 'controller'
 #: The most computes, and the most nova-quiesce services.
@@ -178,7 +191,8 @@ def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
     numbers = range(1, settings.quiesce_services + 1 if settings.quiesce
                     else 1)
     return {
-        'controller': control,
+        **{name.removeprefix('nova-'): [(name, host)]
+           for name, host in control},
         **{host: [(name, host)] for name, host in computes},
         **{f'quiesce{number}': [('nova-quiesce', f'{CONTROLLER}{number}')]
            for number in numbers}}
@@ -204,11 +218,8 @@ def before(settings: Settings, role: str) -> tuple[str, ...]:
     roles = []
     if settings.storage == 'ceph' and kind in ('compute', 'volume'):
         roles.append('storage')
-    if not settings.one_nova and kind in (
-            'controller', 'compute', 'quiesce', 'volume'):
-        roles.append('broker')
-        if kind in ('compute', 'quiesce'):
-            roles.append('controller')
+    if not settings.one_nova:
+        roles.extend(BEFORE.get(kind, ()))
     return tuple(roles)
 
 

@@ -26,12 +26,12 @@ from minicloud.errors import MinicloudError
 
 ADDRESS = '127.0.0.1'
 #: Which process listens for which service, if it does for any. Nova's API is
-#: in the process ``compute`` or ``controller``: a cloud has one of the two.
+#: in the process ``compute`` or ``api``: a cloud has one of the two.
 SERVICES: dict[str, tuple[str, ...]] = {
     'identity': ('identity', 'placement', 'network'),
     'image': ('image',),
     'compute': ('compute',),
-    'controller': ('compute',),
+    'api': ('compute',),
     'volume': ('volume',),
     'broker': ('broker', 'broker-epmd', 'broker-node'),
     'storage': ('storage',),

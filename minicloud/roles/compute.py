@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Nova's services: all in one process, or some of them in each of several.
+"""Nova's services: all in one process, or each in one of its own.
 
 The in-memory message bus does not reach beyond a process, so that with it
 all are in one. Each service is made the way Nova's own commands make it.
@@ -140,18 +140,21 @@ def run(context: roles.Context) -> list[Any]:
         # In this order: the application is loaded from the first one.
         OS_NOVA_CONFIG_FILES='nova-api-paste.ini;nova.conf',
         MINICLOUD_ROOT=str(context.layout.root))
+    programs = {name for name, _host in context.services}
+    hosts = {host for _name, host in context.services}
     releases.choose_nova_threads()
     sqlite.immediate_writers()
-    from nova.api.openstack import wsgi_app
+    # Before the wait, since it takes seconds. Not the services' managers:
+    # these read options while they are imported.
+    if 'nova-api' in programs:
+        from nova.api.openstack import wsgi_app
     from nova.conductor import rpcapi as conductor_rpcapi
     import nova.conf
     from nova import objects
     from nova.scheduler import rpcapi as scheduler_rpcapi
     from nova import service
-    programs = {name for name, _host in context.services}
-    hosts = {host for _name, host in context.services}
     if 'nova-compute' in programs:
-        import nova.virt.fake  # noqa: F401  slow to import: before the wait
+        import nova.virt.fake  # noqa: F401
     if 'nova-quiesce' in programs:
         from nova_quiesce import cmd
 

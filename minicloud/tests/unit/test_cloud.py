@@ -51,8 +51,9 @@ class CloudTest(unittest.TestCase):
     def test_the_processes_are_those_of_the_last_up(self) -> None:
         self.save(broker='rabbit', computes=2)
         self.assertEqual(
-            ('broker', 'identity', 'image', 'controller', 'compute1',
-             'compute2', 'quiesce1', 'volume'), self.cloud.roles())
+            ('broker', 'identity', 'image', 'api', 'conductor', 'scheduler',
+             'compute1', 'compute2', 'quiesce1', 'volume'),
+            self.cloud.roles())
         self.assertEqual(
             {(role, 'down') for role in self.cloud.roles()},
             {(status.role, status.state) for status in self.cloud.status()})

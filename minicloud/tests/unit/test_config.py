@@ -224,14 +224,20 @@ class RolesTest(unittest.TestCase):
         settings = config.Settings(
             broker='rabbit', computes=2, quiesce_services=3)
         self.assertEqual(
-            ('broker', 'identity', 'image', 'controller', 'compute1',
-             'compute2', 'quiesce1', 'quiesce2', 'quiesce3', 'volume'),
+            ('broker', 'identity', 'image', 'api', 'conductor', 'scheduler',
+             'compute1', 'compute2', 'quiesce1', 'quiesce2', 'quiesce3',
+             'volume'),
             config.roles_of(settings))
-        services = config.nova_services(settings)
-        self.assertEqual([('nova-compute', 'compute2')],
-                         services['compute2'])
-        self.assertEqual([('nova-quiesce', 'controller3')],
-                         services['quiesce3'])
+        self.assertEqual(
+            {'api': [('nova-api', 'controller')],
+             'conductor': [('nova-conductor', 'controller')],
+             'scheduler': [('nova-scheduler', 'controller')],
+             'compute1': [('nova-compute', 'compute1')],
+             'compute2': [('nova-compute', 'compute2')],
+             'quiesce1': [('nova-quiesce', 'controller1')],
+             'quiesce2': [('nova-quiesce', 'controller2')],
+             'quiesce3': [('nova-quiesce', 'controller3')]},
+            config.nova_services(settings))
 
     def test_there_may_be_no_nova_quiesce(self) -> None:
         for settings in (
@@ -251,6 +257,19 @@ class RolesTest(unittest.TestCase):
         for role in roles:
             for other in config.before(settings, role):
                 self.assertLess(roles.index(other), roles.index(role))
+
+    def test_all_of_nova_starts_after_its_api(self) -> None:
+        settings = config.Settings(broker='rabbit')
+
+        def before(role: str) -> set[str]:
+            nearest = config.before(settings, role)
+            return {*nearest, *(farther for other in nearest
+                                for farther in before(other))}
+
+        for role in config.nova_services(settings):
+            if role != 'api':
+                self.assertIn('api', before(role))
+        self.assertIn('conductor', before('compute1'))
 
     def test_with_one_process_nothing_waits_for_another(self) -> None:
         settings = config.Settings()

@@ -166,7 +166,7 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         if process == 'client':
             return ''
         if process == 'nova-api':
-            return 'controller'
+            return 'api'
         if process == 'nova-compute':
             return str(self.server(server)['OS-EXT-SRV-ATTR:host'])
         if process != 'nova-quiesce':
