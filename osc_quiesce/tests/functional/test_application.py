@@ -578,6 +578,38 @@ class TestFailures(ApplicationTest):
         self.assertEqual(['frozen', 'thawed'], self.guest_log(first))
         self.check_undone(first, second)
 
+    def test_freeze_that_fails(self) -> None:
+        first, _volumes = self.with_volumes()
+        second, _volumes = self.with_volumes(quiesce='fail')
+        said = self.create('--server', first, '--server', second,
+                           '--allow-local-disk', expect=1).stderr
+        self.assertIn(second, said)
+        self.assertIn('Guest agent not available for now', said)
+        self.assertEqual('error', self.states(second)[0])
+        self.check_undone(first)
+
+    def test_freeze_that_takes_too_long(self) -> None:
+        first, _volumes = self.with_volumes()
+        second, _volumes = self.with_volumes(quiesce='slow:4')
+        said = self.create('--server', first, '--server', second,
+                           '--allow-local-disk', '--timeout', '2',
+                           expect=1).stderr
+        self.assertIn('did not become quiesced within 2 s', said)
+        self.check_undone(first, second)
+
+    def test_deadline_that_passes_before_the_snapshots_are_made(self) -> None:
+        server, _volumes = self.with_volumes()
+
+        def wait(_request: proxy.Request) -> None:
+            self.wait_for(lambda: 'thawed' in self.guest_log(server),
+                          'the deadline has passed')
+        self.cinder_proxy().on('snapshot', proxy.first(wait))
+        said = self.create('--server', server, '--allow-local-disk',
+                           '--unquiesce-after', '1', expect=1).stderr
+        self.assertIn('What was saved meanwhile is not consistent', said)
+        self.wait(server, 'active')
+        self.check_undone(server)
+
     def test_caller_who_may_not_quiesce(self) -> None:
         server = self.boot(persona='member')
         volume = self.openstack(
