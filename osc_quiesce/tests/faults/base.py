@@ -40,7 +40,7 @@ DOWN = 2.0
 BOUND = 90.0
 #: seconds past the deadline at the most, where no service has to find out
 #: that another one is gone; else the bound for all applies
-LATE = {'client': 15.0, 'nova-api': 15.0}
+LATE = {'client': 15.0, 'nova-api': 15.0, 'nova-conductor': 15.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +165,8 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         """Return the process of the cloud; nothing for the client."""
         if process == 'client':
             return ''
-        if process == 'nova-api':
-            return 'api'
+        if process in ('nova-api', 'nova-conductor'):
+            return process.removeprefix('nova-')
         if process == 'nova-compute':
             return str(self.server(server)['OS-EXT-SRV-ATTR:host'])
         if process != 'nova-quiesce':

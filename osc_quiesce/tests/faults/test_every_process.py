@@ -14,15 +14,16 @@
 
 Those of nova-compute are also done with real guests, see
 :mod:`osc_quiesce.tests.scenario.test_compute`; with all others, the guest
-cannot tell the difference.
+cannot tell the difference.  nova-scheduler is not killed: it chooses hosts for
+new servers, and has no part in a quiesce.
 """
 
 from osc_quiesce.tests.faults import base
 from osc_quiesce.tests.functional import base as functional
 
 #: what is killed, in the order of the table
-PROCESSES = ('client', 'nova-api', 'nova-quiesce', 'nova-compute', 'broker',
-             'database')
+PROCESSES = ('client', 'nova-api', 'nova-conductor', 'nova-quiesce',
+             'nova-compute', 'broker', 'database')
 
 
 class EveryProcessTest(base.FaultsTest):
