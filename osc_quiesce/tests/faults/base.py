@@ -18,6 +18,7 @@ case is a row of a table in the documentation (see tools/faults.py).
 """
 
 import abc
+import configparser
 import contextlib
 import dataclasses
 import functools
@@ -79,6 +80,13 @@ class Frozen:
     ended: float | None
 
 
+def setting(section: str, option: str) -> float:
+    """Return a number of the cloud's nova.conf (see tools/live.py)."""
+    parser = configparser.RawConfigParser()
+    parser.read(base.cloud().layout.etc / 'nova.conf')
+    return parser.getfloat(section, option)
+
+
 class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
     """A test on a cloud whose services are processes of their own.
 
@@ -133,7 +141,7 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
                           max(killed_at + BOUND - time.time(), 1))
         frozen = [one for server in servers for one in self.history(server)
                   if one.ended is None or one.ended > began]
-        late = self.write(process, step, killed_at, frozen)
+        late = self.write(process, step.name, killed_at, frozen)
         self.assertLess(late, LATE.get(process, BOUND), frozen)
         for server in servers:
             self.assert_all_ended(server)
@@ -186,10 +194,11 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         return (self.states(server) in (('active', None), ('error', None))
                 and all(frozen.ended for frozen in self.history(server)))
 
-    def write(self, process: str, step: Step, killed_at: float,
+    def write(self, process: str, step: str, killed_at: float,
               frozen: list[Frozen]) -> float:
         """Write the row of this case.
 
+        :param step: its name
         :returns: the longest time past a deadline, in seconds
         """
         spans = [(one.began, one.ended or time.time()) for one in frozen]
@@ -199,7 +208,7 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
 
         late = longest(end - began - DEADLINE for began, end in spans)
         row = {
-            'killed': process, 'when': step.name,
+            'killed': process, 'when': step,
             'hypervisor': self.hypervisor,
             'thawed_after_kill': longest(
                 end - killed_at for _began, end in spans),
@@ -260,3 +269,23 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         answer = base.compute().post(
             '/servers/%s/action' % server, json={action: None})
         return answer.status_code == 202
+
+
+class FakeGuestsTest(FaultsTest):
+    """A test with guests that are not real."""
+
+    hypervisor = 'fake'
+
+    def history(self, server: str) -> list[Frozen]:
+        """Return when a guest was frozen, as the guest itself tells it."""
+        path = base.cloud().layout.guests / server
+        lines = path.read_text().splitlines() if path.exists() else []
+        found: list[Frozen] = []
+        for line in lines:
+            word, when = line.split()
+            is_frozen = bool(found) and found[-1].ended is None
+            if word == 'frozen' and not is_frozen:
+                found.append(Frozen(float(when), None))
+            elif word == 'thawed' and is_frozen:
+                found[-1] = Frozen(found[-1].began, float(when))
+        return found

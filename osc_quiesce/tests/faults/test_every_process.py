@@ -19,30 +19,13 @@ new servers, and has no part in a quiesce.
 """
 
 from osc_quiesce.tests.faults import base
-from osc_quiesce.tests.functional import base as functional
 
 #: what is killed, in the order of the table
 PROCESSES = ('client', 'nova-api', 'nova-conductor', 'nova-quiesce',
              'nova-compute', 'broker', 'database')
 
 
-class EveryProcessTest(base.FaultsTest):
-
-    hypervisor = 'fake'
-
-    def history(self, server: str) -> list[base.Frozen]:
-        """Return when a guest was frozen, as the guest itself tells it."""
-        path = functional.cloud().layout.guests / server
-        lines = path.read_text().splitlines() if path.exists() else []
-        found: list[base.Frozen] = []
-        for line in lines:
-            word, when = line.split()
-            is_frozen = bool(found) and found[-1].ended is None
-            if word == 'frozen' and not is_frozen:
-                found.append(base.Frozen(float(when), None))
-            elif word == 'thawed' and is_frozen:
-                found[-1] = base.Frozen(found[-1].began, float(when))
-        return found
+class EveryProcessTest(base.FakeGuestsTest):
 
     def kill(self, process: str, step: base.Step) -> None:
         self.wait_until_up()

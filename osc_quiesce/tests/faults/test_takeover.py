@@ -1,0 +1,179 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A nova-quiesce dies for good, and another one does what was its work.
+
+Elsewhere what was killed is back two seconds later, and may finish itself what
+it had begun.  Here it stays away until the test is over.  That another one has
+taken over is to be seen in the instance actions, which name its host; also
+that it has not, where the first one is merely slow.
+"""
+
+import signal
+import time
+from typing import Any
+
+from osc_quiesce.tests.faults import base
+from osc_quiesce.tests.functional import base as functional
+
+#: for the table
+KILLED = 'nova-quiesce, for good'
+#: seconds for messages, states and a guest, on a machine that is busy
+MARGIN = 5.0
+
+
+class ServicesTest(base.FakeGuestsTest):
+    """A test in which it matters which service does something."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.wait_until_up()
+
+    def ask(self, server: str, action: dict[str, Any]) -> str:
+        """Ask for an action, wait for a service to begin; return the id."""
+        request = self.act(server, action).headers['x-openstack-request-id']
+        self.wait_for(lambda: self.events(server, request),
+                      'a service has begun')
+        return str(request)
+
+    def events(self, server: str, request: str) -> list[dict[str, Any]]:
+        """Return what has become of a request so far."""
+        answer = functional.compute().get(
+            '/servers/%s/os-instance-actions/%s' % (server, request))
+        self.assertEqual(200, answer.status_code, answer.text)
+        return answer.json()[  # type: ignore[no-any-return]
+            'instanceAction']['events']
+
+    def actions(self, server: str) -> list[dict[str, Any]]:
+        """Return the requests to quiesce and unquiesce, oldest first."""
+        answer = functional.compute().get(
+            '/servers/%s/os-instance-actions' % server)
+        self.assertEqual(200, answer.status_code, answer.text)
+        return [action for action in reversed(
+            answer.json()['instanceActions'])
+            if action['action'] in ('quiesce', 'unquiesce')]
+
+
+class DeadTest(ServicesTest):
+    """The service that works on a server is killed, and stays dead."""
+
+    def kill(self, server: str) -> float:
+        """Kill the service that works on a server, and say when that was."""
+        role = self.role_of('nova-quiesce', server)
+        self.addCleanup(functional.cloud().start, role)
+        functional.cloud().signal(role, signal.SIGKILL)
+        return time.time()
+
+    def wait_for_takeover(self, server: str, vm_state: str, killed_at: float,
+                          step: str) -> None:
+        """Wait until another service has thawed the guest, soon enough.
+
+        It is when Nova calls the first one down, and it looks again.
+        """
+        soon = (base.setting('DEFAULT', 'service_down_time')
+                + base.setting('quiesce', 'deadline_interval') + MARGIN)
+        self.wait_for(lambda: self.is_well(server),
+                      'another service has thawed %s' % server,
+                      killed_at + soon - time.time())
+        self.assertEqual((vm_state, None), self.states(server))
+        frozen = self.history(server)
+        self.assertEqual(1, len(frozen), frozen)
+        self.write(KILLED, step, killed_at, frozen)
+
+    def test_in_the_middle_of_a_quiesce(self) -> None:
+        server = self.boot(quiesce='slow:3')
+        request = self.ask(server, {'quiesce': {
+            'unquiesce_after': base.DEADLINE}})
+        [begun] = self.events(server, request)
+        killed_at = self.kill(server)
+        self.wait_for_takeover(server, 'error', killed_at,
+                               'server is being frozen')
+        why = 'nova-quiesce on %s died' % begun['host']
+        self.assertIn(why, self.server(server)['fault']['message'])
+        [event] = self.action(server, request)['events']
+        self.assertEqual('Error', event['result'])
+        self.assertIn(why, event['details'])
+        [_quiesce, thaw] = self.actions(server)
+        [event] = self.action(server, thaw['request_id'])['events']
+        self.assertEqual('Success', event['result'])
+        self.assertNotEqual(begun['host'], event['host'])
+
+    def test_in_the_middle_of_an_unquiesce(self) -> None:
+        server = self.boot(unquiesce='slow:3')
+        self.ask(server, {'quiesce': {'unquiesce_after': base.DEADLINE}})
+        self.wait(server, 'quiesced')
+        request = self.ask(server, {'unquiesce': None})
+        [begun] = self.events(server, request)
+        killed_at = self.kill(server)
+        self.wait_for_takeover(server, 'active', killed_at,
+                               'server is being thawed')
+        [event] = self.action(server, request)['events']
+        self.assertEqual('Success', event['result'])
+        self.assertNotEqual(begun['host'], event['host'])
+        self.assertEqual(2, len(self.actions(server)))
+
+    def test_before_a_deadline(self) -> None:
+        server = self.boot()
+        request = self.ask(server, {'quiesce': {
+            'unquiesce_after': base.DEADLINE}})
+        self.wait(server, 'quiesced')
+        dead = self.events(server, request)[0]['host']
+        killed_at = self.kill(server)
+        self.wait(server, 'active')
+        [frozen] = self.history(server)
+        late = self.write(KILLED, 'server is frozen', killed_at, [frozen])
+        # Nobody has to find out first that a service is gone.
+        self.assertLess(late, base.setting('quiesce', 'deadline_interval')
+                        + MARGIN, frozen)
+        [_quiesce, thaw] = self.actions(server)
+        self.assertIsNone(thaw['user_id'])
+        [event] = self.action(server, thaw['request_id'])['events']
+        self.assertIn('deadline of request %s' % request, event['details'])
+        self.assertNotEqual(dead, event['host'])
+
+
+class SlowTest(ServicesTest):
+    """The service that works on a server takes its time, and is alive."""
+
+    def assert_not_disturbed(self, server: str, request: str,
+                             host: str) -> None:
+        """A request is ended by the service that has begun it."""
+        [event] = self.action(server, request)['events']
+        self.assertEqual(('Success', host), (event['result'], event['host']))
+
+    def test_a_guest_is_slow(self) -> None:
+        # The thaw takes longer than Nova does to call a dead service down.
+        server = self.boot(quiesce='slow:6', unquiesce='slow:10')
+        for action, vm_state in (('quiesce', 'quiesced'),
+                                 ('unquiesce', 'active')):
+            request = self.ask(server, {action: None})
+            [begun] = self.events(server, request)
+            self.wait(server, vm_state)
+            self.assert_not_disturbed(server, request, begun['host'])
+        self.assertEqual(2, len(self.actions(server)))
+        self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+
+    def test_a_service_is_suspended_for_a_moment(self) -> None:
+        server = self.boot(quiesce='slow:2')
+        request = self.ask(server, {'quiesce': None})
+        [begun] = self.events(server, request)
+        role = self.role_of('nova-quiesce', server)
+        self.addCleanup(functional.cloud().signal, role, signal.SIGCONT)
+        functional.cloud().signal(role, signal.SIGSTOP)
+        # The other one looks meanwhile; Nova still calls this one up.
+        time.sleep(1.5 * base.setting('quiesce', 'deadline_interval'))
+        self.assertEqual(('active', 'quiescing'), self.states(server))
+        functional.cloud().signal(role, signal.SIGCONT)
+        self.wait(server, 'quiesced')
+        self.assert_not_disturbed(server, request, begun['host'])
+        self.assertEqual(1, len(self.actions(server)))
+        self.assertEqual(['frozen'], self.guest_log(server))
