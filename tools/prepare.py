@@ -50,9 +50,10 @@ def main(directory: str) -> None:
                    check=True)
     installed = subprocess.run(
         [str(bin_directory / 'pip'), 'install', '--quiet',
-         '--disable-pip-version-check', '-c', constraints, 'tox', 'bindep'])
+         '--disable-pip-version-check', '-c', constraints, 'tox', 'tox-uv',
+         'bindep'])
     if installed.returncode:
-        fail('pip cannot install tox and bindep, see above')
+        fail('pip cannot install tox, tox-uv and bindep, see above')
     missing = subprocess.run(
         [str(bin_directory / 'bindep'), '--brief', '--file',
          str(HERE / 'bindep.txt')], capture_output=True, text=True)
