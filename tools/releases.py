@@ -15,6 +15,8 @@
 Usage: tools/releases.py README RESULT [RESULT ...]
 
 A result is what tools/summary.py wrote; its name says which tests these were.
+Each release of constraints/ has a line for each Python. What has no result is
+called "not run".
 """
 
 import json
@@ -23,11 +25,20 @@ import re
 import sys
 from typing import Any
 
-#: by Nova's major version
-RELEASES = {'31': '2025.1', '32': '2025.2', '33': '2026.1', '34': '2026.2'}
+CONSTRAINTS = pathlib.Path(__file__).resolve().parent.parent / 'constraints'
+PYTHONS = ('3.11', '3.12', '3.13')
+#: the packages that are shown
+PACKAGES = ('nova', 'python-openstackclient', 'python-novaclient')
 LEVELS = ('unit', 'functional')
 #: what stands before and after the table
 BEGIN, END = '.. releases: begin\n', '.. releases: end\n'
+
+
+def versions(path: pathlib.Path) -> dict[str, str]:
+    """Return the versions of the packages in a file of constraints."""
+    found = dict(re.findall(r'^(\S+)==(\S+)$', path.read_text(),
+                            re.MULTILINE))
+    return {name: found[name] for name in PACKAGES}
 
 
 def cell(result: dict[str, Any] | None) -> str:
@@ -50,20 +61,21 @@ def table(rows: list[list[str]]) -> str:
 
 def main(readme: pathlib.Path, paths: list[pathlib.Path]) -> int:
     """Write the table, and return 0 if no test failed."""
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    versions: dict[str, dict[str, str]] = {}
+    found = {}
     failed = 0
-    for path in paths:
+    for path in filter(pathlib.Path.exists, paths):
         result = json.loads(path.read_text())
-        release = RELEASES[result['versions']['nova'].partition('.')[0]]
-        versions[release] = result['versions']
-        found.setdefault((release, result['python']), {})[path.stem] = result
+        found[(*result['versions'].values(), result['python'],
+               path.stem)] = result
         failed += result['failed']
     rows = [['OpenStack', 'Python', 'nova', 'openstackclient', 'novaclient',
              *('%s tests' % level for level in LEVELS)]]
-    for (release, python), results in sorted(found.items()):
-        rows.append([release, python, *versions[release].values(), *(
-            cell(results.get(level)) for level in LEVELS)])
+    for constraints in sorted(CONSTRAINTS.glob('*.txt')):
+        packages = versions(constraints).values()
+        rows += [[constraints.stem, python, *packages, *(
+            cell(found.pop((*packages, python, level), None))
+            for level in LEVELS)] for python in PYTHONS]
+    assert not found, 'of no release: %s' % list(found)
     text = readme.read_text()
     pattern = re.compile('(?<=%s\n).*?(?=\n%s)' % (
         re.escape(BEGIN), re.escape(END)), re.DOTALL)
