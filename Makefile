@@ -3,14 +3,23 @@
 
 PYTHON ?= python3
 # Three at a time, since tests of guests mostly wait; the longest first.
-TESTS = faults,functional,scenario,scenario_ceph,package,install-guide,bench-quick,pep8,mypy,client,py3,docs
-# The functional tests of each release on one Python, that of 2026.2 in TESTS;
-# the unit tests on all.
-RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,py{311,312,313}{,-2025.1,-2025.2,-2026.1}
-# What these have given; functional is that of "make test".
+RUN = PATH="$$PATH$$(printf %s $(addprefix :,$(PYTHONS)))" .venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e
+# The directories of Pythons that pyenv has, but need not have in PATH.
+PYTHONS = $(wildcard $(PYENV_ROOT)/versions/3.1[123].*/bin)
+SHORT = package,install-guide,bench-quick,pep8,mypy,client,py3,docs
+TESTS = faults,functional,scenario,scenario_ceph,$(SHORT)
+# The unit tests with each release on each Python, the functional tests on one;
+# those of 2026.2 are in TESTS.
+UNIT = py{311,312,313}{,-2025.1,-2025.2,-2026.1}
+RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,$(UNIT)
+# Everything: beside each that computes one that waits.
+ALL = functional,faults,functional-2025.1,scenario,functional-2025.2-py312,tempest,functional-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
+# What tests of releases have given; functional is that of "make test".
 RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
+SHOW_RELEASES = $(PYTHON) tools/releases.py README.rst .tox/functional/functional.json $(RESULTS)
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
+SHOW_FAULTS = $(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
 
 .PHONY: help demo demo-live demo-app test test-faults test-volumes \
 	test-tempest test-nova-compat test-releases test-all \
@@ -32,20 +41,20 @@ help:
 	@echo 'make clean      stop the demos and delete what these have made'
 
 demo: .venv/ready
-	@echo 'The first time, packages are installed; that takes a minute or two.'
+	@echo 'The first time, packages are installed; that takes a minute.'
 	@.venv/bin/tox run -q -e demo
 
 demo-live: .venv/ready
-	@echo 'The first time, packages are installed; that takes a minute or two.'
+	@echo 'The first time, packages are installed; that takes a minute.'
 	@.venv/bin/tox run -q -e demo-live
 
 demo-app: .venv/ready
-	@echo 'The first time, packages are installed; that takes a minute or two.'
+	@echo 'The first time, packages are installed; that takes a minute.'
 	@.venv/bin/tox run -q -e demo-app
 
 test: .venv/ready
-	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e $(TESTS)
-	$(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
+	$(RUN) $(TESTS)
+	$(SHOW_FAULTS)
 
 test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
@@ -61,17 +70,14 @@ test-faults: .venv/ready
 	.venv/bin/tox run -e scenario -- scenario.test_compute
 	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
 
+# The table is written also when a test has failed.
 test-releases: .venv/ready
 	rm -f $(RESULTS)
-	.venv/bin/tox run-parallel --parallel 3 --parallel-no-spinner -e '$(RELEASES)'; \
-	code=$$?; $(PYTHON) tools/releases.py README.rst \
-		$(wildcard .tox/functional/functional.json) $(RESULTS) && exit $$code
+	$(RUN) '$(RELEASES)'; code=$$?; $(SHOW_RELEASES) && exit $$code
 
-test-all:
-	$(MAKE) test
-	$(MAKE) test-tempest
-	$(MAKE) test-nova-compat
-	$(MAKE) test-releases
+test-all: .venv/ready
+	rm -f .tox/functional/functional.json $(RESULTS)
+	$(RUN) '$(ALL)'; code=$$?; $(SHOW_FAULTS) && $(SHOW_RELEASES) && exit $$code
 
 bench: .venv/ready
 	.venv/bin/tox run -e bench
