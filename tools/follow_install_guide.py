@@ -16,7 +16,8 @@ Usage: tools/follow_install_guide.py DIRECTORY CONSTRAINTS
 
 The commands are those of doc/source/install.rst, word by word, but for what
 stands for something there: names of files, of a server and of our own package.
-Prints each with what it says, and how long all took. Needs RabbitMQ, see
+Prints each with what it says, and how long all took, which must be less than
+ten minutes. Needs RabbitMQ, see
 bindep.txt, since nova-quiesce is to be a process of its own.
 """
 
@@ -36,6 +37,8 @@ import check_package
 from minicloud import servers
 
 SHOW = 'openstack server show --format json --column status db'
+#: seconds from the first command of the guide to a quiesced server, at most
+LIMIT = 600
 GUIDE = check_package.HERE / 'doc/source/install.rst'
 
 
@@ -149,8 +152,10 @@ def follow(host: Host, wheel: pathlib.Path, constraints: str) -> None:
         host.run(quiesce)
         check_package.check('"QUIESCED"' in host.run(SHOW),
                             'the server is not quiesced')
-        print('Quiesced %.0f s after the first command of the guide.\n' % (
-            time.monotonic() - started))
+        seconds = time.monotonic() - started
+        print('Quiesced %.0f s after the first command of the guide.\n'
+              % seconds)
+        check_package.check(seconds < LIMIT, 'that is too long')
         host.run(unquiesce)
         host.run(quiesce)   # and is to be thawed by what removes all
         paste.unlink()
