@@ -396,7 +396,7 @@ class TestSignals(ClientFaultsTest):
             self.check(server, 'active', 'frozen', 'thawed')
 
     def test_while_nova_is_away(self) -> None:
-        first, second = self.boot(), self.boot(quiesce='slow:2')
+        first, second = self.boot(), self.boot(quiesce='slow:4')
         process = self.start('openstack server quiesce --wait %s %s' % (
             first, second))
         self.wait(second, 'active', 'quiescing')
