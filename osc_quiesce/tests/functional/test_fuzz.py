@@ -32,14 +32,18 @@ from urllib import parse
 
 import hypothesis
 from hypothesis import strategies as st
+from minicloud import releases
 
 from osc_quiesce.tests.functional import base
 
+#: one of so many requests is sent with an older release: it is the newest
+#: that shows whether our code takes anything
+SHARE: Final = 1 if releases.installed() == list(releases.RELEASES)[-1] else 10
 #: requests of each test; together more than 10,000
-BODIES: Final = 6400
-IDS: Final = 1300
-HEADERS: Final = 1500
-METHODS: Final = 900
+BODIES: Final = 6400 // SHARE
+IDS: Final = 1300 // SHARE
+HEADERS: Final = 1500 // SHARE
+METHODS: Final = 900 // SHARE
 
 #: bytes that Nova takes ([oslo_middleware]max_request_body_size)
 LARGEST_BODY: Final = 114688
