@@ -344,9 +344,9 @@ class Databases:
         CONF.set_override('connection', main, 'database')
         CONF.set_override('connection', 'sqlite:///%s/api.db'
                           % self._folder.name, 'api_database')
-        for group in ('database', 'api_database'):
+        for database in ('database', 'api_database'):
             # Nobody reads them after a crash of the machine.
-            CONF.set_override('sqlite_synchronous', False, group)
+            CONF.set_override('sqlite_synchronous', False, database)
         main_database.configure(CONF)
         api_database.configure(CONF)
         objects.register_all()
