@@ -51,6 +51,7 @@ PATIENCE: Final = 30.0  # for one request that may be repeated
 TRACE_PATIENCE: Final = 10.0  # for the trace of a lost request
 SETTLE_TIME: Final = 5.0  # between a state and its action's result
 ORDER_TIME: Final = 3.0  # that a freeze under way may hold up other thaws
+CLOCKS_DIFFER: Final = 5.0  # by at most so much, within one cloud
 FIRST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
 LONGEST_PAUSE: Final = 2.0
@@ -172,7 +173,13 @@ class Client:
         self._adapter = adapter
         self._clock = clock
         self.sleep = sleep
-        self._listing_helps = True
+        self._sees_all_projects = True  # until Nova says otherwise
+        # By server: when it was last known to be, or about to be, under way.
+        self._under_way_at: dict[str, float] = {}
+        # What our clock's zero is by the API's clock.
+        self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
+            seconds=clock()
+        )
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -321,7 +328,7 @@ class Client:
         action of the two verbs is the request to quiesce that is given here.
         One that cannot be checked counts as one that is not. Takes one
         request for each server, and one for the states of all of them if the
-        caller may list the servers of all projects.
+        caller may list them.
 
         :param quiesce_requests: UUID of server to what :meth:`quiesce`
             returned
@@ -337,7 +344,7 @@ class Client:
                 functools.partial(read, *args), deadline - self._clock()
             )
 
-        listed = self._listed_quiesced(quiesce_requests)
+        listed = self._list_quiesced(quiesce_requests)
 
         def error_of(
             item: tuple[str, str | None],
@@ -371,18 +378,6 @@ class Client:
 
         errors = threads.at_once(error_of, quiesce_requests.items())
         return [error for error in errors if error]
-
-    def _listed_quiesced(
-        self, wanted: Collection[str]
-    ) -> dict[str, Server]:
-        """Return those that are quiesced, as far as one listing tells."""
-        if len(wanted) < 2 or not self._listing_helps:
-            return {}
-        query = {'all_tenants': '1', 'status': states.QUIESCED.upper()}
-        try:
-            return {server.id: server for server in self._list(query)}
-        except exceptions.QuiesceError:
-            return {}
 
     def find_server(
         self, name_or_id: str, patience: float = TRACE_PATIENCE
@@ -475,21 +470,29 @@ class Client:
         vm_state: str,
         timeout: float = DEFAULT_TIMEOUT,
         stop_at_error: bool = False,
+        ours: bool = True,
     ) -> dict[str, Outcome]:
         """Wait until each server got there, or certainly will not.
 
-        While several are under way, one listing per look serves them all.
+        While several are under way, a look at all of them takes a listing of
+        those, and one of what has changed since the look before.
 
         :param requests_by_server: UUID of server to request id
         :param vm_state: ``states.QUIESCED`` or ``states.ACTIVE``
         :param timeout: how many seconds to wait at most, for all together
         :param stop_at_error: whether the first error ends the wait for all;
             those that were still under way are then not in the answer
+        :param ours: whether a server counts as quiesced only if it is by the
+            request given here: seeing that takes one more request for each
+            server, when it has arrived. Otherwise ``unquiesce_at`` stays
+            unknown, and whose request it was is left to
+            :meth:`not_quiesced_by` and to :meth:`thaw`.
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised
         """
         if vm_state == states.QUIESCED:
-            step, moving = self._wait_frozen, states.QUIESCING
+            step: _Step = functools.partial(self._wait_frozen, ours)
+            moving = states.QUIESCING
         else:
             step, moving = self._wait_thawed, states.UNQUIESCING
         return self._watch(
@@ -507,6 +510,7 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         in_order: bool = True,
         quiesced: Collection[str] = (),
+        asked: Mapping[str, str] | None = None,
     ) -> dict[str, Outcome]:
         """Make sure that servers do not stay frozen by these requests.
 
@@ -526,22 +530,28 @@ class Client:
         :param quiesced: UUIDs of those that were seen quiesced: they are
             asked without another look, so that they stay frozen for less
             long
+        :param asked: UUID of server to the ``thaw_request_id`` of an earlier
+            call that did not see it thawed: it is asked again only if that
+            was in vain
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
-        asked: dict[str, str | None] = {}
+        thaw_requests: dict[str, str | None] = dict(asked or {})
         outcomes = self._watch(
             quiesce_requests,
             states.ACTIVE,
             timeout,
-            functools.partial(self._thaw_if_frozen, asked),
+            functools.partial(self._thaw_if_frozen, thaw_requests),
             states.UNQUIESCING,
-            begin=functools.partial(self._thaw_unseen, asked, quiesced),
+            begin=functools.partial(
+                self._thaw_unseen, thaw_requests, quiesced
+            ),
+            begun=thaw_requests,
             in_order=in_order,
         )
         for server_id, outcome in outcomes.items():
             outcome = dataclasses.replace(
-                outcome, thaw_request_id=asked.get(server_id)
+                outcome, thaw_request_id=thaw_requests.get(server_id)
             )
             if isinstance(outcome.error, exceptions.ServerGone):
                 outcome = dataclasses.replace(outcome, server=None, error=None)
@@ -570,6 +580,7 @@ class Client:
         step: _Step,
         moving: str,
         begin: Callable[[str, str | None], bool] | None = None,
+        begun: Iterable[str] = (),
         in_order: bool = False,
         stop_at_error: bool = False,
     ) -> dict[str, Outcome]:
@@ -582,6 +593,7 @@ class Client:
         :param moving: task_state of servers that need no step
         :param begin: is given a server's UUID and its request id, once, and
             returns whether that makes the first look superfluous
+        :param begun: those that have begun before
         :param in_order: whether a freeze under way holds up those after it
         :param stop_at_error: whether to leave out what is still under way
             when the first error is seen
@@ -590,11 +602,11 @@ class Client:
         pending = dict(requests_by_server)
         last: dict[str, Server] = {}
         at_rest_since: dict[str, float] = {}
-        begun: set[str] = set()
+        begun = set(begun)
         outcomes: dict[str, Outcome] = {}
         trouble: exceptions.QuiesceError | None = None
         waits = pauses()
-        missed = False  # whether the last listing did not come
+        missed = False  # whether the last listings did not come
 
         def end(
             server_id: str,
@@ -609,6 +621,8 @@ class Client:
                 error=error,
                 unquiesce_at=unquiesce_at,
             )
+            if not isinstance(error, exceptions.TimedOut):
+                self._under_way_at.pop(server_id, None)
 
         def look_at(server_id: str) -> _Look:
             server = None
@@ -636,10 +650,14 @@ class Client:
             pause = next(waits)
             trouble = None
             looked = self._clock()
-            under_way: Mapping[str, Server] = {}
+            under_way: dict[str, Server] = {}
+            listed: dict[str, Server] = {}
             if not begin or begun:
                 try:
-                    under_way = self._under_way(pending, moving)
+                    under_way = self._list_under_way(pending, moving)
+                    listed = self._list_changed(
+                        pending.keys() - under_way.keys()
+                    )
                     missed = False
                 except exceptions.Unreachable as exc:
                     trouble, pause = exc, max(pause, exc.retry_after)
@@ -647,12 +665,9 @@ class Client:
                     # every other time. But a thaw depends on no listing.
                     missed = not missed
                     if missed and not begin:
-                        under_way = dict(last)
+                        under_way = {**last, **under_way}
             last.update(under_way)
             ids = [id_ for id_ in pending if id_ not in under_way]
-            listed: Mapping[str, Server] = {}
-            if vm_state == states.QUIESCED:
-                listed = self._listed_quiesced(ids)
             looks: Iterable[_Look]
             if in_order:
                 looks = map(look_at, ids)
@@ -724,12 +739,18 @@ class Client:
     # Judging one look at one server ---------------------------------------
 
     def _wait_frozen(
-        self, server: Server, request_id: str | None, settled: bool
+        self,
+        ours: bool,
+        server: Server,
+        request_id: str | None,
+        settled: bool,
     ) -> _Arrival | None:
         if server.task_state is not None:
             return None
         if server.vm_state == states.ERROR:
             raise self._failed(server, request_id)
+        if server.vm_state == states.QUIESCED and not ours:
+            return _Arrival()
         action = self._action_result(server.id, request_id)
         if server.vm_state == states.QUIESCED:
             if action.result == states.FAILURE:
@@ -872,8 +893,8 @@ class Client:
         details: dict[str, int] | None = None,
     ) -> str | None:
         """Send one request, once, and return its id."""
-        response = transport.send(
-            self._adapter,
+        self._under_way_at[server_id] = self._clock()
+        response = self._send(
             'POST',
             f'/servers/{_quote(server_id)}/action',
             json={action: details},
@@ -893,28 +914,73 @@ class Client:
             'x-compute-request-id'
         )
 
-    def _under_way(
-        self, pending: Mapping[str, object], task_state: str
+    def _list_under_way(
+        self, pending: Collection[str], task_state: str
     ) -> dict[str, Server]:
         """Return those with this task_state, as far as one listing tells."""
-        if len(pending) < 2 or not self._listing_helps:
+        if len(pending) < 2 or not self._sees_all_projects:
             return {}
+        now = self._clock()
+        query = {'all_tenants': '1', 'task_state': task_state}
         try:
-            # Only administrators may list the servers of all projects, and
-            # for others Nova silently ignores a filter by task_state.
-            listed = list(
-                self._list({'all_tenants': '1', 'task_state': task_state})
-            )
+            listed = list(self._list(query))
         except exceptions.Refused:
             listed = []
-            self._listing_helps = False
+            self._sees_all_projects = False
+        # For others than administrators Nova silently ignores this filter.
         if any(server.task_state != task_state for server in listed):
-            self._listing_helps = False
-        return {
+            self._sees_all_projects = False
+        under_way = {
             server.id: server
             for server in listed
             if server.id in pending and server.task_state == task_state
         }
+        self._under_way_at.update(dict.fromkeys(under_way, now))
+        return under_way
+
+    def _list_changed(self, wanted: Collection[str]) -> dict[str, Server]:
+        """Return those that have changed since they were last under way.
+
+        As far as one listing tells: who is not in there may have changed all
+        the same, if clocks differ by more than they should. Nova lists what
+        was deleted, too; that is left out.
+        """
+        times = [
+            at
+            for at in map(self._under_way_at.get, wanted)
+            if at is not None
+        ]
+        if len(times) < 2:
+            return {}
+        since = time_text(self._api_time(min(times) - CLOCKS_DIFFER))
+        try:
+            listed = self._list_visible({'changes-since': since})
+        except exceptions.Refused:
+            return {}
+        return {
+            server.id: server
+            for server in listed
+            if server.id in wanted and server.vm_state != states.DELETED
+        }
+
+    def _list_quiesced(self, wanted: Collection[str]) -> dict[str, Server]:
+        """Return those that are quiesced, as far as one listing tells."""
+        if len(wanted) < 2:
+            return {}
+        query = {'status': states.QUIESCED.upper()}
+        try:
+            return {server.id: server for server in self._list_visible(query)}
+        except exceptions.QuiesceError:
+            return {}
+
+    def _list_visible(self, query: dict[str, str]) -> list[Server]:
+        """Return servers of all projects, or else of the caller's own."""
+        if self._sees_all_projects:
+            try:
+                return list(self._list({'all_tenants': '1', **query}))
+            except exceptions.Forbidden:
+                self._sees_all_projects = False
+        return list(self._list(query))
 
     def _list(self, query: dict[str, str]) -> Iterator[Server]:
         """Yield servers page by page."""
@@ -973,28 +1039,24 @@ class Client:
             )
         return _ActionResult(None)
 
-    def _actions(
-        self, server_id: str
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return the instance actions, newest first, and the API's time."""
-        response = self._answer(
+    def _actions(self, server_id: str) -> list[dict[str, Any]]:
+        """Return the instance actions, newest first."""
+        body = self._read(
             f'/servers/{_quote(server_id)}/os-instance-actions',
             server_id,
             _ACTIONS_MICROVERSION,
         )
         with transport.understood(server_id):
-            actions = (
-                transport.json_of(response, server_id)['instanceActions'] or []
-            )
+            actions: list[dict[str, Any]] = body['instanceActions'] or []
             actions.sort(key=lambda a: str(a['start_time']), reverse=True)
-        return actions, response.headers.get('date')
+        return actions
 
     def _newest_request(
         self, server_id: str, names: Collection[str] = (states.QUIESCE,)
     ) -> str | None:
         """Return the id of the newest action with one of these names."""
         try:
-            actions, _date = self._actions(server_id)
+            actions = self._actions(server_id)
         except exceptions.Refused:
             return None
         for action in actions:
@@ -1016,16 +1078,13 @@ class Client:
 
         def find() -> str | None:
             try:
-                actions, date = self._actions(server_id)
+                actions = self._actions(server_id)
             except exceptions.Refused:
                 return None
-            now = transport.parse_http_date(date)
             user_id = self._adapter.get_user_id()
             # Two seconds: the Date header has no fractions, and the clocks
             # of several controllers may differ a little.
-            not_before = now - datetime.timedelta(
-                seconds=self._clock() - sent + 2
-            )
+            not_before = self._api_time(sent - 2)
             with transport.understood(server_id):
                 for action in actions:
                     if (
@@ -1069,18 +1128,22 @@ class Client:
         server_id: str | None = None,
         microversion: str = _MICROVERSION,
     ) -> dict[str, Any]:
-        return transport.json_of(
-            self._answer(path, server_id, microversion), server_id
-        )
-
-    def _answer(
-        self, path: str, server_id: str | None, microversion: str
-    ) -> requests.Response:
-        response = transport.send(
-            self._adapter, 'GET', path, microversion=microversion
-        )
+        response = self._send('GET', path, microversion=microversion)
         transport.raise_for_status(response, server_id)
+        return transport.json_of(response, server_id)
+
+    def _send(
+        self, method: str, path: str, **kwargs: Any
+    ) -> requests.Response:
+        response = transport.send(self._adapter, method, path, **kwargs)
+        self._zero = transport.parse_http_date(
+            response.headers.get('date')
+        ) - datetime.timedelta(seconds=self._clock())
         return response
+
+    def _api_time(self, at: float) -> datetime.datetime:
+        """Return what the API's clock shows at a time of our clock."""
+        return self._zero + datetime.timedelta(seconds=at)
 
 
 _T = TypeVar('_T')

@@ -138,7 +138,9 @@ class Frozen:
     def verify(self) -> None:
         """Check that every server is still quiesced by our own request.
 
-        Takes one request for each server, and one or two more.
+        Whatever is saved while they are frozen is consistent only if this
+        finds so afterwards. Takes one request for each server, and one or
+        two more.
 
         :raises NotConsistent: names each server that is not, or could not be
             checked
@@ -222,6 +224,7 @@ class Frozen:
             states.QUIESCED,
             self._timeout,
             stop_at_error=True,
+            ours=False,  # verify asks, when it matters; so does the thaw
         )
         for member in stage:
             outcome = outcomes.get(member.id)
@@ -295,6 +298,11 @@ class Frozen:
                     for id_, m in left.items()
                     if m.frozen is not None and m.thaw_request_id is None
                 },
+                {
+                    id_: m.thaw_request_id
+                    for id_, m in left.items()
+                    if m.thaw_request_id is not None
+                },
             )
         for server_id, outcome in outcomes.items():
             member = left[server_id]
@@ -353,10 +361,12 @@ def quiesced(
 
     The stages are quiesced strictly one after the other, the servers of a
     stage at the same time. If one cannot be, all are thawed, and the error
-    says which one and why. On the way out, whatever is raised, the stages are
-    thawed in reverse. A stage holds up the thaw of the one before it for 3
-    seconds at most, then order counts less than thawing; but a request under
-    way is waited for, for 30 seconds if the session has no timeout.
+    says which one and why. Each is seen frozen before the block is entered;
+    that it is by the request of this block, and stays so, only
+    :meth:`Frozen.verify` sees. On the way out, whatever is raised, the stages
+    are thawed in reverse. A stage holds up the thaw of the one before it for
+    3 seconds at most, then order counts less than thawing; but a request
+    under way is waited for, for 30 seconds if the session has no timeout.
 
     Signals are the caller's: what ``client.sleep`` raises stops the freezing
     between two requests, and then everything is thawed.

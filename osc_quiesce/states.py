@@ -22,6 +22,7 @@ from typing import Final
 ACTIVE: Final = 'active'
 QUIESCED: Final = 'quiesced'
 ERROR: Final = 'error'
+DELETED: Final = 'deleted'
 
 # task_state
 QUIESCING: Final = 'quiescing'

@@ -12,13 +12,89 @@
 
 """Groups of servers, frozen by the library on a real Nova."""
 
+import contextlib
 import threading
+import time
 from typing import Any
 
 from osc_quiesce import client
 from osc_quiesce import consistency
 from osc_quiesce import exceptions
+from osc_quiesce import states
 from osc_quiesce.tests.functional import base
+from osc_quiesce.tests.functional import proxy
+from osc_quiesce import transport
+
+
+class TestWaiting(base.FunctionalTest):
+    """A stage is waited for with listings, whatever its size."""
+
+    def test_each_look_takes_two_requests_at_most(self) -> None:
+        between = proxy.Proxy()
+        stack = contextlib.ExitStack()
+        stack.enter_context(between)
+        self.addCleanup(stack.close)
+        looks: list[list[str]] = []
+
+        def sleep(seconds: float) -> None:
+            paths = [r.path for r in between.requests('GET')]
+            between.seen.clear()
+            looks.append([p for p in paths if 'instance-actions' not in p])
+            time.sleep(seconds)
+
+        quiesce = client.Client(
+            session=base.compute().session,
+            endpoint_override=between.url,
+            sleep=sleep,
+        )
+        stage = [
+            self.boot(quiesce='slow:2', unquiesce='slow:2') for _ in range(5)
+        ]
+        with consistency.quiesced(quiesce, [stage]):
+            sleep(0)
+            self.assertEqual(
+                {('quiesced', None)}, {self.states(id_) for id_ in stage}
+            )
+        sleep(0)
+        self.assertIn('changes-since', str(looks))
+        # When three seconds are over, the next look comes without a pause.
+        self.assertEqual([], [look for look in looks if len(look) > 2 * 2])
+
+    def test_one_that_is_deleted_is_gone(self) -> None:
+        quiesce = client.Client(session=base.compute().session)
+        gone, *others = servers = [self.boot() for _ in range(3)]
+        with consistency.quiesced(quiesce, [servers]):
+            asked = {id_: quiesce.unquiesce(id_) for id_ in servers}
+            self._delete(gone)
+            outcomes = quiesce.wait_for(asked, states.ACTIVE)
+        self.assertIsInstance(outcomes[gone].error, exceptions.ServerGone)
+        for server in others:
+            self.assertIsNone(outcomes[server].error)
+
+    def test_for_all_callers_nova_lists_what_has_changed(self) -> None:
+        old, quiesced, deleted = (
+            self.boot(persona='member') for _ in range(3)
+        )
+        time.sleep(2)
+        since = client.time_text(
+            transport.parse_http_date(
+                base.compute().get('/flavors').headers['date']
+            )
+        )
+        self.act(quiesced, {'quiesce': None})
+        self.wait(quiesced, 'quiesced')
+        self._delete(deleted)
+        for persona, scope in (('member', ''), ('admin', 'all_tenants=1&')):
+            listed = {
+                server['id']: server['OS-EXT-STS:vm_state']
+                for server in base.compute(persona).get(
+                    f'/servers/detail?{scope}changes-since={since}',
+                    microversion='2.1',
+                ).json()['servers']
+            }
+            self.assertNotIn(old, listed)
+            self.assertEqual(states.QUIESCED, listed[quiesced])
+            self.assertEqual(states.DELETED, listed[deleted])
 
 
 class TestConsistency(base.FunctionalTest):

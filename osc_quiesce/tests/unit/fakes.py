@@ -43,13 +43,18 @@ EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 @dataclasses.dataclass
 class FakeServer:
-    """A server; a POST sets off changes that come after so many seconds."""
+    """A server; a POST sets off changes that come after so many seconds.
+
+    :param foreign: whether it is of another project than callers who are no
+        administrators; they may look at it all the same
+    """
 
     name: str
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     vm_state: str = 'active'
     task_state: str | None = None
     fault: str | None = None
+    foreign: bool = False
     freeze_seconds: float = 0.3
     thaw_seconds: float = 0.2
     # What freezing comes to: vm_state, result and details of the event
@@ -68,6 +73,8 @@ class FakeNova:
     :ivar log: the requests so far, as "METHOD name-or-path [action]"
     :ivar hooks: called with each request before it is answered; what one
         returns is the answer, what it raises is the trouble on the way
+    :ivar clocks_differ: by how many seconds its database's clock is ahead
+        of that of its API
     """
 
     def __init__(self, mock: requests_mock.Mocker) -> None:
@@ -77,6 +84,8 @@ class FakeNova:
         self.log: list[str] = []
         self.hooks: list[Callable[[Any, Any], Any]] = []
         self.is_admin = True
+        self.clocks_differ = 0.0
+        self._changes: dict[str, tuple[Any, float]] = {}
         self._timers: list[tuple[float, Callable[[], None]]] = []
         mock.register_uri(
             requests_mock.ANY,
@@ -111,6 +120,13 @@ class FakeNova:
         self._timers = [t for t in self._timers if t[0] > self.now]
         for _time, do in sorted(due, key=lambda timer: timer[0]):
             do()
+        self._note_changes()
+
+    def _note_changes(self) -> None:
+        for server in self.servers.values():
+            state = (server.vm_state, server.task_state)
+            if self._changes.get(server.id, (None,))[0] != state:
+                self._changes[server.id] = (state, self.now)
 
     def _text(self, request: Any, context: Any) -> str:
         import json
@@ -140,7 +156,7 @@ class FakeNova:
         if parts[0] == 'detail':
             return self._list(dict(parse.parse_qsl(url.query)), context)
         server = self.servers.get(parts[0])
-        if server is None:
+        if server is None or server.vm_state == 'deleted':
             return error(
                 context, 404, f'Instance {parts[0]} could not be found.'
             )
@@ -161,18 +177,28 @@ class FakeNova:
     def _list(self, query: dict[str, str], context: Any) -> Any:
         if query.get('all_tenants') and not self.is_admin:
             return error(context, 403, 'Policy does not allow it')
+        self._note_changes()
+        task_state = query.get('task_state') if self.is_admin else None
         return {
             'servers': [
                 view(server)
                 for server in self.servers.values()
                 if re.search(query.get('name', ''), server.name)
-                and query.get('task_state')
-                in (
-                    None,
-                    server.task_state,
-                )
+                and task_state in (None, server.task_state)
+                and query.get('status') in (None, server.vm_state.upper())
+                and self._is_listed(server, query.get('changes-since'))
             ]
         }
+
+    def _is_listed(self, server: FakeServer, since: str | None) -> bool:
+        if server.foreign and not self.is_admin:
+            return False
+        if since is None:
+            return server.vm_state != 'deleted'
+        _state, changed = self._changes[server.id]
+        return EPOCH + datetime.timedelta(
+            seconds=changed + self.clocks_differ
+        ) >= datetime.datetime.fromisoformat(since)
 
     def _act(
         self, server: FakeServer, action: str, details: Any, context: Any

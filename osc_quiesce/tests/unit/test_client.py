@@ -401,20 +401,83 @@ class TestWaitForMany(fakes.TestCase):
         self.nova.log.clear()
         return asked
 
+    def spread(self, count: int) -> dict[str, str | None]:
+        """Ask servers to quiesce of which each takes another time."""
+        asked = {}
+        for number in range(count):
+            seconds = 20 * (number + 1) / count
+            server = self.nova.add(f'db{number}', freeze_seconds=seconds)
+            asked[server.id] = self.client.quiesce(server.id)
+        self.nova.log.clear()
+        self.nova.sleeps.clear()
+        return asked
+
+    def assert_no_error(self, outcomes: dict[str, client.Outcome]) -> None:
+        self.assertFalse([o for o in outcomes.values() if o.error])
+
     def test_one_listing_serves_many_servers(self) -> None:
         requests = self.ask(50, thaw_seconds=5)
         outcomes = self.client.wait_for(requests, states.ACTIVE)
         self.assertEqual(list(outcomes), list(requests))
-        self.assertFalse([o for o in outcomes.values() if o.error])
-        # One per look, and one per server in the end
-        looks = self.nova.log.count('GET detail')
-        self.assertEqual(len(self.nova.log), looks + 50)
+        self.assert_no_error(outcomes)
+        # Of those under way, and once of those that were.
+        self.assertEqual(
+            self.nova.log, ['GET detail'] * (len(self.nova.sleeps) + 1)
+        )
 
-    def test_who_may_not_list_all_projects_looks_at_each(self) -> None:
+    def test_requests_grow_with_time_and_not_with_servers(self) -> None:
+        for number in (10, 100):
+            requests = self.spread(number)
+            outcomes = self.client.wait_for(
+                requests, states.QUIESCED, ours=False
+            )
+            self.assert_no_error(outcomes)
+            # Look by look, of those under way, and of those that were.
+            self.assertLessEqual(
+                len(self.nova.log), 2 * len(self.nova.sleeps)
+            )
+            self.assertLess(len(self.nova.sleeps), 25)
+
+    def test_but_one_for_each_sees_whose_request_froze_it(self) -> None:
+        requests = self.spread(10)
+        self.client.wait_for(requests, states.QUIESCED)
+        self.assertEqual(
+            len([line for line in self.nova.log if 'actions' in line]), 10
+        )
+
+    def test_who_may_not_list_all_projects_lists_their_own(self) -> None:
         self.nova.is_admin = False
+        requests = self.ask(50, thaw_seconds=5)
+        self.assert_no_error(self.client.wait_for(requests, states.ACTIVE))
+        # The first one, of all projects, was refused.
+        self.assertEqual(
+            self.nova.log, ['GET detail'] * (len(self.nova.sleeps) + 1)
+        )
+
+    def test_what_is_in_no_listing_is_looked_at(self) -> None:
+        self.nova.is_admin = False
+        requests = self.ask(3, foreign=True)
+        self.assert_no_error(self.client.wait_for(requests, states.ACTIVE))
+        for name in ('web0', 'web1', 'web2'):
+            self.assertIn(f'GET {name}', self.nova.log)
+
+    def test_where_clocks_differ_each_is_looked_at(self) -> None:
+        self.nova.clocks_differ = -60
         outcomes = self.client.wait_for(self.ask(3), states.ACTIVE)
-        self.assertFalse([o for o in outcomes.values() if o.error])
-        self.assertEqual(self.nova.log.count('GET detail'), 1)
+        self.assert_no_error(outcomes)
+        self.assertLess(self.nova.now, 1)
+
+    def test_another_client_can_wait_as_well(self) -> None:
+        requests = self.spread(10)
+        other = client.Client(
+            adapter=self.client._adapter,
+            clock=self.nova.clock,
+            sleep=self.nova.sleep,
+        )
+        self.assert_no_error(
+            other.wait_for(requests, states.QUIESCED, ours=False)
+        )
+        self.assertLessEqual(len(self.nova.log), 2 * len(self.nova.sleeps))
 
     def test_where_no_listing_comes_each_is_looked_at_now_and_then(
         self,
@@ -429,7 +492,7 @@ class TestWaitForMany(fakes.TestCase):
         self,
     ) -> None:
         requests = self.ask(2)
-        self.nova.is_admin = False  # so that each is looked at
+        self.nova.clocks_differ = -60  # so that each is looked at
         fast, slow = requests
 
         def get_server(server_id: str) -> client.Server:
@@ -462,6 +525,21 @@ class TestWaitForMany(fakes.TestCase):
         self.assertIsInstance(outcomes[gone.id].error, exceptions.ServerGone)
         self.assertRegex(str(outcomes[failed.id].error), 'thaw failed')
         self.assertIsNone(outcomes[fine.id].error)
+
+    def test_a_deleted_one_is_listed_and_gone(self) -> None:
+        requests = self.ask(3)
+        gone = next(iter(self.nova.servers.values()))
+
+        def delete() -> None:
+            gone.vm_state, gone.task_state = 'deleted', None
+
+        self.nova.at(0.1, delete)
+        outcomes = self.client.wait_for(requests, states.ACTIVE)
+        self.assertIsInstance(outcomes[gone.id].error, exceptions.ServerGone)
+        self.assertNotIn('vm_state deleted', str(outcomes[gone.id].error))
+        self.assertEqual(
+            len([o for o in outcomes.values() if not o.error]), 2
+        )
 
 
 class TestWaitForUnquiesced(fakes.TestCase):

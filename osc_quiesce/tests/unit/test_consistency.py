@@ -106,11 +106,16 @@ class TestOrder(TestCase):
             server.freeze_seconds = 20
         many = list(self.nova.servers)
         with consistency.quiesced(self.client, [many]):
-            gets = self.nova.gets()
-        # One each for the instance action; the states are listed.
-        self.assertLess(len(gets), len(many) + 28)
-        for name in ('db', 'app1', 'app2', 'web'):
-            self.assertEqual(gets.count(f'GET {name}'), 0)
+            self.assertEqual(set(self.nova.gets()), {'GET detail'})
+            self.nova.log.clear()
+        # Who froze them is asked before the thaw; the states are listed.
+        self.assertEqual(
+            [line for line in self.nova.gets() if line != 'GET detail'],
+            [
+                f'GET {name}/os-instance-actions'
+                for name in ('db', 'app1', 'app2', 'web')
+            ],
+        )
 
     def test_deadlines_are_for_all_or_by_server(self) -> None:
         bodies: list[Any] = []
@@ -336,6 +341,26 @@ class TestThaw(TestCase):
         )
         self.assertEqual(self.nova.log.count('POST web unquiesce'), 1)
 
+    def test_where_asking_takes_long_listings_serve_the_wait(self) -> None:
+        def hook(request: Any, context: Any) -> None:
+            if request.method == 'POST':
+                self.nova.now += 1
+
+        self.nova.hooks.append(hook)
+        many = list(self.nova.servers)
+        with consistency.quiesced(self.client, [many]) as frozen:
+            self.nova.log.clear()
+        self.assertEqual(self.vm_states(), {'active'})
+        self.assertEqual(len(self.nova.posts()), len(many))
+        # But for the last one, when all others are thawed.
+        looks = [line for line in self.nova.gets() if 'actions' not in line]
+        self.assertEqual(set(looks), {'GET detail', 'GET web'})
+        self.assertEqual(
+            [server.actions[-1]['request_id']
+             for server in self.nova.servers.values()],
+            [row.thaw_request_id for row in frozen.report.servers],
+        )
+
     def test_a_refused_thaw_keeps_no_other_frozen(self) -> None:
         self.answer('POST web unquiesce', 403, '{}', times=99)
         with self.assertRaises(consistency.ThawFailed) as caught:
@@ -457,6 +482,31 @@ class TestVerify(TestCase):
             self.nova.sleep(1)
             self.assertEqual(self.app1.vm_state, 'quiesced')
             self.assertEqual(self.not_consistent(frozen), {'app1'})
+
+    def test_frozen_but_not_by_us_is_not_consistent(self) -> None:
+        # Our request fails, and before that is seen somebody else's freezes.
+        self.app1.freeze_to = ('active', 'Error', 'no agent')
+
+        def freeze() -> None:
+            self.app1.freeze_seconds = 0
+            self.app1.freeze_to = ('quiesced', 'Success', None)
+            _other(self).quiesce(self.app1.id)
+            self.nova.sleep(0)
+
+        def hook(request: Any, context: Any) -> None:
+            if self.app1.actions and not self.app1.task_state:
+                self.nova.hooks.clear()
+                freeze()
+
+        self.nova.hooks.append(hook)
+        with self.quiesced() as frozen:
+            self.assertEqual(self.vm_states(), {'quiesced'})
+            self.assertEqual(self.not_consistent(frozen), {'app1'})
+        # It is theirs to thaw.
+        self.assertEqual(self.app1.vm_state, 'quiesced')
+        self.assertEqual(self.asked_to_thaw(), ['web', 'app2', 'db'])
+        self.assertIsNone(frozen.report.servers[1].thawed_at)
+        self.assertIsNone(frozen.report.window)
 
     def test_a_deadline_that_passed_is_not_consistent(self) -> None:
         with self.quiesced(unquiesce_after={self.web.id: 20}) as frozen:
