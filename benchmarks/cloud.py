@@ -32,13 +32,21 @@ PATIENCE = 900.0
 
 @dataclasses.dataclass
 class Traffic:
-    """HTTP requests, and what their bodies and headers weigh in bytes."""
+    """HTTP requests, and what their bodies and headers weigh in bytes.
+
+    :ivar looks: those of the requests that look at the states of servers:
+        that ask Nova neither to do something nor who has asked for it
+    """
 
     requests: int = 0
+    looks: int = 0
     bytes: int = 0
 
     def count(self, response: http.Response, **_kwargs: Any) -> None:
         self.requests += 1
+        if (response.request.method == 'GET'
+                and 'os-instance-actions' not in (response.request.url or '')):
+            self.looks += 1
         for text in (response.request.body, response.content):
             self.bytes += len(text or b'')
         for headers in (response.request.headers, response.headers):

@@ -20,6 +20,7 @@ that its memory is its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -46,13 +47,15 @@ def stage(servers: Sequence[str]) -> dict[str, float]:
             cloud.client, [servers], timeout=TIMEOUT, unquiesce_after=TIMEOUT
         ):
             frozen = time.monotonic()
-            to_freeze = traffic.requests
+            to_freeze = dataclasses.replace(traffic)
         thawed = time.monotonic()
     return {
         's until quiesced': frozen - started,
         's until thawed': thawed - frozen,
-        'requests until quiesced': to_freeze,
-        'requests until thawed': traffic.requests - to_freeze,
+        'requests until quiesced': to_freeze.requests,
+        'requests until thawed': traffic.requests - to_freeze.requests,
+        'looks until quiesced': to_freeze.looks,
+        'looks until thawed': traffic.looks - to_freeze.looks,
         'kB': traffic.bytes / 1000,
         'MB of memory': _peak_memory(),
     }

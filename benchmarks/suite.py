@@ -66,7 +66,7 @@ class Size:
 
 FULL = Size(
     guests={1: (4, 1, 1, 1), 3: (6, 1, 2, 1)},
-    fake={3: (8, 1, 1, 0), 10: (3, 1, 1, 0)},
+    fake={3: (8, 1, 1, 0), 10: (3, 1, 1, 1)},
     latency=30, commands=10, plugin=20,
     services=(1, 2, 4), throughput=40,
     wait={1: 4, 10: 4, 100: 1, 500: 1},
@@ -194,7 +194,9 @@ def many(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
                 functools.partial(_frozen_at, running_cloud),
                 functools.partial(_nobody_works, running_cloud, 2), times)
         some = sorted(size.wait)[1:]
-        wait.growth(results, some[0], some[-1])
+        wait.growth(
+            results, cloud, servers[:some[-1]], some[0],
+            functools.partial(_nobody_works, running_cloud, 2))
         yield results
         results = measure.Results('scale')
         scale.growth(

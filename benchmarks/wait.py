@@ -12,14 +12,16 @@
 
 """What waiting costs, and how late a waiting client notices.
 
-Ours is :meth:`osc_quiesce.client.Client.wait_for`: a listing serves all that
+Ours is :meth:`osc_quiesce.client.Client.wait_for`, as
+:mod:`osc_quiesce.consistency` waits for a stage: a listing serves all that
 are under way. It is compared with what scripts do: one GET for each server,
-every two seconds.
+every two seconds. All requests of a wait count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+import concurrent.futures
 import contextlib
 import statistics
 import time
@@ -32,12 +34,12 @@ from osc_quiesce import states
 #: seconds between two looks of a script
 INTERVAL = 2.0
 OURS, SCRIPT = 'ours', f'GET each, {INTERVAL:g} s'
-#: without the one for each server that asks whose request has frozen it
-LOOKS = 'requests a second, but one for each server'
 FLAT = measure.Target(1.25)
 
 #: a wait: of some servers with their requests; returns when each was seen
 Wait = Callable[[Mapping[str, str | None]], dict[str, float]]
+#: makes a context in which requests are accepted and wait
+NobodyWorks = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def cost(
@@ -45,26 +47,25 @@ def cost(
     cloud: cloud_api.Cloud,
     servers: Sequence[str],
     frozen_at: Callable[[str], float],
-    nobody_works: Callable[[], contextlib.AbstractContextManager[None]],
+    nobody_works: NobodyWorks,
     rounds: int,
 ) -> None:
     """Compare requests, bytes and lateness while servers are quiesced.
 
     :param frozen_at: returns when the guest of a server was last frozen, in
         seconds of the epoch
-    :param nobody_works: makes a context in which requests are accepted and
-        wait, lest most of many servers be frozen before they are waited for
+    :param nobody_works: lest most of many servers be frozen before they are
+        waited for
     """
     waits: dict[str, Wait] = {
-        OURS: lambda asked: _ours(cloud, asked),
+        OURS: lambda asked: _ours(cloud, asked, states.QUIESCED),
         SCRIPT: lambda asked: _each(cloud, asked),
     }
     found: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
         for way in [*waits] if number % 2 == 0 else [*waits][::-1]:
             with nobody_works():
-                asked = {
-                    id_: cloud.client.quiesce(id_, 600) for id_ in servers}
+                asked = _ask_to_quiesce(cloud, servers)
             # Those that were frozen before cannot be noticed before.
             started = time.time()
             with cloud.counted() as traffic:
@@ -79,34 +80,94 @@ def cost(
                 's late, mean': statistics.mean(late),
                 's late, maximum': max(late),
             }
+            to_thaw = _thaw(cloud, servers)
             if way == OURS:
-                costs[LOOKS] = (traffic.requests - len(servers)) / duration
+                costs['requests until thawed'] = to_thaw
             for what, value in costs.items():
                 found.setdefault(what, {}).setdefault(way, []).append(value)
-            for id_ in servers:
-                cloud.act(id_, 'unquiesce')
-            cloud.wait_for_all('ACTIVE', servers)
     for what, series in found.items():
         results.compare(
             f'{len(servers)} servers', what, series, {(OURS, SCRIPT): None})
         results.details.setdefault(what, {})[str(len(servers))] = series
 
 
-def growth(results: measure.Results, small: int, large: int) -> None:
-    """Compare how often our client looks at few servers, and at many."""
-    looks = results.details[LOOKS]
-    pairs = zip(looks[str(large)][OURS], looks[str(small)][OURS], strict=False)
+def growth(
+    results: measure.Results,
+    cloud: cloud_api.Cloud,
+    servers: Sequence[str],
+    few: int,
+    nobody_works: NobodyWorks,
+) -> None:
+    """Compare waits for many servers and for few that take the same time.
+
+    :param few: how many of the servers nobody begins to freeze until the
+        wait for them takes as long as that for all did
+    """
+    many = len(servers)
+    requests, seconds, begin = _wait_from_before_the_work(
+        cloud, servers, 0, nobody_works)
+    requests_few, seconds_few, _begin = _wait_from_before_the_work(
+        cloud, servers[:few], max(0, seconds - begin), nobody_works)
+    for count, found in ((many, (requests, seconds)),
+                         (few, (requests_few, seconds_few))):
+        what = f'{count} servers, waited for as long: {OURS}'
+        for unit, value in zip(('requests', 's waited'), found):
+            results.add(what, unit, [value])
     results.add(
-        f'{large} servers / {small}: {LOOKS}', 'ratio',
-        [many / few for many, few in pairs], FLAT)
+        f'{many} servers / {few}, waited for as long: requests a second',
+        'ratio', [(requests / seconds) / (requests_few / seconds_few)], FLAT)
+
+
+def _wait_from_before_the_work(
+    cloud: cloud_api.Cloud,
+    servers: Sequence[str],
+    seconds: float,
+    nobody_works: NobodyWorks,
+) -> tuple[int, float, float]:
+    """Return the requests and the seconds that a wait takes.
+
+    :param seconds: after which those who work are started
+    :returns: also how long it took to start them
+    """
+    with contextlib.ExitStack() as idle:
+        idle.enter_context(nobody_works())
+        asked = _ask_to_quiesce(cloud, servers)
+
+        def begin_late() -> float:
+            time.sleep(seconds)
+            return measure.seconds(idle.close)
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            begin = pool.submit(begin_late)
+            with cloud.counted() as traffic:
+                duration = measure.seconds(
+                    lambda: _ours(cloud, asked, states.QUIESCED))
+    _thaw(cloud, servers)
+    return traffic.requests, duration, begin.result()
+
+
+def _ask_to_quiesce(
+    cloud: cloud_api.Cloud, servers: Sequence[str]
+) -> dict[str, str | None]:
+    return {id_: cloud.client.quiesce(id_, 600) for id_ in servers}
+
+
+def _thaw(cloud: cloud_api.Cloud, servers: Sequence[str]) -> int:
+    """Thaw servers, and return with how many requests that was waited for."""
+    asked = {id_: cloud.client.unquiesce(id_) for id_ in servers}
+    with cloud.counted() as traffic:
+        _ours(cloud, asked, states.ACTIVE)
+    return traffic.requests
 
 
 def _ours(
-    cloud: cloud_api.Cloud, asked: Mapping[str, str | None]
+    cloud: cloud_api.Cloud,
+    asked: Mapping[str, str | None],
+    vm_state: str,
 ) -> dict[str, float]:
     started = time.time()
     outcomes = cloud.client.wait_for(
-        asked, states.QUIESCED, timeout=cloud_api.PATIENCE)
+        asked, vm_state, timeout=cloud_api.PATIENCE, ours=False)
     for outcome in outcomes.values():
         if outcome.error:
             raise outcome.error
