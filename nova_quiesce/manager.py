@@ -18,7 +18,7 @@ server is saved as quiesced, or its guest is thawed until a thaw is confirmed,
 by this service or, should it die, by another one (:mod:`nova_quiesce.sweep`).
 
 A thaw is confirmed, and the mark dropped, if it succeeded when no freeze of
-ours could reach the guest any more.
+ours could reach the guest any more.  When that is, the sweep decides.
 """
 
 import functools
@@ -183,7 +183,7 @@ class QuiesceManager(manager.Manager):
             return action is states.UNQUIESCE    # a thaw does no harm
         late_until = mark.late_until
         if action is states.QUIESCE:
-            late_until = max(late_until, _late_from_now())
+            late_until = _late_until(mark)
         return marks.replace(
             instance, mark.but(claimed=True, late_until=late_until))
 
@@ -216,7 +216,7 @@ class QuiesceManager(manager.Manager):
                                  end - time.monotonic())
             return
         after = mark.unquiesce_after
-        mark = mark.but(retry_at=0,
+        mark = mark.but(retry_at=0, late_until=_late_if_answered(mark),
                         deadline=clock.now() + after if after else 0)
         try:
             self._settle(instance, states.QUIESCE, states.Outcome.DONE, mark)
@@ -253,7 +253,7 @@ class QuiesceManager(manager.Manager):
             error = thaw_error or exceptions.WasStillFrozen()
         elif error.outcome is states.Outcome.FAILED:
             if error.under_way:
-                mark = mark.but(late_until=_late_from_now())
+                mark = mark.but(late_until=_late_until(mark))
             after, thaw_error = self._thaw(context, instance, mark, timeout)
         elif mark.maybe_frozen or mark.late_until:
             # Nothing was frozen by this request, but perhaps by another.
@@ -282,15 +282,13 @@ class QuiesceManager(manager.Manager):
         :returns: the mark that the server is to have now, None if the thaw
             is confirmed; and the error, if it failed
         """
-        sent = clock.now()
         try:
             self.guests.thaw(context, instance, timeout)
         except exceptions.UnquiesceFailed as error:
             if not self._is_restarted(context, instance, mark, error):
                 return self._mark_for_retry(mark, error), error
-        if recovery.late_freeze_possible(
-                mark, sent, CONF.quiesce.rpc_timeout):
-            late_until = min(mark.late_until, _late_from_now())
+        if mark.late_until:
+            late_until = _late_if_answered(mark)
             return mark.but(deadline=0, tries=0, late_until=late_until,
                             retry_at=late_until), None
         return None, None
@@ -300,12 +298,11 @@ class QuiesceManager(manager.Manager):
                         ) -> marks.Mark:
         tries = mark.tries + 1
         retry_at = clock.now() + recovery.retry_pause(tries)
-        late_until = mark.late_until
+        late_until = _late_if_answered(mark)
         if late_until and error.under_way:
             # nova-compute does not answer: it may have the freeze in hand,
             # and carry it out when it wakes up, together with our next thaw.
-            late_until = retry_at + recovery.lost_after(
-                CONF.quiesce.rpc_timeout)
+            late_until = marks.FOREVER
         return mark.but(deadline=0, tries=tries, late_until=late_until,
                         retry_at=retry_at)
 
@@ -424,5 +421,11 @@ def _state_changed(instance: objects.Instance) -> exceptions.StateChanged:
         vm_state=instance.vm_state, task_state=instance.task_state)
 
 
-def _late_from_now() -> int:
-    return clock.now() + recovery.lost_after(CONF.quiesce.rpc_timeout)
+def _late_until(mark: marks.Mark) -> int:
+    return recovery.late_until(mark, clock.now(), CONF.quiesce.rpc_timeout)
+
+
+def _late_if_answered(mark: marks.Mark) -> int:
+    """Return until when a freeze may come, now that nova-compute answers."""
+    return min(mark.late_until,
+               clock.now() + recovery.lost_after(CONF.quiesce.rpc_timeout))

@@ -34,6 +34,9 @@ from nova_quiesce import db
 #: key in instance.system_metadata
 KEY = db.MARK
 
+#: late_until while nova-compute does not answer: nobody can say until when
+FOREVER = 9999999999
+
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
@@ -42,7 +45,8 @@ class Mark:
     All times are those of :mod:`nova_quiesce.clock`; 0 stands for never.
 
     :param request_id: the request that asked for the freeze
-    :param asked_at: when it was accepted
+    :param asked_at: when it was accepted, or later: a guest that was started
+        anew since is not frozen by us
     :param maybe_frozen: an earlier request of ours may have left the guest
         frozen, so that a guest found frozen may be ours to thaw
     :param unquiesce_after: after how many seconds of being frozen the guest
@@ -53,11 +57,15 @@ class Mark:
     :param claimed: whether a service has begun to carry out what the server's
         task_state says
     :param late_until: until when a freeze of ours that is still under way may
-        reach the guest; no thaw before is the last word
+        reach the guest, as its writer's clock has it. As long as it is set no
+        thaw is the last word; what unsets it is not a time of day, but a
+        sweep that has seen it for long enough, see
+        :mod:`nova_quiesce.watch`
     :param tries: how many thaws in a row have failed
     :param retry_at: when the sweep has to act: with a task_state, when a
         message that no service has got counts as lost; without, when the
-        guest is thawed again
+        guest is thawed again. The same as late_until if it was thawed, and
+        only waits for a freeze that may come late.
     """
 
     request_id: str = ''

@@ -64,6 +64,8 @@ class Verdict(enum.Enum):
     THAW_OVERDUE = 'thaw overdue'
     #: ask for a thaw: the guest may be frozen, and the server says otherwise
     THAW_AGAIN = 'thaw again'
+    #: note that no freeze can come late any more: the next thaw is the last
+    SETTLE = 'settle'
     #: drop the mark: there is no running guest
     FORGET = 'forget'
     #: nobody carries the quiesce out: report it as failed, and thaw
@@ -78,6 +80,8 @@ class Sight:
 
     :param host: its host; None if it has none
     :param worker: who carries out what the task_state says
+    :param watched: for how many seconds the looking service has known, by a
+        clock that nobody sets, that a freeze may come late
     """
 
     mark: marks.Mark
@@ -85,6 +89,7 @@ class Sight:
     task_state: str | None
     host: str | None
     worker: Worker = Worker.NOBODY
+    watched: float = 0.0
 
 
 def lost_after(rpc_timeout: int) -> int:
@@ -112,11 +117,31 @@ def is_due(when: int, now: int, longest: int) -> bool:
     return now >= when or when > now + longest + CLOCK_DIFFERENCE
 
 
-def late_freeze_possible(mark: marks.Mark, now: int,
-                         rpc_timeout: int) -> bool:
-    """Say whether a freeze of ours may still reach the guest."""
-    return not is_due(mark.late_until, now,
-                      LONGEST_PAUSE + lost_after(rpc_timeout))
+def late_until(mark: marks.Mark, now: int, rpc_timeout: int) -> int:
+    """Return until when a freeze that is sent by now may reach the guest.
+
+    :param mark: the guest's, whose earlier freeze may be under way
+    """
+    if mark.late_until == marks.FOREVER:
+        return marks.FOREVER
+    return now + lost_after(rpc_timeout)
+
+
+def late_freeze_possible(sight: Sight, rpc_timeout: int) -> bool:
+    """Say whether a freeze of ours may still reach the guest.
+
+    No time of day counts here: clocks are set, and messages do not care.
+    """
+    return (sight.mark.late_until != 0
+            and sight.watched < lost_after(rpc_timeout))
+
+
+def settled(mark: marks.Mark, now: int) -> marks.Mark:
+    """Return the mark that is left when no freeze can come late any more.
+
+    A guest that was started anew before may have been frozen after that.
+    """
+    return mark.but(late_until=0, asked_at=max(now, mark.late_until))
 
 
 def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
@@ -141,10 +166,13 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
 
     if sight.vm_state in NOT_RUNNING or sight.host is None:
         # What is still under way may reach a guest that is started again.
-        return (Verdict.WAIT if late_freeze_possible(mark, now, rpc_timeout)
+        return (Verdict.WAIT if late_freeze_possible(sight, rpc_timeout)
                 else Verdict.FORGET)
     if sight.vm_state in ASLEEP:
         return Verdict.WAIT
+    # While thaws fail nova-compute may have a freeze in hand, for any time.
+    settles = (0 < mark.late_until < marks.FOREVER and not mark.tries
+               and not late_freeze_possible(sight, rpc_timeout))
     if sight.vm_state == states.QUIESCED:
         if mark.retry_at:
             # An older mark than the one that it was saved with: Nova wrote
@@ -152,6 +180,10 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
             return Verdict.THAW_AGAIN
         if mark.deadline and is_due(mark.deadline, now, mark.unquiesce_after):
             return Verdict.THAW_OVERDUE
-        return Verdict.WAIT
+        return Verdict.SETTLE if settles else Verdict.WAIT
+    if settles:
+        return Verdict.SETTLE
+    if mark.late_until and mark.retry_at == mark.late_until:
+        return Verdict.WAIT    # thawed; what may come late is waited for
     # An ACTIVE server is never frozen, nor is one in any other state.
     return Verdict.THAW_AGAIN if due else Verdict.WAIT

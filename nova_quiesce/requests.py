@@ -95,7 +95,8 @@ class Requests:
         mark = marks.get(instance) or marks.UNREADABLE
         late_until = mark.late_until
         if late_freeze:
-            late_until = max(late_until, _lost_at())
+            late_until = recovery.late_until(
+                mark, clock.now(), CONF.quiesce.rpc_timeout)
         marks.put(instance, mark.but(
             claimed=False, retry_at=_lost_at(), late_until=late_until,
             thaw_id=marks.short_id(own.request_id)))

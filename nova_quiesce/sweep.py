@@ -41,6 +41,7 @@ from nova_quiesce import marks
 from nova_quiesce import recovery
 from nova_quiesce import requests
 from nova_quiesce import states
+from nova_quiesce import watch
 from nova_quiesce.i18n import _
 
 CONF = cfg.CONF
@@ -91,11 +92,15 @@ class Sweep:
         self._host = host
         self._cells = cells.Cells()
         self._lookout = lookout.Lookout()
+        #: by cell
+        self._watches: dict[str, watch.Watch] = collections.defaultdict(
+            watch.Watch)
         self._requests = requests.Requests()
         self.workers = Workers(host, is_working, self._cells)
         self._acts = {
             recovery.Verdict.THAW_OVERDUE: self._thaw_overdue,
             recovery.Verdict.THAW_AGAIN: self._thaw_again,
+            recovery.Verdict.SETTLE: self._settle,
             recovery.Verdict.FORGET: self._forget,
             recovery.Verdict.INTERRUPT: self._interrupt,
             recovery.Verdict.RESUME: self._resume,
@@ -106,12 +111,14 @@ class Sweep:
         self.workers.forget()
         answers, _complete = self._cells.ask(context, self._look)
         for cell, (servers, open_requests) in answers:
+            watched = self._watches[cell.uuid]
+            watched.note(servers)
             # Several services that sweep at the same time share the work.
             random.shuffle(servers)
             with nova_context.target_cell(context, cell) as cell_context:
                 for server in servers:
                     try:
-                        self._see_to(cell_context, server,
+                        self._see_to(cell_context, server, watched,
                                      open_requests[server.uuid])
                     except exception.InstanceNotFound:
                         pass    # and its mark with it
@@ -132,7 +139,7 @@ class Sweep:
         return servers, found
 
     def _see_to(self, context: nova_context.RequestContext,
-                server: db.WatchedServer,
+                server: db.WatchedServer, watched: watch.Watch,
                 open_requests: Sequence[db.OpenRequest]) -> None:
         if server.mark is None:
             self._mark_lost(context, server)
@@ -142,7 +149,8 @@ class Sweep:
         worker = self.workers.of(context, request)
         verdict = recovery.judge(
             recovery.Sight(mark, server.vm_state, server.task_state,
-                           server.host, worker),
+                           server.host, worker,
+                           watched.seconds(server.uuid, mark)),
             clock.now(), CONF.quiesce.rpc_timeout)
         to_close = [] if server.task_state else [
             each for each in open_requests if self._is_left(context, each)]
@@ -209,6 +217,14 @@ class Sweep:
                     request: db.OpenRequest | None) -> None:
         self._requests.thaw(context, instance, _(
             'The guest may still be frozen by request %s') % mark.request_id)
+
+    def _settle(self, context: nova_context.RequestContext,
+                instance: objects.Instance, mark: marks.Mark,
+                request: db.OpenRequest | None) -> None:
+        if not marks.replace(instance, recovery.settled(mark, clock.now())):
+            return    # somebody has acted since
+        if mark.retry_at == mark.late_until:
+            self._thaw_again(context, instance, mark, request)
 
     def _forget(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,

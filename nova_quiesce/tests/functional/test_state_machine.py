@@ -211,9 +211,7 @@ class StateMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(seconds=strategies.sampled_from((-86400, -300, 86400)))
     def set_clock(self, seconds: int) -> None:
-        # What is on the bus expires by another clock.
-        self.world.guest.on_bus.clear()
-        self.world.advance(seconds)
+        self.world.set_clock(seconds)
 
     @stateful.invariant()
     def no_guest_is_frozen_without_a_mark(self) -> None:

@@ -14,9 +14,9 @@
 
 Real are nova-api's application with our actions in it, Nova's objects, its
 databases (SQLite) and its idea of which services are up, and any number of
-our managers. In the hands of the test are the message bus, the clock, the
-guest, and each step of each service: a service can be stopped between any two
-of its steps, go on later, or never.
+our managers. In the hands of the test are the message bus, time, the clock
+that tells it, the guest, and each step of each service: a service can be
+stopped between any two of its steps, go on later, or never.
 """
 
 import dataclasses
@@ -94,7 +94,8 @@ class Guest:
     :ivar hung: whether its agent does nothing; what it was told meanwhile it
         does when it is able to, and in this order
     :ivar told: whether a freeze waits for the hung agent
-    :ivar on_bus: when freezes that are still on the bus arrive at the latest
+    :ivar on_bus: when freezes that are still on the bus arrive at the latest,
+        in :attr:`World.passed`, since brokers do not go by our clock
     :ivar freeze: what becomes of the next freeze
     :ivar thaw: what becomes of the next thaw
     :ivar running: whether there is a guest at all
@@ -148,7 +149,7 @@ class ComputeAPI:
             guest.told = True
             self._time_out(timeout)
         if how == 'is held up on the bus':
-            guest.on_bus.append(self._world.now() + 2 * RPC_TIMEOUT - 1)
+            guest.on_bus.append(self._world.passed + 2 * RPC_TIMEOUT - 1)
             self._time_out(timeout)
         if how == 'is lost on the bus':
             self._time_out(timeout)
@@ -374,12 +375,14 @@ class Databases:
 class World:
     """See the module. To be ended with :meth:`end`.
 
+    :ivar passed: how many seconds have passed, whatever the clock says
     :ivar accepted: ids of the requests that the API has accepted
     :ivar restarted: whether the guest has started anew, behind Nova's back
     """
 
     def __init__(self) -> None:
         self.databases = Databases.get()
+        self.passed = 0.0
         self.bus = Bus()
         self.guest = Guest()
         self.services: dict[str, Service] = {}
@@ -392,7 +395,8 @@ class World:
             (ComputeAPI, 'quiesce_instance'),
             (ComputeAPI, 'unquiesce_instance'))
         self._patches: list[Any] = [
-            mock.patch('tenacity.nap.time.sleep', self.advance),
+            mock.patch('time.sleep', self.advance),
+            mock.patch('time.monotonic', lambda: self.passed),
             mock.patch.object(rpcapi.QuiesceAPI, '__init__',
                               lambda client: setattr(client, '_client',
                                                      self.bus)),
@@ -437,7 +441,7 @@ class World:
             roles=['admin', 'member', 'reader'])
 
     def now(self) -> float:
-        """Return the time."""
+        """Return the time that the clock tells."""
         return float(timeutils.utcnow_ts())
 
     def instance(self) -> objects.Instance | None:
@@ -454,6 +458,11 @@ class World:
         if instance := self.instance():
             return instance.vm_state, instance.task_state
         return None
+
+    def is_marked(self) -> bool:
+        """Say whether there is a server that has a mark."""
+        instance = self.instance()
+        return instance is not None and marks.get(instance) is not None
 
     def events(self) -> dict[str, list[tuple[str, str | None]]]:
         """Return the events of each request: name and result, if it ended."""
@@ -509,15 +518,23 @@ class World:
     # What else happens ---------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, or set the clock back.
+        """Let time pass.
 
         A freeze that is held up on the bus arrives at the last moment.
         """
-        end = self.now() + seconds
+        end = self.passed + seconds
         while self.guest.on_bus and self.guest.on_bus[0] <= end:
-            timeutils.advance_time_seconds(self.guest.on_bus[0] - self.now())
+            self._pass(self.guest.on_bus[0])
             self.arrive()
-        timeutils.advance_time_seconds(end - self.now())
+        self._pass(end)
+
+    def _pass(self, until: float) -> None:
+        self.set_clock(until - self.passed)
+        self.passed = until
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the clock forward, or back, while no time passes."""
+        timeutils.advance_time_seconds(seconds)
 
     def restart_guest(self) -> None:
         """Let the guest start anew, without a word to Nova."""
@@ -568,8 +585,9 @@ class World:
                     work.go()
         if not self.services:
             self.start_service('last')
-        # Longer than the longest pause between two thaws.
-        for pause in [5] * 4 + [60] * 8:
+        # Longer than the longest pause between two thaws, and than a request
+        # may have to be waited for if the clock was set back.
+        for pause in [5] * 4 + [60] * 12:
             self.report()
             self.check_mark()
             while self.bus.messages:
@@ -577,7 +595,24 @@ class World:
                 self.services[host].take(self.bus.messages.pop(0)).go()
             for service in self.services.values():
                 service.sweep().go()
+            if self._is_calm():
+                break
             self.advance(pause)
+
+    def _is_calm(self) -> bool:
+        """Say whether nothing is under way, and nobody has anything to do."""
+        instance = self.instance()
+        if self.bus.messages or self.guest.on_bus:
+            return False
+        if instance is None:
+            return True
+        mark = marks.get(instance)
+        if instance.task_state is not None:
+            return False
+        if instance.vm_state == 'quiesced':
+            return mark is not None and not (
+                mark.deadline or mark.late_until or mark.retry_at)
+        return mark is None
 
     def check_end(self) -> None:
         """All is well that is healed."""

@@ -49,6 +49,15 @@ class ManagerTest(world.WorldTest):
             self.assertIn(error, details or '')
         self.assertEqual(fault, self.faults() > 0)
 
+    def reboot(self, result: str = 'Success') -> None:
+        """Record what Nova records of a hard reboot."""
+        context = self._context()
+        objects.InstanceAction.action_start(context, self.uuid, 'reboot')
+        event = objects.InstanceActionEvent.event_start(
+            context, self.uuid, 'compute_reboot_instance', host='cmp1')
+        db.finish_event(context, event.id, result, None,
+                        clock.as_datetime(clock.now()))
+
     request_id: str
 
 
@@ -158,7 +167,8 @@ class TestQuiesce(ManagerTest):
         self.assertFalse(self.guest.frozen)
         self.deliver_all()
         self.check('active', 'changed by another request', marked=True)
-        self.advance(121)
+        self.sweep()
+        self.advance(120)
         self.sweep()
         self.deliver_all()
         self.check('active', 'changed by another request')
@@ -413,14 +423,6 @@ class TestRestartedGuest(ManagerTest):
         self.quiesce()
         self.deliver()
 
-    def _reboot(self, result: str = 'Success') -> None:
-        context = self._context()
-        objects.InstanceAction.action_start(context, self.uuid, 'reboot')
-        event = objects.InstanceActionEvent.event_start(
-            context, self.uuid, 'compute_reboot_instance', host='cmp1')
-        db.finish_event(context, event.id, result, None,
-                        clock.as_datetime(clock.now()))
-
     def _unquiesce(self) -> None:
         self.guest.on_thaw.append(world.answer(NOT_THAWED))
         self.request_id = self.unquiesce()
@@ -428,19 +430,19 @@ class TestRestartedGuest(ManagerTest):
 
     def test_a_reboot_since_has_thawed_it(self) -> None:
         self.advance(10)
-        self._reboot()
+        self.reboot()
         self._unquiesce()
         self.check('active')
 
     def test_a_reboot_that_failed_has_not(self) -> None:
         self.advance(10)
-        self._reboot('Error')
+        self.reboot('Error')
         self._unquiesce()
         self.check('error', 'locked', fault=True, marked=True)
 
     def test_nor_has_one_before_a_freeze_may_have_come(self) -> None:
         self.advance(10)
-        self._reboot()
+        self.reboot()
         instance = self.instance
         marks.put(instance, marks.Mark(
             'req-1', late_until=clock.now() + 1))
@@ -450,7 +452,7 @@ class TestRestartedGuest(ManagerTest):
         self.check('error', 'locked', fault=True, marked=True)
 
     def test_nor_has_one_if_nobody_knows_when_it_was_frozen(self) -> None:
-        self._reboot()
+        self.reboot()
         instance = self.instance
         instance.system_metadata[marks.KEY] = 'of another version'
         instance.save()
@@ -498,28 +500,84 @@ class TestThawUntilConfirmed(ManagerTest):
         return asked
 
     def test_again_when_no_freeze_can_come_any_more(self) -> None:
-        self.assertEqual([0, 120], self._marks_until_dropped([None]))
+        # The sweep first saw at 5 that one may come.
+        self.assertEqual([0, 125], self._marks_until_dropped([None]))
 
     def test_with_growing_pauses(self) -> None:
+        # The sixth succeeds, and is known to be late enough at 160.
         self.assertEqual(
-            [0, 5, 15, 35, 75, 155],
+            [0, 5, 15, 35, 75, 155, 160],
             self._marks_until_dropped(5 * [NOT_THAWED]))
 
     def test_longer_if_nova_compute_does_not_answer(self) -> None:
         self.assertEqual(
-            [0, 5, 15, 35, 35 + 120],
+            [0, 5, 15, 35, 35 + 125],
             self._marks_until_dropped(3 * [THAW_HUNG]))
+
+    def test_until_it_answers_nobody_can_say_for_how_long(self) -> None:
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.guest.on_thaw.append(world.answer(THAW_HUNG))
+        self.request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(marks.FOREVER, self.mark and self.mark.late_until)
+        for answer in (NOT_THAWED, None):
+            with self.subTest(answer=answer):
+                if answer:
+                    self.guest.on_thaw.append(world.answer(answer))
+                self.advance(10)
+                self.sweep()
+                self.deliver()
+                assert self.mark is not None
+                self.assertLessEqual(self.mark.late_until, clock.now() + 120)
+
+    def test_however_long_it_does_not_answer(self) -> None:
+        # Even if a sweep has seen all of that time.
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.guest.on_thaw = [world.answer(THAW_HUNG)] * 9
+        self.request_id = self.quiesce()
+        self.deliver()
+        while self.guest.on_thaw:
+            self.advance(5)
+            self.sweep()
+            self.deliver_all()
+        self.advance(300)
+        self.sweep()
+        self.deliver()
+        self.assertFalse(self.guest.frozen)
+        self.assertIsNotNone(self.mark)
+        self.guest.frozen = True    # both were in its hands
+        self.sweep()
+        self.advance(120)
+        self.sweep()
+        self.deliver()
+        self.assertFalse(self.guest.frozen)
+        self.check('error', 'no answer', fault=True)
 
     def test_a_guest_frozen_late_is_thawed(self) -> None:
         self.guest.on_freeze.append(world.answer(HUNG))
         self.request_id = self.quiesce()
         self.deliver()
         self.guest.frozen = True
-        self.advance(121)
+        self.sweep()
+        self.advance(120)
         self.sweep()
         self.deliver()
         self.assertFalse(self.guest.frozen)
         self.check('error', 'no answer', fault=True)
+
+    def test_a_guest_that_was_started_before_may_be_frozen_since(
+            self) -> None:
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.request_id = self.quiesce()
+        self.deliver()
+        self.sweep()
+        self.set_clock(86400)
+        self.reboot()
+        self.advance(120)
+        self.guest.on_thaw.append(world.answer(NOT_THAWED))
+        self.sweep()
+        self.deliver()
+        self.check('error', 'no answer', fault=True, marked=True)
 
     def test_the_fault_is_recorded_once(self) -> None:
         self._marks_until_dropped(5 * [NOT_THAWED])

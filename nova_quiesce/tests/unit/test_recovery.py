@@ -22,6 +22,7 @@ from nova_quiesce.recovery import Verdict
 from nova_quiesce.recovery import Worker
 
 NOW = 1_800_000_000
+AGO = NOW - 100_000
 TIMEOUT = 60
 LOST = 2 * TIMEOUT
 
@@ -67,9 +68,6 @@ TABLE: tuple[tuple[str, str, str | None, dict[str, int], Worker, Verdict],
     ('offloaded', 'shelved_offloaded', None, {}, Worker.NOBODY,
      Verdict.FORGET),
     ('soft-deleted', 'soft-delete', None, {}, Worker.NOBODY, Verdict.FORGET),
-    ('stopped, a freeze may still come after a start',
-     'stopped', None, {'late_until': NOW + 1}, Worker.NOBODY, Verdict.WAIT),
-
     ('a freeze under way',
      'active', 'quiescing', {'retry_at': 1}, Worker.ALIVE, Verdict.WAIT),
     ('a freeze whose service has died',
@@ -105,10 +103,10 @@ TABLE: tuple[tuple[str, str, str | None, dict[str, int], Worker, Verdict],
 
 def judge(vm_state: str, task_state: str | None, mark: dict[str, Any],
           worker: Worker = Worker.NOBODY, host: str | None = 'cmp1',
-          ) -> Verdict:
+          watched: float = 0.0) -> Verdict:
     return recovery.judge(
         recovery.Sight(marks.Mark('req-1', **mark), vm_state, task_state,
-                       host, worker), NOW, TIMEOUT)
+                       host, worker, watched), NOW, TIMEOUT)
 
 
 class TestJudge(unittest.TestCase):
@@ -146,12 +144,73 @@ class TestPauses(unittest.TestCase):
         self.assertEqual(300, recovery.retry_pause(10_000))
 
 
+#: what it is called, vm_state, task_state, mark, verdict before and after
+#: this service has known for long enough that a freeze may come late
+LATE: tuple[tuple[str, str, str | None, dict[str, int], Verdict, Verdict],
+            ...] = (
+    ('stopped: it may come after a start',
+     'stopped', None, {'late_until': NOW},
+     Verdict.WAIT, Verdict.FORGET),
+    ('stopped, and nova-compute does not answer',
+     'stopped', None, {'late_until': marks.FOREVER, 'tries': 3},
+     Verdict.WAIT, Verdict.FORGET),
+    ('thawed',
+     'error', None, {'late_until': NOW + 5, 'retry_at': NOW + 5},
+     Verdict.WAIT, Verdict.SETTLE),
+    ('thawed, and the clock was set forward since',
+     'error', None, {'late_until': AGO, 'retry_at': AGO},
+     Verdict.WAIT, Verdict.SETTLE),
+    ('thawed, and the clock was set back since',
+     'error', None, {'late_until': NOW + 9999, 'retry_at': NOW + 9999},
+     Verdict.WAIT, Verdict.SETTLE),
+    ('reset, and never thawed',
+     'active', None, {'late_until': NOW + 5},
+     Verdict.THAW_AGAIN, Verdict.SETTLE),
+    ('not thawed, and to be tried again',
+     'error', None, {'late_until': AGO, 'retry_at': NOW, 'tries': 1},
+     Verdict.THAW_AGAIN, Verdict.THAW_AGAIN),
+    ('nova-compute does not answer',
+     'error', None,
+     {'late_until': marks.FOREVER, 'retry_at': NOW + 1, 'tries': 1},
+     Verdict.WAIT, Verdict.WAIT),
+    ('quiesced anew',
+     'quiesced', None, {'late_until': NOW + 5},
+     Verdict.WAIT, Verdict.SETTLE),
+    ('quiesced anew, nova-compute had not answered before',
+     'quiesced', None, {'late_until': marks.FOREVER},
+     Verdict.WAIT, Verdict.WAIT),
+    ('quiesced anew, past the deadline',
+     'quiesced', None, {'late_until': NOW + 5, 'deadline': NOW},
+     Verdict.THAW_OVERDUE, Verdict.THAW_OVERDUE),
+    ('paused',
+     'paused', None, {'late_until': NOW}, Verdict.WAIT, Verdict.WAIT),
+    ('Nova is at work on it',
+     'error', 'rebooting', {'late_until': NOW}, Verdict.WAIT, Verdict.WAIT),
+    ('being thawed',
+     'error', 'unquiescing', {'late_until': NOW, 'retry_at': NOW + 1},
+     Verdict.WAIT, Verdict.WAIT),
+)
+
+
 class TestLateFreeze(unittest.TestCase):
 
-    def test_until_its_message_has_expired(self) -> None:
-        for late_until, possible in (
-                (0, False), (NOW, False), (NOW + 1, True),
-                (NOW + LOST, True), (NOW + 100_000, False)):
-            with self.subTest(late_until=late_until):
-                self.assertIs(possible, recovery.late_freeze_possible(
-                    marks.Mark(late_until=late_until), NOW, TIMEOUT))
+    def test_table(self) -> None:
+        for name, vm_state, task_state, mark, before, after in LATE:
+            for watched, verdict in ((LOST - 1, before), (LOST, after)):
+                with self.subTest(name, watched=watched):
+                    self.assertIs(verdict, judge(
+                        vm_state, task_state, mark, watched=watched))
+
+    def test_a_start_of_the_guest_before_that_does_not_count(self) -> None:
+        for late_until, asked_at in ((AGO, NOW), (NOW + 50, NOW + 50)):
+            self.assertEqual(
+                marks.Mark('req-1', asked_at=asked_at, tries=2),
+                recovery.settled(marks.Mark(
+                    'req-1', asked_at=AGO, tries=2, late_until=late_until),
+                    NOW))
+
+    def test_until_nova_compute_answers_nobody_can_say(self) -> None:
+        for late_until, until in ((0, NOW + LOST), (NOW + 9999, NOW + LOST),
+                                  (marks.FOREVER, marks.FOREVER)):
+            self.assertEqual(until, recovery.late_until(
+                marks.Mark(late_until=late_until), NOW, TIMEOUT))

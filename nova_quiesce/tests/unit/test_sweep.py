@@ -96,7 +96,7 @@ class TestDeadline(world.WorldTest):
     def test_a_clock_that_was_set_back_does_not_put_it_off(self) -> None:
         self.quiesce(unquiesce_after=10)
         self.deliver()
-        self.advance(-7200)
+        self.set_clock(-7200)
         self.sweep()
         self.deliver()
         self.check_at_rest('active', marked=False)
@@ -172,7 +172,8 @@ class TestLostMark(world.WorldTest):
         self.assertFalse(self.guest.frozen)
         # The freeze may have been on its way.
         self.assertIsNotNone(self.mark)
-        self.advance(200)
+        self.sweep()
+        self.advance(120)
         self.sweep()
         self.deliver_all()
         self.check_at_rest('error', marked=False)
@@ -235,6 +236,7 @@ class TestMessageLost(world.WorldTest):
         self.assertEqual('Error', result)
         self.assertIn('No nova-quiesce has taken it up', details or '')
         self.assertEqual(1, self.faults())
+        self.sweep()
         self.advance(120)
         self.sweep()
         self.deliver()
@@ -320,6 +322,7 @@ class TestDeath(world.WorldTest):
         self.sweep('ctl2')
         self.deliver('ctl2')
         self.guest.frozen = True
+        self.sweep('ctl2')
         self.advance(120)
         self.sweep('ctl2')
         self.deliver('ctl2')
@@ -512,6 +515,7 @@ class TestReset(world.WorldTest):
         self.deliver_all()
         self.check_at_rest('active', marked=True)
         self.guest.frozen = True
+        self.sweep()
         self.advance(120)
         self.sweep()
         self.deliver()

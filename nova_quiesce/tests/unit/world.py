@@ -155,6 +155,9 @@ class WorldTest(unittest.TestCase):
         self.time = fixture.TimeFixture(START)
         self.time.setUp()
         self.addCleanup(self.time.cleanUp)
+        #: seconds that have passed, whatever the clock says
+        self.passed = 0.0
+        self._patch(mock.patch('time.monotonic', lambda: self.passed))
         self.facade = database()
         self.bus = Bus()
         self.guest = Guest()
@@ -223,6 +226,11 @@ class WorldTest(unittest.TestCase):
 
     def advance(self, seconds: float) -> None:
         """Let time pass; services that are up report."""
+        self.passed += seconds
+        self.set_clock(seconds)
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the clock forward, or back, while no time passes."""
         self.time.advance_time_seconds(seconds)
         with self.facade.writer.using(self.context) as session:
             for service in session.query(models.Service).filter(
