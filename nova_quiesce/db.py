@@ -206,16 +206,25 @@ def finish_event(context: nova_context.RequestContext, event_id: int,
 
 @api.pick_context_manager_reader
 def has_event_since(context: nova_context.RequestContext, instance_uuid: str,
-                    events: Collection[str], when: datetime.datetime) -> bool:
-    """Say whether one of these events began later than that, and succeeded.
+                    events: Collection[str], request_id: str,
+                    when: datetime.datetime) -> bool:
+    """Say whether one of these events came after a request, and succeeded.
+
+    It began later than that by its host's clock, too, and was asked for later
+    whatever the clocks say.
 
     :param events: names, such as ``compute_reboot_instance``
     """
     action, event = models.InstanceAction, models.InstanceActionEvent
+    number: int | None = context.session.query(sql.func.max(action.id)).filter(
+        action.instance_uuid == instance_uuid,
+        action.request_id == request_id,
+    ).scalar()
     return context.session.query(event.id).join(
         action, action.id == event.action_id
     ).filter(
         action.instance_uuid == instance_uuid, event.event.in_(events),
+        action.id > (number or 0),
         event.result == 'Success', event.start_time > when,
         event.deleted == 0, action.deleted == 0,
     ).first() is not None

@@ -323,7 +323,7 @@ class QuiesceManager(manager.Manager):
         if not mark.asked_at:
             return False    # nobody knows since when it is frozen
         return db.has_event_since(
-            context, instance.uuid, RESTARTS,
+            context, instance.uuid, RESTARTS, mark.request_id,
             clock.as_datetime(max(mark.asked_at, mark.late_until)))
 
     def _thaw_at_once(self, context: nova_context.RequestContext,

@@ -440,6 +440,18 @@ class TestRestartedGuest(ManagerTest):
         self._unquiesce()
         self.check('error', 'locked', fault=True, marked=True)
 
+    def test_nor_has_one_before_whatever_the_clock_said_then(self) -> None:
+        self.unquiesce()
+        self.deliver()
+        self.set_clock(300)
+        self.reboot()
+        self.set_clock(-300)
+        self.advance(10)
+        self.quiesce()
+        self.deliver()
+        self._unquiesce()
+        self.check('error', 'locked', fault=True, marked=True)
+
     def test_nor_has_one_before_a_freeze_may_have_come(self) -> None:
         self.advance(10)
         self.reboot()
