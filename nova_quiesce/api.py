@@ -220,7 +220,9 @@ def _unquiesce_after(asked: dict[str, int] | None) -> int:
     """Return after how many seconds to thaw; 0 if never."""
     if asked is None:
         return int(CONF.quiesce.default_unquiesce_after)
-    seconds, most = asked['unquiesce_after'], CONF.quiesce.max_unquiesce_after
+    # To JSON Schema 60.0 is an integer, too.
+    seconds = int(asked['unquiesce_after'])
+    most = CONF.quiesce.max_unquiesce_after
     if seconds > most:
         raise exc.HTTPBadRequest(explanation=_(
             'unquiesce_after is %(asked)d seconds; this cloud allows at most '

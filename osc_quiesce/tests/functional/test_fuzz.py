@@ -243,7 +243,9 @@ def expected(body: bytes) -> set[int]:
         if (action == 'quiesce' and isinstance(value, dict)
                 and list(value) == ['unquiesce_after']):
             seconds = value['unquiesce_after']
-            if type(seconds) is int and seconds >= 1:
+            # To JSON Schema 60.0 is an integer, too.
+            if (type(seconds) is int or type(seconds) is float
+                    and seconds.is_integer()) and seconds >= 1:
                 return VALID if seconds <= LONGEST_FREEZE else {400}
     return {400}
 
