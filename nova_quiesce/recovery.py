@@ -136,12 +136,17 @@ def late_freeze_possible(sight: Sight, rpc_timeout: int) -> bool:
             and sight.watched < lost_after(rpc_timeout))
 
 
-def settled(mark: marks.Mark, now: int) -> marks.Mark:
+def settled(mark: marks.Mark, now: int, watched: float,
+            rpc_timeout: int) -> marks.Mark:
     """Return the mark that is left when no freeze can come late any more.
 
-    A guest that was started anew before may have been frozen after that.
+    A guest that was started anew before that time had passed may have been
+    frozen since; one that was started later is not.
+
+    :param watched: as in :class:`Sight`
     """
-    return mark.but(late_until=0, asked_at=max(now, mark.late_until))
+    passed_at = now - int(watched - lost_after(rpc_timeout))
+    return mark.but(late_until=0, asked_at=max(passed_at, mark.late_until))
 
 
 def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:

@@ -100,7 +100,6 @@ class Sweep:
         self._acts = {
             recovery.Verdict.THAW_OVERDUE: self._thaw_overdue,
             recovery.Verdict.THAW_AGAIN: self._thaw_again,
-            recovery.Verdict.SETTLE: self._settle,
             recovery.Verdict.FORGET: self._forget,
             recovery.Verdict.INTERRUPT: self._interrupt,
             recovery.Verdict.RESUME: self._resume,
@@ -147,10 +146,10 @@ class Sweep:
         mark = marks.parse(server.mark)
         request = _request_under_way(server, mark, open_requests)
         worker = self.workers.of(context, request)
+        seconds = watched.seconds(server.uuid, mark)
         verdict = recovery.judge(
             recovery.Sight(mark, server.vm_state, server.task_state,
-                           server.host, worker,
-                           watched.seconds(server.uuid, mark)),
+                           server.host, worker, seconds),
             clock.now(), CONF.quiesce.rpc_timeout)
         to_close = [] if server.task_state else [
             each for each in open_requests if self._is_left(context, each)]
@@ -161,7 +160,9 @@ class Sweep:
             return
         for each in to_close:
             self._close(context, instance, mark, each)
-        if verdict is not recovery.Verdict.WAIT:
+        if verdict is recovery.Verdict.SETTLE:
+            self._settle(context, instance, mark, seconds)
+        elif verdict is not recovery.Verdict.WAIT:
             self._acts[verdict](context, instance, mark, request)
 
     def _mark_lost(self, context: nova_context.RequestContext,
@@ -220,11 +221,12 @@ class Sweep:
 
     def _settle(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,
-                request: db.OpenRequest | None) -> None:
-        if not marks.replace(instance, recovery.settled(mark, clock.now())):
+                watched: float) -> None:
+        if not marks.replace(instance, recovery.settled(
+                mark, clock.now(), watched, CONF.quiesce.rpc_timeout)):
             return    # somebody has acted since
         if mark.retry_at == mark.late_until:
-            self._thaw_again(context, instance, mark, request)
+            self._thaw_again(context, instance, mark, None)
 
     def _forget(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,

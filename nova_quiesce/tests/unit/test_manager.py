@@ -591,6 +591,28 @@ class TestThawUntilConfirmed(ManagerTest):
         self.deliver()
         self.check('error', 'no answer', fault=True, marked=True)
 
+    def test_a_reboot_when_none_can_come_any_more_ends_it(self) -> None:
+        # Also into a guest that cannot be thawed, having no agent.
+        self.guest.on_freeze.append(world.answer(HUNG))
+        self.guest.on_thaw = [world.answer(NOT_THAWED)] * 99
+        self.quiesce()
+        self.deliver()
+        for _second in range(0, 200, 5):
+            self.advance(5)
+            self.sweep()
+            self.deliver_all()
+        self.assertIsNotNone(self.mark)
+        self.reboot()
+        self.set(vm_state='active')
+        left = len(self.guest.on_thaw)
+        for _second in range(0, 300, 5):
+            self.advance(5)
+            self.sweep()
+            self.deliver_all()
+        self.assertIsNone(self.mark)
+        self.assertEqual(('active', None), self.states)
+        self.assertEqual(2, left - len(self.guest.on_thaw))
+
     def test_the_fault_is_recorded_once(self) -> None:
         self._marks_until_dropped(5 * [NOT_THAWED])
         self.assertEqual(1, self.faults())

@@ -202,12 +202,14 @@ class TestLateFreeze(unittest.TestCase):
                         vm_state, task_state, mark, watched=watched))
 
     def test_a_start_of_the_guest_before_that_does_not_count(self) -> None:
-        for late_until, asked_at in ((AGO, NOW), (NOW + 50, NOW + 50)):
+        for late_until, watched, asked_at in (
+                (AGO, LOST, NOW), (NOW + 50, LOST, NOW + 50),
+                (AGO, LOST + 7.9, NOW - 7)):
             self.assertEqual(
                 marks.Mark('req-1', asked_at=asked_at, tries=2),
                 recovery.settled(marks.Mark(
                     'req-1', asked_at=AGO, tries=2, late_until=late_until),
-                    NOW))
+                    NOW, watched, TIMEOUT))
 
     def test_until_nova_compute_answers_nobody_can_say(self) -> None:
         for late_until, until in ((0, NOW + LOST), (NOW + 9999, NOW + LOST),
