@@ -557,18 +557,15 @@ class TestThawUntilConfirmed(ManagerTest):
         self.deliver()
         self.assertFalse(self.guest.frozen)
         self.assertIsNotNone(self.mark)
-        self.guest.frozen = True    # both were in its hands
-        self.sweep()
-        self.advance(120)
-        self.sweep()
-        self.deliver()
-        self.assertFalse(self.guest.frozen)
-        self.check('error', 'no answer', fault=True)
+        self._check_that_a_late_freeze_is_thawed()    # both were in its hands
 
     def test_a_guest_frozen_late_is_thawed(self) -> None:
         self.guest.on_freeze.append(world.answer(HUNG))
         self.request_id = self.quiesce()
         self.deliver()
+        self._check_that_a_late_freeze_is_thawed()
+
+    def _check_that_a_late_freeze_is_thawed(self) -> None:
         self.guest.frozen = True
         self.sweep()
         self.advance(120)
