@@ -25,6 +25,7 @@ Nova API reference.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import dataclasses
 import datetime
@@ -52,6 +53,7 @@ TRACE_PATIENCE: Final = 10.0  # for the trace of a lost request
 SETTLE_TIME: Final = 5.0  # between a state and its action's result
 ORDER_TIME: Final = 3.0  # that a freeze under way may hold up other thaws
 CLOCKS_DIFFER: Final = 5.0  # by at most so much, within one cloud
+REMEMBERED: Final = 8  # requests of ours to one server
 FIRST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
 LONGEST_PAUSE: Final = 2.0
@@ -176,6 +178,11 @@ class Client:
         self._sees_all_projects = True  # until Nova says otherwise
         # By server: when it was last known to be, or about to be, under way.
         self._under_way_at: dict[str, float] = {}
+        # By server: our last requests that Nova has accepted, and those of
+        # them that came before the newest one to quiesce. Nova's times need
+        # not tell: its hosts have clocks of their own.
+        self._own: dict[str, collections.deque[str]] = {}
+        self._outdated: dict[str, frozenset[str]] = {}
         # What our clock's zero is by the API's clock.
         self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             seconds=clock()
@@ -226,7 +233,7 @@ class Client:
         except exceptions.Unreachable as exc:
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
-                return request_id
+                return self._noted(server_id, states.QUIESCE, request_id)
             raise exceptions.RequestLost(
                 _('was asked to quiesce, but no answer came: %s')
                 % exc.message,
@@ -910,9 +917,25 @@ class Client:
             raise error
         transport.raise_for_status(response, server_id)
         headers = response.headers
-        return headers.get('x-openstack-request-id') or headers.get(
-            'x-compute-request-id'
+        return self._noted(
+            server_id,
+            action,
+            headers.get('x-openstack-request-id')
+            or headers.get('x-compute-request-id'),
         )
+
+    def _noted(
+        self, server_id: str, action: str, request_id: str | None
+    ) -> str | None:
+        """Remember a request that Nova has accepted, and return its id."""
+        own = self._own.setdefault(
+            server_id, collections.deque(maxlen=REMEMBERED)
+        )
+        if action == states.QUIESCE:
+            self._outdated[server_id] = frozenset(own)
+        if request_id:
+            own.append(request_id)
+        return request_id
 
     def _list_under_way(
         self, pending: Collection[str], task_state: str
@@ -1059,8 +1082,12 @@ class Client:
             actions = self._actions(server_id)
         except exceptions.Refused:
             return None
+        outdated = self._outdated.get(server_id, frozenset())
         for action in actions:
-            if action.get('action') in names:
+            if (
+                action.get('action') in names
+                and action.get('request_id') not in outdated
+            ):
                 return action.get('request_id')
         return None
 
@@ -1089,6 +1116,8 @@ class Client:
                 for action in actions:
                     if (
                         action.get('action') == action_name
+                        and action['request_id']
+                        not in self._own.get(server_id, ())
                         and (not user_id or action.get('user_id') == user_id)
                         and transport.parse_nova_date(action['start_time'])
                         >= not_before

@@ -15,7 +15,9 @@
 If each is first at one of the servers, each is refused at another one, and
 thaws what it had. The command whose first request to quiesce is the oldest may
 then try again; the others are told by whom they were refused. All go by what
-Nova has recorded of the requests, so they agree on which one that is.
+Nova has recorded of the requests. So commands over the same servers agree on
+which one that is; of those that share only some, several may take themselves
+for the oldest, and none may get all of its servers.
 
 It waits only while nothing of its own command is frozen, and never for long.
 """
@@ -265,9 +267,13 @@ class _Turns:
             raise errors.NotPossible(problems)
         wanted = {volume.id for _server, volume in self._plan.snapshots}
         for each in found:
-            if each.id not in self._plan.sets_before and wanted <= {
-                snapshot['volume_id'] for snapshot in each.snapshots
-            }:
+            if (
+                each.id not in self._plan.sets_before
+                # Else it came to nothing, and is perhaps being deleted.
+                and each.state in (sets.CONSISTENT, sets.PENDING)
+                and wanted
+                <= {snapshot['volume_id'] for snapshot in each.snapshots}
+            ):
                 raise TurnLost(
                     _(
                         'Another command has made snapshot set %(name)s '

@@ -66,6 +66,24 @@ class TurnsTest(test_application_create.TestCase):
 
         self.before('POST web quiesce', come)
 
+    def others_make_a_set(self, status: str = 'available') -> None:
+        """Add snapshots of all volumes, in this status."""
+        for number, volume in enumerate(
+            ('db-vda', 'db-vdb', 'web-vda', 'web-vdb')
+        ):
+            id_ = f'other-{volume}'
+            self.cinder.made[id_] = {
+                'id': id_,
+                'volume_id': volume,
+                'status': status,
+                'metadata': {
+                    sets.PREFIX + 'set_id': 'other-id',
+                    sets.PREFIX + 'set': 'weekly',
+                    sets.PREFIX + 'volumes': '4',
+                    sets.PREFIX + 'order': str(number),
+                },
+            }
+
     def lost(self, *words: str) -> turns.TurnLost:
         with self.assertRaises(turns.TurnLost) as caught:
             self.create()
@@ -233,22 +251,7 @@ class TurnsTest(test_application_create.TestCase):
     def test_who_has_got_the_servers_after_all_has_made_the_set(self) -> None:
         self.others_come()
 
-        def finish() -> None:
-            for number, volume in enumerate(
-                ('db-vda', 'db-vdb', 'web-vda', 'web-vdb')
-            ):
-                self.cinder.made[volume] = {
-                    'id': volume,
-                    'volume_id': volume,
-                    'status': 'available',
-                    'metadata': {
-                        sets.PREFIX + 'set_id': 'other-id',
-                        sets.PREFIX + 'set': 'weekly',
-                        sets.PREFIX + 'order': str(number),
-                    },
-                }
-
-        finish()
+        self.others_make_a_set()
         self.plan = dataclasses.replace(
             self.plan, sets_before=frozenset({'other-id'})
         )
@@ -257,10 +260,32 @@ class TurnsTest(test_application_create.TestCase):
             del self.cinder.made[snapshot]
         self.nova.hooks.clear()
         self.others_come()
-        self.before('POST db unquiesce', finish)
+        self.before('POST db unquiesce', self.others_make_a_set)
         self.plan = dataclasses.replace(self.plan, sets_before=frozenset())
         with self.assertRaisesRegex(turns.TurnLost, r'weekly \(other-id\)'):
             self.create()
+        self.assertEqual({'active'}, self.vm_states())
+
+    def test_a_set_that_came_to_nothing_is_in_nobodys_way(self) -> None:
+        self.others_come()
+
+        self.before(
+            'POST db unquiesce', lambda: self.others_make_a_set('deleting')
+        )
+        self.assertEqual(sets.CONSISTENT, self.create().state)
+
+    def test_a_second_attempt_through_a_host_whose_clock_is_late(
+        self,
+    ) -> None:
+        self.others_come()
+
+        def record_earlier(request: Any, context: Any) -> None:
+            asked = [a for a in self.db.actions if a['action'] == 'quiesce']
+            if self.nova.log[-1] == 'POST web quiesce' and len(asked) == 2:
+                asked[1]['start_time'] = '2000-01-01T00:00:00.000000'
+
+        self.nova.hooks.append(record_earlier)
+        self.assertEqual(sets.CONSISTENT, self.create().state)
         self.assertEqual({'active'}, self.vm_states())
 
     def test_a_name_that_was_taken_meanwhile_is_refused(self) -> None:
