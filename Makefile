@@ -20,6 +20,8 @@ SHOW_RELEASES = $(PYTHON) tools/releases.py README.rst .tox/functional/functiona
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 SHOW_FAULTS = $(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
+# tox prints it, too, in the middle of all the rest.
+SHOW_FAILURES = $(PYTHON) tools/failures.py
 
 .PHONY: help demo demo-live demo-app test test-faults test-volumes \
 	test-tempest test-nova-compat test-releases test-all \
@@ -53,7 +55,7 @@ demo-app: .venv/ready
 	@.venv/bin/tox run -q -e demo-app
 
 test: .venv/ready
-	$(RUN) $(TESTS)
+	$(RUN) $(TESTS) || { code=$$?; $(SHOW_FAILURES); exit $$code; }
 	$(SHOW_FAULTS)
 
 test-volumes: .venv/ready
@@ -73,11 +75,13 @@ test-faults: .venv/ready
 # The table is written also when a test has failed.
 test-releases: .venv/ready
 	rm -f $(RESULTS)
-	$(RUN) '$(RELEASES)'; code=$$?; $(SHOW_RELEASES) && exit $$code
+	$(RUN) '$(RELEASES)'; code=$$?; $(SHOW_RELEASES) || code=1; \
+	[ $$code = 0 ] || $(SHOW_FAILURES); exit $$code
 
 test-all: .venv/ready
 	rm -f .tox/functional/functional.json $(RESULTS)
-	$(RUN) '$(ALL)'; code=$$?; $(SHOW_FAULTS) && $(SHOW_RELEASES) && exit $$code
+	$(RUN) '$(ALL)'; code=$$?; $(SHOW_FAULTS) && $(SHOW_RELEASES) || code=1; \
+	[ $$code = 0 ] || $(SHOW_FAILURES); exit $$code
 
 bench: .venv/ready
 	.venv/bin/tox run -e bench
