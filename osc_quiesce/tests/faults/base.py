@@ -147,15 +147,6 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
             self.assert_all_ended(server)
         self.assert_usable(servers)
 
-    def wait_until_up(self) -> None:
-        """Wait until Nova takes all of its services for alive."""
-        self.wait_for(self._are_all_up, 'the services are up again')
-
-    def _are_all_up(self) -> bool:
-        answer = base.compute().get('/os-services')
-        return answer.status_code == 200 and all(
-            service['state'] == 'up' for service in answer.json()['services'])
-
     def client(self, servers: list[str]) -> 'subprocess.Popen[str]':
         """Do what an operator's script does, with a pause for snapshots."""
         process = subprocess.Popen(

@@ -304,6 +304,15 @@ class FunctionalTest(testtools.TestCase):
                 self.fail('after %d s it is not so that %s' % (seconds, what))
             time.sleep(0.1)
 
+    def wait_until_up(self) -> None:
+        """Wait until Nova takes all of its services for alive."""
+        self.wait_for(self._are_all_up, 'the services are up again')
+
+    def _are_all_up(self) -> bool:
+        answer = compute().get('/os-services')
+        return answer.status_code == 200 and all(
+            service['state'] == 'up' for service in answer.json()['services'])
+
     def settle(self, server_id: str) -> tuple[str, str | None]:
         """Wait until nothing is being done, and return the states."""
         end = time.monotonic() + TIMEOUT

@@ -127,6 +127,28 @@ class FaultTest(base.ScenarioTest):
         guest.tell('agent continue')
         self.recovers(guest)
 
+    def test_agent_hung_for_good(self) -> None:
+        [guest] = self.start('hopeless')
+        self.usable(guest)
+        guest.tell('agent stop')
+        with self.within(RPC_TIMEOUT + SOON):
+            said = self.quiesce(guest, expect=1).stderr
+        self.assertIn('no answer from nova-compute', said)
+        # As the operator guide has it: again while a thaw is being tried.
+        before = len(guest.console.records())
+        self.shell('until openstack server reboot --hard %s; do sleep 1; done'
+                   % guest.name)
+        self.wait_for(lambda: len(guest.console.records()) > before
+                      and guest.agent_is('connected'),
+                      'it has started again', base.BOOT)
+        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
+                      'the service knows that it is thawed', RETRY)
+        # A thaw that came before the agent had started has failed.
+        self.openstack('server set --auto-approve --state active %s'
+                       % guest.name)
+        self.wait(guest.id, 'active')
+        self.usable(guest)
+
     def test_agent_hung_from_the_start(self) -> None:
         [guest] = self.start('never')
         guest.tell('agent stop')
