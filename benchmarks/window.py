@@ -69,6 +69,9 @@ class Application:
             for server in self.servers
             for volume in self.cloud.volumes_of(server)
         ]
+        #: seconds that the parts of the limit have taken, by part
+        self.parts: dict[str, list[float]] = {
+            'each quiesce': [], 'snapshots': [], 'each unquiesce': []}
 
     # -- the ways ---------------------------------------------------------
 
@@ -131,19 +134,22 @@ class Application:
         started = time.monotonic()
         with self._undone() as (asked, snapshots):
             for server_id in self.servers:
-                asked.append(server_id)
-                cloud.act(server_id, 'quiesce', _DETAILS)
-                cloud.wait(server_id, 'quiesced')
-            for volume in self.volumes:
-                snapshots.append(cloud.cinder('POST', '/snapshots', {
-                    'snapshot': {'volume_id': volume, 'force': True,
-                                 'name': 'bench'}})['snapshot']['id'])
-            for snapshot in snapshots:
-                self._wait_for_snapshot(snapshot)
+                with self._part('each quiesce'):
+                    asked.append(server_id)
+                    cloud.act(server_id, 'quiesce', _DETAILS)
+                    cloud.wait(server_id, 'quiesced')
+            with self._part('snapshots'):
+                for volume in self.volumes:
+                    snapshots.append(cloud.cinder('POST', '/snapshots', {
+                        'snapshot': {'volume_id': volume, 'force': True,
+                                     'name': 'bench'}})['snapshot']['id'])
+                for snapshot in snapshots:
+                    self._wait_for_snapshot(snapshot)
             for server_id in reversed(self.servers):
-                cloud.act(server_id, 'unquiesce')
-                cloud.wait(server_id, 'active')
-                asked.remove(server_id)
+                with self._part('each unquiesce'):
+                    cloud.act(server_id, 'unquiesce')
+                    cloud.wait(server_id, 'active')
+                    asked.remove(server_id)
             window = time.monotonic() - started
         return window
 
@@ -175,6 +181,12 @@ class Application:
             for outcome in outcomes.values():
                 if outcome.error:
                     raise outcome.error
+
+    @contextlib.contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.parts[name].append(time.monotonic() - started)
 
     def _wait_for_snapshot(self, snapshot: str) -> None:
         deadline = time.monotonic() + DEADLINE
@@ -266,10 +278,14 @@ def measure_application(
     """
     ways = {way: do for way, do in application.ways().items() if way in rounds}
     ways[LIMIT]()  # what is loaded lazily is loaded now
+    for values in application.parts.values():
+        values.clear()
     series = measure.alternately(rounds, ways)
     several = len(application.servers) > 1
     results.compare(what, 's', series, {
         pair: target if several else None for pair, target in TARGETS.items()})
+    for part, values in application.parts.items():
+        results.add(f'{what}: {LIMIT}, {part}', 's', values)
     application.ours()
     results.details.setdefault('time_lines', {})[what] = (
         application.time_line())
