@@ -15,6 +15,7 @@
 import functools
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from minicloud import hypervisor
@@ -24,8 +25,8 @@ from minicloud.guest import console
 from osc_quiesce.tests.functional import base
 
 #: seconds for which a guest is watched that must not write: it would have
-#: written some 40 records
-WATCH = 2.0
+#: written some 20 records, and more until its heart beats again
+WATCH = 1.0
 #: seconds in which eight guests start on two cores, without KVM
 BOOT = 180.0
 
@@ -83,29 +84,38 @@ class Guest:
         """Say whether it writes to its disks, and how its agent is."""
         return len(self.disks()) == disks and self.agent_is(agent)
 
-    def watch(self, seconds: float = WATCH) -> tuple[list[console.Record],
-                                                     list[float]]:
-        """Return the records and heartbeats of the next seconds."""
-        records = len(self.console.records())
-        beats = len(self.console.beats())
-        time.sleep(seconds)
-        return self.console.records()[records:], self.console.beats()[beats:]
+    def beat(self) -> float:
+        """Return a time on the guest's own clock that is after this call.
+
+        What a guest says may arrive late: so the first heartbeat from now
+        on may have been before, but the second one was not.
+        """
+        before = len(self.console.beats())
+        self.test.wait_for(lambda: len(self.console.beats()) >= before + 2,
+                           'the guest of %s runs' % self.name)
+        return self.console.beats()[-1]
+
+    def new_records(self) -> Callable[[], list[console.Record]]:
+        """Return what returns the records that it has written since."""
+        before = len(self.console.records())
+        began = self.beat()
+        return lambda: [record for record in self.console.records()[before:]
+                        if record.at > began]
 
     def assert_frozen(self) -> None:
         """It writes nothing anywhere, and yet it runs."""
-        time.sleep(0.2)    # what was written before may still be on its way
-        records, beats = self.watch()
-        self.test.assertEqual([], records)
-        self.test.assertNotEqual([], beats, 'the guest itself stands still')
+        written = self.new_records()
+        time.sleep(WATCH)
+        self.beat()
+        self.test.assertEqual([], written())
 
     def assert_writing(self) -> None:
         """It writes on each of its disks."""
-        before = len(self.console.records())
         disks = self.disks()
         self.test.assertNotEqual(set(), disks)
+        written = self.new_records()
         self.test.wait_for(
-            lambda: {record.disk for record in self.console.records()[before:]
-                     } == disks,
+            lambda: {record.disk for record in written()} == disks,
             '%s writes on all of %s' % (self.name, disks))
 
 
