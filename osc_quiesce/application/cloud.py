@@ -25,6 +25,7 @@ from requests import adapters
 
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import transport
 
 THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
@@ -38,11 +39,19 @@ class CloudError(errors.ApplicationError):
     """Nova or Cinder refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
+    :param retry_after: seconds to wait before the next attempt, as asked for
+        by the server; 0 if it did not say
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
     @property
     def may_pass(self) -> bool:
@@ -152,9 +161,14 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
     except sdk_exceptions.NotFoundException as exc:
         raise NotThere(str(exc), exc.status_code) from exc
     except sdk_exceptions.HttpException as exc:
-        raise CloudError(str(exc), exc.status_code) from exc
+        pause = 0.0
+        if exc.response is not None:
+            pause = transport.retry_after(exc.response)
+        raise CloudError(str(exc), exc.status_code, pause) from exc
     except ksa_exceptions.HttpError as exc:  # an answer of Keystone
-        raise CloudError(str(exc), exc.http_status) from exc
+        raise CloudError(
+            str(exc), exc.http_status, exc.retry_after
+        ) from exc
     except (
         sdk_exceptions.SDKException,
         ksa_exceptions.ClientException,

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import itertools
 import logging
@@ -93,7 +94,7 @@ def create(
                 progress(_('Taking %d snapshots ...') % len(plan.snapshots))
                 work.take(timeout)
                 # Both at the same time, and after the last snapshot.
-                others = work.look_for_others()
+                others = work.look_for_others(timeout)
                 frozen.verify()
                 work.wait_for(others, timeout)
                 verified = True
@@ -163,17 +164,23 @@ class _Work:
         late = _('Not all snapshots were made within %g s.') % timeout
         requests = [self._start(self._request, b) for b in self._bodies]
         checks = [
-            self._start(self._check_volumes, s) for s in self._plan.servers
+            self._start(self._check_volumes, s, deadline)
+            for s in self._plan.servers
         ]
         self._wait([*requests, *checks], deadline, late)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
         self._snapshots = [snapshot['id'] for _body, snapshot in made]
-        self._wait([self._start(self._watch, made)], deadline, late)
+        self._wait(
+            [self._start(self._watch, made, deadline)], deadline, late
+        )
 
-    def look_for_others(self) -> list[concurrent.futures.Future[None]]:
+    def look_for_others(
+        self, timeout: float
+    ) -> list[concurrent.futures.Future[None]]:
         """Begin to look who has volumes that several servers may have."""
+        deadline = self._client.clock() + timeout
         return [
-            self._start(self._check_users, volume)
+            self._start(self._check_users, volume, deadline)
             for _server, volume in self._plan.snapshots
             if volume.multiattach
         ]
@@ -324,26 +331,53 @@ class _Work:
 
         No server is frozen any more: there is time to repeat it.
         """
-        deadline = self._client.clock() + SEAL_PATIENCE
+
+        def mark() -> sets.SnapshotSet:
+            sets.mark(self._cloud, self._snapshots, metadata)
+            return sets.find(self._cloud, self._set_id)
+
+        return self._patiently(
+            mark, self._client.clock() + SEAL_PATIENCE, self._client.sleep
+        )
+
+    def _patiently(
+        self,
+        do: Callable[[], _T],
+        deadline: float,
+        wait: Callable[[float], bool | None],
+    ) -> _T:
+        """Return what this returns, repeated while its trouble may pass.
+
+        :param deadline: by the client's clock; the error is raised then
+        :param wait: pauses for so many seconds, and returns whether to end
+            with the error
+        """
         waits = quiesce_client.pauses()
         while True:
             try:
-                sets.mark(self._cloud, self._snapshots, metadata)
-                return sets.find(self._cloud, self._set_id)
+                return do()
             except cloud_api.CloudError as exc:
-                pause = next(waits)
+                pause = max(next(waits), exc.retry_after)
                 if (
                     not exc.may_pass
                     or self._client.clock() + pause > deadline
+                    or wait(pause)
                 ):
                     raise
-            self._client.sleep(pause)
+
+    def _read(self, do: Callable[[], _T], deadline: float) -> _T:
+        """Return what this reads while servers are frozen.
+
+        One answer that does not come is no reason to give up a good set; a
+        Cinder or Nova that stays away is, at the deadline of the whole step.
+        """
+        return self._patiently(do, deadline, self._stop.wait)
 
     def _start(
-        self, do: Callable[[_T], _U], item: _T
+        self, do: Callable[..., _U], *args: Any
     ) -> concurrent.futures.Future[_U]:
         self._started = True
-        return self._pool.submit(do, item)
+        return self._pool.submit(do, *args)
 
     def _request(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask for a snapshot, and return what Cinder makes of it."""
@@ -359,7 +393,9 @@ class _Work:
             return made
 
     def _watch(
-        self, snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]]
+        self,
+        snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]],
+        deadline: float,
     ) -> None:
         """Wait until the storage has all snapshots.
 
@@ -379,15 +415,27 @@ class _Work:
                         )
                     if self._stop.wait(pause):
                         return
-                    made = self._cloud.volume(
-                        'GET', f'/snapshots/{made["id"]}'
-                    )['snapshot']
+                    read = functools.partial(
+                        self._cloud.volume, 'GET', f'/snapshots/{made["id"]}'
+                    )
+                    made = self._read(read, deadline)['snapshot']
 
-    def _check_volumes(self, server: planning.Server) -> None:
-        now = {
-            part['volumeId']
-            for part in planning.attached(self._cloud, server.id)
-        }
+    def _check_volumes(
+        self, server: planning.Server, deadline: float
+    ) -> None:
+        try:
+            parts = self._read(
+                lambda: planning.attached(self._cloud, server.id), deadline
+            )
+        except cloud_api.CloudError as exc:
+            raise errors.ApplicationError(
+                _(
+                    'Whether the volumes of server %(server)s changed '
+                    'meanwhile is not known: %(why)s. Try again.'
+                )
+                % {'server': server.label, 'why': str(exc).rstrip('.')}
+            ) from exc
+        now = {part['volumeId'] for part in parts}
         before = {volume.id for volume in server.volumes}
         if now != before:
             raise errors.ApplicationError(
@@ -402,8 +450,22 @@ class _Work:
                 }
             )
 
-    def _check_users(self, volume: planning.Volume) -> None:
-        shown = self._cloud.volume('GET', f'/volumes/{volume.id}')['volume']
+    def _check_users(
+        self, volume: planning.Volume, deadline: float
+    ) -> None:
+        try:
+            shown = self._read(
+                lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
+                deadline,
+            )['volume']
+        except cloud_api.CloudError as exc:
+            raise errors.ApplicationError(
+                _(
+                    'Whether volume %(volume)s was attached to another server '
+                    'meanwhile is not known: %(why)s. Try again.'
+                )
+                % {'volume': volume.id, 'why': str(exc).rstrip('.')}
+            ) from exc
         users = planning.strangers(shown, {s.id for s in self._plan.servers})
         if users:
             raise errors.ApplicationError(

@@ -103,7 +103,8 @@ class FakeNova:
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
-        self.now += seconds
+        if seconds:  # else a thread may be moving the clock
+            self.now += seconds
         self._run_timers()
 
     def at(self, seconds: float, do: Callable[[], None]) -> None:
@@ -248,7 +249,8 @@ class FakeNova:
                 self.at(self.now + seconds, thaw)
 
         def thaw() -> None:
-            server.vm_state = 'active'
+            if server.actions[-1] is record:
+                server.vm_state = 'active'
 
         self.at(self.now + seconds, end)
         context.status_code = 202

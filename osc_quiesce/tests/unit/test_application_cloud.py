@@ -58,6 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header('Content-Length', str(len(body)))
         self.send_header('Content-Type', 'application/json')
+        if self.path == '/busy':
+            self.send_header('Retry-After', '7')
         self.end_headers()
         self.wfile.write(body)
 
@@ -115,3 +117,10 @@ class CloudTest(unittest.TestCase):
                     (may_pass, tells_nothing),
                     (error.may_pass, error.tells_nothing),
                 )
+
+    def test_errors_tell_when_to_come_back(self) -> None:
+        for path, seconds in ('/busy', 7), ('/broken', 0):
+            with self.subTest(path):
+                with self.assertRaises(cloud_api.CloudError) as caught:
+                    self.cloud.compute(path)
+                self.assertEqual(seconds, caught.exception.retry_after)

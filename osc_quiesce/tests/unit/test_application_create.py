@@ -15,6 +15,7 @@
 import contextlib
 from collections.abc import Iterator
 import dataclasses
+import time
 from typing import Any
 from unittest import mock
 
@@ -27,6 +28,9 @@ from osc_quiesce.application import plan as planning
 from osc_quiesce.application import sets
 from osc_quiesce.tests.unit import fakes
 
+TIMEOUT = 60.0
+SLOW = 29.98  # of the timeout, two of these leave less than a pause
+
 
 class FakeCinder:
     """Keeps snapshots, and tells what Nova says of servers.
@@ -38,6 +42,7 @@ class FakeCinder:
     :ivar late: in how many seconds that one is made; None if never
     :ivar users: of volumes, as Cinder shows them
     :ivar statuses: of new snapshots, in their turn, before ``available``
+    :ivar away: how the next reads of a path fail; each takes SLOW seconds
     """
 
     def __init__(self, nova: fakes.FakeNova) -> None:
@@ -50,8 +55,10 @@ class FakeCinder:
         self.late: float | None = None
         self.users: dict[str, list[dict[str, Any]]] = {}
         self.statuses: list[str] = []
+        self.away: dict[str, list[cloud_api.CloudError]] = {}
 
     def compute(self, path: str) -> dict[str, Any]:
+        self._fail(path)
         _, _, server, *what = path.split('/')
         match what:
             case []:
@@ -93,12 +100,18 @@ class FakeCinder:
         if method == 'DELETE':
             del self.made[path.split('/')[2]]
             return {}
+        self._fail(path)
         if path.startswith('/volumes/'):
             users = self.users.get(path.split('/')[2], [])
             return {'volume': {'attachments': users}}
         made = self.made[path.split('/')[2]]
         made['status'] = self._status()
         return {'snapshot': made}
+
+    def _fail(self, path: str) -> None:
+        if self.away.get(path):
+            self.nova.now += SLOW
+            raise self.away[path].pop(0)
 
     def _make(self, body: dict[str, Any]) -> Any:
         made = {
@@ -152,7 +165,7 @@ class TestCase(fakes.TestCase):
 
     def create(self, **kwargs: Any) -> sets.SnapshotSet:
         cloud: Any = self.cinder
-        return create.create(self.client, cloud, self.plan, 60, **kwargs)
+        return create.create(self.client, cloud, self.plan, TIMEOUT, **kwargs)
 
     def vm_states(self) -> set[str]:
         return {server.vm_state for server in self.nova.servers.values()}
@@ -326,6 +339,73 @@ class TestCreate(TestCase):
                 if call.args[1].startswith('/volumes')
             ],
         )
+
+    def reads(self) -> dict[str, str]:
+        """Let all be read that can be: return the paths, and of what."""
+        self.shared()
+        self.cinder.statuses = ['creating'] * 4
+        db, _web = self.plan.servers
+        return {
+            '/snapshots/s-db-vdb': 'volume db-vdb of server db ',
+            f'/servers/{db.id}/os-volume_attachments': f'server {db.label} ',
+            '/volumes/db-vdb': 'volume db-vdb ',
+        }
+
+    def test_a_read_that_fails_once_costs_no_set(self) -> None:
+        for path in self.reads():
+            for status in 503, 429, None:
+                with self.subTest(path=path, status=status):
+                    self.reads()
+                    self.cinder.made.clear()
+                    error = cloud_api.CloudError('away', status)
+                    self.cinder.away = {path: [error]}
+                    self.assertEqual(sets.CONSISTENT, self.create().state)
+                    self.assertEqual({path: []}, self.cinder.away)
+
+    def test_one_that_goes_on_failing_does_when_the_time_is_up(self) -> None:
+        for path, whose in self.reads().items():
+            with self.subTest(path=path):
+                self.reads()
+                error = cloud_api.CloudError('Cinder is away', 503)
+                self.cinder.away = {path: [error] * 9}
+                started = self.nova.now
+                with self.assertRaises(errors.ApplicationError) as caught:
+                    self.create()
+                self.assertIn(whose, str(caught.exception))
+                self.assertIn('Cinder is away', str(caught.exception))
+                self.assertEqual([error] * 7, self.cinder.away[path])
+                self.assertLess(self.nova.now - started, TIMEOUT + 5)
+                self.assertEqual({}, self.cinder.made)
+                self.assertEqual({'active'}, self.vm_states())
+
+    def test_one_that_is_refused_is_not_repeated(self) -> None:
+        for path in self.reads():
+            with self.subTest(path=path):
+                self.reads()
+                error = cloud_api.CloudError('you may not', 403)
+                self.cinder.away = {path: [error] * 9}
+                with self.assertRaisesRegex(
+                    errors.ApplicationError, 'you may not'
+                ):
+                    self.create()
+                self.assertEqual([error] * 8, self.cinder.away[path])
+
+    def test_one_comes_back_when_it_is_asked_to_if_there_is_time(
+        self,
+    ) -> None:
+        path, *_rest = self.reads()
+        error = cloud_api.CloudError('busy', 429, retry_after=0.3)
+        self.cinder.away = {path: [error]}
+        started = time.monotonic()
+        self.create()
+        self.assertGreater(time.monotonic() - started, 0.3)
+        self.cinder.made.clear()
+        self.reads()
+        error = cloud_api.CloudError('busy', 429, retry_after=TIMEOUT)
+        self.cinder.away = {path: [error] * 9}
+        with self.assertRaisesRegex(errors.ApplicationError, 'busy'):
+            self.create()
+        self.assertEqual([error] * 8, self.cinder.away[path])
 
     def not_verified(self) -> Any:
         error = exceptions.QuiesceError('was thawed', server_id='x')
