@@ -60,6 +60,7 @@ LONGEST_PAUSE: Final = 2.0
 
 _MICROVERSION: Final = '2.1'  # vm_state, task_state and fault are all here
 _ACTIONS_MICROVERSION: Final = '2.84'  # the first with details in events
+_LONG_AGO: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +184,11 @@ class Client:
         # not tell: its hosts have clocks of their own.
         self._own: dict[str, collections.deque[str]] = {}
         self._outdated: dict[str, frozenset[str]] = {}
-        # What our clock's zero is by the API's clock.
+        # By server: a time, by any clock of the cloud, before we sent the
+        # first request to quiesce of which it is not known what became.
+        self._lost_since: dict[str, datetime.datetime] = {}
+        # What our clock's zero is by the API's clock, once it told the time.
+        self._api_told_time = False
         self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             seconds=clock()
         )
@@ -231,6 +236,12 @@ class Client:
         try:
             return self._ask_to_quiesce(server_id, details, patience)
         except exceptions.Unreachable as exc:
+            self._lost_since.setdefault(
+                server_id,
+                self._api_time(sent - CLOCKS_DIFFER)
+                if self._api_told_time
+                else _LONG_AGO,
+            )
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
                 return self._noted(server_id, states.QUIESCE, request_id)
@@ -526,8 +537,9 @@ class Client:
         answered is waited for, for 5 seconds; it may arrive even later.
 
         :param quiesce_requests: UUID of server to what :meth:`quiesce`
-            returned, or to None if it did not return: with an id, a server
-            that somebody else has quiesced again since is left alone
+            returned, or to None if it did not return. A server is left alone
+            that somebody else has quiesced again since, or, if there is no
+            id, had certainly quiesced before.
         :param timeout: how many seconds to spend at most, for all together
         :param in_order: whether to ask the servers in the order given, and
             then to wait for them together: one that cannot be asked yet,
@@ -562,6 +574,10 @@ class Client:
             )
             if isinstance(outcome.error, exceptions.ServerGone):
                 outcome = dataclasses.replace(outcome, server=None, error=None)
+            if outcome.error is None or isinstance(
+                outcome.error, exceptions.Superseded
+            ):
+                self._lost_since.pop(server_id, None)  # dealt with
             outcomes[server_id] = outcome
         return outcomes
 
@@ -866,11 +882,45 @@ class Client:
                 _('was thawed, and quiesced again by somebody else: left so'),
                 quiesce_request,
             )
+        if quiesce_request is None and self._was_refused(server.id):
+            if not settled:
+                return None  # as above: it may be thawed, and ours arrive
+            raise _error(
+                exceptions.Superseded,
+                server,
+                _(
+                    'was quiesced by somebody else before our request, which '
+                    'was never answered: left so'
+                ),
+            )
         try:
             asked[server.id] = self._act(server.id, states.UNQUIESCE)
         except exceptions.Conflict:
             pass  # its state has changed since: the next look will tell
         return None
+
+    def _was_refused(self, server_id: str) -> bool:
+        """Return whether Nova cannot have accepted our lost request so far.
+
+        That is certain only if all requests to quiesce this server are older:
+        Nova records one before it freezes, and refuses it if it is quiesced.
+        When in doubt it may be frozen because of us.
+        """
+        lost_since = self._lost_since.get(server_id)
+        if lost_since is None:
+            return False
+        try:
+            newest = self._newest_action(server_id)
+            with transport.understood(server_id):
+                return (
+                    newest is not None
+                    and newest['request_id']
+                    not in self._own.get(server_id, ())
+                    and transport.parse_nova_date(newest['start_time'])
+                    < lost_since
+                )
+        except exceptions.Unreachable:
+            return False
 
     def _failed(
         self,
@@ -933,6 +983,7 @@ class Client:
         )
         if action == states.QUIESCE:
             self._outdated[server_id] = frozenset(own)
+            self._lost_since.pop(server_id, None)  # it was not frozen
         if request_id:
             own.append(request_id)
         return request_id
@@ -1078,6 +1129,13 @@ class Client:
         self, server_id: str, names: Collection[str] = (states.QUIESCE,)
     ) -> str | None:
         """Return the id of the newest action with one of these names."""
+        action = self._newest_action(server_id, names)
+        return action.get('request_id') if action else None
+
+    def _newest_action(
+        self, server_id: str, names: Collection[str] = (states.QUIESCE,)
+    ) -> dict[str, Any] | None:
+        """Return the newest action with one of these names, if it is shown."""
         try:
             actions = self._actions(server_id)
         except exceptions.Refused:
@@ -1088,7 +1146,7 @@ class Client:
                 action.get('action') in names
                 and action.get('request_id') not in outdated
             ):
-                return action.get('request_id')
+                return action
         return None
 
     def _trace(
@@ -1165,9 +1223,12 @@ class Client:
         self, method: str, path: str, **kwargs: Any
     ) -> requests.Response:
         response = transport.send(self._adapter, method, path, **kwargs)
-        self._zero = transport.parse_http_date(
-            response.headers.get('date')
-        ) - datetime.timedelta(seconds=self._clock())
+        date = response.headers.get('date')
+        if date:
+            self._zero = transport.parse_http_date(
+                date
+            ) - datetime.timedelta(seconds=self._clock())
+            self._api_told_time = True
         return response
 
     def _api_time(self, at: float) -> datetime.datetime:

@@ -313,7 +313,7 @@ class Frozen:
             member.thaw_error = outcome.error
             if outcome.error is None:
                 member.thawed = started + outcome.seconds
-            # Superseded: thawed, and then quiesced by somebody else.
+            # Superseded: it is quiesced by somebody else.
             member.to_thaw = outcome.error is not None and not isinstance(
                 outcome.error, exceptions.Superseded
             )

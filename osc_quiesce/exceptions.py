@@ -30,7 +30,7 @@ was last seen, and what to do about it.
       RequestLost        sent, but never answered: maybe accepted
       NotSupported       accepted, then found impossible: not frozen
       Failed             the server is in error, or still as it was
-      Superseded         done, and then undone by somebody else
+      Superseded         undone, or forestalled, by somebody else
       TimedOut           not there yet when the time was up
       ServerGone         deleted meanwhile
       SeveralErrors      of several servers
@@ -200,7 +200,10 @@ class Failed(QuiesceError):
 
 
 class Superseded(QuiesceError):
-    """The request was carried out, and then undone by somebody else."""
+    """The request was carried out, and then undone by somebody else.
+
+    Or it never was, since somebody else's came first.
+    """
 
 
 class TimedOut(QuiesceError):

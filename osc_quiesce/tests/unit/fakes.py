@@ -86,7 +86,7 @@ class FakeNova:
         self.is_admin = True
         self.clocks_differ = 0.0
         self._changes: dict[str, tuple[Any, float]] = {}
-        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._timers: list[tuple[float, Callable[[], object]]] = []
         mock.register_uri(
             requests_mock.ANY,
             re.compile(re.escape(ENDPOINT) + '.*'),
@@ -107,7 +107,7 @@ class FakeNova:
             self.now += seconds
         self._run_timers()
 
-    def at(self, seconds: float, do: Callable[[], None]) -> None:
+    def at(self, seconds: float, do: Callable[[], object]) -> None:
         self._timers.append((seconds, do))
 
     def posts(self) -> list[str]:
@@ -290,7 +290,16 @@ class TestCase(unittest.TestCase):
         patch = unittest_mock.patch.object(threads, 'at_once', one_thread)
         patch.start()
         self.addCleanup(patch.stop)
-        self.client = client.Client(
+        self.client = self.new_client()
+        self.errors = _Lines()
+        log = logging.getLogger('osc_quiesce')
+        log.addHandler(self.errors)
+        log.propagate = False
+        self.addCleanup(log.removeHandler, self.errors)
+
+    def new_client(self) -> client.Client:
+        """Return a client that knows of no other one."""
+        return client.Client(
             session=ksa_session.Session(
                 token_endpoint.Token(ENDPOINT, 'a-token')
             ),
@@ -298,11 +307,6 @@ class TestCase(unittest.TestCase):
             sleep=self.nova.sleep,
             endpoint_override=ENDPOINT,
         )
-        self.errors = _Lines()
-        log = logging.getLogger('osc_quiesce')
-        log.addHandler(self.errors)
-        log.propagate = False
-        self.addCleanup(log.removeHandler, self.errors)
 
     @property
     def said(self) -> str:

@@ -469,11 +469,7 @@ class TestWaitForMany(fakes.TestCase):
 
     def test_another_client_can_wait_as_well(self) -> None:
         requests = self.spread(10)
-        other = client.Client(
-            adapter=self.client._adapter,
-            clock=self.nova.clock,
-            sleep=self.nova.sleep,
-        )
+        other = self.new_client()
         self.assert_no_error(
             other.wait_for(requests, states.QUIESCED, ours=False)
         )
@@ -645,6 +641,122 @@ class TestThaw(fakes.TestCase):
         outcome = self.client.thaw({web.id: first})[web.id]
         self.assertIsInstance(outcome.error, exceptions.Superseded)
         self.assertEqual(web.vm_state, 'quiesced')
+
+    def lose(self, server: fakes.FakeServer, heard: bool = False) -> None:
+        """Send a request to quiesce that is not answered, and not found."""
+        line = 'GET %s/os-instance-actions' % server.name
+        self.drop('POST %s quiesce' % server.name, heard=heard)
+        self.answer(line, 403, '{}', times=1 if heard else 0)
+        # One try to find it; all of them would take until it is too old.
+        with mock.patch.object(client, 'TRACE_PATIENCE', 0):
+            with self.assertRaises(exceptions.RequestLost):
+                self.client.quiesce(server.id)
+
+    def frozen_before(self, seconds: float) -> fakes.FakeServer:
+        """Return a server of which others know why it is quiesced."""
+        web = self.nova.add('web', freeze_seconds=0)
+        self.client.get_server(web.id)  # tells the time of the API
+        self.new_client().quiesce(web.id)
+        self.nova.sleep(seconds)
+        return web
+
+    def test_what_was_frozen_before_a_lost_request_is_left_alone(
+        self,
+    ) -> None:
+        web = self.frozen_before(60)
+        self.lose(web)
+        outcome = self.client.thaw({web.id: None})[web.id]
+        with self.assertRaisesRegex(
+            exceptions.Superseded,
+            r'web \(.*\) was quiesced by somebody else before .*left so.*'
+            'vm_state quiesced',
+        ):
+            assert outcome.error
+            raise outcome.error
+        self.assertEqual('quiesced', web.vm_state)
+        self.assertNotIn('POST web unquiesce', self.nova.log)
+
+    def test_but_not_if_our_lost_request_arrives_at_last(self) -> None:
+        web = self.frozen_before(60)
+        self.lose(web)
+        late = self.new_client()
+        soon = self.nova.now
+        self.nova.at(soon + 2, lambda: late.unquiesce(web.id))
+        self.nova.at(soon + 3, lambda: late.quiesce(web.id))
+        self.assertIsNone(self.client.thaw({web.id: None})[web.id].error)
+        self.assertEqual(4, len(web.actions))
+        self.assertEqual('active', web.vm_state)
+
+    def thawed_at_once(self, web: fakes.FakeServer) -> None:
+        asked_at: list[float] = []
+
+        def hook(request: Any, context: Any) -> None:
+            if self.nova.log[-1] == 'POST web unquiesce':
+                asked_at.append(self.nova.now)
+
+        self.nova.hooks.append(hook)
+        started = self.nova.now
+        self.assertIsNone(self.client.thaw({web.id: None})[web.id].error)
+        self.assertEqual('active', web.vm_state)
+        self.assertLess(asked_at[0] - started, 1)
+
+    def test_what_may_be_our_lost_request_is_thawed(self) -> None:
+        web = self.frozen_before(client.CLOCKS_DIFFER - 1)
+        self.lose(web)
+        self.thawed_at_once(web)
+
+    def test_also_if_its_controllers_clock_is_behind(self) -> None:
+        web = self.nova.add('web')
+        self.client.get_server(web.id)
+        self.nova.sleep(60)
+        self.lose(web, heard=True)
+        web.actions[-1]['start_time'] = '2026-01-01T00:00:56'
+        self.nova.sleep(20)
+        self.thawed_at_once(web)
+
+    def test_also_if_a_later_one_was_lost_as_well(self) -> None:
+        web = self.nova.add('web')
+        self.client.get_server(web.id)
+        self.lose(web, heard=True)
+        self.nova.sleep(60)
+        self.lose(web)
+        self.thawed_at_once(web)
+
+    def test_also_if_an_earlier_one_was_answered(self) -> None:
+        web = self.nova.add('web')
+        self.client.quiesce(web.id)
+        self.nova.sleep(60)
+        self.lose(web)
+        self.thawed_at_once(web)
+
+    def test_also_if_the_time_of_the_api_is_not_known(self) -> None:
+        def untimed(request: Any, context: Any) -> None:
+            del context.headers['Date']
+
+        self.nova.hooks.append(untimed)
+        web = self.frozen_before(60)
+        self.lose(web)
+        self.thawed_at_once(web)
+
+    def test_also_if_its_actions_are_not_shown(self) -> None:
+        web = self.frozen_before(60)
+        self.lose(web)
+        for status in 403, 500:
+            self.answer('GET web/os-instance-actions', status, '{}', times=9)
+        self.thawed_at_once(web)
+
+    def test_an_old_loss_is_none_of_a_later_thaw(self) -> None:
+        web = self.nova.add('web')
+        self.client.get_server(web.id)
+        self.lose(web)
+        self.assertIsNone(self.client.thaw({web.id: None})[web.id].error)
+        self.new_client().quiesce(web.id)
+        self.nova.sleep(60)
+        self.lose(web)
+        self.assertIsInstance(
+            self.client.thaw({web.id: None})[web.id].error,
+            exceptions.Superseded,
+        )
 
     def test_a_server_that_is_gone_is_no_error(self) -> None:
         outcomes = self.client.thaw({'gone': None})

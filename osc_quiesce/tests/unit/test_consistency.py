@@ -58,7 +58,7 @@ class TestCase(fakes.TestCase):
 
     def thaw_elsewhere(self, server: fakes.FakeServer) -> None:
         """Thaw a server as another command does."""
-        _other(self).unquiesce(server.id)
+        self.new_client().unquiesce(server.id)
         self.nova.sleep(server.thaw_seconds)
 
 
@@ -195,7 +195,7 @@ class TestAllOrNothing(TestCase):
         self.assertEqual(self.asked_to_thaw(), ['db', 'app2'])
 
     def test_what_another_command_froze_is_left_alone(self) -> None:
-        _other(self).quiesce(self.app2.id)
+        self.new_client().quiesce(self.app2.id)
         self.nova.sleep(1)
         self.refused(exceptions.Conflict, self.app2.id)
         self.assertEqual(self.app2.vm_state, 'quiesced')
@@ -230,7 +230,7 @@ class TestAllOrNothing(TestCase):
         def sleep(seconds: float) -> None:
             self.nova.sleep(seconds)
             if seconds == 20:
-                _other(self).quiesce(self.app1.id)
+                self.new_client().quiesce(self.app1.id)
                 self.nova.sleep(1)
                 raise KeyboardInterrupt
 
@@ -247,6 +247,16 @@ class TestAllOrNothing(TestCase):
         self.refused(exceptions.RequestLost, self.web.id)
         self.assertEqual(self.vm_states(), {'active'})
         self.assertEqual(self.asked_to_thaw(), ['web', 'app1', 'app2', 'db'])
+
+    def test_what_others_froze_before_a_lost_request_is_left_alone(
+        self,
+    ) -> None:
+        self.new_client().quiesce(self.app2.id)
+        self.nova.sleep(60)
+        self.drop('POST app2 quiesce')
+        self.refused(exceptions.RequestLost, self.app2.id)
+        self.assertEqual(self.app2.vm_state, 'quiesced')
+        self.assertEqual(self.asked_to_thaw(), ['app1', 'db'])
 
     def test_a_freeze_that_comes_after_the_time_is_thawed(self) -> None:
         self.web.freeze_seconds = 40
@@ -407,7 +417,7 @@ class TestThaw(TestCase):
     def test_a_server_that_others_froze_again_is_left_alone(self) -> None:
         with self.quiesced() as frozen:
             self.thaw_elsewhere(self.app1)
-            _other(self).quiesce(self.app1.id)
+            self.new_client().quiesce(self.app1.id)
             self.nova.sleep(1)
         self.assertEqual(self.app1.vm_state, 'quiesced')
         self.assertEqual(self.db.vm_state, 'active')
@@ -454,7 +464,7 @@ class TestVerify(TestCase):
 
     def test_a_thaw_that_is_only_asked_for_counts(self) -> None:
         with self.quiesced() as frozen:
-            _other(self).unquiesce(self.web.id)
+            self.new_client().unquiesce(self.web.id)
             self.assertEqual(self.not_consistent(frozen), {'web'})
 
     def test_a_thaw_during_the_check_counts(self) -> None:
@@ -464,7 +474,7 @@ class TestVerify(TestCase):
                 # Its state was seen before, in the listing.
                 if self.nova.log[-1] == 'GET web/os-instance-actions':
                     self.nova.hooks.clear()
-                    _other(self).unquiesce(self.web.id)
+                    self.new_client().unquiesce(self.web.id)
 
             self.nova.hooks.append(hook)
             self.assertEqual(self.not_consistent(frozen), {'web'})
@@ -478,7 +488,7 @@ class TestVerify(TestCase):
     def test_thawed_and_frozen_again_is_not_consistent(self) -> None:
         with self.quiesced() as frozen:
             self.thaw_elsewhere(self.app1)
-            _other(self).quiesce(self.app1.id)
+            self.new_client().quiesce(self.app1.id)
             self.nova.sleep(1)
             self.assertEqual(self.app1.vm_state, 'quiesced')
             self.assertEqual(self.not_consistent(frozen), {'app1'})
@@ -490,7 +500,7 @@ class TestVerify(TestCase):
         def freeze() -> None:
             self.app1.freeze_seconds = 0
             self.app1.freeze_to = ('quiesced', 'Success', None)
-            _other(self).quiesce(self.app1.id)
+            self.new_client().quiesce(self.app1.id)
             self.nova.sleep(0)
 
         def hook(request: Any, context: Any) -> None:
@@ -610,12 +620,3 @@ class TestReport(TestCase):
             report.complete or 99,
             min(thawed_at.values()) - max(frozen_at.values()),
         )
-
-
-def _other(test: fakes.TestCase) -> client.Client:
-    """Return the client of somebody else."""
-    return client.Client(
-        adapter=test.client._adapter,
-        clock=test.nova.clock,
-        sleep=test.nova.sleep,
-    )
