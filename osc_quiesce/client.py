@@ -30,6 +30,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import dataclasses
 import datetime
 import functools
+import itertools
 import re
 import time
 from typing import Any, Final, TypeVar
@@ -872,9 +873,8 @@ class Client:
             if quiesce_request is not None or settled:
                 return _Arrival()
             return None
-        if quiesce_request and self._newest_request(server.id) not in (
-            None,
-            quiesce_request,
+        if quiesce_request and self._was_quiesced_again(
+            server.id, quiesce_request
         ):
             raise _error(
                 exceptions.Superseded,
@@ -899,6 +899,54 @@ class Client:
             pass  # its state has changed since: the next look will tell
         return None
 
+    def _was_quiesced_again(
+        self, server_id: str, quiesce_request: str
+    ) -> bool:
+        """Return whether somebody else has quiesced it since our request.
+
+        The times in Nova's records are by the clocks of its hosts, so a
+        request of somebody else that came before ours may seem to have come
+        after it. Then the records tell of an order that cannot be: that the
+        server was quiesced twice without a thaw in between, or thawed at
+        last. When in doubt it is frozen because of us.
+        """
+        later: list[dict[str, Any]] = []
+        ours = None
+        for action in self._recorded(
+            server_id, (states.QUIESCE, states.UNQUIESCE)
+        ):
+            if action.get('request_id') == quiesce_request:
+                ours = action
+                break
+            # One that failed has frozen nothing.
+            if (action['action'], action.get('message')) != (
+                states.QUIESCE,
+                'Error',
+            ):
+                later.insert(0, action)
+        names = [states.QUIESCE, *(action['action'] for action in later)]
+        if states.QUIESCE not in names[1:]:
+            return False
+        own = self._own.get(server_id, ())
+        if (
+            ours is None
+            or ours.get('message') == 'Error'
+            # Thawed by us: what comes before our request is left out.
+            or any(action.get('request_id') in own for action in later)
+        ):
+            return True
+        if names[-1] == states.QUIESCE and all(
+            states.UNQUIESCE in pair for pair in itertools.pairwise(names)
+        ):
+            return True
+        with transport.understood(server_id):
+            first, last = (
+                transport.parse_nova_date(action['start_time'])
+                for action in (ours, later[-1])
+            )
+        # Else clocks that differ do not explain it.
+        return (last - first).total_seconds() > CLOCKS_DIFFER
+
     def _was_refused(self, server_id: str) -> bool:
         """Return whether Nova cannot have accepted our lost request so far.
 
@@ -910,14 +958,13 @@ class Client:
         if lost_since is None:
             return False
         try:
-            newest = self._newest_action(server_id)
+            newest = self._recorded(server_id)[:1]
             with transport.understood(server_id):
-                return (
-                    newest is not None
-                    and newest['request_id']
-                    not in self._own.get(server_id, ())
-                    and transport.parse_nova_date(newest['start_time'])
+                return any(
+                    action['request_id'] not in self._own.get(server_id, ())
+                    and transport.parse_nova_date(action['start_time'])
                     < lost_since
+                    for action in newest
                 )
         except exceptions.Unreachable:
             return False
@@ -1129,25 +1176,28 @@ class Client:
         self, server_id: str, names: Collection[str] = (states.QUIESCE,)
     ) -> str | None:
         """Return the id of the newest action with one of these names."""
-        action = self._newest_action(server_id, names)
-        return action.get('request_id') if action else None
+        for action in self._recorded(server_id, names):
+            return action.get('request_id')
+        return None
 
-    def _newest_action(
+    def _recorded(
         self, server_id: str, names: Collection[str] = (states.QUIESCE,)
-    ) -> dict[str, Any] | None:
-        """Return the newest action with one of these names, if it is shown."""
+    ) -> list[dict[str, Any]]:
+        """Return the actions with these names, as far as they are shown.
+
+        The newest first, without those of ours that are certainly older.
+        """
         try:
             actions = self._actions(server_id)
         except exceptions.Refused:
-            return None
+            return []
         outdated = self._outdated.get(server_id, frozenset())
-        for action in actions:
-            if (
-                action.get('action') in names
-                and action.get('request_id') not in outdated
-            ):
-                return action
-        return None
+        return [
+            action
+            for action in actions
+            if action.get('action') in names
+            and action.get('request_id') not in outdated
+        ]
 
     def _trace(
         self, server_id: str, action_name: str, sent: float

@@ -238,6 +238,7 @@ class FakeNova:
 
         def end() -> None:
             server.vm_state, event['result'], event['details'] = to
+            record['message'] = 'Error' if event['result'] == 'Error' else None
             server.task_state = None
             seconds = (details or {}).get('unquiesce_after')
             if seconds and server.vm_state == 'quiesced':

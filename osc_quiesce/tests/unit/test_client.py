@@ -758,6 +758,61 @@ class TestThaw(fakes.TestCase):
             exceptions.Superseded,
         )
 
+    def error_after(self, seconds: float, text: str, **kwargs: Any) -> Any:
+        """Thaw a server that is quiesced, and return what was wrong.
+
+        :param seconds: from one recorded action to the next
+        :param text: a letter for each action that Nova has recorded, in the
+            order of their times: O is our request to quiesce, Q that of
+            somebody else, U a thaw; o and q are requests that failed
+        """
+        web = self.nova.add('web', freeze_seconds=0, **kwargs)
+        request_id = self.client.quiesce(web.id)
+        self.nova.sleep(1)
+        [ours] = web.actions
+        web.actions = [
+            {
+                **ours,
+                'action': 'unquiesce' if letter == 'U' else 'quiesce',
+                'request_id': (
+                    request_id if letter in 'Oo' else f'req-{number}'
+                ),
+                'message': 'Error' if letter in 'oq' else None,
+                'start_time': f'2026-01-01T00:00:{number * seconds:09.6f}',
+            }
+            for number, letter in enumerate(text)
+        ]
+        return self.client.thaw({web.id: request_id})[web.id].error
+
+    def test_what_clocks_that_differ_may_explain_is_thawed(self) -> None:
+        for text in 'OQU', 'OQ', 'OUQU', 'OQUQU', 'OQUQ', 'OqU', 'QUO', 'Oq':
+            with self.subTest(text):
+                self.assertIsNone(self.error_after(1, text))
+
+    def test_what_they_do_not_explain_is_left_alone(self) -> None:
+        for seconds, text in (
+            (1, 'OUQ'),
+            (1, 'OUUQ'),
+            (1, 'OUQUQ'),
+            (1, 'OUqQ'),
+            (1, 'oQ'),
+            (1, 'oQU'),
+            (3, 'OQU'),
+            (6, 'OQ'),
+            (1, 'UQ'),
+        ):
+            with self.subTest(text, seconds=seconds):
+                self.assertIsInstance(
+                    self.error_after(seconds, text), exceptions.Superseded
+                )
+
+    def test_what_is_quiesced_after_our_thaw_is_not_thawed_again(self) -> None:
+        error = self.error_after(
+            1, 'OQ', thaw_to=('quiesced', 'Success', None)
+        )
+        self.assertIsInstance(error, exceptions.Superseded)
+        self.assertEqual(['POST web unquiesce'], self.nova.posts()[1:])
+
     def test_a_server_that_is_gone_is_no_error(self) -> None:
         outcomes = self.client.thaw({'gone': None})
         self.assertIsNone(outcomes['gone'].error)
