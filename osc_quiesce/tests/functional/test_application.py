@@ -537,6 +537,17 @@ class TestFailures(ApplicationTest):
         self.assertTrue(made.wait(base.TIMEOUT))
         self.check_undone(server)
 
+    def test_set_is_made_if_cinder_is_away_while_servers_are_frozen(
+            self) -> None:
+        server, _volumes = self.with_volumes()
+        between = self.cinder_proxy()
+        between.on('snapshot', proxy.first(
+            lambda request: between.on(
+                'GET', proxy.refuse(503), proxy.drop, proxy.drop)))
+        [row] = self.create('--server', server, '--allow-local-disk').data
+        self.assertEqual('consistent', row['Consistency'])
+        self.assertEqual(('active', None), self.states(server))
+
     def test_set_is_marked_when_cinder_is_back(self) -> None:
         server, _volumes = self.with_volumes()
         between = self.cinder_proxy()
