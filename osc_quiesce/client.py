@@ -873,9 +873,16 @@ class Client:
             if quiesce_request is not None or settled:
                 return _Arrival()
             return None
-        if quiesce_request and self._was_quiesced_again(
-            server.id, quiesce_request
-        ):
+        try:
+            is_theirs = quiesce_request and self._was_quiesced_again(
+                server.id, quiesce_request
+            )
+        except exceptions.Unreachable:
+            # When in doubt it is frozen because of us.
+            if not settled:
+                raise
+            is_theirs = False
+        if is_theirs:
             raise _error(
                 exceptions.Superseded,
                 server,

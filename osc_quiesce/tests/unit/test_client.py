@@ -619,6 +619,17 @@ class TestThaw(fakes.TestCase):
         self.assertFalse([o for o in outcomes.values() if o.error])
         self.assertLess(self.nova.now - started, 5)
 
+    def test_nor_on_who_has_quiesced_it(self) -> None:
+        web = self.nova.add('web')
+        request_id = self.client.quiesce(web.id)
+        self.nova.sleep(5)
+        self.answer('GET web/os-instance-actions', 500, '{}', times=1000)
+        outcome = self.client.thaw({web.id: request_id}, quiesced=[web.id])[
+            web.id
+        ]
+        self.assertIsNone(outcome.error)
+        self.assertEqual(web.vm_state, 'active')
+
     def test_trouble_with_one_server_does_not_hold_up_another(self) -> None:
         slow = self.nova.add('slow', freeze_seconds=50)
         self.client.quiesce(slow.id)
