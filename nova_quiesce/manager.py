@@ -257,7 +257,7 @@ class QuiesceManager(manager.Manager):
             after, thaw_error = self._thaw(context, instance, mark, timeout)
         elif mark.maybe_frozen or mark.late_until:
             # Nothing was frozen by this request, but perhaps by another.
-            after = mark.but(retry_at=clock.now())
+            after = mark.but(retry_at=0)
         else:
             after = None
         self._conclude(context, instance, states.QUIESCE, event, after, error)

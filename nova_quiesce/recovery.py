@@ -136,6 +136,16 @@ def late_freeze_possible(sight: Sight, rpc_timeout: int) -> bool:
             and sight.watched < lost_after(rpc_timeout))
 
 
+def is_of_a_beginning(mark: marks.Mark) -> bool:
+    """Say whether a mark is from before its freeze was answered.
+
+    If the server has no task_state, Nova wrote it back, over one that may have
+    told more of a freeze under way.
+    """
+    return (mark.retry_at not in (0, mark.late_until)
+            and not (mark.tries or mark.thaw_id))
+
+
 def settled(mark: marks.Mark, now: int, watched: float,
             rpc_timeout: int) -> marks.Mark:
     """Return the mark that is left when no freeze can come late any more.
@@ -146,7 +156,8 @@ def settled(mark: marks.Mark, now: int, watched: float,
     :param watched: as in :class:`Sight`
     """
     passed_at = now - int(watched - lost_after(rpc_timeout))
-    return mark.but(late_until=0, asked_at=max(passed_at, mark.late_until))
+    return mark.but(late_until=0, retry_at=0,
+                    asked_at=max(passed_at, mark.late_until))
 
 
 def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:

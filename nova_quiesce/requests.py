@@ -94,7 +94,8 @@ class Requests:
         own = events.service_context(context, instance.project_id)
         mark = marks.get(instance) or marks.UNREADABLE
         late_until = mark.late_until
-        if late_freeze:
+        if late_freeze or (instance.vm_state != states.QUIESCED
+                           and recovery.is_of_a_beginning(mark)):
             late_until = recovery.late_until(
                 mark, clock.now(), CONF.quiesce.rpc_timeout)
         marks.put(instance, mark.but(

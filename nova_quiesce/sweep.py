@@ -183,7 +183,10 @@ class Sweep:
                 vm_state=(states.QUIESCE.ends[states.Outcome.FAILED]
                           if was_freezing else None),
                 task_state=server.task_state,
-                late_freeze=was_freezing) and was_freezing:
+                # One was answered if the server is quiesced; else nobody
+                # knows.
+                late_freeze=server.vm_state != states.QUIESCED,
+                ) and was_freezing:
             compute_utils.add_instance_fault_from_exc(
                 context, instance, error)
 

@@ -28,6 +28,8 @@ from nova_quiesce import marks
 from nova_quiesce.tests.unit import world
 
 NOT_THAWED = exceptions.UnquiesceFailed(reason='locked')
+NO_ANSWER = exceptions.QuiesceFailed(reason='no answer')
+NO_ANSWER.under_way = True
 
 
 class TestDeadline(world.WorldTest):
@@ -199,6 +201,46 @@ class TestLostMark(world.WorldTest):
         self.sweep()
         self.deliver()
         self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+
+    def test_an_older_mark_does_not_hide_a_freeze_under_way(self) -> None:
+        self.quiesce()
+        older = self.mark
+        self.guest.on_freeze.append(world.answer(NO_ANSWER))
+        self.deliver()
+        instance = self.instance
+        marks.put(instance, older)
+        instance.save()
+        self.advance(120)
+        self.sweep()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+        self.guest.frozen = True    # the freeze came late
+        self.assertIsNotNone(self.mark)
+        self.thaw_at_last()
+
+    def test_nor_does_a_lost_one_while_it_is_thawed(self) -> None:
+        self.quiesce()
+        self.guest.on_freeze.append(world.answer(NO_ANSWER))
+        self.guest.on_thaw.append(world.answer(NOT_THAWED))
+        self.deliver()
+        self.advance(10)
+        self.sweep()
+        self.assertEqual(('error', 'unquiescing'), self.states)
+        self.lose_mark()
+        self.sweep()
+        self.deliver_all()
+        self.guest.frozen = True
+        self.assertIsNotNone(self.mark)
+        self.thaw_at_last()
+
+    def thaw_at_last(self) -> None:
+        """Let no freeze come late any more, and check that it is thawed."""
+        self.sweep()
+        self.advance(120)
+        self.sweep()
+        self.deliver_all()
+        self.check_at_rest('error', marked=False)
         self.assertFalse(self.guest.frozen)
 
     def test_a_reset_thaws_it(self) -> None:
