@@ -207,6 +207,9 @@ class QuiesceManager(manager.Manager):
 
         :param mark: as it was before this request was claimed
         """
+        if not self._is_still_ours(instance, mark):
+            events.finish(context, event, _state_changed(instance))
+            return
         timeout = CONF.quiesce.rpc_timeout
         end = time.monotonic() + timeout
         try:
@@ -224,9 +227,12 @@ class QuiesceManager(manager.Manager):
             raise    # deleted, and its guest with it
         except exceptions.StateChanged as error:
             # If it was asked to quiesce anew, the guest is that request's.
-            found = marks.get(instance)
-            if found is None or found.request_id == mark.request_id:
-                self._thaw_at_once(context, instance)
+            try:
+                self._mark_again(instance, mark)
+            finally:
+                found = marks.get(instance)
+                if found is None or found.request_id == mark.request_id:
+                    self._thaw_at_once(context, instance)
             events.finish(context, event, error)
             return
         except Exception:
@@ -238,6 +244,46 @@ class QuiesceManager(manager.Manager):
                             after)
         events.finish(context, event)
         LOG.info('quiesce done', instance=instance)
+
+    @staticmethod
+    def _is_still_ours(instance: objects.Instance, mark: marks.Mark) -> bool:
+        """Say whether no other service has taken over what we have claimed.
+
+        They have if this one stood still for so long that it was taken for
+        dead. No clock would tell: that of a paused machine stands still, too.
+        """
+        claimed = marks.get(instance)
+        if claimed is not None and marks.replace(
+                instance, claimed.but(late_until=_late_until(mark))):
+            return True
+        instance.refresh()
+        return False
+
+    @staticmethod
+    def _mark_again(instance: objects.Instance, mark: marks.Mark) -> None:
+        """Mark a guest that our freeze may have reached after the last thaw.
+
+        Whoever has taken our request over knows of the freeze, unless this
+        service stood still after :meth:`_is_still_ours` and was too late.
+
+        :param instance: as it was just read
+        :param mark: that of our request
+        """
+        while True:
+            found = marks.get(instance)
+            if found is None and (
+                    instance.vm_state == states.QUIESCED or instance.task_state
+                    in (states.QUIESCING, states.UNQUIESCING)):
+                return    # the sweep sees by its state that it has lost it
+            if found is not None and found.late_until and (
+                    found.maybe_frozen
+                    or found.request_id == mark.request_id):
+                return
+            after = (found or mark.but(retry_at=0, deadline=0)).but(
+                maybe_frozen=True, late_until=_late_until(mark))
+            if marks.save(instance, after):
+                return
+            instance.refresh()
 
     def _quiesce_failed(self, context: nova_context.RequestContext,
                         instance: objects.Instance, mark: marks.Mark,
@@ -367,6 +413,8 @@ class QuiesceManager(manager.Manager):
         except exceptions.StateChanged as changed:
             # Who has changed it sees to the mark.
             LOG.warning('%s', changed, instance=instance)
+            if action is states.QUIESCE and after is not None:
+                self._mark_again(instance, after)
         except exception.InstanceNotFound:
             LOG.info('Deleted meanwhile', instance=instance)
 

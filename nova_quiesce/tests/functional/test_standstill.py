@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A service that stands still in the middle of a freeze, and goes on later.
+
+As a process that is stopped, or a virtual machine that is paused: the others
+take it for dead, and do its work. What it does then must freeze no guest that
+nobody knows of.
+"""
+
+from nova_quiesce.tests.functional import test_clocks
+from nova_quiesce.tests.functional import world
+
+#: steps after which it has claimed the request
+CLAIMED = 2
+#: steps after which it has seen that the request is still its own, and only
+#: has to send the freeze
+LOOKED = 4
+
+
+class TestStandstill(test_clocks.ClockTest):
+
+    def stand_still(self, freeze: str, steps: int) -> world.Work:
+        """Ask for a freeze, and let a service begin with it.
+
+        :returns: what the service does when it goes on, after the others have
+            thawed the guest for the last time
+        """
+        self.world.report()
+        self.world.post({'quiesce': None})
+        self.world.guest.freeze = freeze
+        work = self.world.services['one'].take(self.world.bus.messages.pop())
+        work.go(steps)
+        self.world.kill('one')
+        self.seconds_until_unmarked()
+        return work
+
+    def test_wherever_it_was_no_guest_stays_frozen(self) -> None:
+        for freeze in ('works', 'works, the answer is lost',
+                       'is held up on the bus'):
+            for steps in (CLAIMED, LOOKED):
+                with self.subTest(freeze=freeze, steps=steps):
+                    self.doCleanups()
+                    self.setUp()
+                    self.stand_still(freeze, steps).go()
+                    self.world.check_mark()
+                    if self.world.guest.on_bus:
+                        self.world.arrive()
+                        self.world.check_mark()
+                    self.seconds_until_unmarked()
+                    self.check_thawed()
+
+    def test_it_looks_before_it_sends_the_freeze(self) -> None:
+        self.stand_still('is lost on the bus', CLAIMED).go()
+        self.assertEqual('is lost on the bus', self.world.guest.freeze)
+        self.assertFalse(self.world.is_marked())
+        self.check_thawed()
+
+    def test_if_it_cannot_be_thawed_it_is_marked(self) -> None:
+        work = self.stand_still('works', LOOKED)
+        self.world.guest.thaw = 'is lost on the bus'
+        work.go()
+        self.assertTrue(self.world.guest.frozen)
+        self.world.check_mark()
+        self.seconds_until_unmarked()
+        self.check_thawed()
+
+    def test_a_later_request_does_not_take_it_for_somebody_elses(
+            self) -> None:
+        work = self.stand_still('works', LOOKED)
+        self.world.post({'os-resetState': {'state': 'active'}})
+        self.world.report()
+        self.world.post({'quiesce': None})
+        later = self.world.services['two'].take(self.world.bus.messages.pop())
+        later.go(LOOKED)
+        work.go()
+        later.go()
+        self.world.check_mark()
+        self.seconds_until_unmarked()
+        self.check_thawed()
