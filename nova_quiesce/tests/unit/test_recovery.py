@@ -211,6 +211,19 @@ class TestLateFreeze(unittest.TestCase):
                     'req-1', asked_at=AGO, tries=2, late_until=late_until),
                     NOW, watched, TIMEOUT))
 
+    def test_a_mark_of_a_beginning_is_told_from_all_later_ones(self) -> None:
+        asked = marks.Mark('req-1', AGO, retry_at=AGO + LOST)
+        claimed = asked.but(claimed=True, late_until=AGO + LOST + 1)
+        for mark, told in (
+                (asked, True), (claimed, True),
+                (asked.but(maybe_frozen=True, late_until=AGO), True),
+                (asked.but(retry_at=0), False),
+                (asked.but(late_until=NOW, retry_at=NOW), False),
+                (claimed.but(tries=1), False),
+                (asked.but(thaw_id='1b8a2ee1'), False)):
+            with self.subTest(mark=mark):
+                self.assertEqual(told, recovery.is_of_a_beginning(mark))
+
     def test_until_nova_compute_answers_nobody_can_say(self) -> None:
         for late_until, until in ((0, NOW + LOST), (NOW + 9999, NOW + LOST),
                                   (marks.FOREVER, marks.FOREVER)):
