@@ -64,10 +64,32 @@ class FaultTest(base.ScenarioTest):
         before = len(guest.console.records())
         self.wait_for(lambda: len(guest.console.records()) > before,
                       'the service thaws %s' % guest.name, RETRY)
+        self.put_back(guest)
+
+    def put_back(self, guest: base.Guest) -> None:
+        """Do what the operator guide says once the guest is thawed.
+
+        Until the service knows that, it tries to thaw it now and then, and
+        refuses what comes just at that moment.
+        """
+        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
+                      'the service knows that it is thawed', RETRY)
         self.openstack('server set --auto-approve --state active %s'
                        % guest.name)
         self.wait(guest.id, 'active')
         self.usable(guest)
+
+    def reboot_hard(self, guest: base.Guest) -> None:
+        """Do what always helps: again while a thaw is being tried.
+
+        With --wait the command would give up at once: it sees ERROR.
+        """
+        before = len(guest.console.records())
+        self.shell('until openstack server reboot --hard %s; do sleep 1; done'
+                   % guest.name)
+        self.wait_for(lambda: len(guest.console.records()) > before
+                      and guest.agent_is('connected'),
+                      'it has started again', base.BOOT)
 
     def usable(self, guest: base.Guest) -> None:
         """The server can be quiesced and unquiesced."""
@@ -134,20 +156,9 @@ class FaultTest(base.ScenarioTest):
         with self.within(RPC_TIMEOUT + SOON):
             said = self.quiesce(guest, expect=1).stderr
         self.assertIn('no answer from nova-compute', said)
-        # As the operator guide has it: again while a thaw is being tried.
-        before = len(guest.console.records())
-        self.shell('until openstack server reboot --hard %s; do sleep 1; done'
-                   % guest.name)
-        self.wait_for(lambda: len(guest.console.records()) > before
-                      and guest.agent_is('connected'),
-                      'it has started again', base.BOOT)
-        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
-                      'the service knows that it is thawed', RETRY)
+        self.reboot_hard(guest)
         # A thaw that came before the agent had started has failed.
-        self.openstack('server set --auto-approve --state active %s'
-                       % guest.name)
-        self.wait(guest.id, 'active')
-        self.usable(guest)
+        self.put_back(guest)
 
     def test_agent_hung_from_the_start(self) -> None:
         [guest] = self.start('never')
@@ -246,19 +257,8 @@ class FaultTest(base.ScenarioTest):
         guest.domain.destroy()
         # It might as well be paused, and frozen.
         self.fails_to_thaw(guest, 'domain is not running')
-        before = len(guest.console.records())
-        # With --wait the command would give up at once: it sees ERROR.
-        self.openstack('server reboot --hard %s' % guest.name)
-        self.wait_for(lambda: len(guest.console.records()) > before
-                      and guest.agent_is('connected'),
-                      'it has started again', base.BOOT)
-        # Until the service knows that it is thawed, it tries that now and
-        # then, and refuses what comes just at that moment.
-        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
-                      'the service knows that it is thawed', RETRY)
-        self.wait_for(lambda: self.states(guest.id) == ('active', None),
-                      'it is active')
-        self.usable(guest)
+        self.reboot_hard(guest)
+        self.put_back(guest)
 
     def test_guest_deleted_while_frozen(self) -> None:
         [guest] = self.start('deleted')
