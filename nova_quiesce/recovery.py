@@ -142,8 +142,8 @@ def is_of_a_beginning(mark: marks.Mark) -> bool:
     If the server has no task_state, Nova wrote it back, over one that may have
     told more of a freeze under way.
     """
-    return (mark.retry_at not in (0, mark.late_until)
-            and not (mark.tries or mark.thaw_id))
+    return (not (mark.tries or mark.thaw_id)
+            and (mark.claimed or mark.retry_at not in (0, mark.late_until)))
 
 
 def settled(mark: marks.Mark, now: int, watched: float,
@@ -186,8 +186,10 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
                 else Verdict.FORGET)
     if sight.vm_state in ASLEEP:
         return Verdict.WAIT
-    # While thaws fail nova-compute may have a freeze in hand, for any time.
+    # While thaws fail nova-compute may have a freeze in hand, for any time; so
+    # it may if the mark that told that is lost.
     settles = (0 < mark.late_until < marks.FOREVER and not mark.tries
+               and not is_of_a_beginning(mark)
                and not late_freeze_possible(sight, rpc_timeout))
     if sight.vm_state == states.QUIESCED:
         if mark.retry_at:
@@ -199,7 +201,8 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
         return Verdict.SETTLE if settles else Verdict.WAIT
     if settles:
         return Verdict.SETTLE
-    if mark.late_until and mark.retry_at == mark.late_until:
+    if (mark.late_until and mark.retry_at == mark.late_until
+            and not is_of_a_beginning(mark)):
         return Verdict.WAIT    # thawed; what may come late is waited for
     # An ACTIVE server is never frozen, nor is one in any other state.
     return Verdict.THAW_AGAIN if due else Verdict.WAIT

@@ -216,6 +216,7 @@ class TestLateFreeze(unittest.TestCase):
         claimed = asked.but(claimed=True, late_until=AGO + LOST + 1)
         for mark, told in (
                 (asked, True), (claimed, True),
+                (claimed.but(late_until=asked.retry_at), True),
                 (asked.but(maybe_frozen=True, late_until=AGO), True),
                 (asked.but(retry_at=0), False),
                 (asked.but(late_until=NOW, retry_at=NOW), False),
@@ -223,6 +224,16 @@ class TestLateFreeze(unittest.TestCase):
                 (asked.but(thaw_id='1b8a2ee1'), False)):
             with self.subTest(mark=mark):
                 self.assertEqual(told, recovery.is_of_a_beginning(mark))
+
+    def test_a_mark_of_a_beginning_proves_no_thaw(self) -> None:
+        for late_until in (AGO + LOST, AGO + LOST + 1):
+            mark = marks.Mark('req-1', AGO, claimed=True,
+                              retry_at=AGO + LOST, late_until=late_until)
+            for now, verdict in ((AGO + LOST - 1, recovery.Verdict.WAIT),
+                                 (AGO + LOST, recovery.Verdict.THAW_AGAIN)):
+                self.assertEqual(verdict, recovery.judge(
+                    recovery.Sight(mark, 'error', None, 'host', watched=LOST),
+                    now, TIMEOUT))
 
     def test_until_nova_compute_answers_nobody_can_say(self) -> None:
         for late_until, until in ((0, NOW + LOST), (NOW + 9999, NOW + LOST),
