@@ -245,8 +245,8 @@ class QuiesceManager(manager.Manager):
         events.finish(context, event)
         LOG.info('quiesce done', instance=instance)
 
-    @staticmethod
-    def _is_still_ours(instance: objects.Instance, mark: marks.Mark) -> bool:
+    def _is_still_ours(self, instance: objects.Instance, mark: marks.Mark,
+                       ) -> bool:
         """Say whether no other service has taken over what we have claimed.
 
         They have if this one stood still for so long that it was taken for
@@ -257,7 +257,11 @@ class QuiesceManager(manager.Manager):
                 instance, claimed.but(late_until=_late_until(mark))):
             return True
         instance.refresh()
-        return False
+        # Nova may have written it back as it was before the claim.
+        found = marks.get(instance)
+        return (found is not None and found.request_id == mark.request_id
+                and self._is_asked(instance, states.QUIESCE, found)
+                and self._claim(instance, states.QUIESCE, found))
 
     @staticmethod
     def _mark_again(instance: objects.Instance, mark: marks.Mark) -> None:

@@ -12,6 +12,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 from unittest import mock
 
 from nova import exception
@@ -88,6 +89,25 @@ class TestQuiesce(ManagerTest):
         assert mark is not None
         self.assertTrue(mark.claimed)
         self.assertEqual(clock.now() + 120, mark.late_until)
+
+    def test_a_claim_that_nova_has_overwritten_is_made_again(self) -> None:
+        claim = manager.QuiesceManager._claim
+        claims: list[bool] = []
+
+        def claim_and_lock(instance: objects.Instance, *args: Any) -> bool:
+            locked = self.instance    # as it was before the claim
+            claims.append(claim(instance, *args))
+            if len(claims) == 1:
+                marks.put(locked, marks.get(locked))
+                locked.save()
+            return claims[-1]
+
+        with mock.patch.object(manager.QuiesceManager, '_claim',
+                               staticmethod(claim_and_lock)):
+            self._quiesce()
+        self.assertEqual([True, True], claims)
+        self.check('quiesced', marked=True)
+        self.assertTrue(self.guest.frozen)
 
     def test_an_answer_ends_that(self) -> None:
         self._quiesce()
