@@ -925,21 +925,18 @@ class Client:
             if action.get('request_id') == quiesce_request:
                 ours = action
                 break
-            # One that failed has frozen nothing.
-            if (action['action'], action.get('message')) != (
-                states.QUIESCE,
-                'Error',
-            ):
+            # One that failed has changed nothing.
+            if action.get('message') != 'Error':
                 later.insert(0, action)
+        if ours and ours.get('message') == 'Error':
+            return True
         names = [states.QUIESCE, *(action['action'] for action in later)]
         if states.QUIESCE not in names[1:]:
             return False
         own = self._own.get(server_id, ())
-        if (
-            ours is None
-            or ours.get('message') == 'Error'
-            # Thawed by us: what comes before our request is left out.
-            or any(action.get('request_id') in own for action in later)
+        # Thawed by us: what comes before our request is left out.
+        if ours is None or any(
+            action.get('request_id') in own for action in later
         ):
             return True
         if names[-1] == states.QUIESCE and all(
@@ -1280,11 +1277,9 @@ class Client:
         self, method: str, path: str, **kwargs: Any
     ) -> requests.Response:
         response = transport.send(self._adapter, method, path, **kwargs)
-        date = response.headers.get('date')
+        date = transport.parse_http_date(response.headers.get('date'))
         if date:
-            self._zero = transport.parse_http_date(
-                date
-            ) - datetime.timedelta(seconds=self._clock())
+            self._zero = date - datetime.timedelta(seconds=self._clock())
             self._api_told_time = True
         return response
 

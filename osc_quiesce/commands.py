@@ -365,16 +365,19 @@ class Quiesce(Command):
             row.see(outcome)
             row.seconds = None
             error = outcome.error
+            may_arrive = row.request_id is None and (
+                error is None or isinstance(error, exceptions.Superseded)
+            )
+            if may_arrive:
+                LOG.error(
+                    _(
+                        'The request to quiesce server %s was never '
+                        'answered, and may still arrive: unquiesce it if '
+                        'it becomes QUIESCED.'
+                    ),
+                    row.label,
+                )
             if error is None:
-                if row.request_id is None:
-                    LOG.error(
-                        _(
-                            'The request to quiesce server %s was never '
-                            'answered, and may still arrive: unquiesce it if '
-                            'it becomes QUIESCED.'
-                        ),
-                        row.label,
-                    )
                 continue
             error.server_name = row.name
             if isinstance(error, exceptions.Failed):

@@ -141,18 +141,20 @@ def retry_after(response: requests.Response) -> float:
         when = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return 0.0
-    now = parse_http_date(response.headers.get('date'))
+    now = parse_http_date(
+        response.headers.get('date')
+    ) or datetime.datetime.now(datetime.UTC)
     return max(0.0, (when.replace(tzinfo=now.tzinfo) - now).total_seconds())
 
 
-def parse_http_date(value: str | None) -> datetime.datetime:
-    """Return the time that a Date header tells, or else our own."""
+def parse_http_date(value: str | None) -> datetime.datetime | None:
+    """Return the time that a Date header tells, if it tells one."""
     try:
         return email.utils.parsedate_to_datetime(value or '').replace(
             tzinfo=datetime.UTC
         )
     except ValueError:
-        return datetime.datetime.now(datetime.UTC)
+        return None
 
 
 def parse_nova_date(value: str) -> datetime.datetime:

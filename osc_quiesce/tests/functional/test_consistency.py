@@ -76,11 +76,10 @@ class TestWaiting(base.FunctionalTest):
             self.boot(persona='member') for _ in range(3)
         )
         time.sleep(2)
-        since = client.time_text(
-            transport.parse_http_date(
-                base.compute().get('/flavors').headers['date']
-            )
+        since = transport.parse_http_date(
+            base.compute().get('/flavors').headers['date']
         )
+        assert since
         self.act(quiesced, {'quiesce': None})
         self.wait(quiesced, 'quiesced')
         self._delete(deleted)
@@ -88,7 +87,8 @@ class TestWaiting(base.FunctionalTest):
             listed = {
                 server['id']: server['OS-EXT-STS:vm_state']
                 for server in base.compute(persona).get(
-                    f'/servers/detail?{scope}changes-since={since}',
+                    f'/servers/detail?{scope}changes-since='
+                    f'{client.time_text(since)}',
                     microversion='2.1',
                 ).json()['servers']
             }

@@ -742,12 +742,15 @@ class TestThaw(fakes.TestCase):
 
     def test_also_if_the_time_of_the_api_is_not_known(self) -> None:
         def untimed(request: Any, context: Any) -> None:
-            del context.headers['Date']
+            context.headers.update(date)
 
-        self.nova.hooks.append(untimed)
-        web = self.frozen_before(60)
-        self.lose(web)
-        self.thawed_at_once(web)
+        for text in '', 'soon':
+            date = {'Date': text}
+            self.nova.hooks.append(untimed)
+            web = self.frozen_before(60)
+            self.lose(web)
+            self.thawed_at_once(web)
+            self.nova.hooks.clear()
 
     def test_also_if_its_actions_are_not_shown(self) -> None:
         web = self.frozen_before(60)
@@ -775,7 +778,7 @@ class TestThaw(fakes.TestCase):
         :param seconds: from one recorded action to the next
         :param text: a letter for each action that Nova has recorded, in the
             order of their times: O is our request to quiesce, Q that of
-            somebody else, U a thaw; o and q are requests that failed
+            somebody else, U a thaw; o, q and u are requests that failed
         """
         web = self.nova.add('web', freeze_seconds=0, **kwargs)
         request_id = self.client.quiesce(web.id)
@@ -784,11 +787,11 @@ class TestThaw(fakes.TestCase):
         web.actions = [
             {
                 **ours,
-                'action': 'unquiesce' if letter == 'U' else 'quiesce',
+                'action': 'unquiesce' if letter in 'Uu' else 'quiesce',
                 'request_id': (
                     request_id if letter in 'Oo' else f'req-{number}'
                 ),
-                'message': 'Error' if letter in 'oq' else None,
+                'message': 'Error' if letter.islower() else None,
                 'start_time': f'2026-01-01T00:00:{number * seconds:09.6f}',
             }
             for number, letter in enumerate(text)
@@ -796,9 +799,19 @@ class TestThaw(fakes.TestCase):
         return self.client.thaw({web.id: request_id})[web.id].error
 
     def test_what_clocks_that_differ_may_explain_is_thawed(self) -> None:
-        for text in 'OQU', 'OQ', 'OUQU', 'OQUQU', 'OQUQ', 'OqU', 'QUO', 'Oq':
-            with self.subTest(text):
-                self.assertIsNone(self.error_after(1, text))
+        for seconds, text in (
+            (1, 'OQU'),
+            (1, 'OQ'),
+            (1, 'OUQU'),
+            (1, 'OQUQU'),
+            (1, 'OQUQ'),
+            (1, 'OqU'),
+            (1, 'QUO'),
+            (1, 'Oq'),
+            (2, 'OQUu'),
+        ):
+            with self.subTest(text, seconds=seconds):
+                self.assertIsNone(self.error_after(seconds, text))
 
     def test_what_they_do_not_explain_is_left_alone(self) -> None:
         for seconds, text in (
@@ -808,6 +821,7 @@ class TestThaw(fakes.TestCase):
             (1, 'OUqQ'),
             (1, 'oQ'),
             (1, 'oQU'),
+            (1, 'Qo'),
             (3, 'OQU'),
             (6, 'OQ'),
             (1, 'UQ'),

@@ -271,6 +271,16 @@ class TestQuiesce(TestCase):
         )
         self.assertEqual('active', b.vm_state)
 
+    def test_a_lost_request_may_arrive_where_others_were_first(self) -> None:
+        web = self.nova.add('web')
+        self.new_client().quiesce(web.id)
+        self.nova.sleep(60)
+        self.drop('POST web quiesce')
+        self.assertEqual(self.run_command('--wait', 'web'), 1)
+        self.assertEqual('quiesced', web.vm_state)
+        for words in 'left so', 'may still arrive':
+            self.assertIn(words, self.said)
+
     def test_a_lost_request_that_arrives_late_is_thawed(self) -> None:
         a = self.nova.add('a')
         b = self.nova.add('b')
