@@ -194,8 +194,8 @@ class Failed(QuiesceError):
 
     advice = _(
         'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
-        'which "openstack server event list" shows. A hard reboot thaws it, at '
-        'the latest one that is done some minutes after nova-compute answers'
+        'which "openstack server event list" shows. A hard reboot thaws it, '
+        'at the latest one some minutes after nova-compute answers again'
     )
 
 

@@ -28,6 +28,9 @@ import re
 import subprocess
 import sys
 
+#: What the tests of this environment have said that failed; it may have
+#: several runs.
+FAILURES = pathlib.Path(sys.prefix, 'failures.txt')
 #: the packages of which a release of OpenStack has its own
 PACKAGES = ('nova', 'python-openstackclient', 'python-novaclient')
 
@@ -44,6 +47,10 @@ def main(path: str | None = None) -> int:
     failed = count.get('Failed', 0) + count.get('Unexpected Success', 0)
     skipped = count.get('Skipped', 0)
     print('%d passed, %d failed, %d skipped' % (passed, failed, skipped))
+    if failed:
+        with FAILURES.open('a', encoding='utf-8') as file:
+            file.write(shown.partition('output below:')[2].partition(
+                'Totals')[0])
     if path:
         pathlib.Path(path).write_text(json.dumps({
             'python': '%d.%d' % sys.version_info[:2],

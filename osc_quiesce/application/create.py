@@ -431,7 +431,8 @@ class _Work:
             raise errors.ApplicationError(
                 _(
                     'Whether the volumes of server %(server)s changed '
-                    'meanwhile is not known: %(why)s. Try again.'
+                    'meanwhile is not known: %(why)s. Try again once '
+                    'that works.'
                 )
                 % {'server': server.label, 'why': str(exc).rstrip('.')}
             ) from exc
@@ -462,7 +463,8 @@ class _Work:
             raise errors.ApplicationError(
                 _(
                     'Whether volume %(volume)s was attached to another server '
-                    'meanwhile is not known: %(why)s. Try again.'
+                    'meanwhile is not known: %(why)s. Try again once '
+                    'that works.'
                 )
                 % {'volume': volume.id, 'why': str(exc).rstrip('.')}
             ) from exc

@@ -547,6 +547,10 @@ class TestFailures(ApplicationTest):
         [row] = self.create('--server', server, '--allow-local-disk').data
         self.assertEqual('consistent', row['Consistency'])
         self.assertEqual(('active', None), self.states(server))
+        # These failed before the thaw, and not when the set was marked.
+        kinds = [request.kind for request in between.seen]
+        frozen = kinds[kinds.index('snapshot'):kinds.index('metadata')]
+        self.assertGreater(frozen.count('GET'), 3)
 
     def test_set_is_marked_when_cinder_is_back(self) -> None:
         server, _volumes = self.with_volumes()

@@ -72,8 +72,8 @@ class FaultTest(base.ScenarioTest):
         Until the service knows that, it tries to thaw it now and then, and
         refuses what comes just at that moment.
         """
-        self.wait_for(lambda: guest.id not in self.maybe_frozen(),
-                      'the service knows that it is thawed', RETRY)
+        self.shell('%s thaw --timeout 100 %s' % (
+            self.status_command(), guest.id))
         self.openstack('server set --auto-approve --state active %s'
                        % guest.name)
         self.wait(guest.id, 'active')
@@ -85,8 +85,7 @@ class FaultTest(base.ScenarioTest):
         With --wait the command would give up at once: it sees ERROR.
         """
         before = len(guest.console.records())
-        self.shell('until openstack server reboot --hard %s; do sleep 1; done'
-                   % guest.name)
+        self.insist('openstack server reboot --hard %s' % guest.name)
         self.wait_for(lambda: len(guest.console.records()) > before
                       and guest.agent_is('connected'),
                       'it has started again', base.BOOT)
@@ -98,10 +97,20 @@ class FaultTest(base.ScenarioTest):
         self.unquiesce(guest)
         guest.assert_writing()
 
+    def insist(self, command: str) -> None:
+        """Repeat a command until it succeeds."""
+        self.shell('for attempt in $(seq 20); do %s && exit; sleep 1; done; '
+                   'exit 1' % command)
+
+    @staticmethod
+    def status_command() -> str:
+        """Return the command for operators, without its arguments."""
+        return 'nova-quiesce-status --config-file %s' % (
+            functional.cloud().layout.etc / 'nova.conf')
+
     def maybe_frozen(self) -> str:
-        """Return what the command for operators says of such servers."""
-        return self.shell('nova-quiesce-status --config-file %s list' % (
-            functional.cloud().layout.etc / 'nova.conf')).stdout
+        """Return what it says of servers that may be frozen."""
+        return self.shell('%s list' % self.status_command()).stdout
 
     def test_image_without_the_property(self) -> None:
         [guest] = self.start('plain', image='tiny-noagent', agent='')

@@ -57,7 +57,7 @@ class LibvirtdTest(base.ScenarioTest):
             daemon = subprocess.Popen(
                 ['libvirtd'], env=environment,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.addCleanup(daemon.wait)
+            self.addCleanup(daemon.wait, 20)
             self.addCleanup(daemon.terminate)
             self.wait_for(lambda: self._answers(libvirt),
                           'the libvirtd of the machine answers')

@@ -272,11 +272,12 @@ class TestQuiesce(TestCase):
         self.assertEqual('active', b.vm_state)
 
     def test_a_lost_request_may_arrive_where_others_were_first(self) -> None:
+        self.nova.add('slow', freeze_seconds=20)
         web = self.nova.add('web')
-        self.new_client().quiesce(web.id)
-        self.nova.sleep(60)
-        self.drop('POST web quiesce')
-        self.assertEqual(self.run_command('--wait', 'web'), 1)
+        other = self.new_client()
+        self.nova.at(2, lambda: other.quiesce(web.id))
+        self.nova.at(3, lambda: self.drop('POST web quiesce'))
+        self.assertEqual(self.run_command('--wait', 'slow', 'web'), 1)
         self.assertEqual('quiesced', web.vm_state)
         for words in 'left so', 'may still arrive':
             self.assertIn(words, self.said)
