@@ -279,7 +279,7 @@ class TestQuiesce(TestCase):
         self.nova.at(3, lambda: self.drop('POST web quiesce'))
         self.assertEqual(self.run_command('--wait', 'slow', 'web'), 1)
         self.assertEqual('quiesced', web.vm_state)
-        for words in 'left so', 'may still arrive':
+        for words in 'left so', 'answered, and may still arrive':
             self.assertIn(words, self.said)
 
     def test_a_lost_request_that_arrives_late_is_thawed(self) -> None:
