@@ -17,6 +17,7 @@ of the library.
 """
 
 import doctest
+import importlib.metadata
 import io
 import pathlib
 import re
@@ -31,6 +32,9 @@ from osc_quiesce.tests.functional import test_recovery
 
 DOCS = pathlib.Path(__file__).parents[3] / 'doc/source'
 STATUS = 'nova-quiesce-status'
+#: That of OpenStack 2025.1 is 7.
+OPENSTACKCLIENT = int(
+    importlib.metadata.version('python-openstackclient').partition('.')[0])
 
 
 def commands(guide: str, title: str = '') -> list[str]:
@@ -151,6 +155,8 @@ class TestStaysFrozen(test_recovery.RecoveryTest):
         for step in steps:
             command = step.replace(STATUS, '%s --config-file %s' % (
                 STATUS, base.cloud().layout.etc / 'nova.conf'))
+            if OPENSTACKCLIENT < 8:
+                command = command.replace(' --auto-approve', '')
             if 'reboot' in step:
                 # Again, if a thaw is being tried.
                 self.shell('until %s; do sleep 1; done' % step)
