@@ -332,19 +332,23 @@ class FunctionalTest(testtools.TestCase):
 
     def action(self, server_id: str, request_id: str) -> dict[str, Any]:
         """Return the instance action of a request when it has ended."""
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
+
+        def look() -> dict[str, Any]:
             answer = compute().get(
                 '/servers/%s/os-instance-actions/%s' % (server_id, request_id)
             )
             self.assertEqual(200, answer.status_code, answer.text)
-            action = answer.json()['instanceAction']
-            if action['events'] and all(
-                event['finish_time'] for event in action['events']
-            ):
-                return action  # type: ignore[no-any-return]
-            time.sleep(0.1)
-        raise AssertionError('the action of %s has not ended' % request_id)
+            return answer.json()['instanceAction']  # type: ignore
+
+        def has_ended() -> bool:
+            events = look()['events']
+            return bool(events) and all(
+                event['finish_time'] for event in events
+            )
+
+        self.wait_for(has_ended, 'the action of %s has ended' % request_id)
+        # Nova reads the events after the action: so this one may be older.
+        return look()
 
     # -- servers ----------------------------------------------------------
 
