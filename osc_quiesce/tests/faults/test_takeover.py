@@ -92,7 +92,7 @@ class DeadTest(ServicesTest):
     def test_in_the_middle_of_a_quiesce(self) -> None:
         server = self.boot(quiesce='slow:3')
         request = self.ask(server, {'quiesce': {
-            'unquiesce_after': base.DEADLINE}})
+            'unquiesce_after': self.deadline}})
         [begun] = self.events(server, request)
         killed_at = self.kill(server)
         self.wait_for_takeover(server, 'error', killed_at,
@@ -109,7 +109,7 @@ class DeadTest(ServicesTest):
 
     def test_in_the_middle_of_an_unquiesce(self) -> None:
         server = self.boot(unquiesce='slow:3')
-        self.ask(server, {'quiesce': {'unquiesce_after': base.DEADLINE}})
+        self.ask(server, {'quiesce': {'unquiesce_after': self.deadline}})
         self.wait(server, 'quiesced')
         request = self.ask(server, {'unquiesce': None})
         [begun] = self.events(server, request)
@@ -124,7 +124,7 @@ class DeadTest(ServicesTest):
     def test_before_a_deadline(self) -> None:
         server = self.boot()
         request = self.ask(server, {'quiesce': {
-            'unquiesce_after': base.DEADLINE}})
+            'unquiesce_after': self.deadline}})
         self.wait(server, 'quiesced')
         dead = self.events(server, request)[0]['host']
         killed_at = self.kill(server)

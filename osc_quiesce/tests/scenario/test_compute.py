@@ -33,6 +33,8 @@ class ComputeTest(faults.FaultsTest, base.ScenarioTest):
     hypervisor = 'libvirt'
     # For a console to be told something while all are frozen.
     pause = 5
+    # Real guests take longer to freeze, if the machine is busy.
+    deadline = 30
 
     def history(self, server: str) -> list[faults.Frozen]:
         """Return when a guest was frozen, as its writer shows."""
