@@ -536,8 +536,8 @@ class TestFuzz(base.FunctionalTest):
 
     def test_nested_too_deeply_for_novas_parser(self) -> None:
         # A limit of Nova itself: its JSON parser, at a depth that depends on
-        # the Python, gives up before any action
-        # is chosen. So an action of ours answers as one of Nova's own does.
+        # the Python, gives up before any action is chosen. So an action of
+        # ours answers as one of Nova's own does.
         nested = 50000 * b'[' + 50000 * b']'
         ours, novas = (
             self._send('POST', self._path(0),
