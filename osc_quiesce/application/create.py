@@ -423,19 +423,13 @@ class _Work:
     def _check_volumes(
         self, server: planning.Server, deadline: float
     ) -> None:
-        try:
+        with _not_known(
+            _('Whether the volumes of server %s changed meanwhile')
+            % server.label
+        ):
             parts = self._read(
                 lambda: planning.attached(self._cloud, server.id), deadline
             )
-        except cloud_api.CloudError as exc:
-            raise errors.ApplicationError(
-                _(
-                    'Whether the volumes of server %(server)s changed '
-                    'meanwhile is not known: %(why)s. Try again once '
-                    'that works.'
-                )
-                % {'server': server.label, 'why': str(exc).rstrip('.')}
-            ) from exc
         now = {part['volumeId'] for part in parts}
         before = {volume.id for volume in server.volumes}
         if now != before:
@@ -454,20 +448,14 @@ class _Work:
     def _check_users(
         self, volume: planning.Volume, deadline: float
     ) -> None:
-        try:
+        with _not_known(
+            _('Whether volume %s was attached to another server meanwhile')
+            % volume.id
+        ):
             shown = self._read(
                 lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
                 deadline,
             )['volume']
-        except cloud_api.CloudError as exc:
-            raise errors.ApplicationError(
-                _(
-                    'Whether volume %(volume)s was attached to another server '
-                    'meanwhile is not known: %(why)s. Try again once '
-                    'that works.'
-                )
-                % {'volume': volume.id, 'why': str(exc).rstrip('.')}
-            ) from exc
         users = planning.strangers(shown, {s.id for s in self._plan.servers})
         if users:
             raise errors.ApplicationError(
@@ -534,4 +522,17 @@ def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
                 'server': body['metadata'][f'{sets.PREFIX}server_name'],
                 'why': str(exc).rstrip('.'),
             }
+        ) from exc
+
+
+@contextlib.contextmanager
+def _not_known(what: str) -> Iterator[None]:
+    """Let an error say what could not be checked."""
+    try:
+        yield
+    except cloud_api.CloudError as exc:
+        raise errors.ApplicationError(
+            # Translators: %(what)s is such as "Whether ... changed meanwhile".
+            _('%(what)s is not known: %(why)s. Try again once that works.')
+            % {'what': what, 'why': str(exc).rstrip('.')}
         ) from exc
