@@ -22,7 +22,7 @@ FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 SHOW_FAULTS = $(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
 # Which tools/summary.py writes; tox prints them, too, far above.
 FAILURES = .tox/*/failures.txt
-SHOW_FAILURES = tail -n 60 $(FAILURES)
+SHOW_FAILURES = tail -n 60 $(FAILURES) 2>/dev/null || echo 'No test failed: see what tox says.'
 
 .PHONY: help demo demo-live demo-app test test-faults test-volumes \
 	test-tempest test-nova-compat test-releases test-all \
@@ -77,12 +77,12 @@ test-faults: .venv/ready
 test-releases: .venv/ready
 	rm -f $(RESULTS)
 	$(RUN) '$(RELEASES)'; code=$$?; $(SHOW_RELEASES) || code=1; \
-	[ $$code = 0 ] || $(SHOW_FAILURES); exit $$code
+	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 test-all: .venv/ready
 	rm -f .tox/functional/functional.json $(RESULTS)
 	$(RUN) '$(ALL)'; code=$$?; $(SHOW_FAULTS) || code=1; $(SHOW_RELEASES) || code=1; \
-	[ $$code = 0 ] || $(SHOW_FAILURES); exit $$code
+	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 bench: .venv/ready
 	.venv/bin/tox run -e bench
