@@ -317,6 +317,14 @@ class QuiesceManager(manager.Manager):
                    instance: objects.Instance, mark: marks.Mark,
                    event: int | None) -> None:
         """Thaw."""
+        # If this service has stood still, the guest may be frozen anew.
+        instance.refresh()
+        found = marks.get(instance)
+        if instance.task_state != states.UNQUIESCING or (
+                found is not None
+                and not _is_of(found, context.request_id, states.UNQUIESCE)):
+            events.finish(context, event, _state_changed(instance))
+            return
         after, error = self._thaw(
             context, instance, mark, CONF.quiesce.rpc_timeout)
         self._conclude(context, instance, states.UNQUIESCE, event, after,

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A service that stands still in the middle of a freeze, and goes on later.
+"""A service that stands still in the middle of its work, and goes on later.
 
 As a process that is stopped, or a virtual machine that is paused: the others
 take it for dead, and do its work. What it does then must freeze no guest that
-nobody knows of.
+nobody knows of, and thaw none that was quiesced anew.
 """
 
 from nova_quiesce.tests.functional import test_clocks
@@ -87,3 +87,21 @@ class TestStandstill(test_clocks.ClockTest):
         self.world.check_mark()
         self.seconds_until_unmarked()
         self.check_thawed()
+
+    def test_its_thaw_does_not_end_a_later_request(self) -> None:
+        self.world.report()
+        self.world.post({'quiesce': None})
+        self.deliver()
+        self.world.post({'unquiesce': None})
+        work = self.world.services['one'].take(self.world.bus.messages.pop())
+        work.go(1)    # the claim is written; nothing was looked at since
+        self.world.kill('one')
+        self.seconds_until_unmarked()
+        self.check_thawed('active')
+        self.world.report()
+        self.world.post({'quiesce': None})
+        self.deliver()
+        self.assertEqual(('quiesced', None), self.world.states())
+        work.go()
+        self.assertTrue(self.world.guest.frozen)
+        self.world.check_mark()
