@@ -50,6 +50,7 @@ NO_SENTENCES = {
         'the agent is in frozen state',
         'cannot acquire state change lock'),
     'novaclient_extension.py': ('nova unquiesce',),
+    'plan.py': ('VMware vCenter Server',),
     'recovery.py': ('thaw overdue', 'thaw again'),
     'server.py': ('openstack server unquiesce',),
     'transport.py': ('no such action',),

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 import dataclasses
 from typing import Any, Final
+from urllib import parse
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -35,6 +36,21 @@ from osc_quiesce import states
 from osc_quiesce import threads
 
 NO_SERVER: Final = str(uuid.UUID(int=0))
+
+# OS-EXT-STS:power_state of a guest that does not run. Source: the server
+# concepts in Nova's API guide.
+_NOT_RUNNING: Final = {
+    3: 'paused',
+    4: 'shutdown',
+    6: 'crashed',
+    7: 'suspended',
+}
+
+# What the hypervisors call themselves whose drivers in Nova have no quiesce,
+# or refuse it. Source: nova/virt, and _can_quiesce of its libvirt driver.
+_CANNOT_QUIESCE: Final = frozenset(
+    {'ironic', 'VMware vCenter Server', 'zvm', 'LXC', 'Parallels', 'vz'}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -359,6 +375,7 @@ class _Reader:
             if not volume.excluded and volume.status != 'in-use'
         ]
         refused += self._state_problems(body)
+        refused += self._host_problems(body)
         refused += self._disk_problems(body)
         refused += self._image_problems(body, boot_image)
         return Server(
@@ -411,6 +428,50 @@ class _Reader:
                 % body['tenant_id']
             )
         return problems
+
+    def _host_problems(self, body: Mapping[str, Any]) -> list[str]:
+        """Look at the host and the guest, as far as Nova shows them."""
+        problems = []
+        power_state = body.get('OS-EXT-STS:power_state')
+        if power_state in _NOT_RUNNING:
+            problems.append(
+                _(
+                    'has power_state %(number)d (%(name)s): its guest must '
+                    'be running to be quiesced'
+                )
+                % {'number': power_state, 'name': _NOT_RUNNING[power_state]}
+            )
+        if body.get('host_status') == 'DOWN':
+            problems.append(
+                _(
+                    'is on host %s, whose nova-compute is down: nobody could '
+                    'quiesce it'
+                )
+                % body.get('OS-EXT-SRV-ATTR:host')
+            )
+        hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname')
+        kind = self._hypervisor_type(hypervisor) if hypervisor else None
+        if kind in _CANNOT_QUIESCE:
+            problems.append(
+                _(
+                    'is on a hypervisor of type %s, which cannot quiesce '
+                    'guests'
+                )
+                % kind
+            )
+        return problems
+
+    def _hypervisor_type(self, hostname: str) -> str | None:
+        """Return what a hypervisor calls itself; None if Nova does not say."""
+        query = parse.urlencode({'hypervisor_hostname_pattern': hostname})
+        try:
+            found = self._cloud.compute(f'/os-hypervisors/detail?{query}')
+        except cloud_api.CloudError:
+            return None
+        for each in found['hypervisors']:
+            if each['hypervisor_hostname'] == hostname:
+                return str(each['hypervisor_type'])
+        return None
 
     def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
         if self._allow_local_disk:

@@ -374,6 +374,41 @@ class TestRefusals(ApplicationTest):
         self.assertIn('No nova-quiesce service is up', self.refused(
             '--server', server, '--allow-local-disk'))
 
+    def test_host_whose_nova_compute_is_down(self) -> None:
+        server, _volumes = self.with_volumes()
+        self.addCleanup(base.force_down, 'nova-compute', False)
+        base.force_down('nova-compute', True)
+        self.assertIn('whose nova-compute is down', self.refused(
+            '--server', server, '--allow-local-disk'))
+        self.assertEqual([], self.guest_log(server))
+
+    def test_hypervisor_that_cannot_quiesce(self) -> None:
+        server, _volumes = self.with_volumes()
+        with base.database() as database:
+            before = database.execute(
+                'SELECT id, hypervisor_type FROM compute_nodes').fetchall()
+            database.execute(
+                "UPDATE compute_nodes SET hypervisor_type = 'ironic'")
+        try:
+            said = self.refused('--server', server, '--allow-local-disk')
+        finally:
+            with base.database() as database:
+                for node, kind in before:
+                    database.execute(
+                        'UPDATE compute_nodes SET hypervisor_type = ? '
+                        'WHERE id = ?', (kind, node))
+        self.assertIn('hypervisor of type ironic', said)
+        self.assertEqual([], self.guest_log(server))
+
+    def test_guest_that_does_not_run(self) -> None:
+        server, _volumes = self.with_volumes()
+        with base.database() as database:
+            database.execute(
+                'UPDATE instances SET power_state = 3 WHERE uuid = ?',
+                (server,))
+        self.assertIn('power_state 3 (paused)', self.refused(
+            '--server', server, '--allow-local-disk'))
+
     def test_no_volume(self) -> None:
         self.assertIn('no volume', self.refused(
             '--server', self.boot(), '--allow-local-disk'))

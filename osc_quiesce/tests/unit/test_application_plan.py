@@ -31,6 +31,7 @@ class FakeCloud:
     :ivar servers: by id, as Nova shows them
     :ivar volumes: by id, as Cinder shows them
     :ivar services: those of nova-quiesce; None if the caller may not see them
+    :ivar hypervisors: their types by name; None if the caller may not see them
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class FakeCloud:
         self.ports: dict[str, list[dict[str, Any]]] = {}
         self.quotas: dict[str, Any] | None = {}
         self.services: list[dict[str, Any]] | None = [{'state': 'up'}]
+        self.hypervisors: dict[str, str] | None = {}
         self.taken: list[str] = []
 
     def compute(self, path: str) -> dict[str, Any]:
@@ -50,6 +52,16 @@ class FakeCloud:
             if self.services is None:
                 raise cloud_api.CloudError('403')
             return {'services': self.services}
+        if path.startswith('/os-hypervisors/detail?hypervisor_hostname_pat'):
+            if self.hypervisors is None:
+                raise cloud_api.CloudError('403')
+            return {
+                'hypervisors': [
+                    {'hypervisor_hostname': name, 'hypervisor_type': kind}
+                    for name, kind in self.hypervisors.items()
+                    if path.rpartition('=')[2] in name
+                ]
+            }
         server, *what = path.removeprefix('/servers/').split('/')
         match what:
             case ['os-volume_attachments']:
@@ -294,6 +306,36 @@ class TestServers(TestCase):
     def test_not_active(self) -> None:
         self.db['OS-EXT-STS:vm_state'] = 'stopped'
         self.refused('db', self.db['id'], 'vm_state stopped')
+
+    def test_guest_that_does_not_run(self) -> None:
+        for number, name in ((3, 'paused'), (4, 'shutdown')):
+            self.db['OS-EXT-STS:power_state'] = number
+            self.refused(self.db['id'], f'power_state {number} ({name})')
+
+    def test_guest_that_runs_as_far_as_is_known(self) -> None:
+        for number in (0, 1):
+            self.db['OS-EXT-STS:power_state'] = number
+            self.accepted()
+
+    def test_host_that_is_down(self) -> None:
+        self.db['host_status'] = 'DOWN'
+        self.db['OS-EXT-SRV-ATTR:host'] = 'kvm7'
+        self.refused(self.db['id'], 'on host kvm7', 'nova-compute is down')
+
+    def test_host_that_takes_no_new_servers(self) -> None:
+        self.db['host_status'] = 'MAINTENANCE'
+        self.accepted()
+
+    def test_hypervisor_that_cannot(self) -> None:
+        self.db['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'metal1'
+        self.cloud.hypervisors = {'metal10': 'QEMU', 'metal1': 'ironic'}
+        self.refused(self.db['id'], 'hypervisor of type ironic')
+
+    def test_hypervisor_that_may_be_able(self) -> None:
+        self.db['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'kvm7'
+        for hypervisors in ({'kvm7': 'QEMU'}, {'kvm77': 'ironic'}, None):
+            self.cloud.hypervisors = hypervisors
+            self.accepted()
 
     def test_busy(self) -> None:
         self.db['OS-EXT-STS:task_state'] = 'rebooting'
