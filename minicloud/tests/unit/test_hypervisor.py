@@ -79,3 +79,62 @@ class MissingTest(unittest.TestCase):
         deep = layout.Layout.of(self.root / ('x' * 90))
         with self.assertRaisesRegex(MinicloudError, 'choose a shorter'):
             hypervisor.check(deep)
+
+
+class TrialTest(unittest.TestCase):
+    """Whether KVM works is decided by starting a guest, once for each boot."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.layout = layout.Layout.of(self.folder)
+        self.layout.kvm_trial.parent.mkdir(parents=True)
+        self.qemu = self.folder / 'qemu'
+        for name in ('KVM', 'BOOT_ID'):
+            path = self.folder / name
+            path.write_text('first')
+            self.patch(name, path)
+        self.patch('QEMU', str(self.qemu))
+
+    def patch(self, name: str, value: object) -> None:
+        patch = mock.patch.object(hypervisor, name, value)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def guest(self, *lines: str) -> None:
+        """Have QEMU do this in place of a guest."""
+        self.qemu.write_text('\n'.join(('#!/bin/sh', *lines)))
+        self.qemu.chmod(0o755)
+
+    def virt_type(self) -> str:
+        return hypervisor.virt_type(self.layout)
+
+    def test_a_guest_that_speaks(self) -> None:
+        self.guest('echo firmware', 'echo GUEST is here', 'exec sleep 60')
+        self.assertEqual('kvm', self.virt_type())
+
+    def test_no_device(self) -> None:
+        self.guest('echo GUEST is here')
+        hypervisor.KVM.unlink()
+        self.assertEqual('qemu', self.virt_type())
+
+    def test_firmware_alone_proves_nothing(self) -> None:
+        self.guest('echo firmware', 'exit 1')
+        self.assertEqual('qemu', self.virt_type())
+
+    def test_a_guest_that_hangs(self) -> None:
+        self.guest('echo firmware', 'exec sleep 60')
+        self.patch('TRIAL', 0.2)
+        self.assertEqual('qemu', self.virt_type())
+
+    def test_a_program_that_cannot_be_run(self) -> None:
+        self.assertEqual('qemu', self.virt_type())
+
+    def test_one_trial_for_each_boot(self) -> None:
+        self.guest('echo GUEST is here')
+        self.virt_type()
+        self.guest('exit 1')
+        self.assertEqual('kvm', self.virt_type())
+        hypervisor.BOOT_ID.write_text('second')
+        self.assertEqual('qemu', self.virt_type())
