@@ -98,11 +98,13 @@ class VolumeTest(base.ScenarioTest):
 
     # -- guests -----------------------------------------------------------
 
-    def start_on(self, volumes: dict[str, list[str]]) -> list[base.Guest]:
+    def start_on(self, volumes: dict[str, list[str]],
+                 flavor: str = 'tiny') -> list[base.Guest]:
         """Create servers that boot from volumes, and wait for the guests.
 
         :param volumes: by the names of the servers: the boot volume, and
             those that are attached
+        :param flavor: its name
         """
         guests = []
         for name, (boot, *others) in volumes.items():
@@ -112,7 +114,7 @@ class VolumeTest(base.ScenarioTest):
                  'destination_type': 'volume'}
                 for volume in (boot, *others)]
             answer = functional.compute().post('/servers', json={'server': {
-                'name': name, 'flavorRef': 'tiny', 'networks': 'none',
+                'name': name, 'flavorRef': flavor, 'networks': 'none',
                 'block_device_mapping_v2': mapping}})
             self.assertEqual(202, answer.status_code, answer.text)
             server_id = answer.json()['server']['id']
