@@ -44,9 +44,12 @@ LOG = logging.getLogger(__name__)
 MIN_TIMEOUT = 1.0
 
 
+NOT_RUNNING = 'domain is not running'
+
+
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What nova-compute answers to a freeze that did not work.
+    """What nova-compute answers to a freeze, or a thaw, that did not work.
 
     :param raised: the exception
     :param error: what it means to us: that we cannot, or that it failed
@@ -103,6 +106,7 @@ FREEZE_ANSWERS = (
              'disappeared while executing command)'),
            code=86, text='Guest agent disappeared while executing command'),
     # VIR_ERR_ARGUMENT_UNSUPPORTED: the domain has no channel to an agent.
+    # Seen from libvirt itself: Nova asks only if the image promises an agent.
     Answer(exception.InternalError, exceptions.CannotQuiesce,
            _('QEMU guest agent is not configured (the server was started '
              'without an agent channel; reboot it hard)'),
@@ -111,21 +115,22 @@ FREEZE_ANSWERS = (
     Answer(exception.InternalError, exceptions.CannotQuiesce,
            _('the guest is not running on the hypervisor, although Nova has '
              'it as active'),
-           code=55, text='domain is not running'),
+           code=55, text=NOT_RUNNING),
     # VIR_ERR_INTERNAL_ERROR, with the text of QEMU's guest agent.
     Answer(exception.InternalError, exceptions.FrozenByOthers, '',
            code=1, text='the agent is in frozen state'),
-    # VIR_ERR_OPERATION_TIMEOUT: another call waits for the agent.
+    # VIR_ERR_OPERATION_TIMEOUT: another call waits for the agent.  Seen for a
+    # thaw, during a freeze.
     Answer(exception.InternalError, exceptions.QuiesceFailed,
            _('another request to the QEMU guest agent has not ended (cannot '
              'acquire state change lock)'),
            code=68, text='cannot acquire state change lock'),
 )
 
-
-# Code 55, for a guest that is shut off, and for one that is paused, which may
-# be frozen all the same.
-NOT_RUNNING = 'domain is not running'
+# VIR_ERR_OPERATION_INVALID again: shut off, or paused and frozen all the same.
+NOTHING_TO_THAW = Answer(
+    exception.InternalError, exceptions.GuestNotRunning, '',
+    code=55, text=NOT_RUNNING)
 
 
 class ComputeAPI(rpcapi.ComputeAPI):
@@ -188,9 +193,8 @@ def _freeze_error(error: Exception, timeout: float) -> exceptions.GuestError:
 def _thaw_error(error: Exception, timeout: float,
                 ) -> exceptions.UnquiesceFailed:
     words = _words(error, timeout)
-    if isinstance(error, exception.InstanceNotFound) or (
-            isinstance(error, exception.InternalError)
-            and NOT_RUNNING in words):
+    if (isinstance(error, exception.InstanceNotFound)
+            or NOTHING_TO_THAW.is_given(error, words)):
         return exceptions.GuestNotRunning(reason=words)
     failed = exceptions.UnquiesceFailed(reason=words)
     failed.under_way = not _is_answer(error)
