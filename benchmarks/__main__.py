@@ -28,6 +28,12 @@ RESULTS = HERE / 'results'
 PARTS = ('guests', 'fake', 'many')
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError('must be a number from 1 on')
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog='python -m benchmarks', description=sys.modules['benchmarks']
@@ -51,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         '--server', action='append', required=True,
         help='name or ID; repeat, in the order in which they are quiesced')
     window.add_argument(
-        '--rounds', type=int, default=3, help='how often (default: 3)')
+        '--rounds', type=_count, default=3, help='how often (default: 3)')
     window.add_argument(
         '--script', action='store_true',
         help='also a shell script, which keeps them frozen much longer')
@@ -78,19 +84,31 @@ def measure_all(args: argparse.Namespace) -> None:
 
 
 def measure_window(args: argparse.Namespace) -> None:
+    from keystoneauth1 import exceptions as keystone_exceptions
+    from openstack import exceptions as sdk_exceptions
+
     from benchmarks import cloud as cloud_api
     from benchmarks import window
+    from osc_quiesce import exceptions
 
-    cloud = cloud_api.Cloud(args.os_cloud)
-    application = window.Application(
-        cloud, [cloud.find(server) for server in args.server])
-    ways = [window.OURS, window.LIMIT]
-    if args.script:
-        ways.append(window.SCRIPT_5)
-    results = measure.Results('window')
-    window.measure_application(
-        results, application, f'{len(args.server)} servers',
-        dict.fromkeys(ways, args.rounds))
+    try:
+        cloud = cloud_api.Cloud(args.os_cloud)
+        application = window.Application(
+            cloud, [cloud.find(server) for server in args.server])
+        application.check()
+        ways = [window.OURS, window.LIMIT]
+        if args.script:
+            ways.append(window.SCRIPT_5)
+        results = measure.Results('window')
+        window.measure_application(
+            results, application, f'{len(args.server)} servers',
+            dict.fromkeys(ways, args.rounds))
+    except (RuntimeError, exceptions.QuiesceError,
+            keystone_exceptions.ClientException,
+            sdk_exceptions.SDKException) as exc:
+        sys.exit(str(exc))    # what was frozen is thawed, or is named in it
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)    # after thawing
     print(results.table())
 
 

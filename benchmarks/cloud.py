@@ -125,7 +125,10 @@ class Cloud:
         while (state := self.state(server_id)) != (vm_state, None):
             # Without a task_state it is at rest, somewhere else.
             if time.monotonic() > deadline or state[1] is None:
-                raise RuntimeError(f'{server_id} is {state}, not {vm_state}')
+                raise RuntimeError(
+                    f'server {server_id} has vm_state {state[0]}, task_state '
+                    f'{state[1]}, and not {vm_state}: see "openstack server '
+                    f'event list {server_id}"')
 
     def wait_for_all(
         self, status: str, servers: Sequence[str], pause: float = 0.2

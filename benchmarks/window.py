@@ -73,6 +73,14 @@ class Application:
         self.parts: dict[str, list[float]] = {
             'each quiesce': [], 'snapshots': [], 'each unquiesce': []}
 
+    def check(self) -> None:
+        """Look whether it can be done, without freezing anything."""
+        self._openstack(
+            'application', 'snapshot', 'create', 'bench', '--dry-run',
+            '--allow-local-disk',
+            *(f'--server={server}' for server in self.servers),
+        )
+
     # -- the ways ---------------------------------------------------------
 
     def ours(self) -> float:
