@@ -34,6 +34,8 @@ from minicloud import personas
 from minicloud import releases
 from minicloud.errors import MinicloudError
 
+#: those that end a command
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: seconds that an interrupted command has to end by itself
 GRACE = 5.0
 DEFAULT_ROOT = '.minicloud'
@@ -246,9 +248,21 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
     there an interrupt reaches all of them, and they may read what is typed.
     """
     has_group = not os.isatty(0)
-    process = subprocess.Popen(command, env=environment,
-                               process_group=0 if has_group else None)
+    # What is raised before there is a process to end would leave it behind.
+    early: list[int] = []
+    held_up = [number for number in SIGNALS
+               if signal.getsignal(number) == _interrupt]
+    for number in held_up:
+        signal.signal(number, lambda number, _frame: early.append(number))
     try:
+        process = subprocess.Popen(command, env=environment,
+                                   process_group=0 if has_group else None)
+    finally:
+        for number in held_up:
+            signal.signal(number, _interrupt)
+    try:
+        for arrived in early:
+            signal.raise_signal(arrived)
         return process.wait()
     finally:
         if has_group:
@@ -277,7 +291,7 @@ VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {
 
 def _interrupt(number: int, _frame: Any) -> NoReturn:
     # Once is enough: cleaning up is not to be interrupted.
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)
 
@@ -286,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = parse(sys.argv[1:] if argv is None else argv)
     if args.verb in ('up', 'down', 'run'):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _interrupt)
     try:

@@ -164,6 +164,29 @@ class MainTest(unittest.TestCase):
             time.sleep(0.05)
         self.assertIn(found and found.state, (None, 'Z'))
 
+    def test_nor_does_one_that_is_interrupted_while_it_starts(self) -> None:
+        code = textwrap.dedent("""\
+            import os, sys
+            from minicloud import cli
+            cli.signal.signal(cli.signal.SIGTERM, cli._interrupt)
+            start = cli.subprocess.Popen
+            def interrupted(*args, **kwargs):
+                process = start(*args, **kwargs)
+                print(process.pid, flush=True)
+                os.kill(os.getpid(), cli.signal.SIGTERM)
+                return process
+            cli.subprocess.Popen = interrupted
+            try:
+                cli.run_command(sys.argv[1:], dict(os.environ))
+            except cli.Interrupted:
+                sys.exit(9)
+            """)
+        ended = subprocess.run(
+            [sys.executable, '-c', code, 'sh', '-c', 'exec sleep 60 >&-'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(9, ended.returncode)
+        self.assertIsNone(processes.stat(int(ended.stdout)))
+
     def test_nobody_has_to_listen(self) -> None:
         stream = mock.Mock(write=mock.Mock(side_effect=BrokenPipeError))
         with contextlib.redirect_stderr(stream):
