@@ -232,12 +232,13 @@ class QuiesceManager(manager.Manager):
             finally:
                 found = marks.get(instance)
                 if found is None or found.request_id == mark.request_id:
-                    self._thaw_at_once(context, instance)
+                    self._thaw_at_once(
+                        context, instance, end - time.monotonic())
             events.finish(context, event, error)
             return
         except Exception:
             # The sweep goes on from here as soon as it can.
-            self._thaw_at_once(context, instance)
+            self._thaw_at_once(context, instance, end - time.monotonic())
             raise
         if mark.deadline:
             events.announce(context, instance.uuid, self.host, mark.deadline,
@@ -385,10 +386,10 @@ class QuiesceManager(manager.Manager):
             clock.as_datetime(max(mark.asked_at, mark.late_until)))
 
     def _thaw_at_once(self, context: nova_context.RequestContext,
-                      instance: objects.Instance) -> None:
+                      instance: objects.Instance, timeout: float) -> None:
         """Thaw a guest whose state and mark are not ours to change."""
         try:
-            self.guests.thaw(context, instance, CONF.quiesce.rpc_timeout)
+            self.guests.thaw(context, instance, timeout)
         except exceptions.GuestError as error:
             LOG.error('The guest may be frozen, until a later thaw: %s',
                       error, instance=instance)
