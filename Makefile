@@ -69,9 +69,10 @@ test-nova-compat: .venv/ready
 	.venv/bin/tox run -e nova-compat
 
 test-faults: .venv/ready
+	rm -f $(FAULTS)
 	.venv/bin/tox run -e faults
 	.venv/bin/tox run -e scenario -- scenario.test_compute
-	$(PYTHON) tools/faults.py doc/source/faults-table.inc $(FAULTS)
+	$(PYTHON) tools/faults.py --whole doc/source/faults-table.inc $(FAULTS)
 
 # The table is written also when a test has failed.
 test-releases: .venv/ready
