@@ -389,6 +389,8 @@ class World:
         self.dead: list[Service] = []
         self.accepted: list[str] = []
         self.restarted = False
+        #: whether Nova may have written over the mark
+        self.overwritten = False
         steps: tuple[tuple[Any, str], ...] = (
             (objects.Instance, 'save'), (marks, 'save'), (db, 'replace_mark'),
             (db, 'finish_event'), (db, 'adopt_event'), (Bus, 'cast'),
@@ -503,6 +505,7 @@ class World:
         if instance is None:
             return
         instance.system_metadata.update({'locked_reason': str(self.now())})
+        self.overwritten = True
         try:
             instance.save()
         except exception.InstanceNotFound:
@@ -569,8 +572,9 @@ class World:
         if self.guest.frozen and self.guest.by_us:
             instance = self.instance()
             assert (instance is None or marks.get(instance) is not None
-                    or instance.vm_state == 'quiesced'
-                    or instance.task_state in ('quiescing', 'unquiescing')), (
+                    or self.overwritten and (
+                        instance.vm_state == 'quiesced' or instance.task_state
+                        in ('quiescing', 'unquiescing'))), (
                 'frozen without a mark')
 
     def heal(self) -> None:
