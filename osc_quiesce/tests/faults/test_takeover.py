@@ -141,6 +141,56 @@ class DeadTest(ServicesTest):
         self.assertNotEqual(dead, event['host'])
 
 
+class NoneTest(ServicesTest):
+    """All services are killed."""
+
+    def test_nothing_is_accepted_until_one_is_back(self) -> None:
+        frozen, other = self.boot(), self.boot()
+        self.ask(frozen, {'quiesce': {'unquiesce_after': self.deadline}})
+        self.wait(frozen, 'quiesced')
+        cloud = functional.cloud()
+        roles = [role for role in cloud.roles() if role.startswith('quiesce')]
+        self.assertEqual(2, len(roles))
+        for role in roles:
+            self.addCleanup(cloud.start, role)
+            cloud.signal(role, signal.SIGKILL)
+        # Nova calls them down, and nova-api looks again.
+        time.sleep(base.setting('DEFAULT', 'service_down_time')
+                   + base.setting('DEFAULT', 'report_interval') + MARGIN)
+        for server, action in ((other, 'quiesce'), (frozen, 'unquiesce')):
+            refused = self.act(server, {action: None}, expect=503)
+            self.assertIn('No nova-quiesce service is up', refused.text)
+        self.assertEqual(('active', None), self.states(other))
+        self.assertEqual(('quiesced', None), self.states(frozen))
+        cloud.start(roles[0])
+        self.wait(frozen, 'active')    # its deadline is long past
+        cloud.start(roles[1])
+        self.wait_until_up()
+        self.act(other, {'quiesce': None})
+        self.wait(other, 'quiesced')
+
+
+class SharedTest(ServicesTest):
+    """Two services share the work."""
+
+    def test_each_does_some_of_it_and_nothing_is_done_twice(self) -> None:
+        servers = [self.boot() for _number in range(8)]
+        requests = [
+            self.ask(server, {'quiesce': {'unquiesce_after': self.deadline}})
+            for server in servers]
+        hosts = {event['host']
+                 for server, request in zip(servers, requests, strict=True)
+                 for event in self.events(server, request)}
+        self.assertEqual(2, len(hosts), hosts)
+        # Both find the deadlines; one of them thaws.
+        for server in servers:
+            self.wait(server, 'active')
+            self.assertEqual(
+                ['quiesce', 'unquiesce'],
+                [action['action'] for action in self.actions(server)])
+            self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+
+
 class SlowTest(ServicesTest):
     """The service that works on a server takes its time, and is alive."""
 
