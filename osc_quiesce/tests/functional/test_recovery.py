@@ -319,6 +319,9 @@ class TestDeleted(RecoveryTest):
                     self.wait(server, 'quiesced')
                 self._delete(server)
                 self.assertFalse(self.is_marked(server))
+                asked = self.actions(server)
+                time.sleep(2 + INTERVAL + 1)    # past its deadline
+                self.assertEqual(asked, self.actions(server))
 
 
 class TestNoService(RecoveryTest):
