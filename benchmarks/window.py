@@ -75,21 +75,14 @@ class Application:
 
     def check(self) -> None:
         """Look whether it can be done, without freezing anything."""
-        self._openstack(
-            'application', 'snapshot', 'create', 'bench', '--dry-run',
-            '--allow-local-disk',
-            *(f'--server={server}' for server in self.servers),
-        )
+        self._create('bench', '--dry-run')
 
     # -- the ways ---------------------------------------------------------
 
     def ours(self) -> float:
         """``openstack application snapshot create``."""
         name = f'bench-{os.getpid()}-{next(_names)}'
-        self._openstack(
-            'application', 'snapshot', 'create', name, '--allow-local-disk',
-            *(f'--server={server}' for server in self.servers),
-        )
+        self._create(name)
         try:
             shown = json.loads(self._openstack(
                 'application', 'snapshot', 'show', name, '-f', 'json'))
@@ -213,6 +206,12 @@ class Application:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'snapshots are not deleted: {left}')
             time.sleep(0.5)
+
+    def _create(self, name: str, *options: str) -> None:
+        self._openstack(
+            'application', 'snapshot', 'create', name, '--allow-local-disk',
+            *options, *(f'--server={server}' for server in self.servers),
+        )
 
     def _openstack(self, *words: str) -> str:
         return self._run(['openstack', *words])
