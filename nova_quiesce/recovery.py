@@ -117,6 +117,12 @@ def is_due(when: int, now: int, longest: int) -> bool:
     return now >= when or when > now + longest + CLOCK_DIFFERENCE
 
 
+def is_overdue(mark: marks.Mark, now: int) -> bool:
+    """Say whether the deadline of a quiesced server has passed."""
+    return (mark.deadline != 0
+            and is_due(mark.deadline, now, mark.unquiesce_after))
+
+
 def late_until(mark: marks.Mark, now: int, rpc_timeout: int) -> int:
     """Return until when a freeze that is sent by now may reach the guest.
 
@@ -173,7 +179,10 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
     if sight.task_state in (states.QUIESCING, states.UNQUIESCING):
         if sight.worker is Worker.ALIVE:
             return Verdict.WAIT
-        if sight.worker is Worker.NOBODY and not due:
+        # Past the deadline nobody waits for the message of a thaw: another one
+        # does no harm, and is sent once (see Requests.resume).
+        lost = due or (is_overdue(mark, now) and not mark.claimed)
+        if sight.worker is Worker.NOBODY and not lost:
             return Verdict.WAIT
         return (Verdict.INTERRUPT if sight.task_state == states.QUIESCING
                 else Verdict.RESUME)
@@ -196,7 +205,7 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
             # An older mark than the one that it was saved with: Nova wrote
             # it back. The deadline is lost with the right one.
             return Verdict.THAW_AGAIN
-        if mark.deadline and is_due(mark.deadline, now, mark.unquiesce_after):
+        if is_overdue(mark, now):
             return Verdict.THAW_OVERDUE
         return Verdict.SETTLE if settles else Verdict.WAIT
     if settles:

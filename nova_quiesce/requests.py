@@ -125,14 +125,20 @@ class Requests:
         :returns: False if somebody else has acted since
         """
         own = events.service_context(context, instance.project_id, request_id)
-        if not marks.replace(instance, mark.but(
-                claimed=False, retry_at=_lost_at(),
-                thaw_id=marks.short_id(own.request_id))):
+        # Without its deadline, which would have each sweep do this.
+        after = mark.but(claimed=False, retry_at=_lost_at(), deadline=0,
+                         thaw_id=marks.short_id(own.request_id))
+        if not marks.replace(instance, after):
             return False
-        if request_id is None:
-            self._send_thaw(own, instance, None)
-        else:
-            self._rpcapi.unquiesce_instance(own, instance.uuid)
+        try:
+            if request_id is None:
+                self._send_thaw(own, instance, None)
+            else:
+                self._rpcapi.unquiesce_instance(own, instance.uuid)
+        except Exception:
+            # Nothing was sent: the next sweep tries it again.
+            marks.replace(instance, after.but(deadline=mark.deadline))
+            raise
         return True
 
     def _send_thaw(self, own: nova_context.RequestContext,

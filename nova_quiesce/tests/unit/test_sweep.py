@@ -115,10 +115,11 @@ class TestDeadline(world.WorldTest):
         self.bus.down = True
         self.sweep()
         self.assertEqual(('quiesced', 'unquiescing'), self.states)
-        self.bus.down = False
-        self.advance(120)
         self.sweep()
-        self.deliver_all()
+        self.sweep('ctl2')
+        self.bus.down = False
+        self.sweep()
+        self.deliver()
         self.check_at_rest('active', marked=False)
 
     def test_trouble_with_one_server_does_not_stop_the_others(self) -> None:
@@ -297,6 +298,41 @@ class TestMessageLost(world.WorldTest):
         self.check_at_rest('active', marked=False)
         self.assertEqual('Success', self.event_of(asked)[0])
 
+    def test_no_deadline_waits_for_a_lost_unquiesce(self) -> None:
+        self.quiesce(unquiesce_after=10)
+        self.deliver()
+        asked = self.unquiesce()
+        self.bus.messages.clear()
+        self.advance(9)
+        self.sweep()
+        self.assertEqual([], self.bus.messages)
+        self.advance(1)
+        self.sweep()
+        self.sweep('ctl2')
+        self.assertEqual(1, len(self.bus.messages))
+        self.deliver()
+        self.assertFalse(self.guest.frozen)
+        self.check_at_rest('active', marked=False)
+        self.assertEqual('Success', self.event_of(asked)[0])
+
+    def test_a_deadline_while_the_message_is_in_the_queue_does_no_harm(
+            self) -> None:
+        self.quiesce(unquiesce_after=10)
+        self.deliver()
+        asked = self.unquiesce()
+        self.advance(10)
+        for _sweep in range(3):
+            self.sweep()
+        self.assertEqual(2, len(self.bus.messages))
+        self.deliver('ctl1')
+        self.quiesce()
+        self.deliver('ctl2')
+        self.assertEqual('Success', self.event_of(asked)[0])
+        while self.bus.messages:
+            self.deliver('ctl2')
+        self.check_at_rest('quiesced', marked=True)
+        self.assertTrue(self.guest.frozen)
+
     def test_one_that_was_only_late_does_no_harm(self) -> None:
         self.quiesce()
         self.deliver()
@@ -320,16 +356,30 @@ class TestMessageLost(world.WorldTest):
     def test_the_api_died_before_it_recorded_the_request(self) -> None:
         self.quiesce()
         self.deliver()
+        self.unquiesce_and_die()
+        self.advance(120)
+        self.sweep()
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+
+    def test_a_deadline_does_not_wait_for_that_either(self) -> None:
+        self.quiesce(unquiesce_after=10)
+        self.deliver()
+        self.unquiesce_and_die()
+        self.advance(10)
+        self.sweep()
+        self.deliver()
+        self.check_at_rest('active', marked=False)
+        self.assertFalse(self.guest.frozen)
+
+    def unquiesce_and_die(self) -> None:
+        """Let nova-api die with a thaw wanted, and nothing sent."""
         with mock.patch.object(objects.InstanceAction, 'action_start',
                                side_effect=world.Killed):
             try:
                 self.unquiesce()
             except world.Killed:
                 pass
-        self.advance(120)
-        self.sweep()
-        self.deliver()
-        self.check_at_rest('active', marked=False)
 
 
 class TestDeath(world.WorldTest):
@@ -629,7 +679,8 @@ class TestCells(world.WorldTest):
         self.deliver()
         self.advance(1)
         self._sweep_with(ConnectionError('refused'))
-        self.assertEqual(1, len(self.bus.messages))
+        self.deliver()
+        self.check_at_rest('active', marked=False)
 
     def test_one_that_hangs_is_not_asked_again_for_a_while(self) -> None:
         silence = world.nova_context.did_not_respond_sentinel

@@ -145,11 +145,7 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         frozen = [one for server in servers for one in self.history(server)
                   if one.ended is None or one.ended > began]
         late = self.write(process, step.name, killed_at, frozen)
-        most = LATE.get(process, BOUND)
-        if process == 'nova-api' and step.task_state == 'unquiescing':
-            # One that it has accepted, and not sent, counts as lost first.
-            most += 2 * setting('quiesce', 'rpc_timeout')
-        self.assertLess(late, most, frozen)
+        self.assertLess(late, LATE.get(process, BOUND), frozen)
         for server in servers:
             self.assert_all_ended(server)
         self.assert_usable(servers)
