@@ -17,6 +17,7 @@ on several hosts, whose clocks must agree to a second or two.
 """
 
 import datetime
+import math
 
 from oslo_utils import timeutils
 
@@ -24,6 +25,11 @@ from oslo_utils import timeutils
 def now() -> int:
     """Return the time; tests can move it with oslo_utils' TimeFixture."""
     return int(timeutils.utcnow_ts())
+
+
+def after(seconds: int) -> int:
+    """Return the first time by which so many seconds have passed."""
+    return math.ceil(timeutils.utcnow_ts(microsecond=True)) + seconds
 
 
 def text(when: int) -> str:

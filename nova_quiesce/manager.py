@@ -220,7 +220,7 @@ class QuiesceManager(manager.Manager):
             return
         after = mark.unquiesce_after
         mark = mark.but(retry_at=0, late_until=_late_if_answered(mark),
-                        deadline=clock.now() + after if after else 0)
+                        deadline=clock.after(after) if after else 0)
         try:
             self._settle(instance, states.QUIESCE, states.Outcome.DONE, mark)
         except exception.InstanceNotFound:

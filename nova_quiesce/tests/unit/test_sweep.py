@@ -55,6 +55,17 @@ class TestDeadline(world.WorldTest):
             % asked, details)
         self.assertNotEqual(asked, request_id)
 
+    def test_it_is_never_thawed_too_early(self) -> None:
+        self.advance(0.5)
+        self.quiesce(unquiesce_after=10)
+        self.deliver()
+        self.advance(9.9)
+        self.sweep()
+        self.assertEqual(('quiesced', None), self.states)
+        self.advance(1)
+        self.sweep()
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+
     def test_the_request_belongs_to_the_servers_project_and_to_nobody(
             self) -> None:
         self.quiesce(unquiesce_after=1)
