@@ -323,6 +323,8 @@ class _Reader:
         self._allow_local_disk = allow_local_disk
         self._is_admin = cloud.is_admin
         self._project_id = cloud.project_id
+        # Servers share hypervisors; by name, and None if Nova does not say.
+        self._hypervisor_types: dict[str, str | None] = {}
 
     def read(
         self, order: int, stage: int, member: spec.Member, server_id: str
@@ -449,8 +451,12 @@ class _Reader:
                 )
                 % body.get('OS-EXT-SRV-ATTR:host')
             )
-        hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname')
-        kind = self._hypervisor_type(hypervisor) if hypervisor else None
+        hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
+        if hypervisor and hypervisor not in self._hypervisor_types:
+            self._hypervisor_types[hypervisor] = self._hypervisor_type(
+                hypervisor
+            )
+        kind = self._hypervisor_types.get(hypervisor)
         if kind in _CANNOT_QUIESCE:
             problems.append(
                 _(

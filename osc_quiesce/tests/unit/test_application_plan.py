@@ -45,6 +45,7 @@ class FakeCloud:
         self.quotas: dict[str, Any] | None = {}
         self.services: list[dict[str, Any]] | None = [{'state': 'up'}]
         self.hypervisors: dict[str, str] | None = {}
+        self.asked_hypervisors: list[str] = []
         self.taken: list[str] = []
 
     def compute(self, path: str) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class FakeCloud:
                 raise cloud_api.CloudError('403')
             return {'services': self.services}
         if path.startswith('/os-hypervisors/detail?hypervisor_hostname_pat'):
+            self.asked_hypervisors.append(path.rpartition('=')[2])
             if self.hypervisors is None:
                 raise cloud_api.CloudError('403')
             return {
@@ -336,6 +338,12 @@ class TestServers(TestCase):
         for hypervisors in ({'kvm7': 'QEMU'}, {'kvm77': 'ironic'}, None):
             self.cloud.hypervisors = hypervisors
             self.accepted()
+
+    def test_a_hypervisor_of_several_servers_is_asked_for_once(self) -> None:
+        for server in (self.db, self.web):
+            server['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'kvm7'
+        self.accepted()
+        self.assertEqual(['kvm7'], self.cloud.asked_hypervisors)
 
     def test_busy(self) -> None:
         self.db['OS-EXT-STS:task_state'] = 'rebooting'
