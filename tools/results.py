@@ -24,6 +24,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import subunit
 import testtools
@@ -41,21 +42,27 @@ def last(directory: pathlib.Path) -> Results:
 
     :param directory: where ``.stestr`` is
     """
+    # Without what tempest adds: "name[id-...,smoke]".
+    return {re.sub(r'\[[^\]]*\]$', '', test['id']): test['status']
+            for test in _last(directory)}
+
+
+def reasons(directory: pathlib.Path) -> set[str]:
+    """Return why tests of the last run in a directory were skipped."""
+    return {test['details']['reason'].as_text() for test in _last(directory)
+            if test['status'] == SKIPPED}
+
+
+def _last(directory: pathlib.Path) -> list[dict[str, Any]]:
     stream = subprocess.run(
         ['stestr', '--repo-url', str(directory), 'last', '--subunit'],
         cwd=directory, capture_output=True).stdout
-    results: Results = {}
-
-    def add(test: dict) -> None:
-        # Without what tempest adds: "name[id-...,smoke]".
-        name = re.sub(r'\[[^\]]*\]$', '', test['id'])
-        results[name] = test['status']
-
-    collector = testtools.StreamToDict(add)
+    tests: list[dict[str, Any]] = []
+    collector = testtools.StreamToDict(tests.append)
     collector.startTestRun()
     subunit.ByteStreamToStreamResult(io.BytesIO(stream)).run(collector)
     collector.stopTestRun()
-    return results
+    return tests
 
 
 def counted(results: Results) -> str:
