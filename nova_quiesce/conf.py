@@ -39,7 +39,8 @@ server ends in ``error``. Further attempts follow until a thaw is confirmed,
 with growing pauses, at most 5 minutes.
 
 A request that no nova-quiesce has taken up within twice this time counts as
-lost: it is reported as failed, and the guest is thawed.
+lost: one to quiesce is reported as failed, and the guest is thawed; one to
+unquiesce is sent again, and once before if the server's deadline passes.
 """),
     cfg.IntOpt(
         'thaw_attempts',
@@ -62,9 +63,9 @@ Seconds between two searches for guests that have to be thawed.
 Each nova-quiesce searches every cell for servers whose deadline has passed,
 whose thaw has to be tried again, or whose nova-quiesce has died. The thaw of a
 guest begins at most this long after its deadline, if a nova-quiesce is up and
-its cell answers. A search reads the servers that
-were quiesced or saved lately, and some of all the others in turn; only the
-first one of a service reads all of them.
+has a thread left, and its cell answers. A search reads the servers that were
+quiesced or saved lately, and some of all the others in turn; only the first
+one of a service reads all of them.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

@@ -136,13 +136,28 @@ class QuiesceManager(manager.Manager):
             context, instance_uuid)
         with nova_context.target_cell(
                 context, mapping.cell_mapping) as cell_context:
-            instance = objects.Instance.get_by_uuid(
-                cell_context, instance_uuid,
-                expected_attrs=['system_metadata', 'metadata', 'flavor'])
-            mark = marks.get(instance) or marks.UNREADABLE
-            is_ours = _is_of(mark, request_id, action)
-            if (not is_ours or not self._is_asked(instance, action, mark)
-                    or not self._claim(instance, action, mark)):
+            try:
+                instance = objects.Instance.get_by_uuid(
+                    cell_context, instance_uuid,
+                    expected_attrs=['system_metadata', 'metadata', 'flavor'])
+            except exception.InstanceNotFound:
+                self._close_if_not_begun(
+                    cell_context, instance_uuid, mapping.project_id, action,
+                    exceptions.Deleted())
+                raise
+            while True:
+                mark = marks.get(instance) or marks.UNREADABLE
+                is_ours = _is_of(mark, request_id, action)
+                is_asked = is_ours and self._is_asked(instance, action, mark)
+                if not is_asked:
+                    break
+                begun, event = self._begin(
+                    cell_context, instance, action, mark)
+                if begun:
+                    break
+                # The sweep may have asked for it once more.
+                instance.refresh()
+            if not is_asked:
                 LOG.warning('Message of %(request)s to %(action)s is out of '
                             'date: vm_state is %(vm_state)s, task_state is '
                             '%(task_state)s, marked: %(mark)s',
@@ -151,11 +166,11 @@ class QuiesceManager(manager.Manager):
                              'task_state': instance.task_state,
                              'mark': mark}, instance=instance)
                 if not is_ours or instance.task_state != action.task_state:
-                    self._close_if_not_begun(cell_context, instance, action)
+                    self._close_if_not_begun(
+                        cell_context, instance_uuid, instance.project_id,
+                        action, _state_changed(instance))
                 # Else somebody else works on it, or will end it.
                 return
-            event = events.start(
-                cell_context, instance_uuid, action, self.host)
             try:
                 work(cell_context, instance, mark, event)
             except exception.InstanceNotFound:
@@ -175,6 +190,27 @@ class QuiesceManager(manager.Manager):
             return False
         return action is states.UNQUIESCE or clock.now() < mark.retry_at
 
+    def _begin(self, context: nova_context.RequestContext,
+               instance: objects.Instance, action: states.Action,
+               mark: marks.Mark) -> tuple[bool, int | None]:
+        """Claim the request, and record that this service works on it.
+
+        Both or none: a request that is claimed has an event that tells by
+        whom, and whoever finds that service dead goes on at once.
+
+        :returns: whether it was claimed, and the event
+        """
+        event: int | None = None
+
+        def work() -> bool:
+            nonlocal event
+            if not self._claim(instance, action, mark):
+                return False
+            event = events.start(context, instance.uuid, action, self.host)
+            return True
+
+        return db.in_one_transaction(context, work), event
+
     @staticmethod
     def _claim(instance: objects.Instance, action: states.Action,
                mark: marks.Mark) -> bool:
@@ -188,15 +224,15 @@ class QuiesceManager(manager.Manager):
             instance, mark.but(claimed=True, late_until=late_until))
 
     def _close_if_not_begun(self, context: nova_context.RequestContext,
-                            instance: objects.Instance,
-                            action: states.Action) -> None:
+                            instance_uuid: str, project_id: str,
+                            action: states.Action,
+                            error: exceptions.GuestError) -> None:
         """End the context's request, unless it was carried out before."""
         for request in db.open_requests(
-                context, [instance.uuid], [action.name]):
+                context, [instance_uuid], [action.name]):
             if (request.request_id == context.request_id
                     and request.event_id is None):
-                events.close(context, instance.project_id, request, self.host,
-                             _state_changed(instance))
+                events.close(context, project_id, request, self.host, error)
 
     # The work -------------------------------------------------------------
 
@@ -299,7 +335,16 @@ class QuiesceManager(manager.Manager):
         :param timeout: seconds that are left for it
         """
         after: marks.Mark | None
-        if isinstance(error, exceptions.FrozenByOthers) and mark.maybe_frozen:
+        is_still_frozen = (isinstance(error, exceptions.FrozenByOthers)
+                           and mark.maybe_frozen)
+        if ((is_still_frozen or error.outcome is states.Outcome.FAILED)
+                and self._is_anothers(instance, mark)):
+            # This service stood still. The guest is that request's; so is
+            # what our freeze may have done, or may still do.
+            self._mark_again(instance, mark)
+            events.finish(context, event, _state_changed(instance))
+            return
+        if is_still_frozen:
             after, thaw_error = self._thaw(context, instance, mark, timeout)
             error = thaw_error or exceptions.WasStillFrozen()
         elif error.outcome is states.Outcome.FAILED:
@@ -312,6 +357,23 @@ class QuiesceManager(manager.Manager):
         else:
             after = None
         self._conclude(context, instance, states.QUIESCE, event, after, error)
+
+    @staticmethod
+    def _is_anothers(instance: objects.Instance, mark: marks.Mark) -> bool:
+        """Say whether the guest is a later request's by now.
+
+        If nobody can tell, it is not: a thaw too many does less harm than
+        one that is left out.
+        """
+        try:
+            instance.refresh()
+        except exception.InstanceNotFound:
+            raise
+        except Exception:
+            LOG.exception('The server cannot be read', instance=instance)
+            return False
+        found = marks.get(instance)
+        return found is not None and found.request_id != mark.request_id
 
     def _unquiesce(self, reason: str | None,
                    context: nova_context.RequestContext,

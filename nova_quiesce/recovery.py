@@ -30,6 +30,10 @@ from nova_quiesce import states
 FIRST_PAUSE = 5
 LONGEST_PAUSE = 300
 
+#: Seconds for which a thaw that is past the deadline waits for a service to
+#: take it up, before it is asked for once more.
+TAKE_UP = 2
+
 #: How far, in seconds, the clocks of two hosts may differ, before a time in a
 #: mark is taken for one from before the clock was set back.
 CLOCK_DIFFERENCE = 60
@@ -179,9 +183,11 @@ def judge(sight: Sight, now: int, rpc_timeout: int) -> Verdict:
     if sight.task_state in (states.QUIESCING, states.UNQUIESCING):
         if sight.worker is Worker.ALIVE:
             return Verdict.WAIT
-        # Past the deadline nobody waits for the message of a thaw: another one
+        # Past the deadline a thaw is not waited for as long: a second message
         # does no harm, and is sent once (see Requests.resume).
-        lost = due or (is_overdue(mark, now) and not mark.claimed)
+        asked_at = mark.retry_at - lost_after(rpc_timeout)
+        lost = due or (is_overdue(mark, now) and not mark.claimed
+                       and now >= asked_at + TAKE_UP)
         if sight.worker is Worker.NOBODY and not lost:
             return Verdict.WAIT
         return (Verdict.INTERRUPT if sight.task_state == states.QUIESCING

@@ -115,13 +115,14 @@ class Requests:
 
     def resume(self, context: nova_context.RequestContext,
                instance: objects.Instance, mark: marks.Mark,
-               request_id: str | None) -> bool:
+               request_id: str | None, reason: str | None) -> bool:
         """Have a thaw carried out that nobody carries out any more.
 
         :param instance: as it was just read, in task_state unquiescing
         :param mark: its mark
         :param request_id: the request for the thaw; None if it has not been
             recorded
+        :param reason: why, in words, if no user has asked for it
         :returns: False if somebody else has acted since
         """
         own = events.service_context(context, instance.project_id, request_id)
@@ -132,9 +133,10 @@ class Requests:
             return False
         try:
             if request_id is None:
-                self._send_thaw(own, instance, None)
+                self._send_thaw(own, instance, reason)
             else:
-                self._rpcapi.unquiesce_instance(own, instance.uuid)
+                self._rpcapi.unquiesce_instance(
+                    own, instance.uuid, reason=reason)
         except Exception:
             # Nothing was sent: the next sweep tries it again.
             marks.replace(instance, after.but(deadline=mark.deadline))

@@ -211,16 +211,12 @@ class Sweep:
     def _thaw_overdue(self, context: nova_context.RequestContext,
                       instance: objects.Instance, mark: marks.Mark,
                       request: db.OpenRequest | None) -> None:
-        self._requests.thaw(context, instance, _(
-            'The deadline of request %(request)s, %(when)s, has passed') % {
-                'request': mark.request_id,
-                'when': clock.text(mark.deadline)})
+        self._requests.thaw(context, instance, _why(mark))
 
     def _thaw_again(self, context: nova_context.RequestContext,
                     instance: objects.Instance, mark: marks.Mark,
                     request: db.OpenRequest | None) -> None:
-        self._requests.thaw(context, instance, _(
-            'The guest may still be frozen by request %s') % mark.request_id)
+        self._requests.thaw(context, instance, _why(mark.but(deadline=0)))
 
     def _settle(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,
@@ -262,8 +258,9 @@ class Sweep:
                 request: db.OpenRequest | None) -> None:
         LOG.warning('A thaw has to be taken over: %s', _interrupted(request),
                     instance=instance)
-        self._requests.resume(context, instance, mark,
-                              request.request_id if request else None)
+        self._requests.resume(
+            context, instance, mark, request.request_id if request else None,
+            None if request and request.user_id else _why(mark))
 
 
 def _read(context: nova_context.RequestContext, server: db.WatchedServer,
@@ -292,6 +289,15 @@ def _request_under_way(server: db.WatchedServer, mark: marks.Mark,
         if found:
             return request
     return None
+
+
+def _why(mark: marks.Mark) -> str:
+    """Return why a guest is thawed for which no user has asked."""
+    if recovery.is_overdue(mark, clock.now()):
+        return _('The deadline of request %(request)s, %(when)s, has passed'
+                 ) % {'request': mark.request_id,
+                      'when': clock.text(mark.deadline)}
+    return _('The guest may still be frozen by request %s') % mark.request_id
 
 
 def _interrupted(request: db.OpenRequest | None) -> exceptions.Interrupted:

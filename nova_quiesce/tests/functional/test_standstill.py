@@ -25,6 +25,8 @@ CLAIMED = 2
 #: steps after which it has seen that the request is still its own, and only
 #: has to send the freeze
 LOOKED = 4
+#: steps after which the freeze has ended, and it has to look how
+ANSWERED = 5
 
 
 class TestStandstill(test_clocks.ClockTest):
@@ -87,6 +89,41 @@ class TestStandstill(test_clocks.ClockTest):
         self.world.check_mark()
         self.seconds_until_unmarked()
         self.check_thawed()
+
+    def test_nor_does_it_thaw_that_ones_guest_if_its_own_failed(self) -> None:
+        for freeze in ('is lost on the bus',
+                       'works, and says that it failed'):
+            with self.subTest(freeze=freeze):
+                self.doCleanups()
+                self.setUp()
+                work = self.stand_still(freeze, ANSWERED)
+                self.world.post({'os-resetState': {'state': 'active'}})
+                self.deliver()
+                self.world.report()
+                self.world.post({'quiesce': None})
+                self.deliver()
+                self.assertEqual(('quiesced', None), self.world.states())
+                work.go()
+                self.assertTrue(self.world.guest.frozen)
+                self.world.check_mark()
+                self.world.post({'unquiesce': None})
+                self.deliver()
+                self.seconds_until_unmarked()
+                self.check_thawed('active')
+
+    def test_a_thaw_that_it_has_not_begun_is_not_lost(self) -> None:
+        self.world.kill('two')
+        self.world.report()
+        self.world.post({'quiesce': {'unquiesce_after': 10}})
+        self.deliver()
+        self.world.post({'unquiesce': None})
+        service = self.world.services['one']
+        work = service.take(self.world.bus.messages.pop())
+        work.go(0)
+        self.pass_time(20)    # it is asked for once more, of the same service
+        self.assertTrue(self.world.guest.frozen)
+        work.go()
+        self.check_thawed('active')
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
         self.world.report()

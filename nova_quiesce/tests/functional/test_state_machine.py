@@ -70,9 +70,10 @@ class StateMachine(stateful.RuleBasedStateMachine):
             self.go(service.take(self.world.bus.messages.pop(0)), None)
 
     def paused(self) -> list[world.Work]:
-        """Return what services have begun and not ended."""
-        return [work for service in self.world.services.values()
-                for work in service.works if not work.done]
+        """Return what nova-api and services have begun and not ended."""
+        return [work for work in (*self.world.asking, *(
+            work for service in self.world.services.values()
+            for work in service.works)) if not work.done]
 
     @stateful.initialize(
         after=AFTER, host=PICK, steps=STEPS, freeze=FIRST_FREEZE, thaw=THAW,
@@ -108,6 +109,14 @@ class StateMachine(stateful.RuleBasedStateMachine):
     @stateful.rule()
     def unquiesce(self) -> None:
         self.world.post({'unquiesce': None})
+
+    @stateful.precondition(lambda self: self.world.states() in (
+        ('active', None), ('quiesced', None)))
+    @stateful.rule(after=AFTER, steps=strategies.integers(0, 5))
+    def ask_slowly(self, after: int | None, steps: int) -> None:
+        self.go(self.world.ask(
+            {'unquiesce': None} if self.world.states() == ('quiesced', None)
+            else {'quiesce': after and {'unquiesce_after': after}}), steps)
 
     @stateful.precondition(lambda self: self.world.states() != (
         'active', None))
@@ -163,6 +172,7 @@ class StateMachine(stateful.RuleBasedStateMachine):
     def lose(self, message: int) -> None:
         messages = self.world.bus.messages
         messages.pop(message % len(messages))
+        self.world.lost = True
 
     # Services ------------------------------------------------------------
 
@@ -184,9 +194,13 @@ class StateMachine(stateful.RuleBasedStateMachine):
         # In the middle of something; at rest, it is as if it were not there.
         paused = self.paused()
         work = paused[which % len(paused)]
-        self.world.kill(next(
-            host for host, service in self.world.services.items()
-            if work in service.works))
+        if work in self.world.asking:
+            self.world.kill_api(work)
+            self.world.lost = True
+        else:
+            self.world.kill(next(
+                host for host, service in self.world.services.items()
+                if work in service.works))
 
     @stateful.precondition(lambda self: len(self.world.services) < len(HOSTS))
     @stateful.rule()

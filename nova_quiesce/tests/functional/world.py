@@ -198,7 +198,7 @@ class Work:
 
     current = threading.local()
 
-    def __init__(self, function: Callable[[], None]) -> None:
+    def __init__(self, function: Callable[[], object]) -> None:
         self._function = function
         self._steps = 0
         self._go = threading.Semaphore(0)
@@ -387,12 +387,19 @@ class World:
         self.guest = Guest()
         self.services: dict[str, Service] = {}
         self.dead: list[Service] = []
+        #: what nova-api has begun, and what it died in the middle of
+        self.asking: list[Work] = []
+        self.never_asked: list[Work] = []
         self.accepted: list[str] = []
         self.restarted = False
+        #: whether a message was lost
+        self.lost = False
         #: whether Nova may have written over the mark
         self.overwritten = False
         steps: tuple[tuple[Any, str], ...] = (
-            (objects.Instance, 'save'), (marks, 'save'), (db, 'replace_mark'),
+            (objects.Instance, 'save'),
+            (objects.InstanceAction, 'action_start'), (marks, 'save'),
+            (db, 'replace_mark'), (db, 'in_one_transaction'),
             (db, 'finish_event'), (db, 'adopt_event'), (Bus, 'cast'),
             (ComputeAPI, 'quiesce_instance'),
             (ComputeAPI, 'unquiesce_instance'))
@@ -493,6 +500,17 @@ class World:
             self.accepted.append(str(context.request_id))
         return int(answer.status_int)
 
+    def ask(self, body: dict[str, Any]) -> Work:
+        """Let nova-api begin with an action, step by step."""
+        work = Work(lambda: self.post(body))
+        self.asking.append(work)
+        return work
+
+    def kill_api(self, work: Work) -> None:
+        """Let nova-api die in the middle of an action."""
+        self.asking.remove(work)
+        self.never_asked.append(work)
+
     def lock(self, meanwhile: Callable[[], None]) -> None:
         """Lock the server with a reason, as Nova does.
 
@@ -582,6 +600,9 @@ class World:
         self.guest.freeze = self.guest.thaw = 'works'
         if self.guest.hung:
             self.guest.wake()
+        for work in self.asking:
+            if not work.done:
+                work.go()
         for service in self.services.values():
             service.reports = True
             for work in service.works:
@@ -627,6 +648,8 @@ class World:
                 nova_context.get_admin_context(), ('quiesced',),
                 ('quiescing', 'unquiescing')), 'deleted, and seen to for ever'
             assert not self.bus.messages, 'deleted, and tried again'
+            if not (self.dead or self.lost):
+                self._check_events()
             return
         states = (instance.vm_state, instance.task_state)
         mark = marks.get(instance)
@@ -639,6 +662,10 @@ class World:
         else:
             assert not (self.guest.frozen and self.guest.by_us), states
             assert mark is None, 'marked for ever: %s' % mark
+        self._check_events()
+
+    def _check_events(self) -> None:
+        """Every request has ended, well or not."""
         events = self.events()
         for request_id in self.accepted:
             assert events[request_id], 'nobody has ended %s' % request_id
@@ -648,9 +675,10 @@ class World:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        for service in (*self.services.values(), *self.dead):
-            for work in service.works:
-                work.end()
+        for work in (*self.asking, *self.never_asked, *(
+                work for service in (*self.services.values(), *self.dead)
+                for work in service.works)):
+            work.end()
         for record in {service.host: service.record for service in (
                 *self.services.values(), *self.dead)}.values():
             record.destroy()

@@ -126,12 +126,17 @@ class TestDeadline(world.WorldTest):
         self.bus.down = True
         self.sweep()
         self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.advance(2)
         self.sweep()
+        self.advance(2)
         self.sweep('ctl2')
         self.bus.down = False
+        self.advance(2)
         self.sweep()
         self.deliver()
         self.check_at_rest('active', marked=False)
+        [_request, _name, [(_result, details, _host)]] = self.actions()[-1]
+        self.assertIn('The deadline of request', details)
 
     def test_trouble_with_one_server_does_not_stop_the_others(self) -> None:
         first, self.uuid = self.uuid, self._boot()
@@ -344,6 +349,23 @@ class TestMessageLost(world.WorldTest):
         self.check_at_rest('quiesced', marked=True)
         self.assertTrue(self.guest.frozen)
 
+    def test_nobody_interferes_with_who_is_about_to_record_it(self) -> None:
+        self.quiesce(unquiesce_after=10)
+        self.deliver()
+        self.advance(10)
+        start = objects.InstanceAction.action_start
+
+        def meanwhile(*args: Any, **kwargs: Any) -> Any:
+            self.sweep('ctl2')
+            return start(*args, **kwargs)
+
+        with mock.patch.object(objects.InstanceAction, 'action_start',
+                               meanwhile):
+            self.sweep('ctl1')
+        self.deliver_all()
+        self.check_at_rest('active', marked=False)
+        self.assertEqual(2, len(self.actions()))
+
     def test_one_that_was_only_late_does_no_harm(self) -> None:
         self.quiesce()
         self.deliver()
@@ -475,6 +497,28 @@ class TestDeath(world.WorldTest):
                 return_value=cells.Services({}, complete=False)):
             self.sweep('ctl2')
         self.assertEqual(('active', 'quiescing'), self.states)
+
+    def test_at_the_beginning_of_an_overdue_thaw(self) -> None:
+        for target, name in ((db, 'replace_mark'), (events, 'start'),
+                             (self.guest, 'thaw')):
+            with self.subTest(name=name):
+                self.doCleanups()
+                self.setUp()
+                target = self.guest if name == 'thaw' else target
+                self.quiesce(unquiesce_after=10)
+                self.deliver()
+                self.advance(10)
+                self.sweep()
+                self._die_at(target, name)
+                self.restart('ctl1')
+                self.advance(2)
+                self.sweep('ctl1')
+                self.deliver_all('ctl1')
+                self.check_at_rest('active', marked=False)
+                self.assertFalse(self.guest.frozen)
+                [_request, _name, [(_result, details, _host)]] = (
+                    self.actions()[-1])
+                self.assertIn('The deadline of request', details)
 
     def _die_at(self, target: object, name: str) -> None:
         with mock.patch.object(target, name, side_effect=world.Killed):
