@@ -64,7 +64,12 @@ class Cloud:
         self._http = http.Session()
         self.connection = openstack.connect(cloud=name, session=None)
         self.connection.session.session = self._http
-        self.client = quiesce_client.Client(session=self.connection.session)
+        # With the region, interface and overrides that are configured.
+        self._services = {
+            service: self.connection.config.get_session_client(service)
+            for service in ('compute', 'block-storage')
+        }
+        self.client = quiesce_client.Client(adapter=self._services['compute'])
         self.nova('GET', '/')  # the token and the catalog
 
     # -- HTTP -------------------------------------------------------------
@@ -94,11 +99,10 @@ class Cloud:
         json: Any,
         microversion: str | None = None,
     ) -> Any:
-        response = self.connection.session.request(
+        response = self._services[service].request(
             path,
             method,
             json=json,
-            endpoint_filter={'service_type': service},
             microversion=microversion,
             raise_exc=False,
         )

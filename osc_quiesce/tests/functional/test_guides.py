@@ -139,6 +139,30 @@ class TestDisasterRecovery(test_application.ApplicationTest):
         self.assertEqual([1, 2], [len(s) for s in application.stages])
 
 
+class TestWindow(test_application.ApplicationTest):
+    """The command with which one measures a cloud of one's own."""
+
+    COMMAND = 'cd %s && python -m benchmarks window --rounds 1 ' % shlex.quote(
+        str(DOCS.parents[1]))
+
+    def test_it_measures_and_leaves_nothing_behind(self) -> None:
+        servers = [self.boot_from_volume()[0] for _server in range(2)]
+        told = self.shell(self.COMMAND + ' '.join(
+            '--server %s' % server for server in servers)).stdout
+        for line in ('2 servers: ours', '2 servers: limit',
+                     '2 servers: ours / limit'):
+            self.assertRegex(told, r'(?m)^%s +\w+ +\d' % line)
+        self.assertEqual([], self.cinder('GET', '/snapshots')['snapshots'])
+        for server in servers:
+            self.assertEqual(('active', None), self.states(server))
+
+    def test_a_server_that_cannot_be_quiesced_is_named(self) -> None:
+        server = self.boot(image='tiny-noagent')
+        told = self.shell(self.COMMAND + '--server %s' % server, expect=1)
+        self.assertIn('hw_qemu_guest_agent', told.stderr)
+        self.assertEqual('', told.stdout)
+
+
 class TestStaysFrozen(test_recovery.RecoveryTest):
     """A guest that stays frozen, of the operator guide."""
 
