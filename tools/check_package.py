@@ -15,8 +15,8 @@
 Usage: python tools/check_package.py DIRECTORY CONSTRAINTS
 
 In the directory, which must be empty, are then the sdist and the wheel, and
-two virtual environments into which the wheel was installed: one for
-``osc-quiesce``, one for ``osc-quiesce[nova]``.
+three virtual environments into which the wheel was installed: one for
+``osc-quiesce``, one for ``osc-quiesce[nova]``, and one for the other extras.
 """
 
 import contextlib
@@ -35,7 +35,6 @@ import zipfile
 from collections.abc import Iterator
 
 import extract_messages
-from babel.messages import mofile
 from babel.messages import pofile
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -47,9 +46,14 @@ ENTRY_POINTS = (
     'oslo.policy.policies', 'tempest.test_plugins')
 #: PBR makes "test" of test-requirements.txt
 EXTRAS = {'nova', 'novaclient', 'tempest', 'test'}
+#: what the programs of these extras say
+EXTRAS_SAY = {
+    'nova help quiesce': 'usage: nova quiesce ',
+    'nova help unquiesce': 'usage: nova unquiesce ',
+    'tempest list-plugins': 'quiesce_tests'}
 UNIT = 'share/osc-quiesce/nova-quiesce.service'
-#: of no country, so that nobody takes it for a translation
-LANGUAGE = 'xx'
+#: Esperanto: of no country, so that nobody takes it for a translation
+LANGUAGE = 'eo'
 
 
 class Problem(Exception):
@@ -95,6 +99,14 @@ def copy(directory: pathlib.Path) -> pathlib.Path:
     (tree / '.git').write_text(
         'gitdir: %s\n' % git('rev-parse', '--absolute-git-dir').strip())
     return tree
+
+
+def pybabel(*argv: object) -> None:
+    """Run Babel's program."""
+    done = subprocess.run(
+        ['pybabel', '--quiet', *map(str, argv)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True)
+    check(not done.returncode, 'pybabel %s: %s' % (argv[0], done.stdout))
 
 
 def build(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
@@ -205,16 +217,18 @@ def translate(directory: pathlib.Path) -> dict[str, str]:
     """
     for domain in extract_messages.DOMAINS:
         template = extract_messages.extract(domain, directory)
-        with template.open('rb') as stream:
-            catalog = pofile.read_po(stream, locale=None)
+        pybabel('init', '-i', template, '-D', domain, '-d', directory,
+                '-l', LANGUAGE)
+        path = directory / LANGUAGE / 'LC_MESSAGES' / ('%s.po' % domain)
+        with path.open('rb') as stream:
+            catalog = pofile.read_po(stream, locale=LANGUAGE)
         for message in catalog:
             if message.id:
                 message.string = '[[%s]]' % message.id
         check(len(catalog) > 50, 'there is nothing to translate')
-        path = directory / LANGUAGE / 'LC_MESSAGES' / ('%s.mo' % domain)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open('wb') as stream:
-            mofile.write_mo(stream, catalog)
+            pofile.write_po(stream, catalog)
+        pybabel('compile', '-D', domain, '-d', directory)
         print('%d texts of %s can be translated' % (len(catalog), domain))
     return {'LANGUAGE': LANGUAGE, 'COLUMNS': '10000', **{
         '%s_LOCALEDIR' % domain.upper(): str(directory)
@@ -271,6 +285,14 @@ def main(directory: pathlib.Path, constraints: str) -> int:
                 server.run('nova-quiesce-status', '--help', **environment),
                 'Commands', 'List the servers that may be frozen',
                 'Have servers thawed')
+        with step('osc-quiesce[novaclient,tempest] installed'):
+            extras = Environment(directory / 'extras', constraints,
+                                 '%s[novaclient,tempest]' % wheel)
+        with step('osc-quiesce[novaclient,tempest] checked'):
+            for command, text in EXTRAS_SAY.items():
+                said = extras.run(*command.split())
+                check(text in said, '%s does not say "%s": %s' % (
+                    command, text, said))
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 1
