@@ -32,7 +32,7 @@ help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
 	@echo 'make demo-app   snapshot an application, on real volumes (the same)'
-	@echo 'make test       style, types, documentation, all tests'
+	@echo 'make test       style, types, documentation, the tests that CI runs'
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
 	@echo 'make test-tempest  tempest on a cloud with us, and on one without'
