@@ -47,7 +47,8 @@ class WatchedServer:
 class OpenRequest:
     """A request whose instance action has no event, or one without an end.
 
-    :param user_id: who has asked for it; None if no user has
+    :param project_id: that of who has asked for it
+    :param user_id: who that was; None if no user has asked
     :param started_at: when it was accepted
     :param event_id: its event; None while no service has begun
     :param host: that of the service that works on it
@@ -56,6 +57,7 @@ class OpenRequest:
     instance_uuid: str
     request_id: str
     action: str
+    project_id: str
     user_id: str | None
     started_at: datetime.datetime
     event_id: int | None
@@ -169,7 +171,8 @@ def open_requests(context: nova_context.RequestContext,
     action, event = models.InstanceAction, models.InstanceActionEvent
     rows = context.session.query(
         action.instance_uuid, action.request_id, action.action,
-        action.user_id, action.start_time, event.id, event.host,
+        action.project_id, action.user_id, action.start_time, event.id,
+        event.host,
     ).outerjoin(
         event, sql.and_(event.action_id == action.id, event.deleted == 0)
     ).filter(

@@ -105,19 +105,17 @@ def announce(context: nova_context.RequestContext, instance_uuid: str,
             'when': clock.text(deadline), 'seconds': unquiesce_after})
 
 
-def close(context: nova_context.RequestContext, project_id: str,
-          request: db.OpenRequest, host: str,
-          error: exceptions.GuestError | None) -> None:
+def close(context: nova_context.RequestContext, request: db.OpenRequest,
+          host: str, error: exceptions.GuestError | None) -> None:
     """Record the end of a request that nobody works on.
 
-    :param project_id: the project of the server
     :param host: that of this service
     :param error: why it failed; None if it was done
     """
     event_id = request.event_id
     if event_id is None:
         event_id = objects.InstanceActionEvent.event_start(
-            service_context(context, project_id, request.request_id),
+            service_context(context, request.project_id, request.request_id),
             request.instance_uuid, _name(request.action), host=host).id
     finish(context, event_id, error)
 

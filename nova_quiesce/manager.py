@@ -35,6 +35,7 @@ from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from oslo_config import cfg
+from oslo_db import api as oslo_db_api
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
@@ -131,51 +132,59 @@ class QuiesceManager(manager.Manager):
     def _carry_out_in_cell(
             self, context: nova_context.RequestContext, instance_uuid: str,
             action: states.Action, work: _Work) -> None:
-        request_id = context.request_id
         mapping = objects.InstanceMapping.get_by_instance_uuid(
             context, instance_uuid)
         with nova_context.target_cell(
                 context, mapping.cell_mapping) as cell_context:
             try:
-                instance = objects.Instance.get_by_uuid(
-                    cell_context, instance_uuid,
-                    expected_attrs=['system_metadata', 'metadata', 'flavor'])
+                taken = self._take_up(cell_context, instance_uuid, action)
             except exception.InstanceNotFound:
                 self._close_if_not_begun(
-                    cell_context, instance_uuid, mapping.project_id, action,
-                    exceptions.Deleted())
+                    cell_context, instance_uuid, action, exceptions.Deleted())
                 raise
-            while True:
-                mark = marks.get(instance) or marks.UNREADABLE
-                is_ours = _is_of(mark, request_id, action)
-                is_asked = is_ours and self._is_asked(instance, action, mark)
-                if not is_asked:
-                    break
-                begun, event = self._begin(
-                    cell_context, instance, action, mark)
-                if begun:
-                    break
-                # The sweep may have asked for it once more.
-                instance.refresh()
-            if not is_asked:
-                LOG.warning('Message of %(request)s to %(action)s is out of '
-                            'date: vm_state is %(vm_state)s, task_state is '
-                            '%(task_state)s, marked: %(mark)s',
-                            {'request': request_id, 'action': action.name,
-                             'vm_state': instance.vm_state,
-                             'task_state': instance.task_state,
-                             'mark': mark}, instance=instance)
-                if not is_ours or instance.task_state != action.task_state:
-                    self._close_if_not_begun(
-                        cell_context, instance_uuid, instance.project_id,
-                        action, _state_changed(instance))
-                # Else somebody else works on it, or will end it.
+            if taken is None:
                 return
+            instance, mark, event = taken
             try:
                 work(cell_context, instance, mark, event)
             except exception.InstanceNotFound:
                 events.finish(cell_context, event, exceptions.Deleted())
                 raise
+
+    @oslo_db_api.wrap_db_retry(max_retries=5, retry_on_deadlock=True)
+    def _take_up(self, context: nova_context.RequestContext,
+                 instance_uuid: str, action: states.Action,
+                 ) -> tuple[objects.Instance, marks.Mark, int | None] | None:
+        """Make the context's request ours.
+
+        :returns: the server, its mark as it was before, and the event; None
+            if nothing is to be done
+        """
+        while True:
+            instance = objects.Instance.get_by_uuid(
+                context, instance_uuid,
+                expected_attrs=['system_metadata', 'metadata', 'flavor'])
+            mark = marks.get(instance) or marks.UNREADABLE
+            is_ours = _is_of(mark, context.request_id, action)
+            if not is_ours or not self._is_asked(instance, action, mark):
+                LOG.warning('Message of %(request)s to %(action)s is out of '
+                            'date: vm_state is %(vm_state)s, task_state is '
+                            '%(task_state)s, marked: %(mark)s',
+                            {'request': context.request_id,
+                             'action': action.name,
+                             'vm_state': instance.vm_state,
+                             'task_state': instance.task_state,
+                             'mark': mark}, instance=instance)
+                if not is_ours or instance.task_state != action.task_state:
+                    self._close_if_not_begun(
+                        context, instance_uuid, action,
+                        _state_changed(instance))
+                # Else somebody else works on it, or will end it.
+                return None
+            begun, event = self._begin(context, instance, action, mark)
+            if begun:
+                return instance, mark, event
+            # The sweep may have asked for it once more.
 
     @staticmethod
     def _is_asked(instance: objects.Instance, action: states.Action,
@@ -224,15 +233,14 @@ class QuiesceManager(manager.Manager):
             instance, mark.but(claimed=True, late_until=late_until))
 
     def _close_if_not_begun(self, context: nova_context.RequestContext,
-                            instance_uuid: str, project_id: str,
-                            action: states.Action,
+                            instance_uuid: str, action: states.Action,
                             error: exceptions.GuestError) -> None:
         """End the context's request, unless it was carried out before."""
         for request in db.open_requests(
                 context, [instance_uuid], [action.name]):
             if (request.request_id == context.request_id
                     and request.event_id is None):
-                events.close(context, project_id, request, self.host, error)
+                events.close(context, request, self.host, error)
 
     # The work -------------------------------------------------------------
 
@@ -251,8 +259,7 @@ class QuiesceManager(manager.Manager):
         try:
             self.guests.freeze(context, instance, FREEZE_SHARE * timeout)
         except exceptions.GuestError as error:
-            self._quiesce_failed(context, instance, mark, event, error,
-                                 end - time.monotonic())
+            self._quiesce_failed(context, instance, mark, event, error, end)
             return
         after = mark.unquiesce_after
         mark = mark.but(retry_at=0, late_until=_late_if_answered(mark),
@@ -329,10 +336,10 @@ class QuiesceManager(manager.Manager):
     def _quiesce_failed(self, context: nova_context.RequestContext,
                         instance: objects.Instance, mark: marks.Mark,
                         event: int | None, error: exceptions.GuestError,
-                        timeout: float) -> None:
+                        end: float) -> None:
         """Undo what the freeze may have done.
 
-        :param timeout: seconds that are left for it
+        :param end: until when, by time.monotonic
         """
         after: marks.Mark | None
         is_still_frozen = (isinstance(error, exceptions.FrozenByOthers)
@@ -344,6 +351,7 @@ class QuiesceManager(manager.Manager):
             self._mark_again(instance, mark)
             events.finish(context, event, _state_changed(instance))
             return
+        timeout = end - time.monotonic()
         if is_still_frozen:
             after, thaw_error = self._thaw(context, instance, mark, timeout)
             error = thaw_error or exceptions.WasStillFrozen()
@@ -373,7 +381,9 @@ class QuiesceManager(manager.Manager):
             LOG.exception('The server cannot be read', instance=instance)
             return False
         found = marks.get(instance)
-        return found is not None and found.request_id != mark.request_id
+        # An older one is no later request's: Nova wrote it back.
+        return (found is not None and found.request_id != mark.request_id
+                and found.asked_at >= mark.asked_at)
 
     def _unquiesce(self, reason: str | None,
                    context: nova_context.RequestContext,
@@ -381,13 +391,14 @@ class QuiesceManager(manager.Manager):
                    event: int | None) -> None:
         """Thaw."""
         # If this service has stood still, the guest may be frozen anew.
-        instance.refresh()
-        found = marks.get(instance)
-        if instance.task_state != states.UNQUIESCING or (
-                found is not None
-                and not _is_of(found, context.request_id, states.UNQUIESCE)):
-            events.finish(context, event, _state_changed(instance))
-            return
+        if not marks.is_same(instance):
+            instance.refresh()
+            found = marks.get(instance)
+            if instance.task_state != states.UNQUIESCING or (
+                    found is not None and not _is_of(
+                        found, context.request_id, states.UNQUIESCE)):
+                events.finish(context, event, _state_changed(instance))
+                return
         after, error = self._thaw(
             context, instance, mark, CONF.quiesce.rpc_timeout)
         self._conclude(context, instance, states.UNQUIESCE, event, after,
@@ -506,7 +517,7 @@ class QuiesceManager(manager.Manager):
         if context.request_id not in ids:
             return
         for request in found[ids.index(context.request_id) + 1:]:
-            events.close(context, instance.project_id, request, self.host,
+            events.close(context, request, self.host,
                          _state_changed(instance))
 
     @staticmethod

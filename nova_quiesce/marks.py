@@ -28,6 +28,7 @@ import json
 from typing import Any
 
 from nova import objects
+from nova.db.main import api as main_db
 
 from nova_quiesce import db
 
@@ -162,6 +163,16 @@ def replace(instance: objects.Instance, mark: Mark | None,
     return True
 
 
+def is_same(instance: objects.Instance) -> bool:
+    """Say whether the mark in the database is still the instance's.
+
+    This reads much less than all of the instance.
+    """
+    before = instance.system_metadata.get(KEY)
+    return before is not None and db.replace_mark(
+        instance._context, instance.uuid, before, before)
+
+
 def save(instance: objects.Instance, mark: Mark | None,
          **expected: Any) -> bool:
     """Save an instance together with its new mark, if the old is still there.
@@ -184,11 +195,10 @@ def save(instance: objects.Instance, mark: Mark | None,
         if before is not None and not db.replace_mark(
                 context, instance.uuid, before, before):
             return False
-        found = objects.Instance.get_by_uuid(
-            context, instance.uuid, expected_attrs=['system_metadata'])
-        if found.system_metadata.get(KEY) != before:
+        found = main_db.instance_system_metadata_get(context, instance.uuid)
+        if found.get(KEY) != before:
             return False
-        instance.system_metadata = found.system_metadata
+        instance.system_metadata = found
         put(instance, mark)
         instance.save(**expected)
         return True

@@ -22,7 +22,7 @@ the same time, and none has to wait for a guest.
 
 import collections
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from nova import context as nova_context
 from nova import exception
@@ -95,6 +95,8 @@ class Sweep:
         #: by cell
         self._watches: dict[str, watch.Watch] = collections.defaultdict(
             watch.Watch)
+        #: servers with a mark, and those with an open request, by cell
+        self._seen: dict[str, set[str]] = collections.defaultdict(set)
         self._requests = requests.Requests()
         self.workers = Workers(host, is_working, self._cells)
         self._acts = {
@@ -124,6 +126,37 @@ class Sweep:
                     except Exception:
                         LOG.exception('Sweep of server %s failed; it is '
                                       'repeated', server.uuid)
+                found = {server.uuid for server in servers}
+                try:
+                    left = self._end_deleted(
+                        cell_context, self._seen[cell.uuid] - found)
+                    self._seen[cell.uuid] = found | left
+                except Exception:
+                    LOG.exception('Ending the requests of deleted servers '
+                                  'failed; it is repeated')
+
+    def _end_deleted(self, context: nova_context.RequestContext,
+                     gone: Collection[str]) -> set[str]:
+        """End the requests in the middle of which a server was deleted.
+
+        Without its mark nobody else could find them.
+
+        :param gone: the servers that were marked, and are not any more
+        :returns: those of them that have to be looked at again
+        """
+        left = set()
+        for request in db.open_requests(
+                context, gone, states.ACTION_NAMES) if gone else ():
+            left.add(request.instance_uuid)
+            if self.workers.of(context, request) is recovery.Worker.ALIVE:
+                continue
+            try:
+                objects.Instance.get_by_uuid(
+                    context, request.instance_uuid, expected_attrs=[])
+            except exception.InstanceNotFound:
+                events.close(context, request, self._host,
+                             exceptions.Deleted())
+        return left
 
     def _look(self, context: nova_context.RequestContext) -> tuple[
             list[db.WatchedServer], dict[str, list[db.OpenRequest]]]:
@@ -205,7 +238,7 @@ class Sweep:
         """End a request whose service has died after the work was done."""
         done = (instance.vm_state == states.QUIESCED
                 and request.request_id == mark.request_id)
-        events.close(context, instance.project_id, request, self._host,
+        events.close(context, request, self._host,
                      None if done else _interrupted(request))
 
     def _thaw_overdue(self, context: nova_context.RequestContext,
@@ -250,8 +283,7 @@ class Sweep:
             return    # another service was faster
         compute_utils.add_instance_fault_from_exc(context, instance, error)
         if request is not None:
-            events.close(context, instance.project_id, request, self._host,
-                         error)
+            events.close(context, request, self._host, error)
 
     def _resume(self, context: nova_context.RequestContext,
                 instance: objects.Instance, mark: marks.Mark,

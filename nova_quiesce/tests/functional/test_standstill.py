@@ -20,6 +20,8 @@ nobody knows of, and thaw none that was quiesced anew.
 from nova_quiesce.tests.functional import test_clocks
 from nova_quiesce.tests.functional import world
 
+#: seconds, of the world's configuration
+SERVICE_DOWN_TIME = 60
 #: steps after which it has claimed the request
 CLAIMED = 2
 #: steps after which it has seen that the request is still its own, and only
@@ -124,6 +126,35 @@ class TestStandstill(test_clocks.ClockTest):
         self.assertTrue(self.world.guest.frozen)
         work.go()
         self.check_thawed('active')
+
+    def test_a_server_that_is_deleted_meanwhile_has_an_end(self) -> None:
+        for steps in range(6):
+            with self.subTest(steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.world.report()
+                self.world.post({'quiesce': None})
+                work = self.world.services['one'].take(
+                    self.world.bus.messages.pop())
+                work.go(steps)
+                self.world.delete()
+                work.go()
+                self.world.check_end()
+
+    def test_so_has_one_if_it_dies_as_well(self) -> None:
+        for steps in range(6):
+            with self.subTest(steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.world.report()
+                self.world.post({'quiesce': None})
+                self.world.services['one'].take(
+                    self.world.bus.messages.pop()).go(steps)
+                self.sweep()
+                self.world.delete()
+                self.world.kill('one')
+                self.pass_time(SERVICE_DOWN_TIME + 2 * test_clocks.INTERVAL)
+                self.world.check_end(ended=True)
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
         self.world.report()
