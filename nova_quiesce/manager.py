@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 
 import oslo_messaging
+import sqlalchemy.exc
 from nova import context as nova_context
 from nova import exception
 from nova import manager
@@ -151,7 +152,12 @@ class QuiesceManager(manager.Manager):
                 events.finish(cell_context, event, exceptions.Deleted())
                 raise
 
-    @oslo_db_api.wrap_db_retry(max_retries=5, retry_on_deadlock=True)
+    # A deadlock inside of what Nova repeats itself, in a transaction of ours,
+    # shows as one that is to be rolled back.
+    @oslo_db_api.wrap_db_retry(
+        max_retries=5, retry_on_deadlock=True,
+        exception_checker=lambda error: isinstance(
+            error, sqlalchemy.exc.PendingRollbackError))
     def _take_up(self, context: nova_context.RequestContext,
                  instance_uuid: str, action: states.Action,
                  ) -> tuple[objects.Instance, marks.Mark, int | None] | None:
@@ -239,7 +245,7 @@ class QuiesceManager(manager.Manager):
         for request in db.open_requests(
                 context, [instance_uuid], [action.name]):
             if (request.request_id == context.request_id
-                    and request.event_id is None):
+                    and request.host in (None, self.host)):
                 events.close(context, request, self.host, error)
 
     # The work -------------------------------------------------------------
@@ -381,9 +387,11 @@ class QuiesceManager(manager.Manager):
             LOG.exception('The server cannot be read', instance=instance)
             return False
         found = marks.get(instance)
-        # An older one is no later request's: Nova wrote it back.
-        return (found is not None and found.request_id != mark.request_id
-                and found.asked_at >= mark.asked_at)
+        if found is None or found.request_id == mark.request_id:
+            return False
+        # An older mark while our request goes on: Nova wrote it back.
+        return (instance.task_state != states.QUIESCING
+                or found.asked_at >= mark.asked_at)
 
     def _unquiesce(self, reason: str | None,
                    context: nova_context.RequestContext,

@@ -169,8 +169,9 @@ def is_same(instance: objects.Instance) -> bool:
     This reads much less than all of the instance.
     """
     before = instance.system_metadata.get(KEY)
-    return before is not None and db.replace_mark(
-        instance._context, instance.uuid, before, before)
+    found = main_db.instance_system_metadata_get(
+        instance._context, instance.uuid)
+    return before is not None and found.get(KEY) == before
 
 
 def save(instance: objects.Instance, mark: Mark | None,

@@ -17,6 +17,8 @@ take it for dead, and do its work. What it does then must freeze no guest that
 nobody knows of, and thaw none that was quiesced anew.
 """
 
+import itertools
+
 from nova_quiesce.tests.functional import test_clocks
 from nova_quiesce.tests.functional import world
 
@@ -93,12 +95,14 @@ class TestStandstill(test_clocks.ClockTest):
         self.check_thawed()
 
     def test_nor_does_it_thaw_that_ones_guest_if_its_own_failed(self) -> None:
-        for freeze in ('is lost on the bus',
-                       'works, and says that it failed'):
-            with self.subTest(freeze=freeze):
+        for freeze, clock in itertools.product(
+                ('is lost on the bus', 'works, and says that it failed'),
+                (0, -test_clocks.DAY)):
+            with self.subTest(freeze=freeze, clock=clock):
                 self.doCleanups()
                 self.setUp()
                 work = self.stand_still(freeze, ANSWERED)
+                self.world.set_clock(clock)
                 self.world.post({'os-resetState': {'state': 'active'}})
                 self.deliver()
                 self.world.report()

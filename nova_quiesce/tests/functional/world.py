@@ -532,6 +532,11 @@ class World:
     def delete(self) -> None:
         """Delete the server, and its guest with it."""
         if instance := self.instance():
+            mark = marks.get(instance)
+            if (mark and instance.task_state == 'quiescing'
+                    and not mark.claimed and mark.retry_at <= self.now()):
+                # Its message is dropped as too late, and perhaps was.
+                self.lost = True
             self.guest.running = False
             self.guest.do_thaw()
             instance.destroy()
@@ -653,8 +658,7 @@ class World:
                 ('quiescing', 'unquiescing')), 'deleted, and seen to for ever'
             assert not self.bus.messages, 'deleted, and tried again'
             # Who could have known what was lost need not have seen the server.
-            if ended or not (self.dead or self.lost
-                             or self.passed >= 2 * RPC_TIMEOUT):
+            if ended or not (self.dead or self.lost):
                 self._check_events()
             return
         states = (instance.vm_state, instance.task_state)

@@ -11,6 +11,7 @@
 # under the License.
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 from unittest import mock
@@ -19,6 +20,8 @@ from nova import exception
 from nova import objects
 from nova.compute import manager as compute_manager
 from nova.compute import power_state
+from oslo_db import exception as db_exception
+import sqlalchemy.exc
 
 from nova_quiesce import clock
 from nova_quiesce import db
@@ -278,6 +281,30 @@ class TestQuiesce(ManagerTest):
             with mock.patch.object(target, name, side_effect=error):
                 self.deliver(keep=True)
         self.assertEqual([], self.guest.timeouts)
+
+
+class TestDeadlock(ManagerTest):
+    """The database lets another transaction go first."""
+
+    def test_the_request_is_taken_up_again(self) -> None:
+        rolled_back = sqlalchemy.exc.PendingRollbackError('rolled back')
+        for target, name, error in (
+                (db, 'replace_mark', db_exception.DBDeadlock()),
+                (objects.InstanceActionEvent, 'event_start', rolled_back)):
+            with self.subTest(name):
+                self.doCleanups()
+                self.setUp()
+                asked = self.quiesce()
+                first_fails = mock.Mock(
+                    wraps=getattr(target, name), side_effect=itertools.chain(
+                        [error], itertools.repeat(mock.DEFAULT)))
+                with (mock.patch.object(target, name, first_fails),
+                      mock.patch('time.sleep')):
+                    self.deliver()
+                self.assertGreater(first_fails.call_count, 1)
+                self.check_at_rest('quiesced', marked=True)
+                self.assertTrue(self.guest.frozen)
+                self.assertEqual('Success', self.event_of(asked)[0])
 
 
 class TestDeadline(ManagerTest):
