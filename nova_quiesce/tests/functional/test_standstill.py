@@ -35,17 +35,29 @@ ANSWERED = 5
 
 class TestStandstill(test_clocks.ClockTest):
 
+    def begin(self, host: str, steps: int) -> world.Work:
+        """Ask for a freeze, and let a service begin with it."""
+        self.world.report()
+        self.world.post({'quiesce': None})
+        work = self.world.services[host].take(self.world.bus.messages.pop())
+        work.go(steps)
+        return work
+
+    def quiesce(self) -> None:
+        """Ask for a freeze, and let a service carry it out."""
+        self.world.report()
+        self.world.post({'quiesce': None})
+        self.deliver()
+        self.assertEqual(('quiesced', None), self.world.states())
+
     def stand_still(self, freeze: str, steps: int) -> world.Work:
         """Ask for a freeze, and let a service begin with it.
 
         :returns: what the service does when it goes on, after the others have
             thawed the guest for the last time
         """
-        self.world.report()
-        self.world.post({'quiesce': None})
         self.world.guest.freeze = freeze
-        work = self.world.services['one'].take(self.world.bus.messages.pop())
-        work.go(steps)
+        work = self.begin('one', steps)
         self.world.kill('one')
         self.seconds_until_unmarked()
         return work
@@ -84,10 +96,7 @@ class TestStandstill(test_clocks.ClockTest):
             self) -> None:
         work = self.stand_still('works', LOOKED)
         self.world.post({'os-resetState': {'state': 'active'}})
-        self.world.report()
-        self.world.post({'quiesce': None})
-        later = self.world.services['two'].take(self.world.bus.messages.pop())
-        later.go(LOOKED)
+        later = self.begin('two', LOOKED)
         work.go()
         later.go()
         self.world.check_mark()
@@ -105,10 +114,7 @@ class TestStandstill(test_clocks.ClockTest):
                 self.world.set_clock(clock)
                 self.world.post({'os-resetState': {'state': 'active'}})
                 self.deliver()
-                self.world.report()
-                self.world.post({'quiesce': None})
-                self.deliver()
-                self.assertEqual(('quiesced', None), self.world.states())
+                self.quiesce()
                 work.go()
                 self.assertTrue(self.world.guest.frozen)
                 self.world.check_mark()
@@ -136,11 +142,7 @@ class TestStandstill(test_clocks.ClockTest):
             with self.subTest(steps=steps):
                 self.doCleanups()
                 self.setUp()
-                self.world.report()
-                self.world.post({'quiesce': None})
-                work = self.world.services['one'].take(
-                    self.world.bus.messages.pop())
-                work.go(steps)
+                work = self.begin('one', steps)
                 self.world.delete()
                 work.go()
                 self.world.check_end()
@@ -150,10 +152,7 @@ class TestStandstill(test_clocks.ClockTest):
             with self.subTest(steps=steps):
                 self.doCleanups()
                 self.setUp()
-                self.world.report()
-                self.world.post({'quiesce': None})
-                self.world.services['one'].take(
-                    self.world.bus.messages.pop()).go(steps)
+                self.begin('one', steps)
                 self.sweep()
                 self.world.delete()
                 self.world.kill('one')
@@ -161,19 +160,14 @@ class TestStandstill(test_clocks.ClockTest):
                 self.world.check_end(ended=True)
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
-        self.world.report()
-        self.world.post({'quiesce': None})
-        self.deliver()
+        self.quiesce()
         self.world.post({'unquiesce': None})
         work = self.world.services['one'].take(self.world.bus.messages.pop())
         work.go(1)    # the claim is written; nothing was looked at since
         self.world.kill('one')
         self.seconds_until_unmarked()
         self.check_thawed('active')
-        self.world.report()
-        self.world.post({'quiesce': None})
-        self.deliver()
-        self.assertEqual(('quiesced', None), self.world.states())
+        self.quiesce()
         work.go()
         self.assertTrue(self.world.guest.frozen)
         self.world.check_mark()
