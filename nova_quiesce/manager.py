@@ -244,6 +244,7 @@ class QuiesceManager(manager.Manager):
         """End the context's request, unless it was carried out before."""
         for request in db.open_requests(
                 context, [instance_uuid], [action.name]):
+            # With our host: an attempt of ours, which a deadlock cut off.
             if (request.request_id == context.request_id
                     and request.host in (None, self.host)):
                 events.close(context, request, self.host, error)
