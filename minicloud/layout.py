@@ -71,6 +71,10 @@ class Layout:
         """What the guests saw: ``frozen`` and ``thawed``, with the time."""
         return self.state / 'guests'
 
+    def hold_of(self, server_id: str) -> pathlib.Path:
+        """While it exists, a slow guest of the fake hypervisor waits."""
+        return self.guests / f'{server_id}.hold'
+
     @property
     def hypervisors(self) -> pathlib.Path:
         """What the fake hypervisors remember, one directory per host."""

@@ -40,8 +40,11 @@ from nova.compute import power_state
 from nova import exception
 from nova.virt import fake
 
+from minicloud import layout
+
 #: Server metadata that chooses what the guest does. The value is one of the
-#: words below, or ``slow:SECONDS``.
+#: words below, or ``slow:SECONDS``. A slow one does not even begin while the
+#: file ``state/guests/<uuid>.hold`` exists.
 QUIESCE = 'minicloud:quiesce'
 UNQUIESCE = 'minicloud:unquiesce'
 SPAWN = 'minicloud:spawn'
@@ -164,6 +167,9 @@ def be_slow(instance: Any, key: str) -> None:
     """Sleep if the server's metadata say so."""
     word, seconds = behaviour(instance, key)
     if word == 'slow':
+        hold = layout.Layout(root()).hold_of(instance.uuid)
+        while hold.exists():
+            time.sleep(0.02)
         time.sleep(seconds)
 
 

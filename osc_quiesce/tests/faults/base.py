@@ -91,23 +91,26 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
     """A test on a cloud whose services are processes of their own.
 
     :cvar hypervisor: the cloud's, for the table
+    :cvar held_while_killed: whether the server stays in its step until what
+        was killed is there again
     :cvar pause: seconds between quiesce and unquiesce
     :cvar deadline: seconds, ``--unquiesce-after`` of the requests: longer than
         it takes to quiesce all
     """
 
     hypervisor: str
+    held_while_killed: bool
     pause = 2
-    deadline = 10
+    deadline = 15
 
     @abc.abstractmethod
     def history(self, server: str) -> list[Frozen]:
         """Return when a guest was frozen, as seen from outside of Nova."""
 
+    @abc.abstractmethod
     def hold(self, step: Step, server: str,
              ) -> contextlib.AbstractContextManager[None]:
-        """Make the server stay in a step, if it would be over too soon."""
-        return contextlib.nullcontext()
+        """Make the server stay in a step."""
 
     def inject(self, process: str, step: Step, servers: list[str]) -> None:
         """Kill a process at a step, and see that all gets well.
@@ -129,6 +132,8 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
                           == (step.vm_state, step.task_state),
                           'the %s' % step.name, PATIENCE)
             role = self.role_of(process, server)
+            if not self.held_while_killed:
+                held.close()
             killed_at = time.time()
             if role:
                 base.cloud().signal(role, signal.SIGKILL)
@@ -180,14 +185,9 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         if process != 'nova-quiesce':
             return process
         # The one that works on it now, or did so last.
-        actions = base.compute().get(
-            '/servers/%s/os-instance-actions' % server).json()
-        request = actions['instanceActions'][0]['request_id']
-        url = '/servers/%s/os-instance-actions/%s' % (server, request)
-        self.wait_for(lambda: base.compute().get(url).json()[
-            'instanceAction']['events'], 'a service has begun')
-        events = base.compute().get(url).json()['instanceAction']['events']
-        return str(events[0]['host']).replace('controller', 'quiesce')
+        self.wait_for(lambda: self.work_on(server), 'a service has begun')
+        return str(self.work_on(server)[0]['host']).replace(
+            'controller', 'quiesce')
 
     def is_well(self, server: str) -> bool:
         """Say whether a guest is thawed, and Nova done with the server."""
@@ -207,8 +207,10 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
             return round(max([0, *seconds]), 1)
 
         late = longest(end - began - self.deadline for began, end in spans)
+        names = [each.name for each in STEPS]
         row = {
             'killed': process, 'when': step,
+            'step': names.index(step) if step in names else len(names),
             'hypervisor': self.hypervisor,
             'thawed_after_kill': longest(
                 end - killed_at for _began, end in spans),
@@ -275,6 +277,13 @@ class FakeGuestsTest(FaultsTest):
     """A test with guests that are not real."""
 
     hypervisor = 'fake'
+    held_while_killed = False
+
+    def hold(self, step: Step, server: str,
+             ) -> contextlib.AbstractContextManager[None]:
+        if step.task_state is None:
+            return contextlib.nullcontext()
+        return self.held(server)
 
     def history(self, server: str) -> list[Frozen]:
         """Return when a guest was frozen, as the guest itself tells it."""

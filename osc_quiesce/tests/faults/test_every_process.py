@@ -20,7 +20,7 @@ new servers, and has no part in a quiesce.
 
 from osc_quiesce.tests.faults import base
 
-#: what is killed, in the order of the table
+#: what is killed
 PROCESSES = ('client', 'nova-api', 'nova-conductor', 'nova-quiesce',
              'nova-compute', 'broker', 'database')
 

@@ -29,6 +29,8 @@ from osc_quiesce.tests.functional import base as functional
 KILLED = 'nova-quiesce, for good'
 #: seconds for messages, states and a guest, on a machine that is busy
 MARGIN = 5.0
+#: seconds that a slow guest takes, so that a service is killed meanwhile
+SLOW = 3
 
 
 class ServicesTest(base.FakeGuestsTest):
@@ -80,7 +82,8 @@ class DeadTest(ServicesTest):
         It is when Nova calls the first one down, and it looks again.
         """
         soon = (base.setting('DEFAULT', 'service_down_time')
-                + base.setting('quiesce', 'deadline_interval') + MARGIN)
+                + base.setting('quiesce', 'deadline_interval')
+                + SLOW + 2 * MARGIN)
         self.wait_for(lambda: self.is_well(server),
                       'another service has thawed %s' % server,
                       killed_at + soon - time.time())
@@ -90,11 +93,12 @@ class DeadTest(ServicesTest):
         self.write(KILLED, step, killed_at, frozen)
 
     def test_in_the_middle_of_a_quiesce(self) -> None:
-        server = self.boot(quiesce='slow:3')
-        request = self.ask(server, {'quiesce': {
-            'unquiesce_after': self.deadline}})
-        [begun] = self.events(server, request)
-        killed_at = self.kill(server)
+        server = self.boot(quiesce='slow:%d' % SLOW)
+        with self.held(server):
+            request = self.ask(server, {'quiesce': {
+                'unquiesce_after': self.deadline}})
+            [begun] = self.events(server, request)
+            killed_at = self.kill(server)
         self.wait_for_takeover(server, 'error', killed_at,
                                'server is being frozen')
         why = 'nova-quiesce on %s died' % begun['host']
@@ -108,12 +112,13 @@ class DeadTest(ServicesTest):
         self.assertNotEqual(begun['host'], event['host'])
 
     def test_in_the_middle_of_an_unquiesce(self) -> None:
-        server = self.boot(unquiesce='slow:3')
+        server = self.boot(unquiesce='slow:%d' % SLOW)
         self.ask(server, {'quiesce': {'unquiesce_after': self.deadline}})
         self.wait(server, 'quiesced')
-        request = self.ask(server, {'unquiesce': None})
-        [begun] = self.events(server, request)
-        killed_at = self.kill(server)
+        with self.held(server):
+            request = self.ask(server, {'unquiesce': None})
+            [begun] = self.events(server, request)
+            killed_at = self.kill(server)
         self.wait_for_takeover(server, 'active', killed_at,
                                'server is being thawed')
         [event] = self.action(server, request)['events']
@@ -202,7 +207,7 @@ class SlowTest(ServicesTest):
 
     def test_a_guest_is_slow(self) -> None:
         # The thaw takes longer than Nova does to call a dead service down.
-        server = self.boot(quiesce='slow:6', unquiesce='slow:10')
+        server = self.boot(quiesce='slow:4', unquiesce='slow:9')
         for action, vm_state in (('quiesce', 'quiesced'),
                                  ('unquiesce', 'active')):
             request = self.ask(server, {action: None})
@@ -214,11 +219,12 @@ class SlowTest(ServicesTest):
 
     def test_a_service_is_suspended_for_a_moment(self) -> None:
         server = self.boot(quiesce='slow:2')
-        request = self.ask(server, {'quiesce': None})
-        [begun] = self.events(server, request)
-        role = self.role_of('nova-quiesce', server)
-        self.addCleanup(functional.cloud().signal, role, signal.SIGCONT)
-        functional.cloud().signal(role, signal.SIGSTOP)
+        with self.held(server):
+            request = self.ask(server, {'quiesce': None})
+            [begun] = self.events(server, request)
+            role = self.role_of('nova-quiesce', server)
+            self.addCleanup(functional.cloud().signal, role, signal.SIGCONT)
+            functional.cloud().signal(role, signal.SIGSTOP)
         # The other one looks meanwhile; Nova still calls this one up.
         time.sleep(1.5 * base.setting('quiesce', 'deadline_interval'))
         self.assertEqual(('active', 'quiescing'), self.states(server))

@@ -19,6 +19,7 @@ the servers that it needs and leaves none behind.
 import contextlib
 import copy
 import dataclasses
+import datetime
 import io
 import json
 import logging
@@ -350,6 +351,28 @@ class FunctionalTest(testtools.TestCase):
         # Nova reads the events after the action: so this one may be older.
         return look()
 
+    def work_on(self, server_id: str) -> list[dict[str, Any]]:
+        """Return the events of the request that the server is busy with.
+
+        Or of the latest one to quiesce or unquiesce, if it is at rest. There
+        are none until a service has taken it up. A server is seen in a
+        task_state shortly before Nova has the action.
+        """
+        path = '/servers/%s/os-instance-actions' % server_id
+        wanted = {
+            'quiescing': ['quiesce'],
+            'unquiescing': ['unquiesce'],
+        }.get(self.states(server_id)[1] or '', ['quiesce', 'unquiesce'])
+        latest = next(
+            action
+            for action in compute().get(path).json()['instanceActions']
+            if action['action'] in ('quiesce', 'unquiesce', 'create')
+        )
+        if latest['action'] not in wanted:
+            return []
+        answer = compute().get('%s/%s' % (path, latest['request_id']))
+        return answer.json()['instanceAction']['events']  # type: ignore
+
     # -- servers ----------------------------------------------------------
 
     def boot(
@@ -417,3 +440,23 @@ class FunctionalTest(testtools.TestCase):
         if not path.exists():
             return []
         return [line.split()[0] for line in path.read_text().splitlines()]
+
+    def guest_times(self, server_id: str) -> list[str]:
+        """Return when that was, as Nova writes times."""
+        path = cloud().layout.guests / server_id
+        return [
+            datetime.datetime.fromtimestamp(
+                float(line.split()[1]), datetime.UTC
+            ).strftime('%Y-%m-%dT%H:%M:%S.%f')
+            for line in path.read_text().splitlines()
+        ]
+
+    @contextlib.contextmanager
+    def held(self, server_id: str) -> Iterator[None]:
+        """Let a slow guest not begin to freeze, or to thaw, until the end."""
+        path = cloud().layout.hold_of(server_id)
+        path.touch()
+        try:
+            yield
+        finally:
+            path.unlink()

@@ -31,6 +31,7 @@ GAP = 1.0
 class ComputeTest(faults.FaultsTest, base.ScenarioTest):
 
     hypervisor = 'libvirt'
+    held_while_killed = True
     # For a console to be told something while all are frozen.
     pause = 5
     # Real guests take longer to freeze, if the machine is busy.
