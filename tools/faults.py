@@ -12,9 +12,9 @@
 
 """Make a table of faults: tools/faults.py [--whole] TABLE JSON...
 
-Each line of the JSON files is what one test has measured; a file that does not
-exist is of tests that were skipped. With --whole no table is written then:
-that of the documentation has all of them.
+Each line of the JSON files is what one test has measured, with the number of
+its step; a file that does not exist is of tests that were skipped. With
+--whole no table is written then: that of the documentation has all of them.
 """
 
 import json
@@ -22,7 +22,7 @@ import pathlib
 import sys
 
 HEAD = """\
-.. Made by "make test-faults"; do not edit.
+.. Made by "make test-faults" or "make test-all"; do not edit.
 
 .. list-table::
    :header-rows: 1
@@ -52,6 +52,8 @@ def main(target: str, *given: str) -> int:
     if not rows:
         print('No fault was injected; no table is written')
         return 0
+    # By what is killed, and then as it happens: the sort is stable.
+    rows.sort(key=lambda row: (row['hypervisor'], row['killed'], row['step']))
     text = HEAD
     for row in rows:
         text += ''.join('   %s - %s\n' % (mark, cell) for mark, cell in zip(
