@@ -18,6 +18,9 @@ once are known.  So a look reads those that were saved lately, those that are
 known, and the next few of all servers, in turn: these in case a clock was
 wrong, or a mark came some other way.  Only the first looks of a service read
 all servers, since it knows none.
+
+A deleted server has lost its mark, but perhaps not come to the end of its
+request.  Such requests are found in the same way.
 """
 
 import dataclasses
@@ -38,10 +41,22 @@ OVERLAP = 60
 
 
 @dataclasses.dataclass(frozen=True)
+class Sight:
+    """What a look has found in a cell.
+
+    :param servers: those that may be frozen
+    :param of_deleted: requests of deleted servers that have not ended
+    """
+
+    servers: list[db.WatchedServer]
+    of_deleted: list[db.OpenRequest]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Seen:
     """What is known of a cell after a look.
 
-    :param uuids: the servers that may be frozen
+    :param uuids: the servers that were found
     :param looked_at: when the look began
     :param number: of the row that the next look begins with
     :param complete: whether all servers have been read once
@@ -59,21 +74,23 @@ class Lookout:
     def __init__(self) -> None:
         self._seen: dict[str | None, _Seen] = {}
 
-    def look(self, context: nova_context.RequestContext,
-             ) -> list[db.WatchedServer]:
-        """Return the servers of the context's cell that may be frozen.
+    def look(self, context: nova_context.RequestContext) -> Sight:
+        """Return what is to be seen in the context's cell.
 
-        Those that need something done: the others come when it is their turn.
+        What needs something done: the rest comes when it is its turn.
         """
         started, begun = clock.now(), time.monotonic()
         seen = self._seen.get(context.cell_uuid, _Seen())
         found: dict[str, db.WatchedServer] = {}
+        of_deleted: set[db.OpenRequest] = set()
 
         def read(condition: sql.ColumnElement[bool]) -> None:
             for server in db.watched_servers(
                     context, (states.QUIESCED,),
                     (states.QUIESCING, states.UNQUIESCING), condition):
                 found[server.uuid] = server
+            of_deleted.update(db.open_requests_of_deleted(
+                context, states.ACTION_NAMES, condition))
 
         number, complete = seen.number, seen.complete
         while True:
@@ -90,8 +107,11 @@ class Lookout:
         if seen.looked_at:
             read(db.updated_since(
                 clock.as_datetime(seen.looked_at - OVERLAP)))
-        if left := seen.uuids - found.keys():
+        deleted = {request.instance_uuid for request in of_deleted}
+        if left := seen.uuids - found.keys() - deleted:
             read(db.named(left))
         self._seen[context.cell_uuid] = _Seen(
-            frozenset(found), started, number, complete)
-        return list(found.values())
+            frozenset(found.keys() | {
+                request.instance_uuid for request in of_deleted}),
+            started, number, complete)
+        return Sight(list(found.values()), list(of_deleted))

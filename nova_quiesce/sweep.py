@@ -22,7 +22,7 @@ the same time, and none has to wait for a guest.
 
 import collections
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from nova import context as nova_context
 from nova import exception
@@ -95,8 +95,6 @@ class Sweep:
         #: by cell
         self._watches: dict[str, watch.Watch] = collections.defaultdict(
             watch.Watch)
-        #: servers with a mark, and those with an open request, by cell
-        self._seen: dict[str, set[str]] = collections.defaultdict(set)
         self._requests = requests.Requests()
         self.workers = Workers(host, is_working, self._cells)
         self._acts = {
@@ -111,7 +109,8 @@ class Sweep:
         """Look once at the servers of every cell that may be frozen."""
         self.workers.forget()
         answers, _complete = self._cells.ask(context, self._look)
-        for cell, (servers, open_requests) in answers:
+        for cell, (sight, open_requests) in answers:
+            servers = sight.servers
             watched = self._watches[cell.uuid]
             watched.note(servers)
             # Several services that sweep at the same time share the work.
@@ -126,49 +125,32 @@ class Sweep:
                     except Exception:
                         LOG.exception('Sweep of server %s failed; it is '
                                       'repeated', server.uuid)
-                found = {server.uuid for server in servers}
                 try:
-                    left = self._end_deleted(
-                        cell_context, self._seen[cell.uuid] - found)
-                    self._seen[cell.uuid] = found | left
+                    self._end(cell_context, sight.of_deleted)
                 except Exception:
                     LOG.exception('Ending the requests of deleted servers '
                                   'failed; it is repeated')
 
-    def _end_deleted(self, context: nova_context.RequestContext,
-                     gone: Collection[str]) -> set[str]:
-        """End the requests in the middle of which a server was deleted.
-
-        Without its mark nobody else could find them.
-
-        :param gone: the servers that were marked, and are not any more
-        :returns: those of them that have to be looked at again
-        """
-        left = set()
-        for request in db.open_requests(
-                context, gone, states.ACTION_NAMES) if gone else ():
-            left.add(request.instance_uuid)
-            if self.workers.of(context, request) is recovery.Worker.ALIVE:
-                continue
-            try:
-                objects.Instance.get_by_uuid(
-                    context, request.instance_uuid, expected_attrs=[])
-            except exception.InstanceNotFound:
+    def _end(self, context: nova_context.RequestContext,
+             of_deleted: Sequence[db.OpenRequest]) -> None:
+        """End the requests in the middle of which a server was deleted."""
+        for request in of_deleted:
+            if (self.workers.of(context, request)
+                    is not recovery.Worker.ALIVE):
                 events.close(context, request, self._host,
                              exceptions.Deleted())
-        return left
 
     def _look(self, context: nova_context.RequestContext) -> tuple[
-            list[db.WatchedServer], dict[str, list[db.OpenRequest]]]:
-        """Return a cell's servers that may be frozen, and open requests."""
-        servers = self._lookout.look(context)
+            lookout.Sight, dict[str, list[db.OpenRequest]]]:
+        """Return what a cell shows, and the requests of its servers."""
+        sight = self._lookout.look(context)
         found = collections.defaultdict(list)
-        if servers:
+        if sight.servers:
             for request in db.open_requests(
-                    context, [server.uuid for server in servers],
+                    context, [server.uuid for server in sight.servers],
                     states.ACTION_NAMES):
                 found[request.instance_uuid].append(request)
-        return servers, found
+        return sight, found
 
     def _see_to(self, context: nova_context.RequestContext,
                 server: db.WatchedServer, watched: watch.Watch,

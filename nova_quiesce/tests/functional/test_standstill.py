@@ -153,11 +153,24 @@ class TestStandstill(test_clocks.ClockTest):
                 self.doCleanups()
                 self.setUp()
                 self.begin('one', steps)
-                self.sweep()
                 self.world.delete()
                 self.world.kill('one')
                 self.pass_time(SERVICE_DOWN_TIME + 2 * test_clocks.INTERVAL)
-                self.world.check_end(ended=True)
+                self.world.check_end()
+
+    def test_so_has_one_if_all_die_and_come_back_much_later(self) -> None:
+        for steps in range(6):
+            with self.subTest(steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.begin('one', steps)
+                self.world.delete()
+                self.world.kill('one')
+                self.world.kill('two')
+                self.world.advance(86400)
+                self.world.start_service('two')
+                self.pass_time(2 * test_clocks.INTERVAL)
+                self.world.check_end()
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
         self.quiesce()

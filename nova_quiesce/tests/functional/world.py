@@ -392,8 +392,6 @@ class World:
         self.never_asked: list[Work] = []
         self.accepted: list[str] = []
         self.restarted = False
-        #: whether a message was lost
-        self.lost = False
         #: whether Nova may have written over the mark
         self.overwritten = False
         steps: tuple[tuple[Any, str], ...] = (
@@ -532,11 +530,6 @@ class World:
     def delete(self) -> None:
         """Delete the server, and its guest with it."""
         if instance := self.instance():
-            mark = marks.get(instance)
-            if (mark and instance.task_state == 'quiescing'
-                    and not mark.claimed and mark.retry_at <= self.now()):
-                # Its message is dropped as too late, and perhaps was.
-                self.lost = True
             self.guest.running = False
             self.guest.do_thaw()
             instance.destroy()
@@ -635,7 +628,8 @@ class World:
         if self.bus.messages or self.guest.on_bus:
             return False
         if instance is None:
-            return True
+            return all(found and all(result for _name, result in found)
+                       for found in self.events().values())
         mark = marks.get(instance)
         if instance.task_state is not None:
             return False
@@ -644,12 +638,8 @@ class World:
                 mark.deadline or mark.late_until or mark.retry_at)
         return mark is None
 
-    def check_end(self, ended: bool = False) -> None:
-        """All is well that is healed.
-
-        :param ended: whether every request must have ended also if the server
-            was deleted, and a message lost, or a service killed
-        """
+    def check_end(self) -> None:
+        """All is well that is healed."""
         self.check_mark()
         instance = self.instance()
         if instance is None:
@@ -657,9 +647,7 @@ class World:
                 nova_context.get_admin_context(), ('quiesced',),
                 ('quiescing', 'unquiescing')), 'deleted, and seen to for ever'
             assert not self.bus.messages, 'deleted, and tried again'
-            # Who could have known what was lost need not have seen the server.
-            if ended or not (self.dead or self.lost):
-                self._check_events()
+            self._check_events()
             return
         states = (instance.vm_state, instance.task_state)
         mark = marks.get(instance)

@@ -34,8 +34,11 @@ class TestLookout(world.WorldTest):
     def look(self) -> list[int]:
         """Return the servers that a look finds, by number."""
         with self._target_cell(self._context(), world.CELL) as context:
-            found = self.lookout.look(context)
-        return sorted(self.uuids.index(server.uuid) for server in found)
+            sight = self.lookout.look(context)
+        return sorted(
+            self.uuids.index(found) for found in (
+                *(server.uuid for server in sight.servers),
+                *(request.instance_uuid for request in sight.of_deleted)))
 
     def mark_silently(self, number: int) -> None:
         """Mark a server, and nothing else: it is not saved."""
@@ -115,6 +118,27 @@ class TestLookout(world.WorldTest):
         found = [self.look() for _time in range(4)]
         self.assertEqual([[], [], [], [9]], found)
 
+    def delete_number(self, number: int) -> None:
+        self.uuid = self.uuids[number]
+        self.instance.destroy()
+
+    def test_one_that_is_deleted_in_a_request_is_found_at_first(self) -> None:
+        self.quiesce_number(4)    # and that has an end
+        self.uuid = self.uuids[9]
+        self.quiesce()
+        self.delete_number(9)
+        self.delete_number(4)
+        self.assertEqual([9], self.look())
+        self.advance(1000)
+        self.assertEqual([9], self.look())
+
+    def test_so_is_one_of_which_nobody_knew(self) -> None:
+        self.look()
+        self.uuid = self.uuids[9]
+        self.quiesce()
+        self.delete_number(9)
+        self.assertEqual([9], self.look())
+
     def test_rows_that_were_archived_cost_no_turn(self) -> None:
         with self.facade.writer.using(self._context()) as session:
             for number in range(1, 9):
@@ -132,9 +156,10 @@ class TestLookout(world.WorldTest):
             self.advance(1000)
         with self.read() as asked:
             self.assertEqual([9], self.look())
-        self.assertEqual(4, len(asked))
-        for condition, statement in zip(
-                ('LIMIT', 'instances.id BETWEEN',
-                 'instances.updated_at >=', 'instances.uuid IN'), asked,
-                strict=True):
+        conditions = ['LIMIT']
+        for condition in ('instances.id BETWEEN', 'instances.updated_at >=',
+                          'instances.uuid IN'):
+            conditions += [condition, condition]    # and of deleted servers
+        self.assertEqual(len(conditions), len(asked))
+        for condition, statement in zip(conditions, asked, strict=True):
             self.assertIn(condition, statement)
