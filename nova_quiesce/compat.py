@@ -33,10 +33,10 @@ def choose_threads() -> None:
     To be called before anything else of Nova is imported.
     """
     from nova import monkey_patch
-    if NOVA >= 33:
+    if NOVA >= RELEASES['2026.1']:
         monkey_patch.patch(backend='threading')
-    elif NOVA == 32:
-        monkey_patch.patch()    # 2025.2: eventlet, by default
+    elif NOVA == RELEASES['2025.2']:
+        monkey_patch.patch()    # eventlet, by default
     # 2025.1: eventlet, from that import on
 
 
@@ -45,7 +45,7 @@ def validated(controller: type[_T]) -> type[_T]:
 
     Tests of Nova's ask for that since 2025.2.
     """
-    if NOVA == 31:
+    if NOVA == RELEASES['2025.1']:
         return controller
     from nova.api import validation
     return validation.validated(controller)  # type: ignore[no-any-return]

@@ -43,7 +43,8 @@ class Outcome(enum.Enum):
 
     #: confirmed by the guest agent
     DONE = 'done'
-    #: nothing was frozen by us, and the guest is as it was found
+    #: this request froze nothing, and the guest is as it was found, or thawed
+    #: if an earlier request had left it frozen
     REFUSED = 'refused'
     #: it failed, or nobody can say: the guest may be frozen
     FAILED = 'failed'

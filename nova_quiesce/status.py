@@ -224,7 +224,8 @@ def _add_parsers(subparsers: Any) -> None:
     thawing.add_argument('--all', action='store_true',
                          help=_('All servers that may be frozen'))
     thawing.add_argument(
-        '--timeout', metavar='<seconds>', type=int, default=DEFAULT_TIMEOUT,
+        '--timeout', metavar='<seconds>', type=_seconds,
+        default=DEFAULT_TIMEOUT,
         help=_('How long to wait, in seconds (default: %(default)d)'))
     thawing.set_defaults(action=thaw)
 
@@ -235,6 +236,13 @@ def _uuid(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError(
             _('"%s" is not a UUID') % text) from None
+
+
+def _seconds(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            _('"%s" is not a number of whole seconds') % text)
+    return int(text)
 
 
 def _first_line(error: Exception) -> str:

@@ -1014,6 +1014,7 @@ class Client:
                 _('is left as it was: %s') % transport.text_of(response),
                 server_id=server_id,
             )
+            error.http_status = response.status_code
             error.retry_after = transport.retry_after(response)
             raise error
         transport.raise_for_status(response, server_id)

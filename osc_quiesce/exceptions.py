@@ -155,10 +155,12 @@ class NotInstalled(Refused):
 class ServiceUnavailable(Refused):
     """No nova-quiesce service is alive, or the API is overloaded.
 
+    :param http_status: 429 or 503
     :param retry_after: seconds to wait before the next attempt, as asked for
         by the server; 0 if it did not say
     """
 
+    http_status = 503
     retry_after = 0.0
     advice = _(
         'Try again later; an administrator can look for nova-quiesce in '

@@ -101,7 +101,13 @@ def _novaclient_errors() -> Iterator[None]:
     try:
         yield
     except exceptions.ServiceUnavailable as exc:
-        raise nova_exceptions.ClientException(503, str(exc)) from exc
+        if exc.http_status == nova_exceptions.RateLimit.http_status:
+            raise nova_exceptions.RateLimit(
+                exc.http_status, str(exc), retry_after=exc.retry_after
+            ) from exc
+        raise nova_exceptions.ClientException(
+            exc.http_status, str(exc)
+        ) from exc
     except exceptions.Refused as exc:
         error = _REFUSALS.get(type(exc), nova_exceptions.BadRequest)
         raise error(error.http_status, str(exc)) from exc

@@ -285,15 +285,17 @@ class CreateApplicationSnapshot(_Command, command.Lister):
                     _('Property "%(key)s" is longer than %(max)d characters.')
                     % {'key': key, 'max': spec.LONGEST_NAME}
                 )
-        for option in ('name', 'description'):
-            text = getattr(parsed_args, option)
-            if len(text) > spec.LONGEST_NAME or (
-                option == 'name' and not text.strip()
-            ):
-                raise osc_exceptions.CommandError(
-                    _('The %(what)s must have 1 to %(max)d characters.')
-                    % {'what': option, 'max': spec.LONGEST_NAME}
-                )
+        name = parsed_args.name
+        if not name.strip() or len(name) > spec.LONGEST_NAME:
+            raise osc_exceptions.CommandError(
+                _('The name must have 1 to %d characters.')
+                % spec.LONGEST_NAME
+            )
+        if len(parsed_args.description) > spec.LONGEST_NAME:
+            raise osc_exceptions.CommandError(
+                _('The description must have at most %d characters.')
+                % spec.LONGEST_NAME
+            )
 
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file:

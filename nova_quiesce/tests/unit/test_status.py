@@ -217,7 +217,8 @@ class TestThaw(StatusTest):
         self.deliver()
         arguments: Any
         for arguments in ([], ['--all', self.uuid], ['web'],
-                          ['--all', '--timeout', 'soon']):
+                          ['--all', '--timeout', 'soon'],
+                          ['--all', '--timeout=-5']):
             with self.subTest(arguments=arguments):
                 self.assertEqual(2, self.run_status('thaw', *arguments))
         self.check_at_rest('quiesced', marked=True)

@@ -99,6 +99,11 @@ class TestManager(TestCase):
             (404, nova_exceptions.NotFound, exceptions.ServerNotFound),
             (409, nova_exceptions.Conflict, exceptions.Conflict),
             (
+                429,
+                nova_exceptions.RateLimit,
+                exceptions.ServiceUnavailable,
+            ),
+            (
                 503,
                 nova_exceptions.ClientException,
                 exceptions.ServiceUnavailable,
