@@ -12,8 +12,8 @@
 
 """What all benchmarks do with figures: alternate, compare, show, keep.
 
-A figure of one machine says little on another one. So every statement is a
-ratio of two things that were measured alternately in the same run.
+A figure of one machine says little on another one. So a statement is a ratio
+of two things of the same run, measured alternately where that can be.
 """
 
 from __future__ import annotations

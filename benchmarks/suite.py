@@ -65,8 +65,8 @@ class Size:
 
 
 FULL = Size(
-    guests={1: (4, 1, 1, 1), 3: (6, 1, 2, 1)},
-    fake={3: (8, 1, 1, 0), 10: (3, 1, 1, 1)},
+    guests={1: (4, 1, 1, 1), 3: (6, 1, 3, 1)},
+    fake={3: (8, 1, 3, 1), 10: (3, 1, 2, 1)},
     latency=30, commands=10, plugin=20,
     services=(1, 2, 4), throughput=40,
     wait={1: 4, 10: 4, 100: 1, 500: 1},

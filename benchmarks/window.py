@@ -210,6 +210,7 @@ class Application:
     def _create(self, name: str, *options: str) -> None:
         self._openstack(
             'application', 'snapshot', 'create', name, '--allow-local-disk',
+            f'--unquiesce-after={DEADLINE}',
             *options, *(f'--server={server}' for server in self.servers),
         )
 
