@@ -16,7 +16,8 @@ The promise of quiescing and waiting for it: either every server is quiesced
 and the exit code is 0, or none stays frozen by this command and the exit code
 is not 0. Refusals, failures, time-outs, signals and a broken output pipe all
 go the same way: thaw what was frozen, the last one first. Being told to keep
-what is quiesced is the only exception.
+what is quiesced is the only exception; a server of which nobody knows yet
+whether it will be is thawed all the same.
 
 What the user has to know of the troubles on the way is logged. It parses no
 arguments and prints no results: the shells do.
@@ -183,7 +184,8 @@ class Quiesce(Command):
             ask the next one
         :param timeout: how many seconds to wait for each
         :param unquiesce_after: see :meth:`osc_quiesce.client.Client.quiesce`
-        :param keep: whether those quiesced stay so if one fails
+        :param keep: whether those quiesced stay so if one fails, or if the
+            command is interrupted
         :returns: one for each name
         :raises osc_lib.exceptions.CommandError: a name is unknown or
             ambiguous, or a server cannot be waited for: nothing was asked
@@ -314,7 +316,7 @@ class Quiesce(Command):
     def _quiesce(self, row: Row, timeout: float, keep: bool) -> None:
         common.progress(_('Quiescing %s ...') % row.label)
         started = self._client.clock()
-        while pause := self._ask(row, started, keep):
+        while pause := self._ask(row, started):
             self._client.sleep(pause)
         outcome = self._client.wait_for(
             {row.id: row.request_id}, states.QUIESCED, timeout
@@ -323,11 +325,12 @@ class Quiesce(Command):
         if outcome.error:
             raise outcome.error
         row.seconds = round(outcome.seconds, 1)
+        if keep:
+            self._to_thaw.pop(row.id)
 
-    def _ask(self, row: Row, started: float, keep: bool) -> float:
+    def _ask(self, row: Row, started: float) -> float:
         """Return in how many seconds to ask again; 0 if it was accepted."""
-        if not keep:
-            self._to_thaw[row.id] = row
+        self._to_thaw[row.id] = row
         try:
             row.request_id = self._client.quiesce(
                 row.id, self._unquiesce_after, patience=0

@@ -134,8 +134,9 @@ class QuiesceServer(_ServerCommand):
             '--keep-quiesced',
             action='store_true',
             help=_(
-                'With --wait: if a server fails, leave those quiesced that '
-                'are, instead of thawing them'
+                'With --wait: if a server fails, or the command is '
+                'interrupted, leave those quiesced that are, instead of '
+                'thawing them'
             ),
         )
         return parser

@@ -312,6 +312,36 @@ class TestQuiesce(TestCase):
         self.assertEqual('quiesced', a.vm_state)
         self.assertIn('1 of 2 servers are quiesced, and kept so', self.said)
 
+    def test_keep_quiesced_thaws_one_that_is_not_quiesced_yet(self) -> None:
+        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+            with self.subTest(signum=signum):
+                self.nova.servers.clear()
+                self.nova.hooks.clear()
+                self.nova.log.clear()
+                a, b = self.nova.add('a'), self.nova.add('b')
+                c = self.nova.add('c')
+                self.kill_at('POST b quiesce', signum)
+                self.assertEqual(code, self.run_command(
+                    'a', 'b', 'c', '--wait', '--keep-quiesced'))
+                self.assertEqual(
+                    ['POST b unquiesce'], self.nova.posts()[2:])
+                self.assertEqual(
+                    ['quiesced', 'active', 'active'],
+                    [a.vm_state, b.vm_state, c.vm_state])
+                self.assertIn('1 of 3 servers are quiesced, and kept so',
+                              self.said)
+
+    def test_keep_quiesced_thaws_one_that_was_waited_for_in_vain(
+        self,
+    ) -> None:
+        a = self.nova.add('a')
+        b = self.nova.add('b', freeze_seconds=30)
+        self.assertEqual(1, self.run_command(
+            'a', 'b', '--wait', '--keep-quiesced', '--timeout', '10'))
+        self.assertIn('POST b unquiesce', self.nova.posts())
+        self.assertEqual(
+            ['quiesced', 'active'], [a.vm_state, b.vm_state])
+
     def test_a_thaw_that_fails_is_shouted_about(self) -> None:
         a = self.nova.add('a', thaw_to=('error', 'Error', 'x'), fault='hook')
         self.nova.add('b', freeze_to=('active', 'Error', 'no agent'))
@@ -381,13 +411,16 @@ class TestQuiesce(TestCase):
         self.nova.add('b')
         quiesce = self.client.quiesce
 
-        def broken(server_id: str) -> Any:
+        def broken(server_id: str, *args: Any, **kwargs: Any) -> Any:
             if server_id != a.id:
                 raise ZeroDivisionError
-            return quiesce(server_id)
+            return quiesce(server_id, *args, **kwargs)
 
         with mock.patch.object(self.client, 'quiesce', broken):
             self.assertEqual(1, self.run_command('a', 'b', '--wait'))
+        self.assertEqual(
+            ['POST a quiesce', 'POST a unquiesce'],
+            [post for post in self.nova.posts() if ' a ' in post])
         self.assertEqual('active', a.vm_state)
 
     def test_an_unknown_column_is_refused_before_the_first_freeze(
