@@ -19,12 +19,10 @@ targeted at.  Nothing here decides anything.
 import dataclasses
 import datetime
 from collections.abc import Callable, Collection
-from typing import Any
 
 from nova import context as nova_context
 from nova.db.main import api
 from nova.db.main import models
-from sqlalchemy import orm
 from sqlalchemy import sql
 
 #: key of the mark in instance_system_metadata
@@ -131,6 +129,18 @@ def watched_servers(context: nova_context.RequestContext,
     return [WatchedServer(*row) for row in rows]
 
 
+@api.pick_context_manager_reader
+def deleted_servers(context: nova_context.RequestContext,
+                    *conditions: sql.ColumnElement[bool]) -> list[str]:
+    """Return the UUIDs of deleted servers that are not archived yet.
+
+    :param conditions: those that hold for the servers
+    """
+    instance = models.Instance
+    return [uuid for (uuid,) in context.session.query(instance.uuid).filter(
+        instance.deleted != 0, *conditions)]
+
+
 @api.pick_context_manager_writer
 def replace_mark(context: nova_context.RequestContext, instance_uuid: str,
                  before: str, after: str | None) -> bool:
@@ -170,42 +180,18 @@ def open_requests(context: nova_context.RequestContext,
 
     :param actions: names of instance actions
     """
-    action = models.InstanceAction
-    return [OpenRequest(*row) for row in _open_requests(context, actions)
-            .filter(action.instance_uuid.in_(instance_uuids))
-            .order_by(action.id.desc())]
-
-
-@api.pick_context_manager_reader
-def open_requests_of_deleted(context: nova_context.RequestContext,
-                             actions: Collection[str],
-                             *conditions: sql.ColumnElement[bool],
-                             ) -> list[OpenRequest]:
-    """Return the requests of deleted servers that have not ended.
-
-    :param actions: names of instance actions
-    :param conditions: those that hold for the servers
-    """
-    action, instance = models.InstanceAction, models.Instance
-    return [OpenRequest(*row) for row in _open_requests(context, actions)
-            .join(instance, instance.uuid == action.instance_uuid)
-            .filter(instance.deleted != 0, *conditions)]
-
-
-def _open_requests(context: nova_context.RequestContext,
-                   actions: Collection[str]) -> 'orm.Query[Any]':
     action, event = models.InstanceAction, models.InstanceActionEvent
-    query: orm.Query[Any] = context.session.query(
+    rows = context.session.query(
         action.instance_uuid, action.request_id, action.action,
         action.project_id, action.user_id, action.start_time, event.id,
         event.host,
     ).outerjoin(
         event, sql.and_(event.action_id == action.id, event.deleted == 0)
     ).filter(
-        action.action.in_(actions), action.deleted == 0,
-        event.finish_time.is_(None),
-    )
-    return query
+        action.instance_uuid.in_(instance_uuids), action.action.in_(actions),
+        action.deleted == 0, event.finish_time.is_(None),
+    ).order_by(action.id.desc())
+    return [OpenRequest(*row) for row in rows]
 
 
 @api.pick_context_manager_writer

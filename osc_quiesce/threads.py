@@ -79,9 +79,11 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     a signal raises while it is joined.
     """
     interrupt: BaseException | None = None
-    while not condition():
+    while True:
         try:
-            time.sleep(0.01)
+            while not condition():
+                time.sleep(0.01)
+            break
         except BaseException as error:
             interrupt = interrupt or error
     if interrupt:

@@ -47,6 +47,7 @@ from oslo_messaging import exceptions as messaging_exceptions
 from oslo_utils import timeutils
 
 from nova_quiesce import api
+from nova_quiesce import cells
 from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import guest
@@ -56,6 +57,9 @@ from nova_quiesce import rpcapi
 
 START = datetime.datetime(2026, 1, 1)
 RPC_TIMEOUT = 12
+#: seconds that a cell has to answer: Nova waits for it in real time, and none
+#: is to be left out because the machine stands still
+PATIENCE = 300.0
 #: what can become of a freeze, and of a thaw
 FREEZES = ('works', 'is refused', 'is lost on the bus',
            'is held up on the bus', 'works, the answer is lost',
@@ -408,6 +412,8 @@ class World:
                               lambda client: setattr(client, '_client',
                                                      self.bus)),
             mock.patch.object(guest, 'ComputeAPI', lambda: ComputeAPI(self)),
+            mock.patch.object(
+                cells.Cells.__init__, '__defaults__', (PATIENCE,)),
             *(mock.patch.object(place, name, _stepwise(getattr(place, name)))
               for place, name in steps)]
         for patch in self._patches:

@@ -203,7 +203,11 @@ class FunctionalTest(testtools.TestCase):
         )
 
     def shell(
-        self, command: str, persona: str = 'admin', expect: int = 0
+        self,
+        command: str,
+        persona: str = 'admin',
+        expect: int = 0,
+        timeout: float = 2 * TIMEOUT,
     ) -> Result:
         """Run a command line in a real shell, with ``openstack`` in it."""
         done = subprocess.run(
@@ -211,7 +215,7 @@ class FunctionalTest(testtools.TestCase):
             env=self.environment(persona),
             capture_output=True,
             text=True,
-            timeout=2 * TIMEOUT,
+            timeout=timeout,
         )
         return self._result(
             command, expect, Result(done.returncode, done.stdout, done.stderr)

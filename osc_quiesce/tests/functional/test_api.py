@@ -46,7 +46,7 @@ class TestQuiesce(base.FunctionalTest):
         self.assertLessEqual(event['start_time'], event['finish_time'])
 
     def test_at_once_task_state_is_quiescing(self) -> None:
-        server = self.boot(quiesce='slow:3')
+        server = self.boot(quiesce='slow:8')
         self.act(server, {'quiesce': None})
         self.assertEqual(('active', 'quiescing'), self.states(server))
         self.wait(server, 'quiesced')
@@ -168,7 +168,7 @@ class TestWhatHappens(base.FunctionalTest):
         self.assertEqual('thawed', self.guest_log(server)[-1])
 
     def test_error_is_shown_only_after_the_attempt_to_thaw(self) -> None:
-        server = self.boot(quiesce='fail', unquiesce='slow:3')
+        server = self.boot(quiesce='fail', unquiesce='slow:8')
         self.act(server, {'quiesce': None})
         time.sleep(1)
         self.assertEqual(('active', 'quiescing'), self.states(server))
@@ -182,7 +182,7 @@ class TestWhatHappens(base.FunctionalTest):
         self.assertEqual('Error', action['events'][0]['result'])
 
     def test_reset_while_freezing_is_thawed(self) -> None:
-        server = self.boot(quiesce='slow:3')
+        server = self.boot(quiesce='slow:4')
         response = self.act(server, {'quiesce': None})
         self.wait(server, 'active', 'quiescing')
         self.act(server, {'os-resetState': {'state': 'active'}})
@@ -208,7 +208,7 @@ class TestWhatHappens(base.FunctionalTest):
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
 
     def test_at_once_task_state_is_unquiescing(self) -> None:
-        server = self.boot(unquiesce='slow:3')
+        server = self.boot(unquiesce='slow:8')
         self.act(server, {'quiesce': None})
         self.wait(server, 'quiesced')
         self.act(server, {'unquiesce': None})
@@ -365,20 +365,20 @@ class TestStates(base.FunctionalTest):
         self._refused(self.boot(), 'unquiesce', 'active')
 
     def test_building(self) -> None:
-        server = self.boot(wait=False, spawn='slow:4')
+        server = self.boot(wait=False, spawn='slow:8')
         self.wait(server, 'building', 'spawning')
         self._refused(server, 'quiesce', 'building')
         self._refused(server, 'unquiesce', 'building')
         self.wait(server, 'active')
 
     def test_being_paused(self) -> None:
-        server = self.boot(pause='slow:3')
+        server = self.boot(pause='slow:8')
         self.act(server, {'pause': None})
         self._refused(server, 'quiesce', 'task_state pausing')
         self.wait(server, 'paused')
 
     def test_being_quiesced(self) -> None:
-        server = self.boot(quiesce='slow:3')
+        server = self.boot(quiesce='slow:8')
         self.act(server, {'quiesce': None})
         self._refused(server, 'quiesce', 'task_state quiescing')
         self._refused(server, 'unquiesce', 'vm_state active')
@@ -392,7 +392,7 @@ class TestStates(base.FunctionalTest):
         self.assertEqual(['frozen'], self.guest_log(server))
 
     def test_being_unquiesced(self) -> None:
-        server = self.boot(unquiesce='slow:3')
+        server = self.boot(unquiesce='slow:8')
         self.act(server, {'quiesce': None})
         self.wait(server, 'quiesced')
         self.act(server, {'unquiesce': None})

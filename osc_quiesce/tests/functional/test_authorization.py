@@ -113,7 +113,7 @@ class AuthorizationTest(base.FunctionalTest):
         The token of an application credential ends with the credential.
         """
         ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(
-            seconds=4)
+            seconds=15)
         home = '/users/%s/application_credentials' % (
             base.compute().get_user_id())
         made = keystone().post(home, json={'application_credential': {

@@ -284,7 +284,7 @@ class TestProcess(base.FunctionalTest):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(signal=number.name):
                 first = self.boot()
-                second = self.boot(quiesce='slow:3')
+                second = self.boot(quiesce='slow:8')
                 process = subprocess.Popen(
                     ['openstack', 'server', 'quiesce', '--wait', first,
                      second], env={**os.environ, **self.environment()},
@@ -302,7 +302,7 @@ class TestProcess(base.FunctionalTest):
 
     def test_an_interrupt_keeps_only_what_is_quiesced(self) -> None:
         first, last = self.boot(), self.boot()
-        second = self.boot(quiesce='slow:3')
+        second = self.boot(quiesce='slow:8')
         process = subprocess.Popen(
             ['openstack', 'server', 'quiesce', '--wait', '--keep-quiesced',
              first, second, last], env={**os.environ, **self.environment()},

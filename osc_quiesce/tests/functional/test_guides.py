@@ -147,8 +147,10 @@ class TestWindow(test_application.ApplicationTest):
 
     def test_it_measures_and_leaves_nothing_behind(self) -> None:
         servers = [self.boot_from_volume()[0] for _server in range(2)]
+        # It runs many commands, one after the other.
         told = self.shell(self.COMMAND + ' '.join(
-            '--server %s' % server for server in servers)).stdout
+            '--server %s' % server for server in servers),
+            timeout=5 * base.TIMEOUT).stdout
         for line in ('2 servers: ours', '2 servers: limit',
                      '2 servers: ours / limit'):
             self.assertRegex(told, r'(?m)^%s +\w+ +\d' % line)
@@ -166,7 +168,7 @@ class TestWindow(test_application.ApplicationTest):
 class TestStaysFrozen(test_recovery.RecoveryTest):
     """A guest that stays frozen, of the operator guide."""
 
-    OPTIONS = {'rpc_timeout': 5, 'deadline_interval': 1}
+    OPTIONS = {'rpc_timeout': 10, 'deadline_interval': 1}
     #: what cannot succeed for this server
     FAILS = ('server unquiesce', STATUS + ' thaw')
 
@@ -184,11 +186,12 @@ class TestStaysFrozen(test_recovery.RecoveryTest):
             if 'reboot' in step:
                 # Again, if a thaw is being tried.
                 self.shell('until %s; do sleep 1; done' % step)
-                self.wait_for_no_mark(server)
+                # The pause after the last thaw may be a long one.
+                self.wait_for_no_mark(server, 2 * base.TIMEOUT)
                 self.wait(server, 'active')
                 continue
             if ' thaw ' in step:
-                command += ' --timeout 15'
+                command += ' --timeout 30'
             result = follow(self, command, expect=int(
                 any(words in step for words in self.FAILS)))
             if step == STATUS + ' list':

@@ -111,7 +111,8 @@ class TestMariaDB(base.FunctionalTest):
 
     def assert_writes(self) -> None:
         self.assertEqual(
-            0, self.sql('INSERT INTO shop.log VALUES (1)').wait(10))
+            0,
+            self.sql('INSERT INTO shop.log VALUES (1)').wait(base.TIMEOUT))
 
     def test_nothing_is_written_between_freeze_and_thaw(self) -> None:
         self.assert_writes()
@@ -122,7 +123,7 @@ class TestMariaDB(base.FunctionalTest):
         self.assertEqual(
             '1\n', self.sql('SELECT number FROM shop.log').communicate()[0])
         self.assertEqual(0, self.hook('thaw'))
-        self.assertEqual(0, insert.wait(10))
+        self.assertEqual(0, insert.wait(base.TIMEOUT))
         self.assert_writes()
         # The agent may run it again.
         self.assertEqual(0, self.hook('thaw'))
@@ -130,11 +131,11 @@ class TestMariaDB(base.FunctionalTest):
 
     def test_if_it_cannot_lock_it_fails_and_leaves_no_lock(self) -> None:
         busy = self.sql('LOCK TABLES shop.log WRITE; SELECT 1; '
-                        'DO SLEEP(15); UNLOCK TABLES')
+                        'DO SLEEP(30); UNLOCK TABLES')
         assert busy.stdout
         busy.stdout.readline()
         self.assertEqual(1, self.hook('freeze'))
-        self.assertEqual(0, busy.wait(30))
+        self.assertEqual(0, busy.wait(60))
         self.assert_writes()
 
     def test_if_there_is_no_database_it_fails(self) -> None:

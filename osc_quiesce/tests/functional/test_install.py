@@ -111,6 +111,9 @@ class TestService(base.FunctionalTest):
         self.addCleanup(base.compute().delete,
                         '/os-services/%s' % service['id'])
         self.assertEqual('up', service['state'])
+        # Before its first report it may still be starting.
+        self.wait_for(lambda: self._services(host)[0]['updated_at'],
+                      'it reports')
         process.send_signal(signal.SIGTERM)
         output, _none = process.communicate(timeout=base.TIMEOUT)
         self.assertEqual(0, process.returncode, output)

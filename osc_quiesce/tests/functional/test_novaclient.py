@@ -53,7 +53,7 @@ class TestQuiesce(NovaTest):
 
     def test_the_cloud_thaws_it_after_the_time_given(self) -> None:
         server = self.boot()
-        result = self.nova('quiesce --poll --unquiesce-after 2 %s' % server)
+        result = self.nova('quiesce --poll --unquiesce-after 10 %s' % server)
         self.assertIn('The cloud thaws it at 20', result.stdout)
         self.wait(server, 'active')
 
@@ -82,7 +82,7 @@ class TestQuiesce(NovaTest):
     def test_an_interrupt_thaws_what_was_frozen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(signal=number.name):
-                server = self.boot(quiesce='slow:3')
+                server = self.boot(quiesce='slow:8')
                 process = subprocess.Popen(
                     ['nova', 'quiesce', '--poll', server],
                     env={**os.environ, **self.environment()},

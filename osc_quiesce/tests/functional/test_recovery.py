@@ -22,6 +22,9 @@ from osc_quiesce.tests.functional import base
 RPC_TIMEOUT = 8
 INTERVAL = 1
 LIMIT = 3600
+#: seconds, a deadline before which a server can be seen quiesced, also if the
+#: machine stands still for some of them
+DEADLINE = 8
 
 SERVICE = 'nova-quiesce'
 
@@ -87,9 +90,11 @@ class RecoveryTest(base.FunctionalTest):
             )
         return bool(count)
 
-    def wait_for_no_mark(self, server_id: str) -> None:
+    def wait_for_no_mark(
+        self, server_id: str, seconds: float = base.TIMEOUT
+    ) -> None:
         """Wait until the server has no mark."""
-        end = time.monotonic() + base.TIMEOUT
+        end = time.monotonic() + seconds
         while self.is_marked(server_id):
             self.assertLess(time.monotonic(), end, 'still marked')
             time.sleep(0.2)
@@ -99,17 +104,39 @@ class RecoveryTest(base.FunctionalTest):
         text = (base.cloud().layout.guests / server_id).read_text()
         return [float(line.split()[1]) for line in text.splitlines()]
 
+    def check_deadline(
+        self, server_id: str, request_id: str, deadline: float
+    ) -> None:
+        """Assert that it is 600 seconds after the guest was frozen.
+
+        It is in whole seconds, and set before the event that announces it.
+        """
+        [announced] = [
+            event['start_time']
+            for name, event in self.events_of(server_id, request_id).items()
+            if name.startswith('quiesce_until_')
+        ]
+        latest = datetime.datetime.fromisoformat(announced).replace(
+            tzinfo=datetime.UTC
+        )
+        self.assertLessEqual(self.times(server_id)[0] + 600, deadline)
+        self.assertLessEqual(deadline, latest.timestamp() + 601)
+
 
 class TestDeadline(RecoveryTest):
     def test_the_service_thaws_and_says_so(self) -> None:
         server = self.boot()
-        response = self.act(server, {'quiesce': {'unquiesce_after': 3}})
+        response = self.act(
+            server, {'quiesce': {'unquiesce_after': DEADLINE}}
+        )
         asked = response.headers['x-openstack-request-id']
         self.wait(server, 'quiesced')
         self.wait(server, 'active')
         frozen, thawed = self.times(server)
-        self.assertGreaterEqual(thawed - frozen, 3.0)
-        self.assertLess(thawed - frozen, 4 + INTERVAL + 3)
+        self.assertGreaterEqual(thawed - frozen, DEADLINE)
+        # The machine may stand still; but a thaw that is lost, and lost once
+        # more, is found only after 2 * RPC_TIMEOUT, which is 16 s.
+        self.assertLess(thawed - frozen, DEADLINE + 15)
         [*_before, (action, request_id)] = self.actions(server)
         self.assertEqual('unquiesce', action)
         [event] = self.events_of(server, request_id).values()
@@ -135,20 +162,20 @@ class TestDeadline(RecoveryTest):
         deadline = datetime.datetime.fromisoformat(
             name.removeprefix('quiesce_until_')
         ).timestamp()
-        self.assertAlmostEqual(self.times(server)[0] + 600, deadline, delta=3)
+        self.check_deadline(server, asked, deadline)
         self.assertIn(
             '600 seconds', self.events_of(server, asked)[name]['details']
         )
 
     def test_asked_for_before_it_is_forgotten(self) -> None:
         server = self.boot()
-        self.act(server, {'quiesce': {'unquiesce_after': 4}})
+        self.act(server, {'quiesce': {'unquiesce_after': DEADLINE}})
         self.wait(server, 'quiesced')
         self.act(server, {'unquiesce': None})
         self.wait(server, 'active')
         self.act(server, {'quiesce': None})
         self.wait(server, 'quiesced')
-        time.sleep(4 + 2 * INTERVAL)
+        time.sleep(DEADLINE + 2 * INTERVAL)
         self.assertEqual(('quiesced', None), self.states(server))
 
     def test_the_longest_is_configured(self) -> None:
@@ -169,9 +196,7 @@ class TestDeadline(RecoveryTest):
             'server quiesce --wait --unquiesce-after 600 -f json %s' % server
         ).data
         shown = datetime.datetime.fromisoformat(row['Unquiesce At'])
-        self.assertAlmostEqual(
-            self.times(server)[0] + 600, shown.timestamp(), delta=3
-        )
+        self.check_deadline(server, row['Request ID'], shown.timestamp())
         self.assertIn(
             row['Unquiesce At'],
             self.openstack('server event show -f json %s %s' % (
@@ -194,7 +219,7 @@ class TestDeadline(RecoveryTest):
 
 
 class TestDefaultDeadline(RecoveryTest):
-    OPTIONS = {**RecoveryTest.OPTIONS, 'default_unquiesce_after': 3}
+    OPTIONS = {**RecoveryTest.OPTIONS, 'default_unquiesce_after': DEADLINE}
 
     def test_it_is_used_when_none_is_given(self) -> None:
         server, other = self.boot(), self.boot()
@@ -255,7 +280,7 @@ class TestReset(RecoveryTest):
 
 class TestHungAgent(RecoveryTest):
     def test_one_that_hangs_for_longer_than_the_time_out(self) -> None:
-        server, other = self.boot(quiesce='slow:14'), self.boot()
+        server, other = self.boot(quiesce='slow:20'), self.boot()
         started = time.monotonic()
         response = self.act(server, {'quiesce': None})
         # Others go on meanwhile.
@@ -264,7 +289,7 @@ class TestHungAgent(RecoveryTest):
         self.assertEqual(('active', 'quiescing'), self.states(server))
         # The quiesce ends in time, and is reported.
         self.assertEqual(('error', None), self.settle(server))
-        self.assertLess(time.monotonic() - started, RPC_TIMEOUT + 4)
+        self.assertLess(time.monotonic() - started, RPC_TIMEOUT + 10)
         action = self.action_of(server, response)
         self.assertIn(
             'no answer from nova-compute within 6 seconds',
@@ -314,13 +339,13 @@ class TestDeleted(RecoveryTest):
         for freeze, thaw in (('', ''), ('slow:3', ''), ('', 'fail')):
             with self.subTest(freeze=freeze, thaw=thaw):
                 server = self.boot(quiesce=freeze, unquiesce=thaw)
-                self.act(server, {'quiesce': {'unquiesce_after': 2}})
+                self.act(server, {'quiesce': {'unquiesce_after': DEADLINE}})
                 if not freeze:
                     self.wait(server, 'quiesced')
                 self._delete(server)
                 self.assertFalse(self.is_marked(server))
                 asked = self.actions(server)
-                time.sleep(2 + INTERVAL + 1)    # past its deadline
+                time.sleep(DEADLINE + INTERVAL + 1)    # past its deadline
                 self.assertEqual(asked, self.actions(server))
 
 

@@ -19,7 +19,7 @@ from osc_quiesce.tests.functional import base
 from osc_quiesce.tests.functional import test_recovery
 
 #: seconds, as configured for these tests
-RPC_TIMEOUT = 5
+RPC_TIMEOUT = 10
 
 
 class TestStatus(test_recovery.RecoveryTest):

@@ -122,6 +122,11 @@ class Guest:
 class ScenarioTest(base.FunctionalTest):
     """A test with real guests."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        # So long may it take until they are ACTIVE, or gone.
+        self.patch(base, 'TIMEOUT', BOOT)
+
     def start(self, *names: str, image: str = 'tiny', flavor: str = 'tiny',
               agent: str = 'connected') -> list[Guest]:
         """Create servers, deleted after the test, and wait for the guests.

@@ -28,7 +28,7 @@ DISK = follower.DISK
 #: what a guest that waits for others is made of
 FOLLOWER = seed.IMAGE_FOLLOWER
 #: seconds in which Cinder has made a volume
-MADE = 60.0
+MADE = 180.0
 
 
 class VolumeTest(base.ScenarioTest):

@@ -36,7 +36,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Handler)
-        self.barrier = threading.Barrier(MANY, timeout=10)
+        self.barrier = threading.Barrier(MANY, timeout=60)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

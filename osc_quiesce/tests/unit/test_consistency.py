@@ -17,6 +17,7 @@ import contextlib
 import datetime
 import os
 import signal
+import threading
 import time
 from typing import Any
 from unittest import mock
@@ -294,6 +295,13 @@ class TestAllOrNothing(TestCase):
     def test_signals_during_a_request_thaw_what_comes_of_it(self) -> None:
         # As Python handles Ctrl-C, and an operator who is impatient.
         signals.as_in_terminal(self)
+        handled = threading.Event()
+
+        def handle(number: int, frame: Any) -> None:
+            handled.set()
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
 
         real = self.client.quiesce
 
@@ -301,8 +309,10 @@ class TestAllOrNothing(TestCase):
             if server_id == self.app1.id:
                 for _number in range(2):
                     time.sleep(0.1)
+                    handled.clear()
                     os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.1)
+                    handled.wait(60)
+                time.sleep(0.1)  # what it raises comes a moment later
             return real(server_id, *args, **kwargs)
 
         patch = mock.patch.object(self.client, 'quiesce', quiesce)

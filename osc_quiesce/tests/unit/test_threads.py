@@ -15,7 +15,9 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 import unittest
+from unittest import mock
 
 from osc_quiesce.tests import signals
 from osc_quiesce import threads
@@ -28,7 +30,7 @@ class TestAtOnce(unittest.TestCase):
             [1, 4, 9], threads.at_once(lambda n: n * n, [1, 2, 3]))
 
     def test_all_are_under_way_at_the_same_time(self) -> None:
-        barrier = threading.Barrier(3, timeout=10)
+        barrier = threading.Barrier(3, timeout=60)
         threads.at_once(lambda _item: barrier.wait(), 'abc')
 
     def test_an_error_comes_after_all_have_ended(self) -> None:
@@ -77,13 +79,28 @@ class TestAtOnce(unittest.TestCase):
 
     def test_none_begins_after_an_interrupt(self) -> None:
         signals.as_in_terminal(self)
+        handled = threading.Event()
         begun = []
+
+        def handle(number: int, frame: Any) -> None:
+            handled.set()
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
 
         def do(item: int) -> None:
             begun.append(item)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+            handled.wait(60)
+            time.sleep(0.2)  # what it raises comes a moment later
 
         with self.assertRaises(KeyboardInterrupt):
             threads.at_once(do, range(9), threads=1)
         self.assertEqual([0], begun)
+
+    def test_an_interrupt_does_not_end_the_wait_for_the_threads(self) -> None:
+        has_ended = mock.Mock(
+            side_effect=[False, KeyboardInterrupt, False, True])
+        with self.assertRaises(KeyboardInterrupt):
+            threads._wait_until(has_ended)
+        self.assertEqual(4, has_ended.call_count)
