@@ -83,8 +83,8 @@ test-releases: .venv/ready
 	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 test-all: .venv/ready
-	rm -f .tox/functional/functional.json $(RESULTS)
-	$(RUN) '$(ALL)'; code=$$?; $(WRITE_FAULTS) || :; $(SHOW_RELEASES) || code=1; \
+	rm -f .tox/functional/functional.json $(RESULTS) $(FAULTS)
+	$(RUN) '$(ALL)'; code=$$?; [ $$code != 0 ] || $(WRITE_FAULTS) || :; $(SHOW_RELEASES) || code=1; \
 	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 bench: .venv/ready

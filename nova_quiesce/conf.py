@@ -65,7 +65,8 @@ whose thaw has to be tried again, or whose nova-quiesce has died. The thaw of a
 guest begins at most this long after its deadline, if a nova-quiesce is up and
 has a thread left, and its cell answers. A search reads the servers that were
 quiesced or saved lately, and some of all the others in turn; only the first
-one of a service reads all of them.
+one of a service reads all of them. Of servers that are deleted, but not
+archived yet, it reads whether a request has been left without an end.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

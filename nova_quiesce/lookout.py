@@ -20,7 +20,7 @@ wrong, or a mark came some other way.  Only the first looks of a service read
 all servers, since it knows none.
 
 A deleted server has lost its mark, but perhaps not come to the end of its
-request.  Such requests are found in the same way.
+request.  Such servers are found in the same way.
 """
 
 import dataclasses
@@ -45,11 +45,11 @@ class Sight:
     """What a look has found in a cell.
 
     :param servers: those that may be frozen
-    :param of_deleted: requests of deleted servers that have not ended
+    :param deleted: UUIDs of deleted servers with requests without an end
     """
 
     servers: list[db.WatchedServer]
-    of_deleted: list[db.OpenRequest]
+    deleted: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +82,21 @@ class Lookout:
         started, begun = clock.now(), time.monotonic()
         seen = self._seen.get(context.cell_uuid, _Seen())
         found: dict[str, db.WatchedServer] = {}
-        of_deleted: set[db.OpenRequest] = set()
+        deleted: set[str] = set()
 
         def read(condition: sql.ColumnElement[bool]) -> None:
             for server in db.watched_servers(
                     context, (states.QUIESCED,),
                     (states.QUIESCING, states.UNQUIESCING), condition):
                 found[server.uuid] = server
-            # Not by a join: it is up to the database where that begins.
-            if deleted := db.deleted_servers(context, condition):
-                of_deleted.update(db.open_requests(
-                    context, deleted, states.ACTION_NAMES))
+            # Not by a join: it is up to the database where that begins. And
+            # not of all at once: there may be many.
+            uuids = db.deleted_servers(context, condition)
+            for first in range(0, len(uuids), SLICE):
+                deleted.update(
+                    request.instance_uuid for request in db.open_requests(
+                        context, uuids[first:first + SLICE],
+                        states.ACTION_NAMES))
 
         number, complete = seen.number, seen.complete
         while True:
@@ -112,7 +116,5 @@ class Lookout:
         if left := seen.uuids - found.keys():
             read(db.named(left))
         self._seen[context.cell_uuid] = _Seen(
-            frozenset(found.keys() | {
-                request.instance_uuid for request in of_deleted}),
-            started, number, complete)
-        return Sight(list(found.values()), list(of_deleted))
+            frozenset(found.keys() | deleted), started, number, complete)
+        return Sight(list(found.values()), frozenset(deleted))

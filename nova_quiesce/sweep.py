@@ -22,7 +22,7 @@ the same time, and none has to wait for a guest.
 
 import collections
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from nova import context as nova_context
 from nova import exception
@@ -126,15 +126,20 @@ class Sweep:
                         LOG.exception('Sweep of server %s failed; it is '
                                       'repeated', server.uuid)
                 try:
-                    self._end(cell_context, sight.of_deleted)
+                    self._end(cell_context, sight.deleted)
                 except Exception:
                     LOG.exception('Ending the requests of deleted servers '
                                   'failed; it is repeated')
 
     def _end(self, context: nova_context.RequestContext,
-             of_deleted: Sequence[db.OpenRequest]) -> None:
-        """End the requests in the middle of which a server was deleted."""
-        for request in of_deleted:
+             deleted: Collection[str]) -> None:
+        """End the requests in the middle of which a server was deleted.
+
+        :param deleted: UUIDs of servers whose requests had no end a moment ago
+        """
+        # They are read once more: their services may have ended them since.
+        for request in db.open_requests(
+                context, deleted, states.ACTION_NAMES) if deleted else ():
             if (self.workers.of(context, request)
                     is not recovery.Worker.ALIVE):
                 events.close(context, request, self._host,

@@ -52,7 +52,7 @@ def main(target: str, *given: str) -> int:
     if not rows:
         print('No fault was injected; no table is written')
         return 0
-    # By what is killed, and then as it happens: the sort is stable.
+    # By what is killed, and then in the order of the steps.
     rows.sort(key=lambda row: (row['hypervisor'], row['killed'], row['step']))
     text = HEAD
     for row in rows:

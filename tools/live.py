@@ -40,7 +40,7 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 TESTS = HERE / 'osc_quiesce' / 'tests'
 #: where tests write what they have measured of faults
 TABLE = pathlib.Path(sys.prefix) / 'faults.jsonl'
-#: so that a hung agent, or a dead service, does not cost a test minutes
+#: so that a hung agent does not cost a test minutes
 SETTINGS = """\
 [DEFAULT]
 report_interval = 2

@@ -41,6 +41,7 @@ from nova import rpc
 from nova.compute import power_state
 from nova.db.api import api as api_database
 from nova.db.main import api as main_database
+from nova.db.main import models
 from nova.conf import CONF
 from nova.db import migration
 from oslo_messaging import exceptions as messaging_exceptions
@@ -478,11 +479,16 @@ class World:
         return instance is not None and marks.get(instance) is not None
 
     def events(self) -> dict[str, list[tuple[str, str | None]]]:
-        """Return the events of each request: name and result, if it ended."""
+        """Return the events of each request: name and result, if it ended.
+
+        Of those that quiesce and unquiesce.
+        """
         context = nova_context.get_admin_context()
         found = {}
         for action in objects.InstanceActionList.get_by_instance_uuid(
                 context, self.uuid):
+            if action.action not in ('quiesce', 'unquiesce'):
+                continue
             found[str(action.request_id)] = [
                 (str(event.event), event.result)
                 for event in objects.InstanceActionEventList.get_by_action(
@@ -687,6 +693,16 @@ class World:
                 *self.services.values(), *self.dead)}.values():
             record.destroy()
         self.delete()
+        # Else the services of the next story would end what this one has not.
+        context = nova_context.get_admin_context()
+        with main_database.get_context_manager(context).writer.using(
+                context) as session:
+            actions = session.query(models.InstanceAction).filter_by(
+                instance_uuid=self.uuid)
+            for action in actions:
+                session.query(models.InstanceActionEvent).filter_by(
+                    action_id=action.id).delete()
+            actions.delete()
         for patch in reversed(self._patches):
             patch.stop()
         timeutils.clear_time_override()

@@ -35,10 +35,8 @@ class TestLookout(world.WorldTest):
         """Return the servers that a look finds, by number."""
         with self._target_cell(self._context(), world.CELL) as context:
             sight = self.lookout.look(context)
-        return sorted(
-            self.uuids.index(found) for found in (
-                *(server.uuid for server in sight.servers),
-                *(request.instance_uuid for request in sight.of_deleted)))
+        return sorted(self.uuids.index(found) for found in (
+            *(server.uuid for server in sight.servers), *sight.deleted))
 
     def mark_silently(self, number: int) -> None:
         """Mark a server, and nothing else: it is not saved."""
@@ -138,6 +136,14 @@ class TestLookout(world.WorldTest):
         self.quiesce()
         self.delete_number(9)
         self.assertEqual([9], self.look())
+
+    def test_so_is_each_of_many(self) -> None:
+        self.look()
+        for number in range(8):    # more than are asked for at once
+            self.uuid = self.uuids[number]
+            self.quiesce()
+            self.delete_number(number)
+        self.assertEqual([*range(8)], self.look())
 
     def test_rows_that_were_archived_cost_no_turn(self) -> None:
         with self.facade.writer.using(self._context()) as session:

@@ -473,6 +473,32 @@ class TestDeath(world.WorldTest):
         self.deliver('ctl1')
         self.check_at_rest('quiesced', marked=True)
 
+    def test_of_a_deleted_server_it_is_ended_for_one_that_died(self) -> None:
+        asked = self.die_while_freezing()
+        self.instance.destroy()
+        self.sweep('ctl2')
+        self.assertEqual((None, None, 'ctl1'), self.event_of(asked))
+        self.advance(61)
+        self.sweep('ctl2')
+        result, details, host = self.event_of(asked)
+        self.assertEqual(('Error', 'ctl1'), (result, host))
+        self.assertIn('deleted', details or '')
+
+    def test_of_a_deleted_server_it_is_left_to_one_that_is_slow(self) -> None:
+        seen = []
+
+        def be_slow() -> None:
+            self.instance.destroy()
+            for host in ('ctl1', 'ctl2'):
+                self.sweep(host)
+                seen.append(self.event_of(asked))
+
+        self.guest.on_freeze.append(be_slow)
+        asked = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual([(None, None, 'ctl1')] * 2, seen)
+        self.assertEqual('Error', self.event_of(asked)[0])
+
     def test_restarted_it_finishes_its_own_work_at_once(self) -> None:
         asked = self.die_while_freezing()
         self.restart('ctl1')

@@ -28,6 +28,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from osc_quiesce.tests.functional import base
 
@@ -100,7 +101,7 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
 
     hypervisor: str
     held_while_killed: bool
-    pause = 2
+    pause = 3
     deadline = 15
 
     @abc.abstractmethod
@@ -185,9 +186,14 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         if process != 'nova-quiesce':
             return process
         # The one that works on it now, or did so last.
-        self.wait_for(lambda: self.work_on(server), 'a service has begun')
-        return str(self.work_on(server)[0]['host']).replace(
-            'controller', 'quiesce')
+        found: list[dict[str, Any]] = []
+
+        def has_begun() -> bool:
+            found[:] = self.work_on(server)
+            return bool(found)
+
+        self.wait_for(has_begun, 'a service has begun')
+        return str(found[0]['host']).replace('controller', 'quiesce')
 
     def is_well(self, server: str) -> bool:
         """Say whether a guest is thawed, and Nova done with the server."""

@@ -168,7 +168,7 @@ class NoneTest(ServicesTest):
         self.assertEqual(('active', None), self.states(other))
         self.assertEqual(('quiesced', None), self.states(frozen))
         cloud.start(roles[0])
-        self.wait(frozen, 'active')    # its deadline is long past
+        self.wait(frozen, 'active')    # at its deadline
         cloud.start(roles[1])
         self.wait_until_up()
         self.act(other, {'quiesce': None})

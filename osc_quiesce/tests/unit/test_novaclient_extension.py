@@ -117,6 +117,15 @@ class TestManager(TestCase):
                 self.assertIn(web.id, str(caught.exception))
                 self.assertIs(ours, type(caught.exception.__cause__))
 
+    def test_a_rate_limit_says_when_to_try_again(self) -> None:
+        web = self.nova.add('web')
+        library = self.novaclient.quiesce.library
+        library.sleep, library._clock = self.nova.sleep, self.nova.clock
+        self.answer('POST web quiesce', 429, 'no', Retry_After='20', times=99)
+        with self.assertRaises(nova_exceptions.RateLimit) as caught:
+            self.novaclient.quiesce.quiesce(web.id)
+        self.assertEqual(20, caught.exception.retry_after)
+
 
 class TestShell(TestCase):
     """The commands, parsed as the shell does."""
