@@ -59,6 +59,7 @@ FIRST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
 LONGEST_PAUSE: Final = 2.0
 
+_ACCEPTED: Final = 202  # what Nova answers to an action
 _MICROVERSION: Final = '2.1'  # vm_state, task_state and fault are all here
 _ACTIONS_MICROVERSION: Final = '2.84'  # the first with details in events
 _LONG_AGO: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
@@ -166,6 +167,8 @@ class Client:
         if adapter is None:
             if session is None:
                 raise TypeError('a session or an adapter is needed')
+            if session.timeout is None:
+                session = transport.bounded(session)
             adapter_kwargs.setdefault('service_type', 'compute')
             if not adapter_kwargs.get('endpoint_override'):
                 # Lets the catalog name the endpoint without its version.
@@ -234,15 +237,16 @@ class Client:
             check_unquiesce_after(unquiesce_after)
             details = {'unquiesce_after': unquiesce_after}
         sent = self._clock()
+        # Not afterwards: our clock may have stood still with the machine.
+        since = (
+            self._api_time(sent - CLOCKS_DIFFER)
+            if self._api_told_time
+            else _LONG_AGO
+        )
         try:
             return self._ask_to_quiesce(server_id, details, patience)
         except exceptions.Unreachable as exc:
-            self._lost_since.setdefault(
-                server_id,
-                self._api_time(sent - CLOCKS_DIFFER)
-                if self._api_told_time
-                else _LONG_AGO,
-            )
+            self._lost_since.setdefault(server_id, since)
             request_id = self._trace(server_id, states.QUIESCE, sent)
             if request_id:
                 return self._noted(server_id, states.QUIESCE, request_id)
@@ -683,8 +687,9 @@ class Client:
                         pending.keys() - under_way.keys()
                     )
                     missed = False
-                except exceptions.Unreachable as exc:
-                    trouble, pause = exc, max(pause, exc.retry_after)
+                except exceptions.QuiesceError as exc:
+                    trouble = exc
+                    pause = max(pause, getattr(exc, 'retry_after', 0.0))
                     # A cloud in trouble is spared a request for each server,
                     # every other time. But a thaw depends on no listing.
                     missed = not missed
@@ -723,7 +728,7 @@ class Client:
                         ),
                     )
                 elif look.error:
-                    end(server_id, look.at, look.error)
+                    end(server_id, look.at, _named(look.error, server_id))
                 if (
                     in_order
                     and server_id in pending
@@ -1002,12 +1007,17 @@ class Client:
     ) -> str | None:
         """Send one request, once, and return its id."""
         self._under_way_at[server_id] = self._clock()
-        response = self._send(
-            'POST',
-            f'/servers/{_quote(server_id)}/action',
-            json={action: details},
-            microversion=_MICROVERSION,
-        )
+        try:
+            response = self._send(
+                'POST',
+                f'/servers/{_quote(server_id)}/action',
+                json={action: details},
+                microversion=_MICROVERSION,
+            )
+        except exceptions.Unreachable:
+            raise
+        except exceptions.QuiesceError as exc:
+            raise _named(exc, server_id)
         if response.status_code in (429, 503):
             # Nova, or what stands before it, did not even begin.
             error = exceptions.ServiceUnavailable(
@@ -1018,6 +1028,12 @@ class Client:
             error.retry_after = transport.retry_after(response)
             raise error
         transport.raise_for_status(response, server_id)
+        if response.status_code != _ACCEPTED:
+            # Such as the page of a proxy that wants somebody to log in.
+            raise exceptions.Unreachable(
+                _('the answer of the compute endpoint is not one of Nova'),
+                server_id=server_id,
+            )
         headers = response.headers
         return self._noted(
             server_id,
@@ -1291,6 +1307,19 @@ class Client:
 
 _T = TypeVar('_T')
 _Step = Callable[[Server, 'str | None', bool], '_Arrival | None']
+
+
+def _named(
+    error: exceptions.QuiesceError, server_id: str
+) -> exceptions.QuiesceError:
+    """Return an error that says which server it is of.
+
+    Keystone's answers are of none.
+    """
+    if not error.server_id:
+        error.server_id = server_id
+        error.message = _('could not be asked: %s') % error.message
+    return error
 
 
 def check_unquiesce_after(seconds: int) -> None:

@@ -25,6 +25,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import math
 from types import TracebackType
 from typing import Any
 
@@ -107,6 +108,7 @@ class _Member:
     thaw_request_id: str | None = None
     to_thaw: bool = False  # it may be frozen because of us
     thaw_error: exceptions.QuiesceError | None = None
+    lost: exceptions.RequestLost | None = None
 
     @property
     def label(self) -> str:
@@ -125,6 +127,11 @@ class Frozen:
         progress: Callable[[str], object] | None,
         shield: Callable[[], contextlib.AbstractContextManager[Any]],
     ) -> None:
+        if not 0 < timeout < math.inf:
+            raise ValueError(
+                _('timeout has to be a positive number of seconds, not %r')
+                % timeout
+            )
         self._client = client
         self._timeout = timeout
         self._progress = progress
@@ -268,6 +275,9 @@ class Frozen:
             if not pause:
                 raise
             return pause
+        except exceptions.RequestLost as exc:
+            member.lost = exc
+            raise
         return 0.0
 
     def _thaw_stage(self, stage: list[_Member]) -> None:
@@ -288,7 +298,10 @@ class Frozen:
         for member in left.values():
             if member.thaw_requested is None:
                 member.thaw_requested = started
-        with self._shield():
+        with contextlib.ExitStack() as stack:
+            # Nor must who shields.
+            with contextlib.suppress(Exception):
+                stack.enter_context(self._shield())
             outcomes = self._client.thaw(
                 {id_: member.request_id for id_, member in left.items()},
                 timeout,
@@ -341,8 +354,22 @@ class Frozen:
                 )
                 failure.server_name = member.name or failure.server_name
                 errors.append(failure)
+        # Each request that was never answered may arrive later.
+        lost = [
+            member.lost
+            for member in self._all()
+            if member.lost
+            and member.thaw_request_id is None
+            and member.thaw_error is None
+        ]
+        cause = interrupt or exc
         if errors:
-            raise ThawFailed(errors) from interrupt or exc
+            raise ThawFailed([*errors, *lost]) from cause
+        if lost and lost != [cause]:
+            several: list[exceptions.QuiesceError] = [*lost]
+            if isinstance(cause, exceptions.QuiesceError):
+                several = [cause, *(one for one in lost if one is not cause)]
+            raise exceptions.SeveralErrors(several) from cause
         if interrupt:
             raise interrupt
 
@@ -382,11 +409,13 @@ def quiesced(
     :param shield: makes a context in which ``client.sleep`` must not raise,
         entered while servers are thawed
     :returns: a context manager, to be entered once, of a :class:`Frozen`
-    :raises ValueError: a stage is empty, a server is named twice, or
-        unquiesce_after is no whole number above 0, or for a server that is
-        not in a stage; nothing was asked
+    :raises ValueError: a stage is empty, a server is named twice, timeout is
+        no number above 0, or unquiesce_after is no whole number above 0, or
+        for a server that is not in a stage; nothing was asked
     :raises exceptions.QuiesceError: (on entering) a server could not be
-        quiesced; all are thawed, and its ``report`` says what is known
+        quiesced; all are thawed, and its ``report`` says what is known. It
+        is a :class:`osc_quiesce.exceptions.SeveralErrors` if requests were
+        never answered, and may still arrive: it names all of these servers
     :raises ThawFailed: servers may still be frozen; caused by the exception
         that the block was left with, if any
     """

@@ -21,18 +21,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import copy
 import datetime
 import email.utils
 from typing import Any, Final
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import session as ksa_session
 import requests
 
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 
 REQUEST_TIMEOUT: Final = 30.0  # seconds, if the session has no timeout
+
+
+def bounded(session: ksa_session.Session) -> ksa_session.Session:
+    """Return a session like this one in which no request waits for ever.
+
+    Those that renew the token are not ours to send, so only a session of our
+    own can bound them. The one that was given has other users.
+    """
+    ours = copy.copy(session)
+    ours.timeout = REQUEST_TIMEOUT
+    ours._session = None  # else its end would close the connections
+    return ours
 
 
 def send(
@@ -59,7 +73,11 @@ def send(
         if exc.http_status in (429, *range(500, 600)):
             raise exceptions.Unreachable(str(exc)) from exc
         raise exceptions.Unauthorized(str(exc)) from exc
-    except ksa_exceptions.ConnectionError as exc:
+    except (
+        ksa_exceptions.ConnectionError,
+        ksa_exceptions.InvalidResponse,  # from Keystone, or a proxy
+        OSError,  # such as a file of certificates that is being replaced
+    ) as exc:
         raise exceptions.Unreachable(str(exc)) from exc
     except ksa_exceptions.ClientException as exc:
         raise exceptions.QuiesceError(str(exc)) from exc
@@ -72,7 +90,9 @@ def raise_for_status(
     status, text = response.status_code, text_of(response)
     if status < 400:
         return
-    if status == 429 or status >= 500:
+    # What a proxy says with 404 is not that the server is gone.
+    gone = status == 404 and _message_of(response)
+    if status == 429 or status >= 500 or (status == 404 and not gone):
         error = exceptions.Unreachable(text, server_id=server_id)
         error.retry_after = retry_after(response)
         raise error
@@ -90,6 +110,14 @@ def raise_for_status(
 
 def text_of(response: requests.Response) -> str:
     """Return the message of an error, as Nova or a proxy wrote it."""
+    return (
+        _message_of(response)
+        or f'HTTP {response.status_code} {response.reason or ""}'.rstrip()
+    )
+
+
+def _message_of(response: requests.Response) -> str:
+    """Return the message of an error of Nova; '' if it is not one."""
     try:
         body = response.json()
     except ValueError:
@@ -98,7 +126,7 @@ def text_of(response: requests.Response) -> str:
         for part in body.values():  # {"conflictingRequest": {"message": ...}}
             if isinstance(part, dict) and part.get('message'):
                 return str(part['message'])
-    return f'HTTP {response.status_code} {response.reason or ""}'.rstrip()
+    return ''
 
 
 def json_of(

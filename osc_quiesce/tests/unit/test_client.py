@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from typing import Any
+import unittest
 from unittest import mock
 
+from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
 import requests_mock
@@ -113,6 +115,30 @@ class TestQuiesce(fakes.TestCase):
             self.client.quiesce(web.id)
         self.assertEqual(self.nova.posts(), ['POST web quiesce'])
 
+    def test_so_does_what_a_proxy_answers(self) -> None:
+        web = self.nova.add('web')
+        for status, text in ((404, '<html>'), (200, '<html>log in</html>')):
+            with self.subTest(status):
+                self.answer('POST web quiesce', status, text)
+                with self.assertRaises(exceptions.RequestLost):
+                    self.client.quiesce(web.id)
+
+    def test_keystones_refusal_names_the_server(self) -> None:
+        web = self.nova.add('web')
+        with mock.patch.object(
+            self.client._adapter,
+            'request',
+            side_effect=ksa_exceptions.Unauthorized('Who are you?'),
+        ):
+            for ask in (self.client.quiesce, self.client.unquiesce):
+                with self.assertRaisesRegex(
+                    exceptions.Unauthorized,
+                    f'Server {web.id} could not be asked: Who are you',
+                ):
+                    ask(web.id)
+            outcome = self.client.thaw({web.id: None})[web.id]
+        self.assertIn(web.id, str(outcome.error))
+
     def test_an_older_action_is_not_taken_for_a_lost_request(self) -> None:
         web = self.nova.add('web')
         self.client.quiesce(web.id)
@@ -122,7 +148,38 @@ class TestQuiesce(fakes.TestCase):
             self.client.quiesce(web.id)
 
 
+class TestSession(unittest.TestCase):
+    def test_no_request_waits_for_ever(self) -> None:
+        # Nor one that renews the token, which has only the session's.
+        session = ksa_session.Session()
+        ours = client.Client(session=session)._adapter.session
+        self.assertEqual(transport.REQUEST_TIMEOUT, ours.timeout)
+        self.assertIs(session.session, ours.session)
+        self.assertIsNone(session.timeout)
+
+    def test_a_timeout_that_was_chosen_stays(self) -> None:
+        session = ksa_session.Session(timeout=5)
+        self.assertIs(
+            session, client.Client(session=session)._adapter.session)
+
+    def test_what_may_pass_is_no_refusal(self) -> None:
+        for trouble in (
+            OSError('Could not find a suitable TLS CA certificate bundle'),
+            ksa_exceptions.InvalidResponse(response=mock.Mock(text='<html>')),
+        ):
+            adapter = mock.Mock()
+            adapter.request.side_effect = trouble
+            with self.assertRaises(exceptions.Unreachable):
+                transport.send(adapter, 'GET', '/')
+
+
 class TestUnquiesce(fakes.TestCase):
+    def test_what_a_proxy_answers_is_no_acceptance(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.answer('POST web unquiesce', 200, '<html>log in</html>', times=2)
+        self.assertEqual(self.client.unquiesce(web.id), _id(web))
+        self.assertEqual(self.nova.posts(), ['POST web unquiesce'] * 3)
+
     def test_a_lost_thaw_is_repeated_until_it_is_answered(self) -> None:
         web = self.nova.add('web', vm_state='quiesced')
         self.drop('POST web unquiesce', times=3)

@@ -27,6 +27,7 @@ from osc_quiesce import consistency
 from osc_quiesce import exceptions
 from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
+from osc_quiesce import threads
 
 
 class TestCase(fakes.TestCase):
@@ -249,6 +250,42 @@ class TestAllOrNothing(TestCase):
         self.assertEqual(self.vm_states(), {'active'})
         self.assertEqual(self.asked_to_thaw(), ['web', 'app1', 'app2', 'db'])
 
+    def all_are_asked(self) -> None:
+        """Let all requests of a stage be under way when one fails."""
+        at_once = threads.at_once
+        patch = mock.patch.object(
+            threads, 'at_once', lambda do, items, **_kwargs: at_once(do, items)
+        )
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_every_lost_request_of_a_stage_is_named(self) -> None:
+        self.all_are_asked()
+        for name in ('app1', 'app2'):
+            self.drop(f'POST {name} quiesce')
+        with self.assertRaises(exceptions.SeveralErrors) as caught:
+            with self.quiesced():
+                self.fail('entered')
+        self.assertEqual(
+            {self.app1.id, self.app2.id},
+            {error.server_id for error in caught.exception.errors},
+        )
+        self.assertIn('may still arrive', str(caught.exception))
+        self.assertEqual(self.vm_states(), {'active'})
+
+    def test_also_beside_one_that_was_refused(self) -> None:
+        self.all_are_asked()
+        self.app1.vm_state = 'paused'
+        self.drop('POST app2 quiesce')
+        with self.assertRaises(exceptions.SeveralErrors) as caught:
+            with self.quiesced():
+                self.fail('entered')
+        self.assertEqual(
+            [exceptions.Conflict, exceptions.RequestLost],
+            [type(error) for error in caught.exception.errors],
+        )
+        self.assertEqual(self.db.vm_state, 'active')
+
     def test_what_others_froze_before_a_lost_request_is_left_alone(
         self,
     ) -> None:
@@ -322,6 +359,24 @@ class TestAllOrNothing(TestCase):
         self.assertEqual(self.vm_states(), {'active'})
         self.assertEqual(self.asked_to_thaw(), ['app1', 'db'])
         self.assertEqual(self.app2.actions, [])
+
+
+class TestArguments(TestCase):
+    def test_a_timeout_that_is_none_is_refused_before_anything(self) -> None:
+        for timeout in (0, -1, float('nan'), float('inf')):
+            with self.subTest(timeout), self.assertRaises(ValueError):
+                self.quiesced(timeout=timeout)
+        self.assertEqual([], self.nova.log)
+
+    def test_a_shield_that_fails_keeps_nobody_frozen(self) -> None:
+        def broken() -> Any:
+            raise ValueError('signal only works in main thread')
+
+        for shield in (broken, None):
+            with self.subTest(shield):
+                with self.quiesced(shield=shield):
+                    pass
+                self.assertEqual(self.vm_states(), {'active'})
 
 
 class TestThaw(TestCase):

@@ -110,7 +110,9 @@ class TestManager(TestCase):
             ),
         ):
             with self.subTest(status=status):
-                self.answer('POST web quiesce', status, 'no')
+                self.answer(
+                    'POST web quiesce', status, '{"x": {"message": "no"}}'
+                )
                 with self.assertRaises(theirs) as caught:
                     self.novaclient.quiesce.quiesce(web.id)
                 self.assertEqual(status, caught.exception.code)

@@ -303,6 +303,17 @@ class TestQuiesce(TestCase):
         self.assertEqual([], self.nova.posts())
         self.assertEqual('quiesced', a.vm_state)
 
+    def test_a_proxy_that_finds_nothing_does_not_end_the_thaw(self) -> None:
+        a = self.nova.add('a')
+        b = self.nova.add('b', freeze_to=('active', 'Error', 'no agent'))
+        self.answer('POST a unquiesce', 404, '<html>', times=2)
+        self.answer('GET a', 404, '<html>', times=2)
+        self.answer('GET b', 404, '<html>', times=2)
+        self.assertEqual(1, self.run_command('a', 'b', '--wait'))
+        self.assertIn('no agent', self.said)
+        self.assertNotIn('deleted', self.said)
+        self.assertEqual(['active'] * 2, [a.vm_state, b.vm_state])
+
     def test_keep_quiesced_thaws_nothing(self) -> None:
         a = self.nova.add('a')
         self.nova.add('b', freeze_to=('active', 'Error', 'no agent'))
