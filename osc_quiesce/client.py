@@ -96,7 +96,8 @@ class Server:
 class Outcome:
     """How waiting for one server ended.
 
-    :param server: what Nova last said of it; None if it was never seen
+    :param server: what Nova last said of it; None if it was never seen, or
+        if :meth:`Client.thaw` has found it gone
     :param request_id: the request that was waited for; None if unknown
     :param seconds: how long it was waited for
     :param error: why the state was not reached; None if it was
@@ -467,6 +468,7 @@ class Client:
         :raises exceptions.Superseded: it was frozen, and thawed since
         :raises exceptions.TimedOut: not in time, but perhaps later
         :raises exceptions.ServerGone: it was deleted
+        :raises exceptions.Refused: the caller may not look, or no longer
         """
         return self._wait_for_one(
             server_id, request_id, states.QUIESCED, timeout
@@ -545,7 +547,10 @@ class Client:
             returned, or to None if it did not return. A server is left alone
             that somebody else has quiesced again since, or, if there is no
             id, had certainly quiesced before.
-        :param timeout: how many seconds to spend at most, for all together
+        :param timeout: after how many seconds to begin no further look, for
+            all together; a request under way may take as long as the session
+            lets it, 30 seconds if that has no timeout, and ten are under way
+            at once, or one if in_order
         :param in_order: whether to ask the servers in the order given, and
             then to wait for them together: one that cannot be asked yet,
             since its freeze is under way, holds up those after it for 3

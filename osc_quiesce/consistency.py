@@ -53,8 +53,9 @@ class ServerReport:
         shortly before: an upper bound
     :param thaw_requested_at: when the thaw of its stage began, just before
         it was asked to; None before that
-    :param thawed_at: when it was first seen thawed, or gone: an upper bound;
-        None if it was not, or if somebody else quiesced it again
+    :param thawed_at: when it was first seen thawed, or gone, or was seen not
+        frozen after a request that was never answered: an upper bound; None
+        if it was not, or if somebody else quiesced it again
     :param seconds: from requested_at to thawed_at: an upper bound of how
         long it was frozen; None without a thawed_at
     :param quiesce_request_id: Nova's id of the request to quiesce

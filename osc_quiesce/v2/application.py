@@ -15,7 +15,8 @@
 The promise of ``create``: either there is a consistent set of snapshots and
 the exit code is 0, or no server stays frozen by this command, no snapshot is
 left (but for ``--keep-inconsistent``), and the exit code is not 0. If only a
-thaw failed, the consistent set is kept, and the exit code is not 0.
+thaw failed, or the set could not be marked as consistent, it is kept, and the
+exit code is not 0.
 """
 
 from __future__ import annotations
