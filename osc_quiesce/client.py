@@ -733,7 +733,7 @@ class Client:
                         ),
                     )
                 elif look.error:
-                    end(server_id, look.at, _named(look.error, server_id))
+                    end(server_id, look.at, look.error)
                 if (
                     in_order
                     and server_id in pending
@@ -1012,17 +1012,13 @@ class Client:
     ) -> str | None:
         """Send one request, once, and return its id."""
         self._under_way_at[server_id] = self._clock()
-        try:
-            response = self._send(
-                'POST',
-                f'/servers/{_quote(server_id)}/action',
-                json={action: details},
-                microversion=_MICROVERSION,
-            )
-        except exceptions.Unreachable:
-            raise
-        except exceptions.QuiesceError as exc:
-            raise _named(exc, server_id)
+        response = self._send(
+            'POST',
+            f'/servers/{_quote(server_id)}/action',
+            server_id,
+            json={action: details},
+            microversion=_MICROVERSION,
+        )
         if response.status_code in (429, 503):
             # Nova, or what stands before it, did not even begin.
             error = exceptions.ServiceUnavailable(
@@ -1153,7 +1149,8 @@ class Client:
             body = self._read(
                 f'/servers/{_quote(server_id)}/os-instance-actions/'
                 f'{_quote(request_id)}',
-                microversion=_ACTIONS_MICROVERSION,
+                server_id,
+                _ACTIONS_MICROVERSION,
             )
         except exceptions.Refused:
             return _ActionResult(None)  # not recorded, or not for the caller
@@ -1291,14 +1288,18 @@ class Client:
         server_id: str | None = None,
         microversion: str = _MICROVERSION,
     ) -> dict[str, Any]:
-        response = self._send('GET', path, microversion=microversion)
+        response = self._send(
+            'GET', path, server_id, microversion=microversion
+        )
         transport.raise_for_status(response, server_id)
         return transport.json_of(response, server_id)
 
     def _send(
-        self, method: str, path: str, **kwargs: Any
+        self, method: str, path: str, server_id: str | None, **kwargs: Any
     ) -> requests.Response:
-        response = transport.send(self._adapter, method, path, **kwargs)
+        response = transport.send(
+            self._adapter, method, path, server_id, **kwargs
+        )
         date = transport.parse_http_date(response.headers.get('date'))
         if date:
             self._zero = date - datetime.timedelta(seconds=self._clock())
@@ -1312,19 +1313,6 @@ class Client:
 
 _T = TypeVar('_T')
 _Step = Callable[[Server, 'str | None', bool], '_Arrival | None']
-
-
-def _named(
-    error: exceptions.QuiesceError, server_id: str
-) -> exceptions.QuiesceError:
-    """Return an error that says which server it is of.
-
-    Keystone's answers are of none.
-    """
-    if not error.server_id:
-        error.server_id = server_id
-        error.message = _('could not be asked: %s') % error.message
-    return error
 
 
 def check_unquiesce_after(seconds: int) -> None:

@@ -53,9 +53,13 @@ def send(
     adapter: ksa_adapter.Adapter,
     method: str,
     path: str,
+    server_id: str | None,
     **kwargs: Any,
 ) -> requests.Response:
-    """Send one request once: who calls decides what may be repeated."""
+    """Send one request once: who calls decides what may be repeated.
+
+    :param server_id: whom it is about; errors that end the matter name it
+    """
     if getattr(adapter.session, 'timeout', None) is None:
         kwargs['timeout'] = REQUEST_TIMEOUT
     try:
@@ -72,7 +76,9 @@ def send(
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):
             raise exceptions.Unreachable(str(exc)) from exc
-        raise exceptions.Unauthorized(str(exc)) from exc
+        raise exceptions.Unauthorized(
+            _not_asked(exc, server_id), server_id=server_id
+        ) from exc
     except (
         ksa_exceptions.ConnectionError,
         ksa_exceptions.InvalidResponse,  # from Keystone, or a proxy
@@ -80,7 +86,15 @@ def send(
     ) as exc:
         raise exceptions.Unreachable(str(exc)) from exc
     except ksa_exceptions.ClientException as exc:
-        raise exceptions.QuiesceError(str(exc)) from exc
+        raise exceptions.QuiesceError(
+            _not_asked(exc, server_id), server_id=server_id
+        ) from exc
+
+
+def _not_asked(error: Exception, server_id: str | None) -> str:
+    return (
+        _('could not be asked: %s') % error if server_id else str(error)
+    )
 
 
 def raise_for_status(
@@ -91,8 +105,8 @@ def raise_for_status(
     if status < 400:
         return
     # What a proxy says with 404 is not that the server is gone.
-    gone = status == 404 and _message_of(response)
-    if status == 429 or status >= 500 or (status == 404 and not gone):
+    by_proxy = status == 404 and not _message_of(response)
+    if status == 429 or status >= 500 or by_proxy:
         error = exceptions.Unreachable(text, server_id=server_id)
         error.retry_after = retry_after(response)
         raise error

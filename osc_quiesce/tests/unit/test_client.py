@@ -170,7 +170,7 @@ class TestSession(unittest.TestCase):
             adapter = mock.Mock()
             adapter.request.side_effect = trouble
             with self.assertRaises(exceptions.Unreachable):
-                transport.send(adapter, 'GET', '/')
+                transport.send(adapter, 'GET', '/', None)
 
 
 class TestUnquiesce(fakes.TestCase):
