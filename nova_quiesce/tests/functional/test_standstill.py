@@ -18,6 +18,7 @@ nobody knows of, and thaw none that was quiesced anew.
 """
 
 import itertools
+from collections.abc import Callable
 
 from nova_quiesce.tests.functional import test_clocks
 from nova_quiesce.tests.functional import world
@@ -137,40 +138,39 @@ class TestStandstill(test_clocks.ClockTest):
         work.go()
         self.check_thawed('active')
 
-    def test_a_server_that_is_deleted_meanwhile_has_an_end(self) -> None:
+    def check_deleted(self, then: Callable[[world.Work], None]) -> None:
+        """Delete the server at each step of a quiesce: the request must end.
+
+        :param then: what happens after that; it is given what was begun
+        """
         for steps in range(6):
             with self.subTest(steps=steps):
                 self.doCleanups()
                 self.setUp()
                 work = self.begin('one', steps)
                 self.world.delete()
-                work.go()
+                then(work)
                 self.world.check_end()
+
+    def test_a_server_that_is_deleted_meanwhile_has_an_end(self) -> None:
+        self.check_deleted(lambda work: work.go())
 
     def test_so_has_one_if_it_dies_as_well(self) -> None:
-        for steps in range(6):
-            with self.subTest(steps=steps):
-                self.doCleanups()
-                self.setUp()
-                self.begin('one', steps)
-                self.world.delete()
-                self.world.kill('one')
-                self.pass_time(SERVICE_DOWN_TIME + 2 * test_clocks.INTERVAL)
-                self.world.check_end()
+        def die(_work: world.Work) -> None:
+            self.world.kill('one')
+            self.pass_time(SERVICE_DOWN_TIME + 2 * test_clocks.INTERVAL)
+
+        self.check_deleted(die)
 
     def test_so_has_one_if_all_die_and_come_back_much_later(self) -> None:
-        for steps in range(6):
-            with self.subTest(steps=steps):
-                self.doCleanups()
-                self.setUp()
-                self.begin('one', steps)
-                self.world.delete()
-                self.world.kill('one')
-                self.world.kill('two')
-                self.world.advance(86400)
-                self.world.start_service('two')
-                self.pass_time(2 * test_clocks.INTERVAL)
-                self.world.check_end()
+        def die(_work: world.Work) -> None:
+            self.world.kill('one')
+            self.world.kill('two')
+            self.world.advance(86400)
+            self.world.start_service('two')
+            self.pass_time(2 * test_clocks.INTERVAL)
+
+        self.check_deleted(die)
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
         self.quiesce()

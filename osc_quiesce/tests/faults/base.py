@@ -28,7 +28,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from osc_quiesce.tests.functional import base
 
@@ -186,14 +185,9 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         if process != 'nova-quiesce':
             return process
         # The one that works on it now, or did so last.
-        found: list[dict[str, Any]] = []
-
-        def has_begun() -> bool:
-            found[:] = self.work_on(server)
-            return bool(found)
-
-        self.wait_for(has_begun, 'a service has begun')
-        return str(found[0]['host']).replace('controller', 'quiesce')
+        events = self.wait_for(
+            lambda: self.work_on(server), 'a service has begun')
+        return str(events[0]['host']).replace('controller', 'quiesce')
 
     def is_well(self, server: str) -> bool:
         """Say whether a guest is thawed, and Nova done with the server."""

@@ -298,16 +298,17 @@ class FunctionalTest(testtools.TestCase):
         condition: Callable[[], Any],
         what: str,
         seconds: float = TIMEOUT,
-    ) -> None:
-        """Wait until something is so, or fail.
+    ) -> Any:
+        """Wait until something is so, or fail; return what tells so.
 
         :param what: it, in words
         """
         end = time.monotonic() + seconds
-        while not condition():
+        while not (found := condition()):
             if time.monotonic() > end:
                 self.fail('after %d s it is not so that %s' % (seconds, what))
             time.sleep(0.1)
+        return found
 
     def wait_until_up(self) -> None:
         """Wait until Nova takes all of its services for alive."""
@@ -376,6 +377,17 @@ class FunctionalTest(testtools.TestCase):
             return []
         answer = compute().get('%s/%s' % (path, latest['request_id']))
         return answer.json()['instanceAction']['events']  # type: ignore
+
+    def unquiesced_at(self, server_id: str) -> str:
+        """Return when a server was last asked to thaw, as Nova writes it."""
+        actions = compute().get(
+            '/servers/%s/os-instance-actions' % server_id
+        ).json()['instanceActions']
+        return next(
+            str(action['start_time'])
+            for action in actions
+            if action['action'] == 'unquiesce'
+        )
 
     # -- servers ----------------------------------------------------------
 

@@ -145,12 +145,8 @@ class TestQuiesce(base.FunctionalTest):
             self.assertEqual(('active', None), self.states(server))
             self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
         # In order they are asked; who is busy thaws later.
-        asked = [action['start_time'] for server in (first, second)
-                 for action in base.compute().get(
-                     '/servers/%s/os-instance-actions' % server).json()[
-                         'instanceActions'] if action['action'] == 'unquiesce']
-        self.assertEqual(2, len(asked))
-        self.assertGreater(asked[0], asked[1])
+        self.assertGreater(
+            self.unquiesced_at(first), self.unquiesced_at(second))
 
     def test_keep_quiesced(self) -> None:
         first = self.boot()

@@ -314,6 +314,34 @@ class TestQuiesce(TestCase):
         self.assertNotIn('deleted', self.said)
         self.assertEqual(['active'] * 2, [a.vm_state, b.vm_state])
 
+    def check_interrupted(
+        self,
+        argv: list[str],
+        thaws: list[str],
+        vm_states: list[str],
+        words: str,
+    ) -> None:
+        """Interrupt a command, by each signal, while server b is asked.
+
+        :param argv: its arguments; names of servers have one letter
+        :param thaws: the requests after those to quiesce a and b
+        :param vm_states: where the servers end
+        :param words: what is said
+        """
+        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+            with self.subTest(signum=signum):
+                self.nova.servers.clear()
+                self.nova.hooks.clear()
+                self.nova.log.clear()
+                servers = [self.nova.add(arg) for arg in argv if len(arg) == 1]
+                self.kill_at('POST b quiesce', signum)
+                self.assertEqual(code, self.run_command(*argv))
+                self.assertEqual(thaws, self.nova.posts()[2:])
+                self.assertEqual(
+                    vm_states, [server.vm_state for server in servers]
+                )
+                self.assertIn(words, self.said)
+
     def test_keep_quiesced_thaws_nothing(self) -> None:
         a = self.nova.add('a')
         self.nova.add('b', freeze_to=('active', 'Error', 'no agent'))
@@ -324,23 +352,12 @@ class TestQuiesce(TestCase):
         self.assertIn('1 of 2 servers are quiesced, and kept so', self.said)
 
     def test_keep_quiesced_thaws_one_that_is_not_quiesced_yet(self) -> None:
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
-            with self.subTest(signum=signum):
-                self.nova.servers.clear()
-                self.nova.hooks.clear()
-                self.nova.log.clear()
-                a, b = self.nova.add('a'), self.nova.add('b')
-                c = self.nova.add('c')
-                self.kill_at('POST b quiesce', signum)
-                self.assertEqual(code, self.run_command(
-                    'a', 'b', 'c', '--wait', '--keep-quiesced'))
-                self.assertEqual(
-                    ['POST b unquiesce'], self.nova.posts()[2:])
-                self.assertEqual(
-                    ['quiesced', 'active', 'active'],
-                    [a.vm_state, b.vm_state, c.vm_state])
-                self.assertIn('1 of 3 servers are quiesced, and kept so',
-                              self.said)
+        self.check_interrupted(
+            ['a', 'b', 'c', '--wait', '--keep-quiesced'],
+            ['POST b unquiesce'],
+            ['quiesced', 'active', 'active'],
+            '1 of 3 servers are quiesced, and kept so',
+        )
 
     def test_keep_quiesced_thaws_one_that_was_waited_for_in_vain(
         self,
@@ -363,19 +380,12 @@ class TestQuiesce(TestCase):
         )
 
     def test_a_signal_thaws_and_gives_its_own_exit_code(self) -> None:
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
-            with self.subTest(signum=signum):
-                self.nova.servers.clear()
-                self.nova.hooks.clear()
-                self.nova.log.clear()
-                a, b = self.nova.add('a'), self.nova.add('b')
-                self.kill_at('POST b quiesce', signum)
-                self.assertEqual(code, self.run_command('a', 'b', '--wait'))
-                self.assertEqual(
-                    ['POST b unquiesce', 'POST a unquiesce'],
-                    self.nova.posts()[2:],
-                )
-                self.assertEqual(['active'] * 2, [a.vm_state, b.vm_state])
+        self.check_interrupted(
+            ['a', 'b', '--wait'],
+            ['POST b unquiesce', 'POST a unquiesce'],
+            ['active'] * 2,
+            'The 2 servers were not quiesced',
+        )
 
     def test_a_second_signal_does_not_stop_the_thaw(self) -> None:
         a = self.nova.add('a')
