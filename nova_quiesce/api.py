@@ -10,268 +10,327 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The actions ``quiesce`` and ``unquiesce`` of nova-api.
+"""Asking for a freeze or a thaw: what nova.compute.api would do.
 
-And what ``os-resetState`` needs, so that no reset leaves a guest frozen.
-Loaded by one line of Nova's api-paste.ini::
-
-    [app:osapi_compute_app_v21]
-    paste.app_factory = nova_quiesce.api:app_factory
-
-Source of the contract: the Nova blueprint *expose-quiesce-unquiesce-api*.
+The row of the table of freezes is written before the server's state, so that
+whatever a nova-api leaves undone is found.  This module knows no HTTP; it must
+never wait for a guest, or for a message.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from nova import context as nova_context
 from nova import exception
 from nova import objects
-from nova.api import validation
-from nova.api.openstack import common
-from nova.api.openstack import compute as nova_api
-from nova.api.openstack import wsgi
-from nova.api.openstack.compute import admin_actions
-from nova.api.openstack.compute.schemas import admin_actions as admin_schema
+from nova import servicegroup
 from nova.compute import api as compute
 from oslo_config import cfg
 from oslo_log import log as logging
-from webob import exc
 
-from nova_quiesce import cells
-from nova_quiesce import compat
-from nova_quiesce import conf
+from nova_quiesce import actions
+from nova_quiesce import db
 from nova_quiesce import exceptions
-from nova_quiesce import marks
-from nova_quiesce import policies
-from nova_quiesce import register
-from nova_quiesce import requests
+from nova_quiesce import rpcapi
 from nova_quiesce import states
+from nova_quiesce import store
 from nova_quiesce.i18n import _
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
-_quiesce_schema = {
-    'type': 'object',
-    'properties': {
-        states.QUIESCE.name: {
-            'type': ['object', 'null'],
-            'properties': {
-                # At most [quiesce]max_unquiesce_after, which is not known
-                # yet when this is read.
-                'unquiesce_after': {'type': 'integer', 'minimum': 1},
-            },
-            'required': ['unquiesce_after'],
-            'additionalProperties': False,
-        },
-    },
-    'required': [states.QUIESCE.name],
-    'additionalProperties': False,
-}
-
-_unquiesce_schema = {
-    'type': 'object',
-    'properties': {states.UNQUIESCE.name: {'type': 'null'}},
-    'required': [states.UNQUIESCE.name],
-    'additionalProperties': False,
-}
-
-_response_schema = {'type': 'null'}
+State = store.State
+_BEFORE_FROZEN = (State.ASKED, State.FREEZING)
 
 
 class API:
-    """What nova.compute.api.API would do, had Nova these actions."""
+    """What can be asked of nova-quiesce."""
 
     def __init__(self) -> None:
-        self._requests = requests.Requests()
-        self._cells = cells.Cells()
-        #: when the services have to be looked at again, on the monotonic
-        #: clock
-        self._look_at = 0.0
+        self._store = store.Store(CONF.host)
+        self._rpcapi = rpcapi.QuiesceAPI()
+        self._servicegroup = servicegroup.API()
+        #: until when what was found up counts as up, on the monotonic clock
+        self._up_until: dict[str, float] = {}
+
+    # Quiesce --------------------------------------------------------------
+
+    def quiesce(self, context: nova_context.RequestContext,
+                instance: objects.Instance, unquiesce_after: int,
+                request_id: str | None = None) -> None:
+        """Have the guest frozen; nothing happens if this request has come.
+
+        :param unquiesce_after: seconds after which it is thawed; 0 if never
+        :param request_id: the caller's; by default that of the context
+        :raises nova.exception.InstanceInvalidState: if the server is not in
+            the right state
+        :raises nova.exception.InstanceIsLocked: if it is locked
+        :raises Conflict: if it cannot be frozen now
+        :raises Unavailable: if nobody would do it
+        """
+        own_id = request_id or context.request_id
+        if request_id and self._is_under_way(context, instance, request_id):
+            return
+        try:
+            self._check_quiesce(context, instance)
+        except (exception.InstanceInvalidState, exceptions.QuiesceError):
+            # Another copy of it may have been faster.
+            instance.refresh()
+            if request_id and self._is_under_way(
+                    context, instance, request_id):
+                return
+            raise
+        try:
+            self._store.ask(
+                instance_uuid=instance.uuid, request_id=own_id,
+                cell_uuid=_cell_uuid(context, instance),
+                project_id=instance.project_id, user_id=context.user_id,
+                server_name=instance.display_name,
+                unquiesce_after=unquiesce_after)
+        except exceptions.RequestKnown:
+            instance.refresh()
+            if not self._is_under_way(context, instance, own_id):
+                raise
+            return
+        self._begin_quiesce(context, instance, own_id)
+
+    def _is_under_way(self, context: nova_context.RequestContext,
+                      instance: objects.Instance, request_id: str) -> bool:
+        """Return whether this request is quiescing, or has quiesced.
+
+        :raises RequestKnown: if it has ended, or was withdrawn
+        """
+        row = self._store.get(instance.uuid)
+        if row is not None and row.request_id == request_id:
+            if row.withdrawn or row.state is State.THAWING:
+                raise self._ended(context, instance, request_id)
+            if (row.state is State.ASKED and instance.vm_state
+                    == states.QUIESCE.accepted_in and not instance.task_state):
+                # The nova-api that had it did not come to the state.
+                self._begin_quiesce(context, instance, request_id)
+            return True
+        if self._store.is_withdrawn(instance.uuid, request_id) is None:
+            return False
+        raise self._ended(context, instance, request_id)
+
+    def _ended(self, context: nova_context.RequestContext,
+               instance: objects.Instance, request_id: str,
+               ) -> exceptions.RequestKnown:
+        key = {'instance_uuid': instance.uuid, 'request_id': request_id}
+        if self._store.is_withdrawn(**key):
+            return exceptions.RequestWithdrawn(**key)
+        result = db.result_of(instance._context, **key)
+        if result is None:
+            return exceptions.RequestWithdrawn(**key)
+        if result[0] == 'Success':
+            how = _('it was unquiesced')
+        else:
+            how = result[1] or _('it failed')
+        return exceptions.RequestEnded(how=how, **key)
 
     @compute.check_instance_lock
     @compute.check_instance_state(vm_state=[states.QUIESCE.accepted_in])
-    def quiesce(self, context: nova_context.RequestContext,
-                instance: objects.Instance, unquiesce_after: int) -> None:
-        """Have the guest frozen.
+    def _check_quiesce(self, context: nova_context.RequestContext,
+                       instance: objects.Instance) -> None:
+        self._check_up('nova-quiesce', self._is_any_service_up,
+                       exceptions.NoService())
+        if not instance.host:
+            raise exceptions.ComputeDown(instance_uuid=instance.uuid)
+        self._check_up(instance.host, lambda: self._is_compute_up(instance),
+                       exceptions.ComputeDown(instance_uuid=instance.uuid))
 
-        :param unquiesce_after: seconds after which it is thawed; 0 if never
-        :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state, or is locked for the caller
-        :raises NoService: if nobody would do it
-        :raises NotSent: if nobody could be told
-        """
-        self._check_service(context)
-        self._requests.quiesce(context, instance, unquiesce_after)
+    def _begin_quiesce(self, context: nova_context.RequestContext,
+                       instance: objects.Instance, request_id: str) -> None:
+        """Put the server into its task state, and tell the services."""
+        own = actions.own_context(
+            instance._context, context.project_id, context.user_id,
+            request_id)
+        instance.task_state = states.QUIESCING
+        try:
+            instance.save(expected_vm_state=[states.QUIESCE.accepted_in],
+                          expected_task_state=[None])
+        except exception.InstanceUpdateConflict as error:
+            instance.refresh()
+            row = self._store.get(instance.uuid)
+            if row is not None and row.request_id == request_id and (
+                    row.state is not State.ASKED
+                    or instance.task_state == states.QUIESCING):
+                return    # another copy of this request was faster
+            self._store.drop(instance.uuid, request_id)
+            raise _invalid_state(error, instance, states.QUIESCE) from error
+        actions.start(own, instance.uuid, states.QUIESCE)
+        self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
+
+    # Unquiesce ------------------------------------------------------------
 
     @compute.check_instance_lock
     @compute.check_instance_state(vm_state=[states.UNQUIESCE.accepted_in])
     def unquiesce(self, context: nova_context.RequestContext,
                   instance: objects.Instance) -> None:
-        """Have the guest thawed.
+        """Have the guest of a quiesced server thawed, whoever froze it.
 
         :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state, or is locked for the caller
-        :raises NoService: if nobody would do it
-        :raises NotSent: if nobody could be told
+            the right state
+        :raises nova.exception.InstanceIsLocked: if it is locked
+        :raises Unavailable: if nobody would do it
         """
-        self._check_service(context)
-        self._requests.unquiesce(context, instance)
+        self._check_up('nova-quiesce', self._is_any_service_up,
+                       exceptions.NoService())
+        if not self._want_thaw(context, instance) and not (
+                self._store.insert_thaw(
+                    instance_uuid=instance.uuid, state=State.THAWING.value,
+                    cell_uuid=_cell_uuid(context, instance),
+                    project_id=instance.project_id, user_id=context.user_id,
+                    server_name=instance.display_name, request_id='unknown',
+                    unquiesce_request_id=context.request_id,
+                    unquiesce_after=0)):
+            # Another request is about to thaw it.
+            raise exception.InstanceInvalidState(
+                attr='task_state', state=states.UNQUIESCING,
+                instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
+        self._begin_unquiesce(context, instance)
 
-    def thaw_after_reset(self, context: nova_context.RequestContext,
-                         instance: objects.Instance,
-                         before: objects.Instance) -> None:
-        """Have the guest thawed if it may be frozen, after a reset.
+    def unquiesce_request(self, context: nova_context.RequestContext,
+                          instance: objects.Instance, request_id: str,
+                          ) -> dict[str, str] | None:
+        """Have the guest thawed if this request has frozen it, or will.
 
-        Never fails: if it cannot be done now, the sweep does it.
-
-        :param instance: as it is after the reset
-        :param before: as it was before
+        :param request_id: the request to quiesce
+        :returns: None if a thaw was begun, or the freeze withdrawn; else what
+            the request has become: ``state`` and ``message``
+        :raises nova.exception.InstanceInvalidState: if Nova is at work on the
+            server
+        :raises nova.exception.InstanceIsLocked: if it is locked
         """
-        # By its state also if its mark is lost: after the reset nothing
-        # else would tell.
-        if marks.get(instance) is None and not (
-                before.vm_state == states.QUIESCED or before.task_state in (
-                    states.QUIESCING, states.UNQUIESCING)):
-            return
+        self._check_idle(context, instance)
+        row = self._store.get(instance.uuid)
+        if row is None or row.request_id != request_id:
+            if self._store.withdraw(instance.uuid, request_id):
+                return _answer('withdrawn', _(
+                    'The request has never arrived; if it does, it is '
+                    'refused'))
+            row = self._store.get(instance.uuid)    # it has arrived since
+            if row is None or row.request_id != request_id:
+                return self._what_became(context, instance, request_id)
+        if row.state in _BEFORE_FROZEN and not row.withdrawn and (
+                instance.vm_state != states.QUIESCED):
+            if self._store.want_thaw(
+                    instance.uuid, context.request_id, *_BEFORE_FROZEN,
+                    request_id=request_id):
+                actions.start(_own(context, instance), instance.uuid,
+                              states.UNQUIESCE)
+                self._hint(self._rpcapi.quiesce_instance, context,
+                           instance.uuid)
+                return None
+            instance.refresh()
+        if instance.vm_state == states.QUIESCED and self._want_thaw(
+                context, instance, request_id):
+            self._begin_unquiesce(context, instance)
+            return None
+        return self._what_became(context, instance, request_id)
+
+    @compute.check_instance_lock
+    def _check_idle(self, context: nova_context.RequestContext,
+                    instance: objects.Instance) -> None:
+        if instance.task_state not in (None, *states.TASK_STATES):
+            raise exception.InstanceInvalidState(
+                attr='task_state', state=instance.task_state,
+                instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
+
+    def _want_thaw(self, context: nova_context.RequestContext,
+                   instance: objects.Instance,
+                   request_id: str | None = None) -> bool:
+        # Freezing, too: a server is quiesced a moment before its row says it.
+        return self._store.want_thaw(
+            instance.uuid, context.request_id, State.FREEZING, State.FROZEN,
+            request_id=request_id)
+
+    def _begin_unquiesce(self, context: nova_context.RequestContext,
+                         instance: objects.Instance) -> None:
+        own = _own(context, instance)
+        instance.task_state = states.UNQUIESCING
         try:
-            self._requests.thaw(
-                context, instance, _('The state of the server was reset'),
-                late_freeze=before.task_state == states.QUIESCING)
-        except Exception:
-            LOG.exception('The thaw after a reset is left to nova-quiesce',
-                          instance=instance)
+            instance.save(expected_vm_state=[states.UNQUIESCE.accepted_in],
+                          expected_task_state=[None])
+        except exception.InstanceUpdateConflict as error:
+            self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
+            raise _invalid_state(error, instance, states.UNQUIESCE) from error
+        actions.start(own, instance.uuid, states.UNQUIESCE)
+        self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
 
-    def _check_service(self, context: nova_context.RequestContext) -> None:
-        # No service reports more often, so a look in between tells no more.
+    def _what_became(self, context: nova_context.RequestContext,
+                     instance: objects.Instance, request_id: str,
+                     ) -> dict[str, str]:
+        row = self._store.get(instance.uuid)
+        if row is not None and row.request_id == request_id:
+            return _answer('thawing', _(
+                'The guest is being thawed; the server is %s'
+            ) % instance.vm_state)
+        error = self._ended(context, instance, request_id)
+        return _answer(
+            'withdrawn' if isinstance(error, exceptions.RequestWithdrawn)
+            else 'ended', error.format_message())
+
+    # Checks ---------------------------------------------------------------
+
+    def _check_up(self, what: str, is_up: Callable[[], bool],
+                  error: exceptions.QuiesceError) -> None:
+        # No service reports more often: a look in between tells no more.
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._up_until.get(what, 0.0):
             return
-        services = self._cells.services(context)
-        if services.any_up():
-            self._look_at = now + CONF.report_interval
-        elif services.complete:
-            # Else one may be up whose cell does not answer just now.
-            raise exceptions.NoService()
+        if not is_up():
+            raise error
+        self._up_until[what] = now + CONF.report_interval
 
+    def _is_any_service_up(self) -> bool:
+        store.check()
+        return self._store.is_any_up(CONF.service_down_time)
 
-@compat.validated
-class QuiesceController(wsgi.Controller):
-    """Two more actions of ``POST /servers/{server_id}/action``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.compute_api = compute.API()
-        self.quiesce_api = API()
-
-    @wsgi.response(202)
-    @wsgi.expected_errors((400, 403, 404, 409, 503))
-    @wsgi.action(states.QUIESCE.name)
-    @validation.schema(_quiesce_schema)
-    @validation.response_body_schema(_response_schema)
-    def _quiesce(self, req: wsgi.Request, id: str,
-                 body: dict[str, Any]) -> None:
-        """Flush and freeze the file systems of a server."""
-        unquiesce_after = _unquiesce_after(body[states.QUIESCE.name])
-        self._act(req, id, states.QUIESCE, self.quiesce_api.quiesce,
-                  unquiesce_after)
-
-    @wsgi.response(202)
-    @wsgi.expected_errors((403, 404, 409, 503))
-    @wsgi.action(states.UNQUIESCE.name)
-    @validation.schema(_unquiesce_schema)
-    @validation.response_body_schema(_response_schema)
-    def _unquiesce(self, req: wsgi.Request, id: str,
-                   body: dict[str, Any]) -> None:
-        """Thaw the file systems of a quiesced server."""
-        self._act(req, id, states.UNQUIESCE, self.quiesce_api.unquiesce)
-
-    def _act(self, req: wsgi.Request, server_id: str, action: states.Action,
-             act: Callable[..., None], *details: Any) -> None:
-        context = req.environ['nova.context']
-        if context.project_id is None:
-            # Nova's own actions end in 500 here if there is such a server.
-            raise exc.HTTPForbidden(explanation=_(
-                'The token is not for a project'))
-        server = common.get_instance(self.compute_api, context, server_id,
-                                     expected_attrs=['system_metadata'])
-        context.can(policies.POLICY_ROOT % action.name,
-                    target={'user_id': server.user_id,
-                            'project_id': server.project_id})
+    def _is_compute_up(self, instance: objects.Instance) -> bool:
         try:
-            act(context, server, *details)
-        except exception.InstanceIsLocked as error:
-            raise exc.HTTPConflict(
-                explanation=error.format_message()) from error
-        except exception.InstanceInvalidState as error:
-            common.raise_http_conflict_for_instance_invalid_state(
-                error, action.name, server_id)
-        except exception.InstanceNotFound as error:
-            raise exc.HTTPNotFound(
-                explanation=error.format_message()) from error
-        except (exceptions.NoService, exceptions.NotSent) as error:
-            raise exc.HTTPServiceUnavailable(
-                explanation=error.format_message()) from error
+            service = objects.Service.get_by_compute_host(
+                instance._context, instance.host)
+        except exception.NotFound:
+            return False
+        return bool(self._servicegroup.service_is_up(service))
 
-
-def _unquiesce_after(asked: dict[str, int] | None) -> int:
-    """Return after how many seconds to thaw; 0 if never."""
-    if asked is None:
-        return int(CONF.quiesce.default_unquiesce_after)
-    # To JSON Schema 60.0 is an integer, too.
-    seconds = int(asked['unquiesce_after'])
-    most = CONF.quiesce.max_unquiesce_after
-    if seconds > most:
-        raise exc.HTTPBadRequest(explanation=_(
-            'unquiesce_after is %(asked)d seconds; this cloud allows at most '
-            '%(most)d ([quiesce]max_unquiesce_after)') % {
-                'asked': seconds, 'most': most})
-    return seconds
-
-
-@compat.validated
-class ResetController(admin_actions.AdminActionsController):
-    """Nova's ``os-resetState``, with what a server that may be frozen needs.
-
-    Whatever state an administrator sets: its guest is thawed.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.quiesce_api = API()
-
-    @wsgi.response(202)
-    @wsgi.expected_errors(404)
-    @wsgi.action('os-resetState')
-    @validation.schema(admin_schema.reset_state)
-    @validation.response_body_schema(admin_schema.reset_state_response)
-    def _reset_state(self, req: wsgi.Request, id: str,
-                     body: dict[str, Any]) -> None:
-        """Set the state of a server, and thaw it if it may be frozen."""
-        context = req.environ['nova.context']
-        before = common.get_instance(self.compute_api, context, id)
-        super()._reset_state(req, id, body=body)
+    @staticmethod
+    def _hint(cast: Callable[..., None],
+              context: nova_context.RequestContext, uuid: str) -> None:
         try:
-            after = common.get_instance(self.compute_api, context, id,
-                                        expected_attrs=['system_metadata'])
-        except exc.HTTPNotFound:
-            return    # deleted since
-        self.quiesce_api.thaw_after_reset(context, after, before)
+            cast(context, uuid)
+        except Exception as error:
+            LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
+                        'one finds it within seconds: %(error)s',
+                        {'uuid': uuid, 'error': error})
 
 
-def app_factory(global_config: dict[str, str],
-                **local_config: str) -> nova_api.APIRouterV21:
-    """Return Nova's own API application with our actions in it.
+def _own(context: nova_context.RequestContext, instance: objects.Instance,
+         ) -> nova_context.RequestContext:
+    return actions.own_context(
+        instance._context, context.project_id, context.user_id,
+        context.request_id)
 
-    A paste.app_factory, called by nova-api when it starts.
-    """
-    conf.register_opts(CONF)
-    register.status()
-    register.response_schemas()
-    register.notifications()
-    register.policy_rules()
-    register.server_action(QuiesceController)
-    register.server_action(ResetController)
-    return nova_api.APIRouterV21.factory(global_config, **local_config)
+
+def _cell_uuid(context: nova_context.RequestContext,
+               instance: objects.Instance) -> str:
+    known: str | None = instance._context.cell_uuid
+    if known is None:
+        known = objects.InstanceMapping.get_by_instance_uuid(
+            context, instance.uuid).cell_mapping.uuid
+    return str(known)
+
+
+def _answer(state: str, message: str) -> dict[str, str]:
+    return {'state': state, 'message': message}
+
+
+def _invalid_state(error: exception.InstanceUpdateConflict,
+                   instance: objects.Instance, action: states.Action,
+                   ) -> exception.InstanceInvalidState:
+    actual = error.kwargs.get('actual') or {'task_state': 'unknown'}
+    attr, state = next(iter(actual.items()))
+    return exception.InstanceInvalidState(
+        attr=attr, state=state, instance_uuid=instance.uuid,
+        method=action.name)

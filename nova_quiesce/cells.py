@@ -10,120 +10,94 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""All cells at once, and which nova-quiesce services are up.
+"""The cells: where a server is, and which of them answer.
 
-A cell that is down holds nobody up: it is asked for a few seconds, and then
-left out for a while, which is longer each time.
+At most one sweep is under way in one cell, in an executor of its own, so that
+a cell that hangs holds up no other one.  A cell whose sweep has not come back
+for a while counts as hung, and nothing else is begun in it.
 """
 
-import dataclasses
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent import futures
 
 from nova import context as nova_context
 from nova import objects
-from nova import servicegroup
 from oslo_log import log as logging
 
-from nova_quiesce import rpcapi
+from nova_quiesce import times
 
 LOG = logging.getLogger(__name__)
 
-#: seconds that a cell has to answer
-PATIENCE = 5.0
-#: seconds for which one that did not is left out: the first time, and at most
-BREAKS = (5.0, 60.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Services:
-    """The nova-quiesce services that are known.
-
-    :param up: whether it is up, by host
-    :param complete: whether every cell has answered
-    """
-
-    up: Mapping[str, bool]
-    complete: bool
-
-    def any_up(self) -> bool:
-        """Say whether anybody would carry a request out."""
-        return any(self.up.values())
-
-    def is_dead(self, host: str | None) -> bool:
-        """Say whether the service of this host has certainly died."""
-        if host is not None and host in self.up:
-            return not self.up[host]
-        return self.complete    # deleted; else its cell may be down
+Sweep = Callable[[nova_context.RequestContext, str], None]
 
 
 class Cells:
-    """Asks the cells of a cloud, and remembers those that do not answer.
+    """The cells of a cloud, as one service knows them."""
 
-    :param patience: seconds that a cell has to answer
-    """
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executors: dict[str, futures.ThreadPoolExecutor] = {}
+        #: since when a sweep is under way, on the monotonic clock
+        self._sweeping: dict[str, float] = {}
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._patience = patience
-        self._servicegroup = servicegroup.API()
-        #: until when, and for how long
-        self._left_out: dict[str, tuple[float, float]] = {}
+    def is_hung(self, cell_uuid: str) -> bool:
+        """Return whether the sweep of a cell has not come back."""
+        since = self._sweeping.get(cell_uuid)
+        return (since is not None
+                and time.monotonic() > since + times.CELL_TIMEOUT)
 
-    def ask(self, context: nova_context.RequestContext,
-            function: Callable[..., Any], *, cell0: bool = False,
-            ) -> 'tuple[list[tuple[objects.CellMapping, Any]], bool]':
-        """Call a function in every cell at the same time.
+    def sweep(self, context: nova_context.RequestContext,
+              function: Sweep) -> None:
+        """Call a function in every cell, and do not wait for it.
 
-        :param function: is called with a context that targets the cell
-        :param cell0: whether to ask cell0 too
-        :returns: each cell that has answered, with its answer; and whether
-            all have
+        A cell in which it is still under way is left out.
+
+        :param function: is called with a context that targets the cell, and
+            the UUID of the cell
         """
-        now = time.monotonic()
-        cells = [cell for cell in objects.CellMappingList.get_all(context)
-                 if cell0 or not cell.is_cell0()]
-        asked = [cell for cell in cells
-                 if self._left_out.get(cell.uuid, (now, 0.0))[0] <= now]
-        results = nova_context.scatter_gather_cells(
-            context, asked, self._patience, function)
-        answers = []
-        for cell in asked:
-            result = results[cell.uuid]
-            if not nova_context.is_cell_failure_sentinel(result):
-                answers.append((cell, result))
-                self._left_out.pop(cell.uuid, None)
+        for cell in objects.CellMappingList.get_all(context):
+            if cell.is_cell0():
                 continue
-            if isinstance(result, Exception):
-                why = str(result) or type(result).__name__
-            else:
-                why = 'no answer within %g seconds' % self._patience
-                first, longest = BREAKS
-                _until, pause = self._left_out.get(cell.uuid, (now, 0.0))
-                pause = min(max(first, 2 * pause), longest)
-                self._left_out[cell.uuid] = (
-                    time.monotonic() + pause, pause)
-            LOG.warning('Cell %(name)s (%(uuid)s) is left out: %(why)s',
-                        {'name': cell.name, 'uuid': cell.uuid, 'why': why})
-        return answers, len(answers) == len(cells)
+            with self._lock:
+                if cell.uuid in self._sweeping:
+                    if self.is_hung(cell.uuid):
+                        LOG.warning('Cell %(name)s (%(uuid)s) has not '
+                                    'answered for %(seconds)d s',
+                                    {'name': cell.name, 'uuid': cell.uuid,
+                                     'seconds': time.monotonic()
+                                     - self._sweeping[cell.uuid]})
+                    continue
+                self._sweeping[cell.uuid] = time.monotonic()
+                executor = self._executors.setdefault(
+                    cell.uuid, futures.ThreadPoolExecutor(max_workers=1))
+            executor.submit(self._run, context, cell, function)
 
-    def services(self, context: nova_context.RequestContext) -> Services:
-        """Return the nova-quiesce services of all cells.
+    def _run(self, context: nova_context.RequestContext,
+             cell: objects.CellMapping, function: Sweep) -> None:
+        try:
+            with nova_context.target_cell(context, cell) as cell_context:
+                function(cell_context, cell.uuid)
+        except Exception as error:
+            LOG.warning('The sweep of cell %(name)s (%(uuid)s) failed and is '
+                        'repeated: %(error)s',
+                        {'name': cell.name, 'uuid': cell.uuid,
+                         'error': error})
+        finally:
+            self._sweeping.pop(cell.uuid, None)
 
-        Nova's own rule says which are up. Whether one is disabled does not
-        count: it works all the same.
-        """
-        answers, complete = self.ask(
-            context.elevated(), self._find_services, cell0=True)
-        up: dict[str, bool] = {}
-        for _cell, services in answers:
-            for service in services:
-                is_up = self._servicegroup.service_is_up(service)
-                up[service.host] = is_up or up.get(service.host, False)
-        return Services(up, complete)
 
-    @staticmethod
-    def _find_services(context: nova_context.RequestContext,
-                       ) -> objects.ServiceList:
-        return objects.ServiceList.get_by_binary(
-            context, rpcapi.BINARY, include_disabled=True)
+@contextlib.contextmanager
+def of_server(context: nova_context.RequestContext, instance_uuid: str,
+              ) -> Iterator[nova_context.RequestContext]:
+    """Return a context that targets the cell of a server.
+
+    :raises nova.exception.InstanceMappingNotFound: if there is no such server
+    """
+    mapping = objects.InstanceMapping.get_by_instance_uuid(
+        context, instance_uuid)
+    with nova_context.target_cell(context, mapping.cell_mapping) as targeted:
+        yield targeted
+

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The programs ``nova-quiesce`` and ``nova-quiesce-status``."""
+"""The programs ``nova-quiesce``, ``-status`` and ``-manage``."""
 
 # Nova decides between native threads and eventlet before anything else is
 # imported.
@@ -32,8 +32,10 @@ from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 
 from nova_quiesce import conf  # noqa: E402
-from nova_quiesce import register  # noqa: E402
+from nova_quiesce import exceptions  # noqa: E402
+from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
+from nova_quiesce import store  # noqa: E402
 
 CONF = nova.conf.CONF
 
@@ -47,11 +49,11 @@ def create_service(host: str | None = None) -> service.Service:
         host``
     """
     conf.register_opts(CONF)
-    register.notifications()
+    notification_states.register()
     return service.Service.create(
         host=host, binary=rpcapi.BINARY, topic=rpcapi.TOPIC,
         manager='nova_quiesce.manager.QuiesceManager',
-        # The sweep is what guests rely on: from the start, and always.
+        # What is due is looked up by these: from the start, and always.
         periodic_enable=True, periodic_fuzzy_delay=0)
 
 
@@ -76,6 +78,11 @@ def main() -> None:
     gmr_opts.set_defaults(CONF)
     objects.Service.enable_min_version_cache()
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
+    conf.register_opts(CONF)
+    try:
+        store.check()
+    except exceptions.SchemaMissing as error:
+        sys.exit(error.format_message())
     service.serve(create_service(), workers=1)
     service.wait()
 
@@ -87,6 +94,13 @@ def status() -> int:
     objects.register_all()
     from nova_quiesce import status
     return status.main()
+
+
+def manage() -> int:
+    """Run ``nova-quiesce-manage``, and return the exit code."""
+    _answer_version()
+    from nova_quiesce import manage
+    return manage.main()
 
 
 if __name__ == '__main__':

@@ -24,53 +24,66 @@ GROUP = cfg.OptGroup(
     help='How nova-quiesce freezes and thaws guests.')
 
 OPTS = [
-    cfg.IntOpt(
-        'rpc_timeout',
-        default=60,
-        min=1,
+    cfg.StrOpt(
+        'connection',
+        secret=True,
         help="""
-Seconds within which one guest has to be frozen, or thawed.
+Connection to the database that holds the table of freezes.
+
+By default it is Nova's API database, ``[api_database]connection``. The
+other options of that section hold for this database as well.
+``nova-quiesce-manage db sync`` creates the table.
+"""),
+    cfg.IntOpt(
+        'operation_timeout',
+        default=60,
+        min=4,
+        help="""
+Seconds within which one guest has to be frozen.
 
 A guest agent that does not answer blocks nova-compute's call for as long as it
 hangs. Three quarters of this time are for the freeze. After that nova-quiesce
 stops waiting and treats the outcome as unknown, that is, the guest as maybe
-frozen: what is left of the time is for a first attempt to thaw it, and the
-server ends in ``error``. Further attempts follow until a thaw is confirmed,
-with growing pauses, at most 5 minutes.
+frozen: the last quarter is for a first attempt to thaw it. Attempts of 15
+seconds follow until a thaw is confirmed, with growing pauses, at most 5
+minutes.
 
-A request that no nova-quiesce has taken up within twice this time counts as
-lost: one to quiesce is reported as failed, and the guest is thawed; one to
-unquiesce is sent again, and once before if the server's deadline passes.
+A request to quiesce that no nova-quiesce has taken up within twice this time
+is given up; nothing is sent to its guest.
 """),
     cfg.IntOpt(
-        'thaw_attempts',
-        default=3,
-        min=1,
-        help="""
-How often one request tries to thaw a guest before it is reported as failed.
-
-A thaw can be repeated at will. A second attempt is worth it because a guest's
-thaw hook that fails makes the first one look failed although the filesystems
-are thawed. An attempt that timed out is not repeated within the request.
-"""),
-    cfg.IntOpt(
-        'deadline_interval',
+        'sweep_interval',
         default=5,
         min=1,
         help="""
-Seconds between two searches for guests that have to be thawed.
+Seconds between two sweeps.
 
-Each nova-quiesce searches every cell for servers whose deadline has passed,
-whose thaw has to be tried again, or whose nova-quiesce has died. The thaw of a
-guest begins at most this long after its deadline, if a nova-quiesce is up and
-has a thread left, and its cell answers. A search reads the servers that were
-quiesced or saved lately, and some of all the others in turn; only the first
-one of a service reads all of them. Of servers that are deleted, but not
-archived yet, it reads whether a request has been left without an end.
+A sweep reads the states of the servers whose guests are frozen, and looks for
+those that were reset, deleted or evacuated. Deadlines do not depend on it:
+what is due is looked up every second.
+"""),
+    cfg.IntOpt(
+        'threads',
+        default=64,
+        min=1,
+        help="""
+Number of guests that one nova-quiesce freezes at the same time.
+
+As many threads are there for thaws, which so never wait behind freezes.
+"""),
+    cfg.IntOpt(
+        'thaws_per_host',
+        default=8,
+        min=1,
+        help="""
+Number of guests of one compute host that one nova-quiesce thaws at the same
+time.
+
+Each thaw occupies a thread of nova-compute until the guest agent answers.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',
-        default=0,
+        default=300,
         min=0,
         help="""
 Seconds after which a guest is thawed if nobody has asked for it before.
@@ -84,6 +97,17 @@ means that such a guest stays frozen until somebody asks to unquiesce it.
         min=1,
         help="""
 The longest ``unquiesce_after``, in seconds, that a request may ask for.
+"""),
+    cfg.BoolOpt(
+        'restore_after_thaw',
+        default=True,
+        help="""
+Whether a server whose freeze or thaw has failed becomes active again.
+
+Such a server is in ``error`` while its guest may be frozen. By default it is
+``active`` again as soon as a thaw is confirmed, unless somebody else has set
+its state. If this is false, it stays in ``error`` until an administrator
+resets it.
 """),
 ]
 

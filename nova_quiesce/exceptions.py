@@ -10,29 +10,34 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What can go wrong with a guest, in words that reach the user.
+"""What can go wrong, in words that reach the user.
 
-The text of each error becomes the ``details`` of the failed event of the
-instance action (255 characters at most), and of the instance fault where the
+The text of an error of a guest becomes the ``details`` of the failed event of
+the instance action (255 characters at most), and of the instance fault if the
 server ends in ``error``.
 """
 
 from nova import exception
 
-from nova_quiesce.i18n import _
 from nova_quiesce import states
+from nova_quiesce.i18n import _
 
 
-class GuestError(exception.NovaException):
-    """Freezing or thawing a guest did not go well.
+class QuiesceError(exception.NovaException):
+    """What the server half raises."""
+
+
+class GuestError(QuiesceError):
+    """A freeze or a thaw of a guest did not succeed.
 
     :cvar outcome: the :class:`~nova_quiesce.states.Outcome` it amounts to
-    :ivar under_way: whether nova-compute gave no answer, so that what was
-        asked of it may still happen
+    :ivar under_way: whether nova-compute gave no answer
+    :ivar may_follow: whether the guest may be frozen later than this error
     """
 
     outcome = states.Outcome.FAILED
     under_way = False
+    may_follow = False
 
 
 class CannotQuiesce(GuestError):
@@ -43,25 +48,40 @@ class CannotQuiesce(GuestError):
 
 
 class FrozenByOthers(GuestError):
-    """The guest was frozen before we asked: whoever did it owns it."""
+    """The guest was frozen before the request: whoever did it owns it."""
 
     outcome = states.Outcome.REFUSED
     msg_fmt = _('The guest had been frozen by somebody else before this '
                 'request, and was left frozen: whoever froze it must thaw it')
 
 
-class WasStillFrozen(GuestError):
-    """The guest was frozen by an earlier request of ours: now thawed."""
+class Withdrawn(GuestError):
+    """A request to unquiesce came before the guest was frozen."""
 
     outcome = states.Outcome.REFUSED
-    msg_fmt = _('The guest was still frozen by an earlier request to quiesce '
-                'it; it has been thawed now: try again')
+    msg_fmt = _('The request was withdrawn; the guest is not frozen by it')
+
+
+class NotTakenUp(GuestError):
+    """No service took the request up in time: nothing was sent."""
+
+    outcome = states.Outcome.REFUSED
+    msg_fmt = _('No nova-quiesce took the request up within %(seconds)d '
+                'seconds; nothing was frozen')
 
 
 class QuiesceFailed(GuestError):
     """The freeze failed, or its outcome is unknown."""
 
     msg_fmt = _('The freeze failed or its outcome is unknown: %(reason)s')
+
+
+class FreezeLapsed(GuestError):
+    """The guest is thawed, but its freeze had ended before the thaw."""
+
+    outcome = states.Outcome.DONE
+    msg_fmt = _('The guest is thawed, but it had ended the freeze by itself '
+                'before: %(reason)s')
 
 
 class UnquiesceFailed(GuestError):
@@ -74,37 +94,88 @@ class GuestNotRunning(UnquiesceFailed):
     """There is no running guest that could be thawed."""
 
 
-class Interrupted(GuestError):
-    """Nobody carries the request out any more."""
+class ThawNotPossible(UnquiesceFailed):
+    """The guest agent has no command to thaw, or it is blocked."""
 
-    msg_fmt = _('%(why)s; the guest, which may be frozen, is being thawed')
+
+class Interrupted(GuestError):
+    """The service that carried the freeze out does so no longer."""
+
+    msg_fmt = _('The nova-quiesce service was interrupted in the middle of '
+                'the freeze; the guest, which may be frozen, is being thawed')
 
 
 class Deleted(GuestError):
-    """The server was deleted while the service worked."""
+    """The server was deleted while the request was carried out."""
 
-    msg_fmt = _('The server was deleted meanwhile')
+    msg_fmt = _('The server was deleted before the request had ended')
 
 
-class NotSent(GuestError):
-    """nova-api could not tell any nova-quiesce of a request."""
+class StateChanged(GuestError):
+    """Another request changed the server's state in the meantime."""
+
+    msg_fmt = _('The state of the server was changed by another request '
+                '(now vm_state %(vm_state)s, task_state %(task_state)s)')
+
+
+class Conflict(QuiesceError):
+    """The server is not in the right condition; nothing was changed."""
+
+    code = 409
+
+
+class RequestKnown(Conflict):
+    """A request of this id has arrived before, or was withdrawn."""
+
+    msg_fmt = _('Request %(request_id)s to quiesce server %(instance_uuid)s '
+                'is known already')
+
+
+class RequestWithdrawn(RequestKnown):
+    """The request was withdrawn before it arrived."""
+
+    msg_fmt = _('Request %(request_id)s to quiesce server %(instance_uuid)s '
+                'was withdrawn; send a new request with an id of its own')
+
+
+class RequestEnded(RequestKnown):
+    """The request was carried out, or has failed, before."""
+
+    msg_fmt = _('Request %(request_id)s to quiesce server %(instance_uuid)s '
+                'has ended (%(how)s); send a new request with an id of its '
+                'own')
+
+
+class NotClearedUp(Conflict):
+    """The guest may still be frozen by an earlier request."""
+
+    msg_fmt = _('An earlier request to quiesce server %(instance_uuid)s is '
+                'not cleared up yet: its guest may still be frozen, and is '
+                'being thawed. Try again later')
+
+
+class ComputeDown(Conflict):
+    """Nobody could freeze the guest."""
+
+    msg_fmt = _('The nova-compute service of server %(instance_uuid)s is '
+                'down: nothing was done to the server. Try again later')
+
+
+class Unavailable(QuiesceError):
+    """The cloud cannot carry requests out now; nothing was changed."""
 
     code = 503
-    msg_fmt = _('The request could not be sent to nova-quiesce, and nothing '
-                'was done to the guest: try again')
 
 
-class NoService(exception.NovaException):
-    """No nova-quiesce is up: nobody would carry a request out."""
+class NoService(Unavailable):
+    """No nova-quiesce is up."""
 
-    code = 503
     msg_fmt = _('No nova-quiesce service is up: nothing was done to the '
                 'server')
 
 
-class StateChanged(GuestError):
-    """Somebody changed the server's state while the service worked."""
+class SchemaMissing(Unavailable):
+    """The table of freezes is not there, or is of another version."""
 
-    msg_fmt = _('The state of the server was changed by another request '
-                'meanwhile (now vm_state %(vm_state)s, task_state '
-                '%(task_state)s)')
+    msg_fmt = _('The table of freezes has version %(found)s instead of '
+                '%(wanted)s: run "nova-quiesce-manage db sync"')

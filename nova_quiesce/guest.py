@@ -16,13 +16,15 @@ Nova's own RPC methods are used as they are, with two differences: the thaw is
 a *call*, so that its result is known (``nova.compute.rpcapi`` only casts it),
 and who calls says how long it may take.
 
-What nova-compute answers is put into one of the errors of
-:mod:`nova_quiesce.exceptions` by the table :data:`FREEZE_ANSWERS`.  An answer
-that is not in the table means that the guest may be frozen.
+What nova-compute answers becomes one of the errors of
+:mod:`nova_quiesce.exceptions` by the tables below.
 """
 
 import dataclasses
+import re
+import threading
 import time
+from collections.abc import Iterable
 
 import oslo_messaging
 import tenacity
@@ -30,107 +32,165 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.compute import rpcapi
-from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import exceptions as messaging_exceptions
 
 from nova_quiesce import exceptions
+from nova_quiesce import times
 from nova_quiesce.i18n import _
 
-CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
 #: seconds that even the last attempt to thaw has
 MIN_TIMEOUT = 1.0
+THAW_ATTEMPTS = 3
+
+#: What libvirt (qemuAgentCheckError) puts before the words of the agent.
+AGENT = re.compile(
+    "unable to execute QEMU agent command(?: '[^']*')?(?:: )?(.*)", re.DOTALL)
+# VIR_ERR_INTERNAL_ERROR; VIR_ERR_AGENT_COMMAND_FAILED in newer libvirt.
+AGENT_CODES = (1, 113)
 
 
-NOT_RUNNING = 'domain is not running'
+class Counter:
+    """Counts in several threads what is in :attr:`count`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self.count += 1
+
+
+#: answers to freezes that are in no row
+UNKNOWN_ANSWERS = Counter()
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """What nova-compute answers to a freeze, or a thaw, that did not work.
 
-    :param raised: the exception
-    :param error: what it means to us: that we cannot, or that it failed
-    :param reason: what it means, in words for the user
-    :param code: libvirt's error code, which Nova puts into the message; None
-        if it is not libvirt that answers
-    :param text: what the message must contain too, since libvirt's codes are
-        coarse
+    :param reason: what it means, for the user; else the answer's own words
+    :param codes: libvirt's error codes, of which Nova puts one into its text
+    :param pattern: regular expression for the text: the codes are coarse
     """
 
     raised: type[Exception]
     error: type[exceptions.GuestError]
-    reason: str
-    code: int | None = None
-    text: str = ''
+    reason: str = ''
+    codes: tuple[int, ...] = ()
+    pattern: str = ''
 
     def is_given(self, error: Exception, words: str) -> bool:
-        """Say whether it is what an exception with these words says."""
-        return (isinstance(error, self.raised) and self.text in words
-                and (self.code is None
-                     or '[Error Code %d]' % self.code in words))
+        """Return whether it is what an exception with these words says."""
+        codes = ['[Error Code %d]' % code for code in self.codes] or ['']
+        return (isinstance(error, self.raised)
+                and any(code in words for code in codes)
+                and re.search(self.pattern, words) is not None)
 
 
-# Source of the exceptions: nova/virt/libvirt/driver.py, _can_quiesce and
-# _set_quiesced, which raises InstanceQuiesceFailed for code 86 and
-# InternalError for all others.  Source of the texts: libvirt's
-# src/qemu/qemu_agent.c and qemu_domain.c, and QEMU's guest agent where said.
-# Each was seen, with Nova 34.0.0, libvirt 9.0.0 and QEMU 7.2, except where
-# said.  What is not in the table has failed: the guest may be frozen.
+# Nova's nova/virt/libvirt/driver.py, _set_quiesced, raises the first for
+# libvirt's code 86 (VIR_ERR_AGENT_UNRESPONSIVE), and the second for all
+# others.  Source of the texts: libvirt's src/qemu/qemu_agent.c and
+# qemu_domain.c, and QEMU where said.  "Seen" is: by us, with Nova 34.0.0,
+# libvirt 9.0.0 and QEMU 7.2.
+_Failed, _Internal = exception.InstanceQuiesceFailed, exception.InternalError
+_Cannot = exceptions.CannotQuiesce
+
+# Paused or shut off behind Nova's back (VIR_ERR_OPERATION_INVALID; seen), or
+# gone, as after a reboot of the host (the last is VIR_ERR_NO_DOMAIN).
+NOT_RUNNING = Answer(_Internal, _Cannot, _(
+    'the guest is not running on the hypervisor, although Nova has it as '
+    'active'), (55,), 'domain is not running')
+NO_GUEST = Answer(
+    exception.InstanceNotFound, _Cannot, NOT_RUNNING.reason)
+NO_DOMAIN = Answer(
+    _Internal, _Cannot, NOT_RUNNING.reason, (42,), 'Domain not found')
+# QEMU's qapi/qmp-dispatch.c; qga/commands-win32.c before and since 9.2.
+# libvirt's qemuAgentStringifyErrorClass for agents that give no text.
+NO_COMMAND = Answer(_Internal, _Cannot, _(
+    'QEMU guest agent cannot freeze (it lacks the command, or Windows lacks '
+    'VSS)'), AGENT_CODES,
+    r'[Cc]ommand (\S+ )?has not been found|CommandNotFound'
+    '|this feature or command is not currently supported'
+    '|VSS failed to initialize')
+# A blocked command, or a frozen guest: but for QEMU 6.0 to 9.0 the text is the
+# same ("for this instance" before, "not allowed" since).  As a guest with a
+# freeze of ours is never frozen anew, it is left as it is.
+DISABLED = Answer(_Internal, _Cannot, _(
+    'QEMU guest agent does not allow it (the command is blocked, or somebody '
+    'else has frozen the guest, which was left as it is)'), AGENT_CODES,
+    r'[Cc]ommand (\S+ )?has been disabled')
+
+#: What an answer to a freeze means: the first row that holds.  What is in no
+#: row has failed: the guest may be frozen.
 FREEZE_ANSWERS = (
-    # Another hypervisor, or virt_type neither kvm nor qemu.  Not seen.
-    Answer(exception.InstanceQuiesceNotSupported, exceptions.CannotQuiesce,
-           _("the server's hypervisor cannot quiesce guests")),
-    # nova/virt/driver.py: a driver without quiesce.  Not seen.
-    Answer(NotImplementedError, exceptions.CannotQuiesce,
-           _("the server's hypervisor cannot quiesce guests")),
-    # The image has no property hw_qemu_guest_agent.
-    Answer(exception.QemuGuestAgentNotEnabled, exceptions.CannotQuiesce,
-           _("QEMU guest agent is not enabled (the server's image lacks the "
-             "property hw_qemu_guest_agent=yes)")),
-    # VIR_ERR_AGENT_UNRESPONSIVE: never started, or gone; nothing was sent.
-    Answer(exception.InstanceQuiesceFailed, exceptions.CannotQuiesce,
-           _('QEMU guest agent is not connected (is it installed and running '
-             'in the guest?)'),
-           code=86, text='QEMU guest agent is not connected'),
-    # The same code, and yet it does what it was told when it wakes up.
-    Answer(exception.InstanceQuiesceFailed, exceptions.QuiesceFailed,
-           _('QEMU guest agent does not answer (Guest agent not available '
-             'for now)'),
-           code=86, text='Guest agent not available for now'),
-    # The same code: the agent or the guest ended in the middle of it.
-    Answer(exception.InstanceQuiesceFailed, exceptions.QuiesceFailed,
-           _('QEMU guest agent has ended in the middle of it (Guest agent '
-             'disappeared while executing command)'),
-           code=86, text='Guest agent disappeared while executing command'),
+    NO_GUEST, NO_DOMAIN, NOT_RUNNING, NO_COMMAND,
+    # virt_type neither kvm nor qemu; nova/virt/driver.py: another hypervisor.
+    *(Answer(raised, _Cannot, _(
+        "the server's hypervisor cannot quiesce guests"))
+      for raised in (exception.InstanceQuiesceNotSupported,
+                     NotImplementedError)),
+    # The image has no property hw_qemu_guest_agent.  Seen.
+    Answer(exception.QemuGuestAgentNotEnabled, _Cannot, _(
+        "QEMU guest agent is not enabled (the server's image lacks the "
+        "property hw_qemu_guest_agent=yes)")),
     # VIR_ERR_ARGUMENT_UNSUPPORTED: the domain has no channel to an agent.
     # Seen from libvirt itself: Nova asks only if the image promises an agent.
-    Answer(exception.InternalError, exceptions.CannotQuiesce,
-           _('QEMU guest agent is not configured (the server was started '
-             'without an agent channel; reboot it hard)'),
-           code=74, text='QEMU guest agent is not configured'),
-    # VIR_ERR_OPERATION_INVALID: paused or shut off behind Nova's back.
-    Answer(exception.InternalError, exceptions.CannotQuiesce,
-           _('the guest is not running on the hypervisor, although Nova has '
-             'it as active'),
-           code=55, text=NOT_RUNNING),
-    # VIR_ERR_INTERNAL_ERROR, with the text of QEMU's guest agent.
-    Answer(exception.InternalError, exceptions.FrozenByOthers, '',
-           code=1, text='the agent is in frozen state'),
+    Answer(_Internal, _Cannot, _(
+        'QEMU guest agent is not configured (the server was started without '
+        'an agent channel; reboot it hard)'),
+        (74,), 'QEMU guest agent is not configured'),
+    # Never started or gone (seen), or unusable since an earlier error:
+    # nothing was sent.
+    Answer(_Failed, _Cannot, _(
+        'QEMU guest agent is not connected (is it installed and running in '
+        'the guest?)'),
+        (86,), 'QEMU guest agent is not (connected|available due to an error)'
+    ),
+    # And yet it does what it was told when it wakes up.  Seen.  The latter is
+    # newer libvirt; 112 is its VIR_ERR_AGENT_COMMAND_TIMEOUT.
+    Answer(exception.NovaException, exceptions.QuiesceFailed, _(
+        'QEMU guest agent does not answer (Guest agent not available for '
+        'now)'), (86, 112),
+        "Guest agent not available for now|guest agent didn't respond to"),
+    # Agent or guest ended in the middle of it.  Seen.
+    Answer(_Failed, exceptions.QuiesceFailed, _(
+        'QEMU guest agent has ended in the middle of it (Guest agent '
+        'disappeared while executing command)'),
+        (86,), 'Guest agent disappeared while executing command'),
     # VIR_ERR_OPERATION_TIMEOUT: another call waits for the agent.  Seen for a
     # thaw, during a freeze.
-    Answer(exception.InternalError, exceptions.QuiesceFailed,
-           _('another request to the QEMU guest agent has not ended (cannot '
-             'acquire state change lock)'),
-           code=68, text='cannot acquire state change lock'),
+    Answer(_Internal, exceptions.QuiesceFailed, _(
+        'another request to the QEMU guest agent has not ended (cannot '
+        'acquire state change lock)'),
+        (68,), 'cannot acquire state change lock'),
+    # QEMU 6.0 to 9.0.  Seen.
+    Answer(_Internal, exceptions.FrozenByOthers, '',
+           AGENT_CODES, 'the agent is in frozen state'),
+    DISABLED,
+    # The agent has tried, and has undone it: QEMU's qga/commands-posix.c and
+    # qga/vss-win32/requester.cpp.
+    Answer(_Internal, exceptions.QuiesceFailed, '', AGENT_CODES,
+           'fsfreeze hook has failed|failed to (open|freeze) '
+           '|Resource deadlock avoided|Frozen event|snapshot set'),
 )
 
-# VIR_ERR_OPERATION_INVALID again: shut off, or paused and frozen all the same.
-NOTHING_TO_THAW = Answer(
-    exception.InternalError, exceptions.GuestNotRunning, '',
-    code=55, text=NOT_RUNNING)
+#: The same for a thaw.  What is in no row is tried again.
+THAW_ANSWERS = (
+    *(dataclasses.replace(row, error=exceptions.GuestNotRunning, reason='')
+      for row in (NO_GUEST, NO_DOMAIN, NOT_RUNNING)),
+    *(dataclasses.replace(row, error=exceptions.ThawNotPossible, reason='')
+      for row in (NO_COMMAND, DISABLED)),
+    # Windows: VSS has ended the freeze before, after 10 seconds or for
+    # another reason.  The agent lets go in any case (qga/commands-win32.c).
+    Answer(_Internal, exceptions.FreezeLapsed, '', AGENT_CODES,
+           'fsfreeze is limited up to|unexpected error in VSS provider'
+           '|Frozen event|failed to do snapshot set'),
+)
 
 
 class ComputeAPI(rpcapi.ComputeAPI):
@@ -138,13 +198,13 @@ class ComputeAPI(rpcapi.ComputeAPI):
 
     def _call(self, context: nova_context.RequestContext,
               instance: objects.Instance, method: str, timeout: float,
-              **kwargs: object) -> None:
+              monitor: float | None = None, **kwargs: object) -> None:
         if not instance.host:
             # Else any nova-compute would take the message for its own.
             raise exception.InstanceNotFound(instance_id=instance.uuid)
         client = self.router.client(context).prepare(
             server=instance.host, version=self._ver(context, '5.0'),
-            timeout=timeout)
+            timeout=timeout, call_monitor_timeout=monitor)
         client.call(context, method, instance=instance, **kwargs)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
@@ -155,9 +215,12 @@ class ComputeAPI(rpcapi.ComputeAPI):
     def unquiesce_instance(self, context: nova_context.RequestContext,
                            instance: objects.Instance, timeout: float,
                            ) -> None:
-        """Thaw, and wait for the result for so many seconds."""
+        """Thaw, and wait for the result for so many seconds.
+
+        Less if nova-compute gives no sign of life: it has died with it.
+        """
         self._call(context, instance, 'unquiesce_instance', timeout,
-                   mapping=None)
+                   times.CALL_MONITOR_TIMEOUT, mapping=None)
 
 
 def _words(error: Exception, timeout: float) -> str:
@@ -175,30 +238,53 @@ def _words(error: Exception, timeout: float) -> str:
 
 
 def _is_answer(error: Exception) -> bool:
-    """Say whether nova-compute answered, so that nothing is under way."""
+    """Return whether nova-compute answered, so that nothing is under way."""
     return isinstance(error, (exception.NovaException, NotImplementedError,
                               oslo_messaging.RemoteError))
 
 
-def _freeze_error(error: Exception, timeout: float) -> exceptions.GuestError:
+def _meaning(table: Iterable[Answer], error: Exception, words: str,
+             ) -> exceptions.GuestError | None:
+    """Return what the first row that holds makes of an answer."""
+    # All that is before the agent's own words would push them out of an event.
+    agent = AGENT.search(words)
+    own_words = agent[1].strip(' :') if agent else ''
+    for row in table:
+        if row.is_given(error, words):
+            return row.error(reason=row.reason or own_words or words)
+    return None
+
+
+def _freeze_error(error: Exception, timeout: float,
+                  instance: objects.Instance) -> exceptions.GuestError:
     words = _words(error, timeout)
-    for answer in FREEZE_ANSWERS:
-        if answer.is_given(error, words):
-            return answer.error(reason=answer.reason)
-    failed = exceptions.QuiesceFailed(reason=words)
+    failed = _meaning(FREEZE_ANSWERS, error, words)
+    if failed is None:
+        failed = exceptions.QuiesceFailed(reason=words)
+        if _is_answer(error):
+            UNKNOWN_ANSWERS.add()
+            LOG.warning('The answer to a freeze is in no row: %s', words,
+                        instance=instance)
+    failed.under_way = not _is_answer(error)
+    # An agent that has answered has done with it; any other may wake up.
+    failed.may_follow = (isinstance(failed, exceptions.QuiesceFailed)
+                         and not AGENT.search(words))
+    return failed
+
+
+def _thaw_error(error: Exception, timeout: float) -> exceptions.GuestError:
+    words = _words(error, timeout)
+    failed = (_meaning(THAW_ANSWERS, error, words)
+              or exceptions.UnquiesceFailed(reason=words))
     failed.under_way = not _is_answer(error)
     return failed
 
 
-def _thaw_error(error: Exception, timeout: float,
-                ) -> exceptions.UnquiesceFailed:
-    words = _words(error, timeout)
-    if (isinstance(error, exception.InstanceNotFound)
-            or NOTHING_TO_THAW.is_given(error, words)):
-        return exceptions.GuestNotRunning(reason=words)
-    failed = exceptions.UnquiesceFailed(reason=words)
-    failed.under_way = not _is_answer(error)
-    return failed
+def _can_be_repeated(error: BaseException) -> bool:
+    """Return whether another thaw may succeed, or confirm this one."""
+    return (isinstance(error, exceptions.FreezeLapsed)
+            or type(error) is exceptions.UnquiesceFailed
+            and not error.under_way)
 
 
 class Guests:
@@ -214,12 +300,13 @@ class Guests:
         :param timeout: for how many seconds to wait
         :raises CannotQuiesce: if nothing was frozen
         :raises FrozenByOthers: if it was frozen before
-        :raises QuiesceFailed: if it may be frozen now
+        :raises QuiesceFailed: if it may be frozen now, or even later
+            (``may_follow``)
         """
         try:
             self._compute.quiesce_instance(context, instance, timeout)
         except Exception as error:
-            raise _freeze_error(error, timeout) from error
+            raise _freeze_error(error, timeout, instance) from error
 
     def thaw(self, context: nova_context.RequestContext,
              instance: objects.Instance, timeout: float) -> None:
@@ -228,25 +315,32 @@ class Guests:
         Tries it several times, but not once an attempt has timed out.
 
         :param timeout: for how many seconds to wait, for all attempts
+        :raises FreezeLapsed: if it is thawed, but was so before
         :raises GuestNotRunning: if there is nothing that could be thawed now
+        :raises ThawNotPossible: if its agent has no command for it
         :raises UnquiesceFailed: if no thaw was confirmed
         """
         end = time.monotonic() + timeout
-        retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_answer)
-            & tenacity.retry_if_not_exception_type(
-                exception.InstanceNotFound),
-            stop=tenacity.stop_after_attempt(CONF.quiesce.thaw_attempts)
+        errors: list[exceptions.GuestError] = []
+
+        def attempt() -> None:
+            left = max(end - time.monotonic(), MIN_TIMEOUT)
+            try:
+                self._compute.unquiesce_instance(context, instance, left)
+            except Exception as error:
+                errors.append(_thaw_error(error, left))
+                raise errors[-1] from error
+
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_can_be_repeated),
+            stop=tenacity.stop_after_attempt(THAW_ATTEMPTS)
             | tenacity.stop_after_delay(timeout),
             wait=tenacity.wait_exponential(multiplier=0.2, max=2),
-            before_sleep=lambda attempt: LOG.warning(
-                'Thaw attempt %d failed, trying again',
-                attempt.attempt_number, instance=instance),
-            reraise=True)
-        try:
-            for attempt in retry:
-                with attempt:
-                    left = max(end - time.monotonic(), MIN_TIMEOUT)
-                    self._compute.unquiesce_instance(context, instance, left)
-        except Exception as error:
-            raise _thaw_error(error, timeout) from error
+            before_sleep=lambda state: LOG.warning(
+                'Thaw attempt %d failed, trying again: %s',
+                state.attempt_number, errors[-1], instance=instance),
+            reraise=True)(attempt)
+        # The thaw is confirmed; only an earlier answer tells of the freeze.
+        for error in errors:
+            if isinstance(error, exceptions.FreezeLapsed):
+                raise error

@@ -13,27 +13,45 @@
 """Tell Nova's tables about quiesced servers.
 
 An unmodified Nova has tables of all states and services that it knows, and no
-hook to add to them.  This module is the only place that adds: each function
-says which table, and what goes wrong without it.  All of them can be called
-any number of times.
+hook to add to them.  This module, and :mod:`nova_quiesce.notification_states`
+for what every service of Nova can load, are the only places that add: each
+function says to what, and what goes wrong without it.  All of them can be
+called any number of times.  :func:`missing` tells whether they did any good.
 """
 
+import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator
+import re
+import types
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
+from nova import context as nova_context
+from nova import objects
 from nova import policy
 from nova.api.openstack import common
 from nova.api.openstack import wsgi
 from nova.api.openstack.compute import routes
 from nova.api.openstack.compute import schemas
-from nova.objects import fields
+from nova.compute import api as compute
+from nova.compute import vm_states
+from nova.notifications.objects import base as notification_base
+from nova.notifications.objects import instance as instance_notification
+from oslo_utils import timeutils
 
+from nova_quiesce import notification_states
 from nova_quiesce import policies
 from nova_quiesce import states
+from nova_quiesce.i18n import _
 
 STATUS = 'QUIESCED'
 ACTION_PATH = '/servers/{id}/action'
+
+#: what Nova knows, and what is to be valid wherever that is
+_ADDITIONS = {'SHELVED_OFFLOADED': STATUS,
+              'shelved_offloaded': states.QUIESCED}
 
 
 def status() -> None:
@@ -51,19 +69,25 @@ def response_schemas() -> None:
     quiesced server, and with the default it would log a warning each time.
     The lists are copied for each microversion, so all modules are searched.
     """
-    additions = {'SHELVED_OFFLOADED': STATUS,
-                 'shelved_offloaded': states.QUIESCED}
+    for node in _schemas():
+        values = node.get('enum')
+        if not isinstance(values, list):
+            continue
+        for known, new in _ADDITIONS.items():
+            if known in values and new not in values:
+                values.append(new)
+
+
+def _schemas() -> Iterator[dict[str, Any]]:
+    """Yield every JSON schema of Nova's API, also those within others."""
     for info in pkgutil.iter_modules(schemas.__path__):
         module = importlib.import_module(
             '%s.%s' % (schemas.__name__, info.name))
-        for values in _enums(vars(module)):
-            for known, new in additions.items():
-                if known in values and new not in values:
-                    values.append(new)
+        yield from _within(vars(module))
 
 
-def _enums(namespace: dict[str, object]) -> Iterator[list[object]]:
-    """Yield every ``enum`` of the JSON schemas in a module's namespace."""
+def _within(namespace: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every mapping of the JSON schemas in a module's namespace."""
     seen: set[int] = set()
     stack: list[object] = [
         value for name, value in namespace.items()
@@ -74,28 +98,10 @@ def _enums(namespace: dict[str, object]) -> Iterator[list[object]]:
             continue
         seen.add(id(node))
         if isinstance(node, dict):
-            enum = node.get('enum')
-            if isinstance(enum, list):
-                yield enum
+            yield node
             stack.extend(node.values())
         elif isinstance(node, (list, tuple)):
             stack.extend(node)
-
-
-def notifications() -> None:
-    """Make states and service valid in this process's notifications.
-
-    Without it the versioned notification of a state change, or of the first
-    start of nova-quiesce, raises ``ValueError``.
-    """
-    for field, values in (
-            (fields.InstanceStateField, (states.QUIESCED,)),
-            (fields.InstanceTaskStateField,
-             (states.QUIESCING, states.UNQUIESCING)),
-            (fields.NotificationSourceField, ('nova-quiesce',))):
-        enum = field.AUTO_TYPE
-        enum._valid_values = (*enum._valid_values, *(
-            value for value in values if value not in enum._valid_values))
 
 
 def policy_rules() -> None:
@@ -110,9 +116,215 @@ def policy_rules() -> None:
     enforcer.load_rules(force_reload=True)
 
 
+def deletion() -> None:
+    """Have a quiesced server leave its state as its deletion begins.
+
+    Else nova-compute, which does not know the state, cannot build the
+    versioned notification of the deletion, and the server ends in ``error``.
+    """
+    delete = compute.API._delete
+    if not hasattr(delete, 'leaves_quiesced'):
+        compute.API._delete = _leaving_quiesced(delete)
+
+
+def _leaving_quiesced(delete: Callable[..., None]) -> Callable[..., None]:
+    """Return Nova's method that deletes, with servers no longer quiesced.
+
+    It saves the instance with the task_state of the deletion before it does
+    anything else, and vm_state goes with that.
+    """
+    @functools.wraps(delete)
+    def _delete(self: compute.API, context: nova_context.RequestContext,
+                instance: objects.Instance, *args: Any, **kwargs: Any) -> None:
+        if instance.vm_state == states.QUIESCED or (
+                # It may be quiesced since this was read. What is assigned is
+                # saved, whatever was read.
+                instance.vm_state == states.QUIESCE.accepted_in
+                and instance.task_state == states.QUIESCE.task_state):
+            instance.vm_state = vm_states.ACTIVE
+        return delete(self, context, instance, *args, **kwargs)
+
+    _delete.leaves_quiesced = True  # type: ignore[attr-defined]
+    return _delete
+
+
 def server_action(controller: type[wsgi.Controller]) -> None:
     """Add a controller to those that answer ``POST /servers/{id}/action``."""
-    methods = dict(routes.ROUTE_LIST)[ACTION_PATH]
-    _main_controller, action_controllers = methods['POST'][0].args
+    action_controllers = _action_controllers()
     if controller not in action_controllers:
         action_controllers.append(controller)
+
+
+def _action_controllers() -> list[type[wsgi.Controller]]:
+    methods = dict(routes.ROUTE_LIST)[ACTION_PATH]
+    _main_controller, action_controllers = methods['POST'][0].args
+    return action_controllers  # type: ignore[no-any-return]
+
+
+def route(path: str, controller: type[wsgi.Controller]) -> None:
+    """Have a controller answer ``GET`` of a path, by its method ``index``.
+
+    Nova adds the versions of its API, with and without a project, in front.
+
+    :param path: path of a collection that Nova does not have
+    """
+    for known, methods in routes.ROUTE_LIST:
+        if known == path and controller in methods['GET'][0].args:
+            return
+    factory = functools.partial(routes._create_controller, controller, [])
+    routes.ROUTE_LIST = (*routes.ROUTE_LIST,
+                         (path, {'GET': [factory, 'index']}))
+
+
+def missing() -> list[str]:
+    """Return what this process's Nova does not take of all this.
+
+    It adds everything, and then asks Nova as its own programs do. So it is
+    for a process of its own, which has read Nova's configuration.
+
+    :returns: sentences for an operator; none if all is well
+    """
+    found = []
+    for add, took, sentence in _hooks():
+        try:
+            add()
+            if not took():
+                found.append(sentence + '.')
+        except Exception as error:
+            reason = ' '.join(str(error).split()).rstrip('.')
+            found.append('%s (%s: %s).' % (
+                sentence, type(error).__name__, reason))
+    return found
+
+
+def _hooks() -> Iterator[tuple[Callable[[], None], Callable[[], bool], str]]:
+    """Yield what adds, what tells whether it took, and what is wrong else."""
+    yield status, _has_status, _(
+        'Nova has no status %s for quiesced servers') % STATUS
+    yield response_schemas, _is_valid_in_answers, _(
+        'Answers of Nova that show quiesced servers are not valid')
+    yield notification_states.register, _is_valid_in_notifications, _(
+        'Notifications of quiesced servers are not valid')
+    yield deletion, _leaves_quiesced, _(
+        'The deletion of a quiesced server does not end vm_state %s'
+    ) % states.QUIESCED
+    yield policy_rules, _knows_rules, _(
+        'Nova does not know the policy rules of quiesce')
+    yield (lambda: server_action(_controllers().QuiesceController),
+           lambda: _takes_actions(_controllers().QuiesceController),
+           _('Nova does not take quiesce and unquiesce as actions of servers'))
+    yield (lambda: route(_controllers().LIST_PATH,
+                         _controllers().FreezesController),
+           lambda: _answers(_controllers().LIST_PATH,
+                            _controllers().FreezesController),
+           _('Nova does not answer the list of what is quiesced'))
+
+
+def _controllers() -> types.ModuleType:
+    # It imports this module.
+    from nova_quiesce import controllers
+    return controllers
+
+
+def _has_status() -> bool:
+    return (common.status_from_state(states.QUIESCED) == STATUS
+            and common.task_and_vm_state_from_status([STATUS.lower()])[0]
+            == [states.QUIESCED])
+
+
+def _is_valid_in_answers() -> bool:
+    return not any(_is_valid(node, known) and not _is_valid(node, new)
+                   for node in _schemas()
+                   for known, new in _ADDITIONS.items())
+
+
+def _is_valid(node: dict[str, Any], value: str) -> bool:
+    """Return whether a schema that restricts a text allows this one.
+
+    It need not be by the list that there is today.
+    """
+    values, pattern = node.get('enum'), node.get('pattern')
+    if isinstance(values, Collection) and value not in values:
+        return False
+    return not isinstance(pattern, str) or bool(re.search(pattern, value))
+
+
+def _is_valid_in_notifications() -> bool:
+    payload = instance_notification.InstanceActionPayload.fields
+    for field, values in (
+            (payload['state'], (states.QUIESCED,)),
+            (payload['task_state'], states.TASK_STATES),
+            (notification_base.EventType.fields['action'],
+             states.ACTION_NAMES),
+            (notification_base.NotificationPublisher.fields['source'],
+             (notification_states.SOURCE,))):
+        for value in values:
+            field.coerce(None, 'field', value)   # raises ValueError
+    return True
+
+
+def _leaves_quiesced() -> bool:
+    """Return whether each way to delete a server ends its being quiesced."""
+    begun = []
+
+    class Probe(compute.API):  # type: ignore[misc]
+        def __init__(self) -> None:
+            """Need no other service."""
+
+        @_leaving_quiesced
+        def _delete(self, context: nova_context.RequestContext,
+                    instance: objects.Instance, *args: Any,
+                    **kwargs: Any) -> None:
+            begun.append(instance.obj_get_changes().get('vm_state'))
+
+    for name in ('delete', 'soft_delete', 'force_delete'):
+        for vm_state, task_state in (
+                (states.QUIESCED, None),
+                (states.QUIESCED, states.UNQUIESCING),
+                (vm_states.ACTIVE, states.QUIESCING)):
+            instance = objects.Instance(
+                uuid=str(uuid.uuid4()), locked=False,
+                launched_at=timeutils.utcnow(),
+                vm_state=vm_state, task_state=task_state)
+            instance.obj_reset_changes()
+            getattr(Probe(), name)(nova_context.get_admin_context(), instance)
+    return (hasattr(compute.API._delete, 'leaves_quiesced')
+            and begun == [vm_states.ACTIVE] * 9)
+
+
+def _knows_rules() -> bool:
+    context = nova_context.get_admin_context()
+    for rule in policies.list_rules():
+        # Whom it lets pass is for the operator to say.
+        policy.authorize(context, rule.name, {}, do_raise=False)
+        if rule.name not in policy._ENFORCER.rules:
+            return False
+    return True
+
+
+def _takes_actions(controller: type[wsgi.Controller]) -> bool:
+    resource = wsgi.Resource(None)
+    # That of nova-api has connections to everything.
+    resource.register_subcontroller_actions(object.__new__(controller))
+    return (controller in _action_controllers()
+            and resource.wsgi_actions.keys() >= set(states.ACTION_NAMES))
+
+
+def _answers(path: str, controller: type[wsgi.Controller]) -> bool:
+    """Return whether a controller is found by its path among all of Nova's."""
+    everything = routes.ROUTE_LIST
+    routes.ROUTE_LIST = tuple(
+        (known, methods if known == path or isinstance(methods, str)
+         # Nova's own controllers need what only nova-api has.
+         else {method: [object, found[1]] for method, found in methods.items()}
+         ) for known, methods in everything)
+    try:
+        router = routes.APIRouterV21()
+    finally:
+        routes.ROUTE_LIST = everything
+    for prefix in ('', '/%s' % uuid.uuid4().hex):
+        found = router.map.match(prefix + path, {'REQUEST_METHOD': 'GET'})
+        if not (found and found['action'] == 'index'
+                and isinstance(found['controller'].controller, controller)):
+            return False
+    return True

@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From nova-api to nova-quiesce: two casts on a topic of their own."""
+"""From nova-api to nova-quiesce: two casts on a topic of their own.
+
+Each is a hint to look at a server now.  One that is lost, late or doubled does
+no harm: the work is in the table of freezes.
+"""
 
 import oslo_messaging
 from nova import context as nova_context
@@ -39,16 +43,12 @@ class QuiesceAPI:
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str) -> None:
-        """Ask any nova-quiesce to freeze the guest, and do not wait."""
+        """Have any nova-quiesce look at a server that is to be frozen."""
         self._client.cast(context, 'quiesce_instance',
                           instance_uuid=instance_uuid)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance_uuid: str, reason: str | None = None,
-                           ) -> None:
-        """Ask any nova-quiesce to thaw the guest, and do not wait.
-
-        :param reason: why, in words, if no user has asked for it
-        """
+                           instance_uuid: str) -> None:
+        """Have any nova-quiesce look at a server that is to be thawed."""
         self._client.cast(context, 'unquiesce_instance',
-                          instance_uuid=instance_uuid, reason=reason)
+                          instance_uuid=instance_uuid)

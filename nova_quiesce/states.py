@@ -18,7 +18,8 @@ documentation shows all derive from the two :class:`Action` rows below.
 A server is asked in ``accepted_in`` with no task state.  It carries
 ``task_state`` while the service works, and what came of the work
 (:class:`Outcome`) decides the vm_state that it ends in.  A server that ends in
-``error`` also gets an instance fault.
+``error`` also gets an instance fault, and leaves ``error`` as soon as a thaw
+is confirmed that no freeze can follow.
 
 This module must never do any input or output.
 """
@@ -66,21 +67,6 @@ class Action:
     task_state: str
     ends: Mapping[Outcome, str]
 
-    def end(self, outcome: Outcome, vm_state: str) -> str:
-        """Return the vm_state that a server ends in.
-
-        The service itself thaws servers also in other states than the API
-        accepts, for example after a reset. Such a server keeps its vm_state,
-        except that an ``active`` one must not stay frozen.
-
-        :param vm_state: what it was in when it was asked
-        """
-        if vm_state == self.accepted_in:
-            return self.ends[outcome]
-        if outcome is Outcome.FAILED and vm_state == vm_states.ACTIVE:
-            return vm_states.ERROR
-        return vm_state
-
 
 QUIESCE = Action(
     name='quiesce',
@@ -103,3 +89,35 @@ UNQUIESCE = Action(
 
 ACTIONS = (QUIESCE, UNQUIESCE)
 ACTION_NAMES = tuple(action.name for action in ACTIONS)
+TASK_STATES = frozenset(action.task_state for action in ACTIONS)
+
+#: The guest does not run, and starts thawed if it ever runs again.
+NOT_RUNNING = frozenset({
+    vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED,
+    vm_states.SOFT_DELETED, vm_states.DELETED})
+
+#: The guest does not run now, and goes on later, frozen if it was; or Nova
+#: has not ended what it does with the server.
+ASLEEP = frozenset({
+    vm_states.PAUSED, vm_states.SUSPENDED, vm_states.BUILDING,
+    vm_states.RESIZED})
+
+
+def end_of_thaw(vm_state: str, outcome: Outcome, restored: bool) -> str:
+    """Return the vm_state of a server after a thaw.
+
+    The service also thaws servers in other states than the API accepts, for
+    example after a reset. Such a server keeps its state, but it is not
+    ``active`` while its guest is frozen.
+
+    :param vm_state: its state before
+    :param restored: whether ``error`` stands for a frozen guest, and ends
+        with it
+    """
+    if vm_state == UNQUIESCE.accepted_in:
+        return UNQUIESCE.ends[outcome]
+    if outcome is Outcome.FAILED and vm_state == vm_states.ACTIVE:
+        return vm_states.ERROR
+    if outcome is Outcome.DONE and vm_state == vm_states.ERROR and restored:
+        return vm_states.ACTIVE
+    return vm_state

@@ -10,34 +10,38 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The ``nova-quiesce-status`` program: checks, and draining a cloud.
+"""The ``nova-quiesce-status`` program: checks, figures, and draining a cloud.
 
 ``upgrade check`` is what ``nova-status upgrade check`` is for Nova. ``list``
-shows which servers may be frozen, ``thaw`` has them thawed: what has to be
-done before nova_quiesce can be removed.
+shows which servers may be frozen, ``metrics`` how many, and ``thaw`` has them
+thawed: what has to be done before nova_quiesce can be removed.  It is
+nova-quiesce that thaws, and that goes on if this program does not.
 """
 
 import argparse
 import configparser
 import json
-import logging
 import sys
+import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import nova.conf
 import prettytable
 from nova import config
+from nova import context as nova_context
+from nova import objects
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from nova_quiesce import clock
 from nova_quiesce import conf
-from nova_quiesce import drain
-from nova_quiesce import marks
+from nova_quiesce import exceptions
+from nova_quiesce import notification_states
 from nova_quiesce import register
+from nova_quiesce import store
+from nova_quiesce import times
 from nova_quiesce.i18n import _
 
 CONF = nova.conf.CONF
@@ -45,10 +49,13 @@ CONF = nova.conf.CONF
 #: what api-paste.ini has to say, and where
 PASTE_SECTION = 'app:osapi_compute_app_v21'
 PASTE_OPTION = 'paste.app_factory'
-APP_FACTORY = 'nova_quiesce.api:app_factory'
+APP_FACTORY = 'nova_quiesce.controllers:app_factory'
 
 #: seconds
 DEFAULT_TIMEOUT = 120
+PAUSE = 1.0
+#: sweeps that may be missed until that is worth a warning
+MISSED_SWEEPS = 10
 #: exit codes besides those of upgradecheck.Code
 SOME_LEFT = 1
 BROKEN = 255
@@ -59,60 +66,74 @@ SUCCESS = upgradecheck.Result(upgradecheck.Code.SUCCESS)
 class UpgradeCommands(upgradecheck.UpgradeCommands):
     """The checks of ``upgrade check``."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._sight: drain.Sight | None = None
-
-    def _check_databases(self) -> upgradecheck.Result:
+    def _check_schema(self) -> upgradecheck.Result:
         try:
-            self._sight = drain.Drain().look()
+            store.check()
+        except exceptions.SchemaMissing as error:
+            return _failure(error.format_message())
         except Exception as error:
-            return _failure(_('The databases cannot be read: %s') %
+            return _failure(_('The table of freezes cannot be read: %s') %
                             _first_line(error))
-        if not self._sight.complete:
-            return _failure(_(
-                'Not every cell has answered; what has been logged says '
-                'which one has not.'))
         return SUCCESS
 
     def _check_service(self) -> upgradecheck.Result:
-        if self._sight is None:
-            return _unknown()
-        services = drain.Drain().services()
-        down = sorted(host for host, up in services.up.items() if not up)
-        if not services.any_up():
+        try:
+            reports = store.Store(CONF.host).reports()
+        except Exception:
+            return _warning(_('It cannot be told without the table.'))
+        up = {host: age <= CONF.service_down_time
+              for host, cell, age, _details in reports if not cell}
+        down = sorted(host for host, is_up in up.items() if not is_up)
+        if not any(up.values()):
             return _failure(_(
                 'No nova-quiesce service is up (down: %s). Nobody can be '
                 'quiesced or unquiesced, and no deadline is kept. Start it '
                 'on a controller.') % (', '.join(down) or _('none known')))
         if down:
-            return upgradecheck.Result(upgradecheck.Code.WARNING, _(
-                'nova-quiesce is down on %s. Start it there, or delete its '
-                'record with "openstack compute service delete".')
-                % ', '.join(down))
+            return _warning(_(
+                'nova-quiesce is down on %s. Start it there; a record is '
+                'dropped one day after its last report.') % ', '.join(down))
         return SUCCESS
 
-    def _check_marks(self) -> upgradecheck.Result:
-        if self._sight is None:
-            return _unknown()
-        unknown = sorted(
-            uuid for uuid, found in self._sight.servers.items()
-            if found.server.mark is not None
-            and not marks.is_understood(found.server.mark))
-        if unknown:
+    def _check_sweeps(self) -> upgradecheck.Result:
+        try:
+            reports = store.Store(CONF.host).reports()
+        except Exception:
+            return _warning(_('It cannot be told without the table.'))
+        up = {host for host, cell, age, _details in reports
+              if not cell and age <= CONF.service_down_time}
+        late = ['%s on %s: %d s' % (cell, host, age)
+                for host, cell, age, _details in reports
+                if cell and host in up
+                and age > MISSED_SWEEPS * CONF.quiesce.sweep_interval]
+        if late:
+            return _warning(_(
+                'Cells have not been swept to the end for a while: %s. A '
+                'reset of a quiesced server is noticed late.') %
+                ', '.join(late))
+        return SUCCESS
+
+    def _check_hooks(self) -> upgradecheck.Result:
+        missing = register.missing()
+        if missing:
             return _failure(_(
-                'Another version of nova_quiesce has marked these servers, '
-                'which may be frozen: %s. Thaw them before that version goes '
-                'away: "nova-quiesce-status thaw".') % ', '.join(unknown))
+                'This version of nova_quiesce does not fit this Nova: %s')
+                % ' '.join(missing))
+        return SUCCESS
+
+    def _check_deadline(self) -> upgradecheck.Result:
+        if CONF.quiesce.default_unquiesce_after == 0:
+            return _warning(_(
+                '[quiesce]default_unquiesce_after is 0: a guest that nobody '
+                'unquiesces stays frozen for ever.'))
         return SUCCESS
 
     def _check_paste(self) -> upgradecheck.Result:
         name = CONF.wsgi.api_paste_config
         path = CONF.find_file(name)
         if path is None:
-            return upgradecheck.Result(upgradecheck.Code.WARNING, _(
-                'There is no %s here. Run this check on the hosts of '
-                'nova-api.') % name)
+            return _warning(_('There is no %s here. Run this check on the '
+                              'hosts of nova-api.') % name)
         # Paste knows neither duplicates nor this kind of interpolation.
         paste = configparser.RawConfigParser(strict=False)
         try:
@@ -132,9 +153,11 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         return SUCCESS
 
     _upgrade_checks = (
-        (_('Databases'), _check_databases),
+        (_('Table of freezes'), _check_schema),
         (_('nova-quiesce service'), _check_service),
-        (_('Marks of servers'), _check_marks),
+        (_('Sweeps'), _check_sweeps),
+        (_('Hooks into Nova'), _check_hooks),
+        (_('Default deadline'), _check_deadline),
         (_('API paste configuration'), _check_paste),
     )
 
@@ -143,66 +166,121 @@ def _failure(details: str) -> upgradecheck.Result:
     return upgradecheck.Result(upgradecheck.Code.FAILURE, details)
 
 
-def _unknown() -> upgradecheck.Result:
-    return upgradecheck.Result(upgradecheck.Code.WARNING, _(
-        'It cannot be told without the databases.'))
+def _warning(details: str) -> upgradecheck.Result:
+    return upgradecheck.Result(upgradecheck.Code.WARNING, details)
 
 
 def list_servers() -> int:
     """Show the servers that may be frozen, and return the exit code."""
-    sight = drain.Drain().look()
+    rows = store.Store(CONF.host).find()
     if CONF.command.json:
-        print(json.dumps([_row(each) for each in sight.servers.values()]))
+        print(json.dumps([_row(row) for row in rows]))
     else:
-        _print_table(sight.servers)
-    return _incomplete(sight)
+        _print_table(rows)
+    return 0
+
+
+def metrics() -> int:
+    """Print figures as OpenMetrics text, and return the exit code."""
+    for line in _metrics():
+        print(line)
+    return 0
+
+
+def _metrics() -> Iterator[str]:
+    own = store.Store(CONF.host)
+    counts, overdue = own.counts()
+    yield '# TYPE nova_quiesce_guests gauge'
+    for state in store.State:
+        yield 'nova_quiesce_guests{state="%s"} %d' % (
+            state.value, counts.get(state, 0))
+    yield '# TYPE nova_quiesce_oldest_overdue_seconds gauge'
+    yield 'nova_quiesce_oldest_overdue_seconds %.3f' % max(0.0, overdue)
+    reports = own.reports()
+    yield '# TYPE nova_quiesce_last_sweep_seconds gauge'
+    for host, cell, age, _details in reports:
+        if cell:
+            yield ('nova_quiesce_last_sweep_seconds'
+                   '{host="%s",cell="%s"} %.3f') % (host, cell, age)
+    figures = [(host, age, json.loads(details))
+               for host, cell, age, details in reports if not cell]
+    yield '# TYPE nova_quiesce_last_report_seconds gauge'
+    for host, age, _values in figures:
+        yield 'nova_quiesce_last_report_seconds{host="%s"} %.3f' % (host, age)
+    for name in sorted({name for _h, _a, values in figures
+                        for name in values}):
+        yield '# TYPE nova_quiesce_%s gauge' % name
+        for host, _age, values in figures:
+            if name in values:
+                yield 'nova_quiesce_%s{host="%s"} %d' % (
+                    name, host, values[name])
+    yield '# EOF'
 
 
 def thaw() -> int:
     """Have servers thawed, and return the exit code."""
     command = CONF.command
     if command.all == bool(command.server):
-        print(_('Name servers by UUID, or say --all'), file=sys.stderr)
+        print(_('Name servers by UUID, or give --all'), file=sys.stderr)
         return 2
-    thawed, left = drain.Drain().thaw(
-        command.timeout, None if command.all else command.server)
+    wanted = None if command.all else command.server
+    context = nova_context.get_admin_context()
+    for each in wanted or ():
+        objects.InstanceMapping.get_by_instance_uuid(context, each)
+    own = store.Store(CONF.host)
+    if own.find(instance_uuids=wanted) and not own.is_any_up(
+            CONF.service_down_time):
+        raise exceptions.NoService()
+    thawed, left = _thaw(own, wanted, command.timeout)
     print(_('Servers that were thawed: %d') % thawed)
-    if left.servers:
-        print(_('Servers that may still be frozen after %d seconds: %d') % (
-            command.timeout, len(left.servers)), file=sys.stderr)
-        _print_table(left.servers)
-    return _incomplete(left) or (SOME_LEFT if left.servers else 0)
-
-
-def _incomplete(sight: drain.Sight) -> int:
-    if sight.complete:
+    if not left:
         return 0
-    print(_('Not every cell has answered: there may be more servers'),
-          file=sys.stderr)
+    print(_('Servers that may still be frozen after %d seconds: %d') % (
+        command.timeout, len(left)), file=sys.stderr)
+    _print_table(left)
     return SOME_LEFT
 
 
-def _row(found: drain.Found) -> dict[str, Any]:
-    server = found.server
-    mark = marks.Mark() if server.mark is None else marks.parse(server.mark)
+def _thaw(own: store.Store, wanted: Collection[str] | None, timeout: float,
+          ) -> tuple[int, Sequence[store.Freeze]]:
+    """Have servers thawed, and wait for it.
+
+    :returns: how many were thawed, and which are left
+    """
+    end = time.monotonic() + timeout
+    seen: set[str] = set()
+    while True:
+        left = own.find(instance_uuids=wanted)
+        seen.update(row.instance_uuid for row in left)
+        if not left or time.monotonic() >= end:
+            return len(seen) - len(left), left
+        for row in left:
+            if row.state is store.State.FROZEN:
+                own.want_thaw(row.instance_uuid, None, store.State.FROZEN)
+        time.sleep(PAUSE)
+
+
+def _row(row: store.Freeze) -> dict[str, Any]:
     return {
-        'uuid': server.uuid,
-        'host': server.host,
-        'vm_state': server.vm_state,
-        'task_state': server.task_state,
-        'request': mark.request_id or None,
-        'deadline': clock.text(mark.deadline) if mark.deadline else None,
+        'uuid': row.instance_uuid,
+        'name': row.server_name,
+        'state': row.state.value,
+        'request': row.request_id,
+        'frozen_at': times.text(row.frozen_at),
+        'unquiesce_at': times.text(row.unquiesce_at),
+        'attempts': row.attempts,
+        'error': row.error,
     }
 
 
-def _print_table(servers: Mapping[str, drain.Found]) -> None:
+def _print_table(rows: Sequence[store.Freeze]) -> None:
     table = prettytable.PrettyTable(
-        ['UUID', _('Host'), 'vm_state', 'task_state', _('Request'),
-         _('Deadline')])
+        ['UUID', _('Name'), _('State'), _('Request'), _('Frozen at'),
+         _('Unquiesce at'), _('Attempts'), _('Error')])
     table.align = 'l'
-    for _uuid, found in sorted(servers.items()):
+    for row in rows:
         table.add_row(['-' if value is None else value
-                       for value in _row(found).values()])
+                       for value in _row(row).values()])
     print(table)
 
 
@@ -214,6 +292,9 @@ def _add_parsers(subparsers: Any) -> None:
     listing = subparsers.add_parser(
         'list', help=_('List the servers that may be frozen'))
     listing.set_defaults(action=list_servers)
+    subparsers.add_parser(
+        'metrics', help=_('Print figures for a monitoring system'),
+    ).set_defaults(action=metrics)
     for parser in (upgrade, listing):
         parser.add_argument('--json', action='store_true',
                             help=_('Print JSON instead of a table'))
@@ -257,14 +338,11 @@ def main() -> int:
     config.parse_args(sys.argv)
     upgradecheck.CONF = CONF    # where it looks for --json
     conf.register_opts(CONF)
-    register.notifications()
-    if not CONF.debug:
-        # Of a cell that does not answer it logs a traceback; we say it too.
-        logging.getLogger('nova.context').setLevel(logging.CRITICAL)
+    notification_states.register()
     try:
         return int(CONF.command.action())
     except KeyboardInterrupt:
-        print(_('Interrupted; who was asked to thaw is thawed all the same'),
+        print(_('Interrupted; thaws already requested are still carried out'),
               file=sys.stderr)
         return 130
     except Exception as error:

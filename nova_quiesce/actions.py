@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How requests are recorded: the events of their instance actions.
+
+The action is made by whoever asks, under the id of the request.  The service
+that begins to work adds an event.  The end of the event is one transaction
+with the change of the server's state, or comes before the row of the table of
+freezes goes: so an event without an end always belongs to a row.
+"""
+
+import datetime
+
+from nova import context as nova_context
+from nova import objects
+
+from nova_quiesce import db
+from nova_quiesce import exceptions
+from nova_quiesce import states
+
+#: An event of this name tells when a guest was frozen (its start), and when it
+#: will be thawed at the latest (its finish).
+DEADLINE = 'quiesce_deadline'
+
+
+def own_context(context: nova_context.RequestContext,
+                project_id: str | None, user_id: str | None = None,
+                request_id: str | None = None) -> nova_context.RequestContext:
+    """Return a context for the record of a request.
+
+    :param context: one that targets the cell
+    :param user_id: who asked; None for the service itself
+    :param request_id: an existing request; by default a new one
+    """
+    own = nova_context.RequestContext(
+        user_id=user_id, project_id=project_id, is_admin=True,
+        request_id=request_id, overwrite=False)
+    own.db_connection = context.db_connection
+    own.mq_connection = context.mq_connection
+    own.cell_uuid = context.cell_uuid
+    return own
+
+
+def start(context: nova_context.RequestContext, instance_uuid: str,
+          action: states.Action) -> None:
+    """Record the context's request."""
+    objects.InstanceAction.action_start(
+        context, instance_uuid, action.name, want_result=False)
+
+
+def begin(context: nova_context.RequestContext, instance_uuid: str,
+          action: states.Action, host: str) -> None:
+    """Record that a service works on the context's request.
+
+    If the request was not recorded, because nova-api has died, it is now.  One
+    that has ended keeps its one event, even if the work is repeated.
+    """
+    for request in db.open_requests(context, instance_uuid, [action.name]):
+        if request.request_id == context.request_id:
+            if request.event_id is None:
+                db.add_event(
+                    context, request.action_id, _name(action.name), host)
+            return
+    number = db.action_id_of(context, instance_uuid, context.request_id)
+    if number is None:
+        start(context, instance_uuid, action)
+        number = db.action_id_of(context, instance_uuid, context.request_id)
+        if number is not None:
+            db.add_event(context, number, _name(action.name), host)
+
+
+def finish(context: nova_context.RequestContext, instance_uuid: str,
+           host: str, request_id: str | None,
+           error: exceptions.GuestError | None, details: str | None = None,
+           others: exceptions.GuestError | None = None) -> None:
+    """Record the end of a request.
+
+    :param error: why it has failed; None if it has not
+    :param details: what there is to say if it has not failed
+    :param others: why all other requests that have not ended have failed;
+        by default these are left as they are
+    """
+    for request in db.open_requests(
+            context, instance_uuid, states.ACTION_NAMES):
+        why = error if request.request_id == request_id else others
+        if request.request_id != request_id and others is None:
+            continue
+        event_id = request.event_id or db.add_event(
+            context, request.action_id, _name(request.action), host)
+        text = why.format_message() if why else details
+        db.finish_event(
+            context, event_id, 'Error' if why else 'Success', text)
+
+
+def announce(context: nova_context.RequestContext, instance_uuid: str,
+             host: str, request_id: str, frozen_at: datetime.datetime,
+             deadline: datetime.datetime) -> None:
+    """Record until when the guest stays frozen, for its owner to see."""
+    number = db.action_id_of(context, instance_uuid, request_id)
+    if number is not None:
+        event_id = db.add_event(context, number, DEADLINE, host, frozen_at)
+        db.finish_event(context, event_id, 'Success', None, deadline)
+
+
+def _name(action_name: str) -> str:
+    return 'quiesce_%s_instance' % action_name

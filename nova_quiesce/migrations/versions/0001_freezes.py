@@ -1,0 +1,58 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Add the table of freezes, and what it needs."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0001'
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create the tables; a database can be synced while Nova runs."""
+    op.create_table(
+        'quiesce_freezes',
+        sa.Column('instance_uuid', sa.String(36), primary_key=True),
+        sa.Column('cell_uuid', sa.String(36), nullable=False),
+        sa.Column('project_id', sa.String(255)),
+        sa.Column('user_id', sa.String(255)),
+        sa.Column('server_name', sa.String(255)),
+        sa.Column('request_id', sa.String(255), nullable=False),
+        sa.Column('unquiesce_request_id', sa.String(255)),
+        sa.Column('state', sa.String(16), nullable=False),
+        sa.Column('owner', sa.String(255)),
+        sa.Column('due_at', sa.Double),
+        sa.Column('unquiesce_after', sa.Integer, nullable=False),
+        sa.Column('requested_at', sa.Double, nullable=False),
+        sa.Column('frozen_at', sa.Double),
+        sa.Column('attempts', sa.Integer, nullable=False),
+        sa.Column('error', sa.Text))
+    op.create_index('ix_quiesce_freezes_project_id', 'quiesce_freezes',
+                    ['project_id'])
+    op.create_index('ix_quiesce_freezes_due_at', 'quiesce_freezes',
+                    ['due_at'])
+    op.create_table(
+        'quiesce_requests',
+        sa.Column('instance_uuid', sa.String(36), primary_key=True),
+        sa.Column('request_id', sa.String(255), primary_key=True),
+        sa.Column('withdrawn', sa.Boolean, nullable=False),
+        sa.Column('created_at', sa.Double, nullable=False))
+    op.create_index('ix_quiesce_requests_created_at', 'quiesce_requests',
+                    ['created_at'])
+    op.create_table(
+        'quiesce_sweeps',
+        sa.Column('host', sa.String(255), primary_key=True),
+        sa.Column('cell_uuid', sa.String(36), primary_key=True),
+        sa.Column('swept_at', sa.Double, nullable=False),
+        sa.Column('details', sa.Text))

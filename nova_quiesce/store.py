@@ -1,0 +1,608 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The table of freezes: which guests may be frozen, and whose turn it is.
+
+A row is both the work item and the lease.  It is committed before a freeze is
+sent, nobody but nova_quiesce writes it, and it goes only after a confirmed
+thaw, or when it is certain that nothing was frozen or that there is no guest.
+Who may act on a row is decided by one statement (:meth:`Store.take`) against
+the database's own clock.
+
+This module must never decide what is to be done, and never touch the tables of
+Nova.
+"""
+
+import dataclasses
+import enum
+import pathlib
+import uuid as uuidlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import alembic.command
+import alembic.config
+import alembic.migration
+import alembic.script
+import sqlalchemy as sa
+from nova.db.api import api as api_database
+from oslo_config import cfg
+from oslo_db import api as oslo_db_api
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy.ext import compiler
+from sqlalchemy.sql import expression
+
+from nova_quiesce import conf
+from nova_quiesce import exceptions
+from nova_quiesce import times
+
+CONF = cfg.CONF
+
+conf.register_opts(CONF)
+
+MIGRATIONS = pathlib.Path(__file__).with_name('migrations')
+VERSION_TABLE = 'quiesce_alembic_version'
+
+metadata = sa.MetaData()
+_uuid, _id = sa.String(36), sa.String(255)
+
+#: The description of the columns is that of :class:`Freeze`.
+FREEZES = sa.Table(
+    'quiesce_freezes', metadata,
+    sa.Column('instance_uuid', _uuid, primary_key=True),
+    sa.Column('cell_uuid', _uuid, nullable=False),
+    sa.Column('project_id', _id, index=True),
+    sa.Column('user_id', _id),
+    sa.Column('server_name', _id),
+    sa.Column('request_id', _id, nullable=False),
+    sa.Column('unquiesce_request_id', _id),
+    sa.Column('state', sa.String(16), nullable=False),
+    sa.Column('owner', _id),
+    sa.Column('due_at', sa.Double, index=True),
+    sa.Column('unquiesce_after', sa.Integer, nullable=False),
+    sa.Column('requested_at', sa.Double, nullable=False),
+    sa.Column('frozen_at', sa.Double),
+    sa.Column('attempts', sa.Integer, nullable=False),
+    sa.Column('error', sa.Text))
+
+#: Requests that have arrived, or were withdrawn before they did: whichever
+#: comes first writes the row.
+REQUESTS = sa.Table(
+    'quiesce_requests', metadata,
+    sa.Column('instance_uuid', _uuid, primary_key=True),
+    sa.Column('request_id', _id, primary_key=True),
+    sa.Column('withdrawn', sa.Boolean, nullable=False),
+    sa.Column('created_at', sa.Double, nullable=False, index=True))
+
+#: When each service was last up (without a cell), and when it last swept each
+#: cell to the end.
+SWEEPS = sa.Table(
+    'quiesce_sweeps', metadata,
+    sa.Column('host', _id, primary_key=True),
+    sa.Column('cell_uuid', _uuid, primary_key=True),
+    sa.Column('swept_at', sa.Double, nullable=False),
+    sa.Column('details', sa.Text))
+
+
+class State(enum.StrEnum):
+    """What is known of a guest that has a row."""
+
+    #: a freeze was asked for, and none was sent
+    ASKED = 'asked'
+    #: a freeze may be under way to the guest
+    FREEZING = 'freezing'
+    #: the guest is frozen
+    FROZEN = 'frozen'
+    #: the guest may be frozen, no freeze is under way, a thaw is wanted
+    THAWING = 'thawing'
+
+
+@dataclasses.dataclass(frozen=True)
+class Freeze:
+    """A row of the table, and what the database's clock was when it was read.
+
+    :param request_id: the request to quiesce
+    :param unquiesce_request_id: the request to unquiesce, if there is one; in
+        the states asked and freezing it means that the freeze was withdrawn
+    :param owner: who has taken the row; nobody else acts on it until due_at
+    :param due_at: when anybody may act on it; None if never
+    :param unquiesce_after: seconds until a frozen guest is thawed; 0 if never
+    :param attempts: number of thaws that failed
+    :param error: why the server was put into error; None if it was not
+    """
+
+    instance_uuid: str
+    cell_uuid: str
+    project_id: str | None
+    user_id: str | None
+    server_name: str | None
+    request_id: str
+    unquiesce_request_id: str | None
+    state: State
+    owner: str | None
+    due_at: float | None
+    unquiesce_after: int
+    requested_at: float
+    frozen_at: float | None
+    attempts: int
+    error: str | None
+    now: float
+
+    @property
+    def unquiesce_at(self) -> float | None:
+        """When a frozen guest is thawed without being asked."""
+        if self.frozen_at is None or not self.unquiesce_after:
+            return None
+        return self.frozen_at + self.unquiesce_after
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the freeze was taken back before it was done."""
+        return (self.unquiesce_request_id is not None
+                and self.state in (State.ASKED, State.FREEZING))
+
+
+class now(expression.FunctionElement[float]):
+    """The clock of the database, in seconds since 1970."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiler.compiles(now, 'sqlite')
+def _sqlite(element: now, compiler: Any, **kwargs: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiler.compiles(now, 'mysql')
+@compiler.compiles(now, 'mariadb')
+def _mysql(element: now, compiler: Any, **kwargs: Any) -> str:
+    # Not UNIX_TIMESTAMP(NOW()), which jumps with summer time.
+    return ("(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+            ' / 1000000.0)')
+
+
+@compiler.compiles(now, 'postgresql')
+def _postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
+    return '(EXTRACT(EPOCH FROM clock_timestamp())::double precision)'
+
+
+@enginefacade.transaction_context_provider
+class _Context:
+    """What oslo.db needs for one transaction."""
+
+
+_own_database = enginefacade.transaction_context()
+_configured: list[str] = []
+
+
+def _facade() -> Any:
+    """Return Nova's API database, or the one that was configured."""
+    connection = CONF.quiesce.connection
+    if not connection:
+        return api_database.context_manager
+    if not _configured:
+        _own_database.configure(
+            **{**dict(CONF.api_database.items()), 'connection': connection})
+        _configured.append(connection)
+    return _own_database
+
+
+def engine() -> sa.Engine:
+    """Return the engine of the database that holds the table."""
+    found: sa.Engine = _facade().writer.get_engine()
+    return found
+
+
+def _alembic_config() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option('script_location', str(MIGRATIONS))
+    return config
+
+
+def sync() -> None:
+    """Create the tables, or bring them up to date; can be repeated."""
+    config = _alembic_config()
+    with engine().begin() as connection:
+        config.attributes['connection'] = connection
+        alembic.command.upgrade(config, 'head')
+
+
+def versions() -> tuple[str | None, str]:
+    """Return the version of the schema that is there, and the newest one."""
+    with engine().connect() as connection:
+        context = alembic.migration.MigrationContext.configure(
+            connection, opts={'version_table': VERSION_TABLE})
+        found = context.get_current_revision()
+    head = alembic.script.ScriptDirectory.from_config(
+        _alembic_config()).get_current_head()
+    assert head is not None
+    return found, head
+
+
+def check() -> None:
+    """Check that the tables are there, and those of this version.
+
+    :raises SchemaMissing: if they are not; says what to run
+    """
+    found, wanted = versions()
+    if found != wanted:
+        raise exceptions.SchemaMissing(found=found or 'none', wanted=wanted)
+
+
+def _retried(function: Any) -> Any:
+    """Repeat a transaction that the database has rolled back."""
+    return oslo_db_api.wrap_db_retry(
+        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
+        max_retry_interval=1, retry_on_deadlock=True)(function)
+
+
+def _row(row: Any) -> Freeze:
+    values = dict(row._mapping)
+    return Freeze(**{**values, 'state': State(values['state'])})
+
+
+_SELECT = sa.select(FREEZES, now().label('now'))
+
+
+class Store:
+    """The statements on the table; each method is one transaction.
+
+    :param host: name of this service; part of what it writes as owner
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    @staticmethod
+    def _write() -> Any:
+        return _facade().writer.using(_Context())
+
+    @staticmethod
+    def _read() -> Any:
+        return _facade().reader.using(_Context())
+
+    # Asking ---------------------------------------------------------------
+
+    @_retried
+    def ask(self, **values: Any) -> None:
+        """Insert the row of a request to quiesce.
+
+        :param values: the columns that :class:`Freeze` has no default for
+        :raises RequestKnown: if the request has arrived before, or was
+            withdrawn
+        :raises NotClearedUp: if the server has a row already
+        """
+        key = {name: values[name] for name in ('instance_uuid', 'request_id')}
+        with self._write() as session:
+            try:
+                with session.begin_nested():
+                    session.execute(REQUESTS.insert().values(
+                        **key, withdrawn=False, created_at=now()))
+            except db_exception.DBDuplicateEntry as error:
+                raise exceptions.RequestKnown(**key) from error
+            try:
+                with session.begin_nested():
+                    session.execute(FREEZES.insert().values(
+                        state=State.ASKED.value, attempts=0,
+                        requested_at=now(), due_at=now() + times.ASK_PAUSE,
+                        **values))
+            except db_exception.DBDuplicateEntry as error:
+                raise exceptions.NotClearedUp(
+                    instance_uuid=key['instance_uuid']) from error
+
+    @_retried
+    def withdraw(self, instance_uuid: str, request_id: str) -> bool:
+        """Record that a request must not be carried out if it arrives.
+
+        :returns: False if it has arrived before, or was withdrawn before
+        """
+        with self._write() as session:
+            try:
+                with session.begin_nested():
+                    session.execute(REQUESTS.insert().values(
+                        instance_uuid=instance_uuid, request_id=request_id,
+                        withdrawn=True, created_at=now()))
+            except db_exception.DBDuplicateEntry:
+                return False
+        return True
+
+    @_retried
+    def is_withdrawn(self, instance_uuid: str, request_id: str) -> bool | None:
+        """Return whether a request was withdrawn before it arrived.
+
+        :returns: None if the request is not known
+        """
+        with self._read() as session:
+            return session.execute(  # type: ignore[no-any-return]
+                sa.select(REQUESTS.c.withdrawn).filter_by(
+                    instance_uuid=instance_uuid, request_id=request_id)
+            ).scalar()
+
+    @_retried
+    def want_thaw(self, instance_uuid: str, unquiesce_request_id: str | None,
+                  *states: State, request_id: str | None = None) -> bool:
+        """Have a guest thawed, by who is told of it, or in a few seconds.
+
+        In the state frozen the row turns to thawing; in the states asked and
+        freezing the freeze is withdrawn.
+
+        :param states: in which the row may be
+        :param request_id: the request to quiesce that it must be of
+        :returns: whether there is such a row
+        """
+        conditions = [FREEZES.c.instance_uuid == instance_uuid,
+                      FREEZES.c.state.in_([state.value for state in states])]
+        if request_id is not None:
+            conditions.append(FREEZES.c.request_id == request_id)
+        values: dict[str, Any] = {'unquiesce_request_id': unquiesce_request_id}
+        if State.FROZEN in states:
+            values.update(state=State.THAWING.value, owner=None,
+                          due_at=now() + times.ASK_PAUSE)
+        with self._write() as session:
+            return bool(session.execute(FREEZES.update().where(
+                *conditions).values(**values)).rowcount)
+
+    @_retried
+    def insert_thaw(self, **values: Any) -> bool:
+        """Insert a row for a guest of which none is known.
+
+        :param values: the columns that :class:`Freeze` has no default for
+        :returns: False if there is one by now
+        """
+        with self._write() as session:
+            try:
+                with session.begin_nested():
+                    session.execute(FREEZES.insert().values(
+                        attempts=0, requested_at=now(),
+                        due_at=now() + times.ASK_PAUSE, **values))
+            except db_exception.DBDuplicateEntry:
+                return False
+        return True
+
+    @_retried
+    def drop(self, instance_uuid: str, request_id: str) -> None:
+        """Forget a request that nobody has begun with."""
+        key = {'instance_uuid': instance_uuid, 'request_id': request_id}
+        with self._write() as session:
+            if session.execute(FREEZES.delete().filter_by(
+                    **key, state=State.ASKED.value, owner=None)).rowcount:
+                session.execute(REQUESTS.delete().filter_by(**key))
+
+    # Owning ---------------------------------------------------------------
+
+    @_retried
+    def take(self, instance_uuid: str, lease: float, *,
+             hinted: bool = False) -> Freeze | None:
+        """Become the owner of a row, if it is due.
+
+        :param lease: for how many seconds
+        :param hinted: whether nova-api has sent a message about it: then one
+            that is asked for, and that nobody has begun with, is due, too
+        :returns: the row; None if it is not there, or not due
+        """
+        due = FREEZES.c.due_at <= now()
+        if hinted:
+            due = sa.or_(due, sa.and_(
+                FREEZES.c.owner.is_(None), FREEZES.c.attempts == 0, sa.or_(
+                    FREEZES.c.state == State.ASKED.value, sa.and_(
+                        FREEZES.c.state == State.THAWING.value,
+                        FREEZES.c.unquiesce_request_id.is_not(None)))))
+        owner = '%s/%s' % (self._host, uuidlib.uuid4().hex)
+        with self._write() as session:
+            if not session.execute(FREEZES.update().where(
+                    FREEZES.c.instance_uuid == instance_uuid, due).values(
+                        owner=owner, due_at=now() + lease)).rowcount:
+                return None
+            return _row(session.execute(_SELECT.where(
+                FREEZES.c.instance_uuid == instance_uuid)).one())
+
+    @_retried
+    def update(self, freeze: Freeze, due_in: float | None = None,
+               **values: Any) -> Freeze | None:
+        """Change a row that is still owned by who has taken it.
+
+        :param due_in: seconds until it is due; by default that stays
+        :returns: the row as it is now; None if it is somebody else's
+        """
+        if due_in is not None:
+            values['due_at'] = now() + due_in
+        if 'state' in values:
+            values['state'] = values['state'].value
+        if not values:
+            return self.reread(freeze)
+        with self._write() as session:
+            if not session.execute(FREEZES.update().where(
+                    *self._is(freeze)).values(**values)).rowcount:
+                return None
+            return _row(session.execute(_SELECT.where(
+                FREEZES.c.instance_uuid == freeze.instance_uuid)).one())
+
+    def release(self, freeze: Freeze, due_in: float, **values: Any) -> bool:
+        """Give a row back, to be due after so many seconds.
+
+        :returns: whether it was still owned
+        """
+        return self.update(freeze, due_in, owner=None, **values) is not None
+
+    @_retried
+    def frozen(self, freeze: Freeze, frozen_at: float) -> bool:
+        """Note that the guest is frozen, until its deadline.
+
+        :param frozen_at: since when, or since a little earlier
+        :returns: False if it is somebody else's row, or was withdrawn
+        """
+        after = freeze.unquiesce_after
+        with self._write() as session:
+            return bool(session.execute(FREEZES.update().where(
+                *self._is(freeze),
+                FREEZES.c.unquiesce_request_id.is_(None)).values(
+                    state=State.FROZEN.value, owner=None, frozen_at=frozen_at,
+                    due_at=frozen_at + after if after else None)).rowcount)
+
+    @_retried
+    def delete(self, freeze: Freeze) -> bool:
+        """Delete a row that is still owned by who has taken it.
+
+        :returns: whether it was
+        """
+        with self._write() as session:
+            return bool(session.execute(FREEZES.delete().where(
+                *self._is(freeze))).rowcount)
+
+    @_retried
+    def reread(self, freeze: Freeze) -> Freeze | None:
+        """Return the row as it is; None if it is somebody else's."""
+        with self._read() as session:
+            row = session.execute(_SELECT.where(*self._is(freeze))).first()
+        return _row(row) if row else None
+
+    @_retried
+    def reclaim(self, freeze: Freeze) -> None:
+        """Have a guest thawed that may be frozen by who owned its row once.
+
+        Whoever owns the row now owns it no longer, so that it cannot go.
+        """
+        values = {
+            'state': State.FREEZING.value, 'owner': None, 'due_at': now()}
+        with self._write() as session:
+            found = session.execute(FREEZES.update().where(
+                FREEZES.c.instance_uuid == freeze.instance_uuid,
+                FREEZES.c.state != State.FROZEN.value).values(**values))
+            if found.rowcount or session.execute(sa.select(
+                    FREEZES.c.state).filter_by(
+                        instance_uuid=freeze.instance_uuid)).first():
+                return
+            columns = {name: getattr(freeze, name)
+                       for name in FREEZES.columns.keys()}
+            session.execute(FREEZES.insert().values(
+                {**columns, **values, 'unquiesce_request_id': None}))
+
+    @staticmethod
+    def _is(freeze: Freeze) -> list[sa.ColumnElement[bool]]:
+        return [FREEZES.c.instance_uuid == freeze.instance_uuid,
+                FREEZES.c.owner == freeze.owner]
+
+    # Looking --------------------------------------------------------------
+
+    @_retried
+    def get(self, instance_uuid: str) -> Freeze | None:
+        """Return the row of a server, if it has one."""
+        with self._read() as session:
+            row = session.execute(_SELECT.where(
+                FREEZES.c.instance_uuid == instance_uuid)).first()
+        return _row(row) if row else None
+
+    @_retried
+    def due(self, limit: int) -> list[Freeze]:
+        """Return rows that anybody may act on, the oldest first."""
+        with self._read() as session:
+            return [_row(row) for row in session.execute(
+                _SELECT.where(FREEZES.c.due_at <= now()).order_by(
+                    FREEZES.c.due_at).limit(limit))]
+
+    @_retried
+    def find(self, *, marker: str | None = None, limit: int | None = None,
+             project_id: str | None = None,
+             instance_uuids: Collection[str] | None = None,
+             cell_uuid: str | None = None,
+             states: Collection[State] = ()) -> Sequence[Freeze]:
+        """Return rows, in the order of the UUIDs of their servers.
+
+        :param marker: the UUID after which the page begins
+        :param limit: the most rows
+        """
+        query = _SELECT.order_by(FREEZES.c.instance_uuid).limit(limit)
+        if marker is not None:
+            query = query.where(FREEZES.c.instance_uuid > marker)
+        if project_id is not None:
+            query = query.where(FREEZES.c.project_id == project_id)
+        if instance_uuids is not None:
+            query = query.where(FREEZES.c.instance_uuid.in_(instance_uuids))
+        if cell_uuid is not None:
+            query = query.where(FREEZES.c.cell_uuid == cell_uuid)
+        if states:
+            query = query.where(FREEZES.c.state.in_(
+                [state.value for state in states]))
+        with self._read() as session:
+            return [_row(row) for row in session.execute(query)]
+
+    @_retried
+    def make_due(self, instance_uuid: str, state: State) -> bool:
+        """Have a row looked at as soon as possible.
+
+        :returns: False if it is not there, or not in this state
+        """
+        with self._write() as session:
+            return bool(session.execute(FREEZES.update().where(
+                FREEZES.c.instance_uuid == instance_uuid,
+                FREEZES.c.state == state.value).values(
+                    due_at=now())).rowcount)
+
+    # Services -------------------------------------------------------------
+
+    @_retried
+    def counts(self) -> tuple[dict[State, int], float]:
+        """Return how many rows there are, by state.
+
+        :returns: these, and for how many seconds the oldest row is due
+        """
+        with self._read() as session:
+            rows = session.execute(sa.select(
+                FREEZES.c.state, sa.func.count(),
+                now() - sa.func.min(FREEZES.c.due_at)).group_by(
+                    FREEZES.c.state)).all()
+        return ({State(state): count for state, count, _overdue in rows},
+                max((row[2] for row in rows if row[2] is not None),
+                    default=0.0))
+
+    @_retried
+    def report(self, details: str, cell_uuid: str = '') -> None:
+        """Record that this service is up, or has swept a cell.
+
+        :param details: what is to be known of the service
+        :param cell_uuid: the cell that was swept to its end
+        """
+        key = {'host': self._host, 'cell_uuid': cell_uuid}
+        values = {'swept_at': now(), 'details': details}
+        with self._write() as session:
+            if not session.execute(SWEEPS.update().filter_by(
+                    **key).values(**values)).rowcount:
+                session.execute(SWEEPS.insert().values(**key, **values))
+
+    @_retried
+    def reports(self) -> list[tuple[str, str, float, str]]:
+        """Return host, cell, age in seconds, and details of each report."""
+        with self._read() as session:
+            return [tuple(row) for row in session.execute(sa.select(
+                SWEEPS.c.host, SWEEPS.c.cell_uuid, now() - SWEEPS.c.swept_at,
+                SWEEPS.c.details).order_by(SWEEPS.c.host))]
+
+    @_retried
+    def is_any_up(self, within: float) -> bool:
+        """Return whether a service has reported within so many seconds."""
+        with self._read() as session:
+            return session.execute(sa.select(SWEEPS.c.host).where(
+                SWEEPS.c.cell_uuid == '',
+                SWEEPS.c.swept_at > now() - within).limit(1)
+            ).first() is not None
+
+    @_retried
+    def forget(self) -> None:
+        """Delete what is remembered of requests and services of long ago."""
+        before = now() - times.REQUEST_MEMORY
+        with self._write() as session:
+            session.execute(REQUESTS.delete().where(
+                REQUESTS.c.created_at < before))
+            session.execute(SWEEPS.delete().where(
+                SWEEPS.c.swept_at < before))

@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""All times of the server half, and how they depend on each other.
+
+Durations are in seconds.  Moments are seconds since 1970 by the clock of the
+database that holds the table of freezes; no two clocks are compared.
+
+What has to hold, and why:
+
+- ``freeze_lease > freeze_timeout``: a message to nova-compute expires after
+  the time-out of its call.  So no freeze can arrive once its lease has ended.
+- ``freeze_lease > freeze_timeout + undo_timeout``: the service that sent a
+  freeze has the time to undo it before another one takes it over.
+- ``expiry_pause > freeze_timeout``: a freeze that was sent just before the end
+  of its lease has expired when the last thaw begins.
+- ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
+- ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
+  in hand is noticed before the thaw is given up.
+
+This module must never do any input or output.
+"""
+
+import datetime
+
+from oslo_config import cfg
+
+CONF = cfg.CONF
+
+#: between two searches for rows that are due
+TICK = 1.0
+#: kept of a lease for what is written to the databases
+LEASE_MARGIN = 3.0
+#: for how long a thaw is waited for, and for how long without a sign of life
+#: of the nova-compute that has it in hand
+THAW_TIMEOUT = 15.0
+CALL_MONITOR_TIMEOUT = 5.0
+#: for how long a service owns the row of a thaw that it sends
+THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
+#: until a row that was asked for is found if its message was lost
+ASK_PAUSE = 5.0
+#: for how long a nova-api may take between the row and the server's state
+ASK_GRACE = 60.0
+#: until a server is looked at again that Nova is at work on, or whose host or
+#: cell does not answer
+WAIT_PAUSE = 5.0
+#: until the next thaw, of one host that has enough of them
+HOST_PAUSE = 1.0
+#: between a first thaw after a freeze without an answer, and the last one: a
+#: nova-compute that had stood still carries the freeze out meanwhile
+SETTLE_PAUSE = 5.0
+#: until the next thaw after one that failed: at first, and at most
+RETRY_PAUSES = (5.0, 300.0)
+#: until a cell that does not answer counts as hung
+CELL_TIMEOUT = 5.0
+#: for how long a request id is remembered
+REQUEST_MEMORY = 86400.0
+#: between two lines in the log that tell how many guests are frozen
+REPORT_INTERVAL = 60.0
+
+
+def freeze_timeout() -> float:
+    """Return for how long a freeze is waited for."""
+    return float(0.75 * CONF.quiesce.operation_timeout)
+
+
+def undo_timeout() -> float:
+    """Return for how long the thaw is waited for that undoes a freeze."""
+    return float(CONF.quiesce.operation_timeout - freeze_timeout())
+
+
+def freeze_lease() -> float:
+    """Return for how long a service owns the row of a freeze it sends."""
+    return freeze_timeout() + undo_timeout() + LEASE_MARGIN
+
+
+def expiry_pause() -> float:
+    """Return until when no freeze that was sent by now is on its way."""
+    return freeze_timeout() + LEASE_MARGIN
+
+
+def take_up_timeout() -> float:
+    """Return after how long a request that nobody took up is given up."""
+    return float(2 * CONF.quiesce.operation_timeout)
+
+
+def retry_pause(attempts: int) -> float:
+    """Return the pause after so many thaws that failed."""
+    first, longest = RETRY_PAUSES
+    return min(first * 2 ** min(max(attempts, 1) - 1, 10), longest)
+
+
+def text(moment: float | None) -> str | None:
+    """Return a moment in ISO 8601, such as ``2026-11-23T03:45:00Z``."""
+    if moment is None:
+        return None
+    return as_datetime(moment).isoformat(timespec='seconds') + 'Z'
+
+
+def as_datetime(moment: float) -> datetime.datetime:
+    """Return a moment as Nova's database has it: UTC, without a zone."""
+    return datetime.datetime.fromtimestamp(
+        moment, datetime.UTC).replace(tzinfo=None)
