@@ -1172,11 +1172,9 @@ class Client:
             return _ActionResult(states.FAILURE, '; '.join(reasons) or None)
         if results == {states.SUCCESS}:
             deadlines = [
-                datetime.datetime.fromisoformat(
-                    event['event'].removeprefix(states.UNTIL_EVENT)
-                )
+                transport.parse_nova_date(event['finish_time'])
                 for event in events
-                if event['event'].startswith(states.UNTIL_EVENT)
+                if event['event'] == states.DEADLINE_EVENT
             ]
             return _ActionResult(
                 states.SUCCESS, unquiesce_at=next(iter(deadlines), None)

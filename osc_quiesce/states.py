@@ -32,8 +32,8 @@ UNQUIESCING: Final = 'unquiescing'
 QUIESCE: Final = 'quiesce'
 UNQUIESCE: Final = 'unquiesce'
 
-# Beginning of the name of an event that says until when a server stays frozen
-UNTIL_EVENT: Final = 'quiesce_until_'
+# Name of the event whose start is the freeze, and whose finish the deadline
+DEADLINE_EVENT: Final = 'quiesce_deadline'
 
 # Result of an instance action's event
 SUCCESS: Final = 'Success'

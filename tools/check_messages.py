@@ -38,12 +38,21 @@ LOGGED = ('critical', 'error', 'exception', 'warning')
 ENGLISH_ONLY = ('conf.py', 'policies.py', 'states.py')
 #: look like sentences, and are commands, names, or what others have said
 NO_SENTENCES = {
-    'cells.py': ('no answer within %g seconds',),    # is logged
     'cmd.py': ('osc-quiesce %s, nova %s',),
     'guest.py': (
         '[Error Code %d]',
-        'QEMU guest agent is not connected',
-        'Guest agent not available for now',
+        "unable to execute QEMU agent command(?: '[^']*')?(?:: )?(.*)",
+        'Domain not found',
+        '[Cc]ommand (\\S+ )?has not been found|CommandNotFound'
+        '|this feature or command is not currently supported'
+        '|VSS failed to initialize',
+        '[Cc]ommand (\\S+ )?has been disabled',
+        'QEMU guest agent is not (connected|available due to an error)',
+        "Guest agent not available for now|guest agent didn't respond to",
+        'fsfreeze hook has failed|failed to (open|freeze) '
+        '|Resource deadlock avoided|Frozen event|snapshot set',
+        'fsfreeze is limited up to|unexpected error in VSS provider'
+        '|Frozen event|failed to do snapshot set',
         'Guest agent disappeared while executing command',
         'QEMU guest agent is not configured',
         'domain is not running',
@@ -51,8 +60,16 @@ NO_SENTENCES = {
         'cannot acquire state change lock'),
     'novaclient_extension.py': ('nova unquiesce',),
     'plan.py': ('VMware vCenter Server',),
-    'recovery.py': ('thaw overdue', 'thaw again'),
     'server.py': ('openstack server unquiesce',),
+    'status.py': (
+        '%s on %s: %d s',
+        '# TYPE nova_quiesce_guests gauge',
+        '# TYPE nova_quiesce_oldest_overdue_seconds gauge',
+        'nova_quiesce_oldest_overdue_seconds %.3f',
+        '# TYPE nova_quiesce_last_sweep_seconds gauge',
+        '# TYPE nova_quiesce_last_report_seconds gauge',
+        '# TYPE nova_quiesce_%s gauge'),
+    'store.py': ('(EXTRACT(EPOCH FROM clock_timestamp())::double precision)',),
     'transport.py': ('no such action',),
 }
 

@@ -38,7 +38,7 @@ SAYS = (
     ('nova-quiesce-status thaw --help', ['--all', '--timeout <seconds>']),
     ('oslo-config-generator --namespace nova_quiesce',
      ['[quiesce]', *('\n#%s = ' % option for option in (
-         'rpc_timeout', 'thaw_attempts', 'deadline_interval',
+         'connection', 'operation_timeout', 'sweep_interval',
          'default_unquiesce_after', 'max_unquiesce_after'))]),
     ('oslopolicy-sample-generator --namespace nova_quiesce',
      ['\n#"os_compute_api:os-quiesce:%s": ' % action

@@ -47,8 +47,8 @@ report_interval = 2
 rpc_response_timeout = 15
 service_down_time = %d
 [quiesce]
-rpc_timeout = 12
-deadline_interval = 2
+operation_timeout = 12
+sweep_interval = 2
 """
 
 

@@ -141,7 +141,7 @@ class QuiesceTest(api_version_utils.BaseMicroversionTest,
         action = cls.admin_servers_client.show_instance_action(
             server, request)['instanceAction']
         [event] = [event for event in action['events']
-                   if not event['event'].startswith('quiesce_until_')]
+                   if event['event'] != 'quiesce_deadline']
         return dict(event, action=action['action'])
 
     @classmethod

@@ -150,12 +150,12 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         frozen = [one for server in servers for one in self.history(server)
                   if one.ended is None or one.ended > began]
         late = self.write(process, step.name, killed_at, frozen)
-        rpc_timeout = setting('quiesce', 'rpc_timeout')
+        operation_timeout = setting('quiesce', 'operation_timeout')
         self.assertLess(late, LATE + {
             # A call to it, or to what has just taken the message up, is lost.
-            'nova-compute': rpc_timeout + 5,
+            'nova-compute': operation_timeout + 5,
             # With both messages that ask for a thaw.
-            'broker': 2 * rpc_timeout,
+            'broker': 2 * operation_timeout,
         }.get(process, 0), frozen)
         for server in servers:
             self.assert_all_ended(server)

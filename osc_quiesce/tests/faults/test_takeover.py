@@ -82,7 +82,7 @@ class DeadTest(ServicesTest):
         It is when Nova calls the first one down, and it looks again.
         """
         soon = (base.setting('DEFAULT', 'service_down_time')
-                + base.setting('quiesce', 'deadline_interval')
+                + base.setting('quiesce', 'sweep_interval')
                 + SLOW + 2 * MARGIN)
         self.wait_for(lambda: self.is_well(server),
                       'another service has thawed %s' % server,
@@ -137,7 +137,7 @@ class DeadTest(ServicesTest):
         [frozen] = self.history(server)
         late = self.write(KILLED, 'server is frozen', killed_at, [frozen])
         # Nobody has to find out first that a service is gone.
-        self.assertLess(late, base.setting('quiesce', 'deadline_interval')
+        self.assertLess(late, base.setting('quiesce', 'sweep_interval')
                         + MARGIN, frozen)
         [_quiesce, thaw] = self.actions(server)
         self.assertIsNone(thaw['user_id'])
@@ -226,7 +226,7 @@ class SlowTest(ServicesTest):
             self.addCleanup(functional.cloud().signal, role, signal.SIGCONT)
             functional.cloud().signal(role, signal.SIGSTOP)
         # The other one looks meanwhile; Nova still calls this one up.
-        time.sleep(1.5 * base.setting('quiesce', 'deadline_interval'))
+        time.sleep(1.5 * base.setting('quiesce', 'sweep_interval'))
         self.assertEqual(('active', 'quiescing'), self.states(server))
         functional.cloud().signal(role, signal.SIGCONT)
         self.wait(server, 'quiesced')

@@ -126,13 +126,19 @@ def url() -> str:
 
 
 @contextlib.contextmanager
-def database() -> Iterator[sqlite3.Connection]:
-    """Open the database of the cell."""
-    connection = sqlite3.connect(
-        cloud().layout.database('nova_cell1'), timeout=60
-    )
+def database(name: str = 'nova_cell1') -> Iterator[sqlite3.Connection]:
+    """Open a database; by default that of the cell."""
+    connection = sqlite3.connect(cloud().layout.database(name), timeout=60)
     with contextlib.closing(connection), connection:
         yield connection
+
+
+def freezes(server_id: str) -> list[tuple[str, str]]:
+    """Return state and request of the row of a server, if it has one."""
+    with database('nova_api') as connection:
+        return list(connection.execute(
+            'SELECT state, request_id FROM quiesce_freezes '
+            'WHERE instance_uuid = ?', (server_id,)))
 
 
 def force_down(binary: str, down: bool) -> None:
@@ -142,8 +148,21 @@ def force_down(binary: str, down: bool) -> None:
             'UPDATE services SET forced_down = ? WHERE binary = ?',
             (down, binary),
         )
+    if binary == 'nova-quiesce':
+        _silence(down)
     if down:
         time.sleep(REPORT_INTERVAL)  # nova-api does not look more often
+
+
+def _silence(silent: bool) -> None:
+    """Keep the reports of nova-quiesce from being seen, or no longer."""
+    with database('nova_api') as connection:
+        connection.execute('DROP TRIGGER IF EXISTS silence')
+        if silent:
+            connection.execute(
+                'CREATE TRIGGER silence AFTER UPDATE ON quiesce_sweeps BEGIN '
+                'UPDATE quiesce_sweeps SET swept_at = 0; END')
+            connection.execute('UPDATE quiesce_sweeps SET swept_at = 0')
 
 
 class FunctionalTest(testtools.TestCase):
@@ -336,8 +355,12 @@ class FunctionalTest(testtools.TestCase):
         return self.action(
             server_id, response.headers['x-openstack-request-id'])
 
-    def action(self, server_id: str, request_id: str) -> dict[str, Any]:
-        """Return the instance action of a request when it has ended."""
+    def action(self, server_id: str, request_id: str,
+               deadline: bool = False) -> dict[str, Any]:
+        """Return the instance action of a request when it has ended.
+
+        :param deadline: whether with the event that tells of the deadline
+        """
 
         def look() -> dict[str, Any]:
             answer = compute().get(
@@ -354,7 +377,11 @@ class FunctionalTest(testtools.TestCase):
 
         self.wait_for(has_ended, 'the action of %s has ended' % request_id)
         # Nova reads the events after the action: so this one may be older.
-        return look()
+        found = look()
+        if not deadline:
+            found['events'] = [event for event in found['events']
+                               if event['event'] != 'quiesce_deadline']
+        return found
 
     def work_on(self, server_id: str) -> list[dict[str, Any]]:
         """Return the events of the request that the server is busy with.

@@ -261,7 +261,7 @@ class TestRestart(ClientFaultsTest):
     def test_while_a_freeze_is_under_way(self) -> None:
         # All of Nova dies, with what it was doing. A request that no service
         # has taken up yet would die with the bus, which is in that process,
-        # and count as lost only after twice rpc_timeout.
+        # and count as lost only after twice operation_timeout.
         first, last = self.boot(), self.boot()
         server = self.boot('vm-interrupted', quiesce='slow:20')
         process = self.start('openstack server quiesce --wait %s %s %s' % (

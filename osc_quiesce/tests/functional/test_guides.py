@@ -168,7 +168,7 @@ class TestWindow(test_application.ApplicationTest):
 class TestStaysFrozen(test_recovery.RecoveryTest):
     """A guest that stays frozen, of the operator guide."""
 
-    OPTIONS = {'rpc_timeout': 10, 'deadline_interval': 1}
+    OPTIONS = {'operation_timeout': 10, 'sweep_interval': 1}
     #: what cannot succeed for this server
     FAILS = ('server unquiesce', STATUS + ' thaw')
 

@@ -123,7 +123,7 @@ class TestService(base.FunctionalTest):
         sample = self.shell(
             'oslo-config-generator --namespace nova_quiesce').stdout
         self.assertIn('[quiesce]', sample)
-        self.assertIn('#rpc_timeout = 60', sample)
+        self.assertIn('#operation_timeout = 60', sample)
         sample = self.shell(
             'oslopolicy-sample-generator --namespace nova_quiesce').stdout
         for action in ('quiesce', 'unquiesce'):

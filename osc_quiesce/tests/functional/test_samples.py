@@ -77,7 +77,9 @@ class TestSamples(base.FunctionalTest):
         response = self.act(
             self.server_id, self.request('quiesce-unquiesce-after'))
         self.wait(self.server_id, 'quiesced')
-        action = self.action_of(self.server_id, response)
+        action = self.action(
+            self.server_id, response.headers['x-openstack-request-id'],
+            deadline=True)
         action['events'].sort(key=lambda event: str(event['start_time']))
         self.check('instance-action', {'instanceAction': action})
 

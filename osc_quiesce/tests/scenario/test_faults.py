@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from osc_quiesce.tests.functional import base as functional
 from osc_quiesce.tests.scenario import base
 
-#: seconds: [quiesce]rpc_timeout of the cloud that these tests run on
+#: seconds: [quiesce]operation_timeout of the cloud that these tests run on
 RPC_TIMEOUT = 12.0
 #: seconds in which a user is told, when nothing has to be waited for
 SOON = 20.0

@@ -243,9 +243,13 @@ class FakeNova:
             seconds = (details or {}).get('unquiesce_after')
             if seconds and server.vm_state == 'quiesced':
                 until = EPOCH + datetime.timedelta(seconds=self.now + seconds)
-                name = f'quiesce_until_{until:%Y-%m-%dT%H:%M:%SZ}'
                 record['events'].append(
-                    {'event': name, 'result': 'Success', 'details': 'when'}
+                    {
+                        'event': 'quiesce_deadline',
+                        'result': 'Success',
+                        'details': None,
+                        'finish_time': until.replace(tzinfo=None).isoformat(),
+                    }
                 )
                 self.at(self.now + seconds, thaw)
 
