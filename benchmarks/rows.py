@@ -10,26 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The deadline sweep, with ten thousand servers of which some are marked.
+"""The sweep, with ten thousand servers of which some are frozen.
 
-``python -m benchmarks.rows NOVA_CONF SERVERS MARKED`` makes the rows in
-Nova's database of a cloud that is about to be thrown away, and prints as JSON
-what one look costs: the first one of a service, and one later; the rows that
-the database has read, and how it found them. The database is MariaDB.
+``python -m benchmarks.rows NOVA_CONF SERVERS FROZEN`` makes the rows in
+Nova's databases of a cloud that is about to be thrown away, and prints as JSON
+what one sweep of a cell costs, and one look for what is due: the rows that
+the databases have read, and how they found them. The database is MariaDB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import copy
+from collections.abc import Callable
+import contextlib
 import datetime
-import functools
 import json
 import sys
 from typing import Any
 import uuid
 
-from nova.compute import vm_states
 from nova import config
 from nova import context as nova_context
 from nova.db.main import api
@@ -42,16 +40,13 @@ from benchmarks import measure
 
 objects.register_all()  # which modules of nova_quiesce need
 
-from nova_quiesce import lookout  # noqa: E402
-from nova_quiesce import marks  # noqa: E402
 from nova_quiesce import states  # noqa: E402
+from nova_quiesce import store  # noqa: E402
+from nova_quiesce import sweep  # noqa: E402
 
 INSTANCE_TABLE = models.Instance.__table__
-METADATA_TABLE = models.InstanceSystemMetadata.__table__
 REPEATS = 5
-#: rows of system metadata that a server has; measured with a flavor and an
-#: image with few properties
-METADATA = 25
+CELL = 'c' * 36
 
 
 class Probe:
@@ -94,70 +89,66 @@ class Probe:
         return sum(int(value) for _name, value in cursor.fetchall())
 
 
-def main(nova_conf: str, servers: int, marked: int) -> dict[str, Any]:
+def main(nova_conf: str, servers: int, frozen: int) -> dict[str, Any]:
     config.parse_args(['benchmark', '--config-file', nova_conf])
     context = nova_context.get_admin_context()
-    engine = api.get_engine()
+    store.sync()
+    engines = [api.get_engine(), store.engine()]
+    freezes = store.Store('benchmark')
     found: dict[str, Any] = {}
 
-    def measured(name: str, lookouts: Sequence[lookout.Lookout]) -> None:
-        seconds, rows = [], []
-        for eye in lookouts:
-            # Twice, since the probe takes time; a copy sees the same.
-            twin = copy.deepcopy(eye)
-            seconds.append(
-                measure.seconds(functools.partial(eye.look, context)))
-            with Probe(engine) as probe:
-                twin.look(context)
-            rows.append(probe.rows)
-        found[name] = {
-            'seconds': seconds, 'rows': rows, 'plan': probe.plan}
+    def measured(name: str, look: Callable[[], object]) -> None:
+        seconds, rows, plan = [], [], []
+        look()
+        for _number in range(REPEATS):
+            # Twice, since the probe takes time.
+            seconds.append(measure.seconds(look))
+            with contextlib.ExitStack() as stack:
+                probes = [stack.enter_context(Probe(engine))
+                          for engine in engines]
+                look()
+            rows.append(sum(probe.rows for probe in probes))
+            plan = [row for probe in probes for row in probe.plan]
+        found[name] = {'seconds': seconds, 'rows': rows, 'plan': plan}
 
-    with engine.begin() as connection:
-        _make_rows(connection, servers, marked)
-    measured('first', [lookout.Lookout() for _number in range(REPEATS)])
-    eye = lookout.Lookout()
-    eye.look(context)
-    measured('later', [eye] * REPEATS)
-    with engine.begin() as connection:
-        connection.execute(sa.delete(METADATA_TABLE).where(
-            METADATA_TABLE.c.key == marks.KEY))
-        connection.execute(
-            sa.update(INSTANCE_TABLE)
-            .where(INSTANCE_TABLE.c.vm_state == states.QUIESCED)
-            # Long ago: this is not to be a look at what has just changed.
-            .values(vm_state=vm_states.ACTIVE,
-                    updated_at=INSTANCE_TABLE.c.updated_at))
-    eye.look(context)
-    measured('later, none marked', [eye] * REPEATS)
+    def sweep_once() -> None:
+        sweep.Sweep('benchmark', freezes).run(context, CELL)
+
+    uuids = _make_rows(engines[0], servers)
+    measured('none frozen', sweep_once)
+    measured('none due', lambda: freezes.due(100))
+    _freeze(engines, uuids[::servers // frozen])
+    measured('frozen', sweep_once)
+    measured('frozen, none due', lambda: freezes.due(100))
     return found
 
 
-def _make_rows(connection: Any, servers: int, marked: int) -> None:
+def _make_rows(engine: Any, servers: int) -> list[str]:
     """Make servers as they are a day after they were created."""
     yesterday = timeutils.utcnow() - datetime.timedelta(days=1)
     uuids = [str(uuid.uuid4()) for _number in range(servers)]
-    connection.execute(sa.insert(INSTANCE_TABLE), [
-        {'uuid': each, 'project_id': 'p' * 32, 'user_id': 'u' * 32,
-         'vm_state': 'active', 'host': 'compute1', 'deleted': 0,
-         'created_at': yesterday, 'updated_at': yesterday}
-        for each in uuids])
-    mark = marks.as_text(marks.Mark(request_id=f'req-{uuids[0]}'))
-    # A server that is quiesced for long: its deadline is far away.
-    wanted = uuids[::servers // marked]
-    connection.execute(
-        sa.update(INSTANCE_TABLE)
-        .where(INSTANCE_TABLE.c.uuid.in_(wanted))
-        .values(vm_state=states.QUIESCED))
-    # The servers of the cloud, too: nobody has touched them lately.
-    connection.execute(
-        sa.update(INSTANCE_TABLE).values(updated_at=yesterday))
-    connection.execute(sa.insert(METADATA_TABLE), [
-        {'instance_uuid': each, 'key': f'image_key_{number}', 'value': 'v',
-         'deleted': 0}
-        for each in uuids for number in range(METADATA)
-    ] + [{'instance_uuid': each, 'key': marks.KEY, 'value': mark,
-          'deleted': 0} for each in wanted])
+    with engine.begin() as connection:
+        connection.execute(sa.insert(INSTANCE_TABLE), [
+            {'uuid': each, 'project_id': 'p' * 32, 'user_id': 'u' * 32,
+             'vm_state': 'active', 'host': 'compute1', 'deleted': 0,
+             'created_at': yesterday, 'updated_at': yesterday}
+            for each in uuids])
+    return uuids
+
+
+def _freeze(engines: list[Any], wanted: list[str]) -> None:
+    """Make rows of servers that are quiesced for long."""
+    with engines[0].begin() as connection:
+        connection.execute(
+            sa.update(INSTANCE_TABLE)
+            .where(INSTANCE_TABLE.c.uuid.in_(wanted))
+            .values(vm_state=states.QUIESCED))
+    with engines[1].begin() as connection:
+        connection.execute(sa.insert(store.FREEZES), [
+            {'instance_uuid': each, 'cell_uuid': CELL, 'attempts': 0,
+             'request_id': 'req-' + each, 'unquiesce_after': 0,
+             'state': store.State.FROZEN.value, 'requested_at': 0.0}
+            for each in wanted])
 
 
 if __name__ == '__main__':

@@ -63,13 +63,8 @@ def count(least: int) -> Callable[[str], int]:
     return number
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        '--root', metavar='DIR', default=argparse.SUPPRESS,
-        help='where the cloud is (default: $MINICLOUD_ROOT, or '
-             f'./{DEFAULT_ROOT})')
+def _settings_parser() -> argparse.ArgumentParser:
+    """Return the parser of what can be chosen about a cloud."""
     kind = argparse.ArgumentParser(add_help=False)
     kind.add_argument(
         '--driver', choices=sorted(config.DRIVERS),
@@ -85,16 +80,33 @@ def parser() -> argparse.ArgumentParser:
         '--storage', choices=sorted(config.STORAGES),
         help='of volumes; ceph needs --driver libvirt (default: fake)')
     kind.add_argument(
+        '--queues', choices=sorted(config.QUEUES),
+        help='of RabbitMQ; quorum is what kolla-ansible sets '
+             '(default: classic)')
+    kind.add_argument(
+        '--cells', type=count(1), metavar='N',
+        help='number of cells that hold servers; several need --broker '
+             'rabbit (default: 1)')
+    kind.add_argument(
         '--computes', type=count(1), metavar='N',
-        help='number of nova-compute services (default: 1)')
+        help='number of nova-compute services (default: one in each cell)')
+    _add_quiesce_settings(kind)
+    kind.add_argument(
+        '--release', choices=sorted(releases.RELEASES),
+        help='of OpenStack: refuse to start if another one is installed '
+             '(default: the installed one)')
+    return kind
+
+
+def _add_quiesce_settings(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
         '--quiesce-services', type=count(0), metavar='N',
         help='number of nova-quiesce services, with --broker rabbit '
              '(default: 1)')
     kind.add_argument(
-        '--release', choices=sorted(releases.RELEASES),
-        help='of OpenStack: refuse to start if another one is installed '
-             '(default: the installed one)')
+        '--quiesce-host', choices=sorted(config.QUIESCE_HOSTS),
+        help='whether each of these has a host name of its own '
+             '(default: own)')
     quiesce = kind.add_mutually_exclusive_group()
     quiesce.add_argument(
         '--with-quiesce', dest='quiesce', action='store_true', default=None,
@@ -103,6 +115,15 @@ def parser() -> argparse.ArgumentParser:
         '--without-quiesce', dest='quiesce', action='store_false',
         default=None, help='Nova as it is, without the quiesce actions')
 
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        '--root', metavar='DIR', default=argparse.SUPPRESS,
+        help='where the cloud is (default: $MINICLOUD_ROOT, or '
+             f'./{DEFAULT_ROOT})')
+    kind = _settings_parser()
     main_parser = argparse.ArgumentParser(
         prog='minicloud', parents=[common],
         description='A real OpenStack on one machine.')

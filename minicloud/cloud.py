@@ -44,6 +44,7 @@ from minicloud.config import Settings
 from minicloud.errors import MinicloudError
 from minicloud.guest import build
 from minicloud.layout import Layout
+from minicloud.layout import QUEUE_COUNTERS
 
 #: Seconds in which at least one more process must have become ready.
 START_TIMEOUT = 120.0
@@ -80,8 +81,10 @@ class Cloud:
 
     def up(self, *, driver: str | None = None, broker: str | None = None,
            database: str | None = None, storage: str | None = None,
+           queues: str | None = None, cells: int | None = None,
            computes: int | None = None, quiesce: bool | None = None,
            quiesce_services: int | None = None,
+           quiesce_host: str | None = None,
            release: str | None = None, fresh: bool = False,
            say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
@@ -92,18 +95,26 @@ class Cloud:
         :param broker: the message bus, one of ``config.BROKERS``
         :param database: one of ``config.DATABASES``
         :param storage: of volumes, one of ``config.STORAGES``
-        :param computes: number of nova-compute services (default: 1)
+        :param queues: of the message bus, one of ``config.QUEUES``
+        :param cells: number of cells that hold servers (default: 1); if
+            there are several, each has a database and a message bus
+        :param computes: number of nova-compute services (default: one in
+            each cell)
         :param quiesce: whether Nova gets the quiesce actions (default: yes)
         :param quiesce_services: number of nova-quiesce services (default:
             1), if the broker lets them be processes of their own
+        :param quiesce_host: whether each of them has a host name of its own,
+            one of ``config.QUIESCE_HOSTS``
         :param release: of OpenStack, which must be the installed one
         :param fresh: forget all servers, volumes and users first
         :param say: called with a line for each step
         :raises MinicloudError: in words; what this call started is stopped
         """
         given = {'driver': driver, 'broker': broker, 'database': database,
-                 'storage': storage, 'computes': computes,
-                 'quiesce': quiesce, 'quiesce_services': quiesce_services}
+                 'storage': storage, 'queues': queues, 'cells': cells,
+                 'computes': computes, 'quiesce': quiesce,
+                 'quiesce_services': quiesce_services,
+                 'quiesce_host': quiesce_host}
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
@@ -128,6 +139,8 @@ class Cloud:
                 self.layout.pid_of(process.role).unlink(missing_ok=True)
                 say(f'stopped {process.role} ({process.pid})')
             self.layout.catalog.unlink(missing_ok=True)
+            for path in QUEUE_COUNTERS.glob(f'{self.layout.queue_host}_*'):
+                path.unlink(missing_ok=True)
             if purge:
                 self._purge()
                 say(f'deleted what was in {self.layout.root}')
@@ -261,7 +274,8 @@ class Cloud:
         settings = Settings(**chosen)
         settings.check()
         if (settings.one_nova
-                and given.get('quiesce_services') not in (None, 1)):
+                and (given.get('quiesce_services') not in (None, 1)
+                     or given.get('quiesce_host') not in (None, 'own'))):
             raise MinicloudError(
                 f'--broker {settings.broker} has one nova-quiesce, in the '
                 'process of all of Nova: several need --broker rabbit')
@@ -365,7 +379,7 @@ class _Start:
             raise MinicloudError(
                 f'{self.layout.root} was made as {told.get("root")}; a cloud '
                 'cannot be moved. "up --fresh" makes a new one here')
-        for option in ('driver', 'database', 'storage'):
+        for option in ('driver', 'database', 'storage', 'cells', 'queues'):
             now = getattr(self.settings, option)
             was = told.get(option, getattr(template.DEFAULTS, option))
             if was != now:
@@ -452,15 +466,14 @@ class _Start:
             self._start('database')
             self._wait(['database'])
         else:
-            for name in config.DATABASE_NAMES:
+            for name in config.database_names(self.settings):
                 sqlite.create(self.layout.database(name))
         for part in prepare.PARTS:
             role = f'prepare-{part}'
             self.children[role] = processes.Child(
                 role, processes.command(
                     role, self.layout, self.token,
-                    options=['--driver', self.settings.driver,
-                             '--database', self.settings.database]),
+                    options=self._options()),
                 self.layout.log_of(role))
         deadline = time.monotonic() + PREPARE_TIMEOUT
         waiting = [f'prepare-{part}' for part in prepare.PARTS]
@@ -495,12 +508,19 @@ class _Start:
         template.save(self.layout, self.settings)
         self.say('users, catalog and images made; template saved')
 
+    def _options(self) -> list[str]:
+        """Return what each process is told of the cloud."""
+        return ['--driver', self.plan.driver,
+                '--database', self.plan.database,
+                '--storage', self.plan.storage,
+                '--cells', str(self.plan.cells),
+                *(['--quiesce'] if self.plan.quiesce else [])]
+
     def _start(self, role: str) -> None:
         if role in self.running or role in self.children:
             return
-        options = ['--driver', self.plan.driver,
-                   '--database', self.plan.database,
-                   '--storage', self.plan.storage]
+        options = [*self._options(),
+                   '--cell', str(config.cell_of(self.plan, role))]
         for name, host in config.nova_services(self.plan).get(role, ()):
             options.extend(('--service', f'{name}@{host}'))
         for other in config.before(self.plan, role):

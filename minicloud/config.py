@@ -14,8 +14,9 @@
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
 those that the packages ship and the user's own additions. The drivers,
-brokers, databases and storages that ``up`` offers are the keys of
-:data:`DRIVERS`, :data:`BROKERS`, :data:`DATABASES` and :data:`STORAGES`.
+brokers, queues, databases and storages that ``up`` offers are the keys of
+:data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES` and
+:data:`STORAGES`.
 Which processes a cloud has follows from its :class:`Settings`: see
 :func:`roles_of`.
 """
@@ -49,8 +50,8 @@ MEMORY = {'fake': 64, 'libvirt': 128}
 class Broker:
     """What a choice of ``--broker`` means.
 
-    :param transport_url: of Nova and Cinder, with the names of ports in
-        braces
+    :param transport_url: of Nova and Cinder, with the names of ports and
+        of the cell in braces
     :param between_processes: whether it carries messages from one process
         to another; if not, all of Nova shares one
     """
@@ -62,9 +63,25 @@ class Broker:
 #: The choices of ``--broker``.
 BROKERS: dict[str, Broker] = {
     'memory': Broker('fake:///', between_processes=False),
-    # RabbitMQ makes this user, and lets it in from this machine only.
-    'rabbit': Broker('rabbit://guest:guest@127.0.0.1:{broker}/',
+    # RabbitMQ lets this user in from this machine only.
+    'rabbit': Broker('rabbit://guest:guest@127.0.0.1:{broker}/{cell}',
                      between_processes=True),
+}
+#: The choices of ``--queues``, and what each sets for Nova and Cinder.
+QUEUES: dict[str, dict[str, str]] = {
+    'classic': {},
+    # Those of kolla-ansible 2025.2.
+    'quorum': {
+        'use_queue_manager': 'true',
+        'rabbit_quorum_queue': 'true',
+        'rabbit_transient_quorum_queue': 'true',
+        'rabbit_stream_fanout': 'true',
+        'rabbit_qos_prefetch_count': '1'},
+}
+#: The choices of ``--quiesce-host``: the host of a nova-quiesce service that
+#: is a process of its own, with its number in braces.
+QUIESCE_HOSTS: dict[str, str] = {
+    'own': 'controller{number}', 'shared': 'controller1',
 }
 #: The choices of ``--database``: the connection, with the quoted path of
 #: the file or the socket, and the name of the database, in braces.
@@ -74,13 +91,9 @@ DATABASES: dict[str, str] = {
                 f'{personas.PASSWORD}@localhost/{{name}}'
                 '?unix_socket={socket}&charset=utf8mb3'),
 }
-#: The databases of a cloud.
-DATABASE_NAMES = ('keystone', 'placement', 'glance', 'nova_api',
-                  'nova_cell0', 'nova_cell1', 'cinder')
-
 #: What the installation guide changes in Nova's api-paste.ini.
 PASTE_CHANGES = {'app:osapi_compute_app_v21': {
-    'paste.app_factory': 'nova_quiesce.api:app_factory'}}
+    'paste.app_factory': 'nova_quiesce.controllers:app_factory'}}
 
 NO_KEY = '0' * 64
 #: Files each kind of process depends on; others may change without a
@@ -89,7 +102,7 @@ FILES_OF_KIND = {
     'hypervisor': ('libvirtd.conf', 'qemu.conf'),
     'database': ('mariadb.cnf', 'mariadb.sql'),
     'storage': ('ceph.conf',),
-    'broker': ('rabbitmq.conf',),
+    'broker': ('rabbitmq.conf', 'rabbitmq.json'),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
     'api': ('nova.conf', 'nova-api-paste.ini'),
@@ -114,7 +127,7 @@ BEFORE = {
 }
 #: Host name of Nova's services that are not computes.
 CONTROLLER = 'controller'
-#: The most computes, and the most nova-quiesce services.
+#: The most computes, nova-quiesce services, and cells.
 MAXIMUM = 100
 
 
@@ -126,19 +139,27 @@ class Settings:
     :param broker: key of :data:`BROKERS`
     :param database: key of :data:`DATABASES`
     :param storage: key of :data:`STORAGES`
-    :param computes: number of nova-compute services
+    :param queues: key of :data:`QUEUES`
+    :param cells: number of cells that hold servers; if there are several,
+        each has a database, a message bus and a nova-conductor of its own
+    :param computes: number of nova-compute services; each cell has one at
+        least
     :param quiesce: whether Nova gets the quiesce actions and their service
     :param quiesce_services: number of nova-quiesce services, if Nova's
         services are processes of their own; else there is one
+    :param quiesce_host: key of :data:`QUIESCE_HOSTS`
     """
 
     driver: str = 'fake'
     broker: str = 'memory'
     database: str = 'sqlite'
     storage: str = 'fake'
+    queues: str = 'classic'
+    cells: int = 1
     computes: int = 1
     quiesce: bool = True
     quiesce_services: int = 1
+    quiesce_host: str = 'own'
 
     def check(self) -> None:
         """Refuse what cannot be.
@@ -147,19 +168,33 @@ class Settings:
         """
         for option, known in (('driver', DRIVERS), ('broker', BROKERS),
                               ('database', DATABASES),
-                              ('storage', STORAGES)):
+                              ('storage', STORAGES), ('queues', QUEUES),
+                              ('quiesce_host', QUIESCE_HOSTS)):
             if getattr(self, option) not in known:
                 raise MinicloudError(
                     f'{option} {getattr(self, option)!r} is not one of: '
                     f'{", ".join(known)}')
-        for option, least in (('computes', 1), ('quiesce_services', 0)):
+        for option, least in (('computes', 1), ('quiesce_services', 0),
+                              ('cells', 1)):
             value = getattr(self, option)
             if not isinstance(value, int) or not least <= value <= MAXIMUM:
                 raise MinicloudError(
                     f'{option}: {value} is not {least} to {MAXIMUM}')
-        if self.driver == 'libvirt' and self.computes != 1:
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.driver == 'libvirt' and (self.computes, self.cells) != (1, 1):
             raise MinicloudError(
-                'there is one libvirtd, so one nova-compute: --computes 1')
+                'there is one libvirtd, so one nova-compute: --computes 1, '
+                '--cells 1')
+        if self.one_nova and self.cells != 1:
+            raise MinicloudError(
+                f'with --broker {self.broker} all of Nova shares a process, '
+                'one configuration, and one message bus whatever its URL: '
+                f'--cells {self.cells} needs --broker rabbit')
+        if self.one_nova and self.queues != 'classic':
+            raise MinicloudError(
+                f'--queues {self.queues} needs --broker rabbit')
         if self.storage == 'ceph' and self.driver != 'libvirt':
             raise MinicloudError(
                 'only real guests can use real volumes: --storage ceph '
@@ -176,6 +211,41 @@ def kind_of(role: str) -> str:
     return role.rstrip('0123456789')
 
 
+def own_cells(settings: Settings) -> tuple[int, ...]:
+    """Return the numbers of the cells that are apart from the top level.
+
+    If there is only one, it shares the database, the message bus and the
+    nova-conductor of the top level; else the top level has those of cell0.
+    """
+    return (tuple(range(1, settings.cells + 1)) if settings.cells > 1
+            else ())
+
+
+def cell_of(settings: Settings, role: str) -> int:
+    """Return the number of the cell that a process is in.
+
+    It is 0 for one of the top level, and in a cloud with only one cell.
+    """
+    kind = kind_of(role)
+    number = role.removeprefix(kind)
+    if (not own_cells(settings) or kind not in ('conductor', 'compute')
+            or not number):
+        return 0
+    return (int(number) - 1) % settings.cells + 1
+
+
+def cell_file(number: int) -> str:
+    """Return what of Nova's configuration is special in a cell."""
+    return f'nova-cell{number}.conf'
+
+
+def database_names(settings: Settings) -> tuple[str, ...]:
+    """Return the databases of a cloud."""
+    return ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
+            *(f'nova_cell{number}'
+              for number in range(1, settings.cells + 1)), 'cinder')
+
+
 def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
     """Return the processes of Nova, each with its services.
 
@@ -183,8 +253,11 @@ def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
     """
     control = [(name, CONTROLLER) for name in (
         'nova-api', 'nova-conductor', 'nova-scheduler')]
+    conductors = [('nova-conductor', f'conductor{number}')
+                  for number in own_cells(settings)]
+    most = max(settings.computes, settings.cells)
     computes = [('nova-compute', f'compute{number}')
-                for number in range(1, settings.computes + 1)]
+                for number in range(1, most + 1)]
     if settings.one_nova:
         quiesce = [('nova-quiesce', CONTROLLER)] if settings.quiesce else []
         return {'compute': [*control, *computes, *quiesce]}
@@ -193,8 +266,9 @@ def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
     return {
         **{name.removeprefix('nova-'): [(name, host)]
            for name, host in control},
-        **{host: [(name, host)] for name, host in computes},
-        **{f'quiesce{number}': [('nova-quiesce', f'{CONTROLLER}{number}')]
+        **{host: [(name, host)] for name, host in conductors + computes},
+        **{f'quiesce{number}': [('nova-quiesce', QUIESCE_HOSTS[
+            settings.quiesce_host].format(number=number))]
            for number in numbers}}
 
 
@@ -220,6 +294,8 @@ def before(settings: Settings, role: str) -> tuple[str, ...]:
         roles.append('storage')
     if not settings.one_nova:
         roles.extend(BEFORE.get(kind, ()))
+    if kind == 'compute' and (cell := cell_of(settings, role)):
+        roles.append(f'conductor{cell}')
     return tuple(roles)
 
 
@@ -280,23 +356,36 @@ def database_url(layout: Layout, database: str, name: str) -> str:
     """Return the connection to a database.
 
     :param database: key of :data:`DATABASES`
-    :param name: one of :data:`DATABASE_NAMES`
+    :param name: one of :func:`database_names`
     """
     return DATABASES[database].format(
         name=name, file=layout.database(name),
         socket=urllib.parse.quote(str(layout.database_socket)))
 
 
+def virtual_host(cell: int) -> str:
+    """Return the name of the message bus of a cell, within RabbitMQ."""
+    return f'cell{cell}'
+
+
+def _transport_url(plan: Plan, cell: str = '') -> str:
+    return BROKERS[plan.broker].transport_url.format(cell=cell, **plan.ports)
+
+
 def _messages(plan: Plan) -> Sections:
     """What Nova and Cinder need to reach the broker."""
     sections: Sections = {
-        'DEFAULT': {'transport_url': BROKERS[
-            plan.broker].transport_url.format(**plan.ports)},
+        'DEFAULT': {'transport_url': _transport_url(plan)},
         'oslo_messaging_notifications': {'driver': 'noop'},
     }
     if plan.broker == 'rabbit':
+        rabbit = QUEUES[plan.queues]
+        if rabbit:
+            # Queues that keep their names are counted outside of the root.
+            rabbit = {**rabbit, 'hostname': plan.layout.queue_host}
         # Seconds between attempts: half a minute is long for a test.
-        sections['oslo_messaging_rabbit'] = {'rabbit_interval_max': '2'}
+        sections['oslo_messaging_rabbit'] = {
+            'rabbit_interval_max': '2', **rabbit}
     return sections
 
 
@@ -361,7 +450,8 @@ def nova(plan: Plan) -> Sections:
             'api_paste_config': f'{plan.layout.etc}/nova-api-paste.ini'},
         'api': {'auth_strategy': 'keystone', 'response_validation': 'error'},
         'api_database': _database(plan, 'nova_api'),
-        'database': _database(plan, 'nova_cell1'),
+        'database': _database(
+            plan, 'nova_cell0' if own_cells(plan) else 'nova_cell1'),
         'keystone_authtoken': _token(plan, 'nova'),
         'service_user': _service_user(plan, 'nova'),
         'keystone': _auth(plan, 'nova'),
@@ -385,6 +475,15 @@ def nova(plan: Plan) -> Sections:
     }
     return merge(merge(sections, _messages(plan)),
                  DRIVERS[plan.driver](plan))
+
+
+def nova_cell(plan: Plan, number: int) -> Sections:
+    """What is put over nova.conf in a cell."""
+    return {
+        'DEFAULT': {
+            'transport_url': _transport_url(plan, virtual_host(number))},
+        'database': _database(plan, f'nova_cell{number}'),
+    }
 
 
 def fake(_plan: Plan) -> Sections:
@@ -593,6 +692,8 @@ def render(plan: Plan) -> dict[str, str]:
                            ('placement.conf', placement(plan)),
                            ('glance-api.conf', glance(plan)),
                            ('nova.conf', nova(plan)),
+                           *((cell_file(number), nova_cell(plan, number))
+                             for number in own_cells(plan)),
                            ('cinder.conf', cinder(plan))):
         additions = read_additions(plan.layout.local / name)
         files[name] = ini(merge(sections, additions))
@@ -605,6 +706,13 @@ def render(plan: Plan) -> dict[str, str]:
             text = with_quiesce(text)
         files[name] = replace_options(
             text, read_additions(plan.layout.local / name), name)
+    files.update(_programs(plan))
+    return files
+
+
+def _programs(plan: Plan) -> dict[str, str]:
+    """Return the files of the servers that are not Python."""
+    files: dict[str, str] = {}
     if plan.driver == 'libvirt':
         files.update(libvirtd(plan))
     if plan.storage == 'ceph':
@@ -612,10 +720,13 @@ def render(plan: Plan) -> dict[str, str]:
             plan.layout, plan.ports['storage'])
     if plan.database == 'mariadb':
         files['mariadb.cnf'] = servers.mariadb_configuration(plan.layout)
-        files['mariadb.sql'] = servers.mariadb_statements(DATABASE_NAMES)
+        files['mariadb.sql'] = servers.mariadb_statements(
+            database_names(plan))
     if plan.broker == 'rabbit':
         files['rabbitmq.conf'] = servers.rabbitmq_configuration(
-            plan.ports['broker'])
+            plan.layout, plan.ports['broker'])
+        files['rabbitmq.json'] = servers.rabbitmq_definitions(
+            virtual_host(number) for number in own_cells(plan))
     return files
 
 
@@ -625,6 +736,10 @@ def digest(plan: Plan, files: dict[str, str], role: str) -> str:
     names = ports.SERVICES.get(role, ()) if kind in ALONE else plan.ports
     facts: list[object] = [{name: plan.ports[name] for name in names}]
     facts.extend(files[name] for name in FILES_OF_KIND[kind])
+    if kind == 'api':    # tells the database where the cells are
+        facts.extend(files[cell_file(number)] for number in own_cells(plan))
+    elif cell := cell_of(plan, role):
+        facts.append(files[cell_file(cell)])
     if role in (services := nova_services(plan)):
         facts.extend((plan.driver, services[role]))
     text = json.dumps(facts, sort_keys=True)

@@ -18,12 +18,15 @@ caller asked for; all other modules ask this one for their paths.
 
 import dataclasses
 import pathlib
+import uuid
 
 #: The marker of a root directory; also the lock file and the home of the
 #: token by which processes of this root are recognised.
 MARKER = '.minicloud'
 #: the longest path of a Unix socket
 SOCKET_PATH_MAX = 107
+#: where oslo.messaging counts the queues that keep their names
+QUEUE_COUNTERS = pathlib.Path('/dev/shm')    # noqa: S108
 #: MariaDB's directory, in the state and in the template.
 DATABASE_DATA = 'mariadb'
 
@@ -98,6 +101,11 @@ class Layout:
     def broker(self) -> pathlib.Path:
         """What RabbitMQ keeps."""
         return self.state / 'rabbitmq'
+
+    @property
+    def queue_host(self) -> str:
+        """The host in names of queues that stay: of no other root."""
+        return f'minicloud-{uuid.uuid5(uuid.NAMESPACE_URL, str(self.root))}'
 
     @property
     def storage(self) -> pathlib.Path:

@@ -43,10 +43,30 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--driver', default='fake')
     parser.add_argument('--database', default='sqlite')
     parser.add_argument('--storage', default='fake')
+    parser.add_argument('--cells', type=int, default=1)
+    parser.add_argument('--cell', type=int, default=0)
+    parser.add_argument('--quiesce', action='store_true')
     parser.add_argument('--service', action='append', default=[])
     parser.add_argument('--before', action='append', default=[])
     parser.add_argument('--socket', action='append', default=[])
     return parser.parse_args(argv)
+
+
+def context_of(args: argparse.Namespace) -> Context:
+    """Return what a process was started with."""
+    sockets = {}
+    for item in args.socket:
+        name, _, number = item.partition('=')
+        sockets[name] = socket.socket(fileno=int(number))
+    services = []
+    for item in args.service:
+        name, _, host = item.partition('@')
+        services.append((name, host))
+    return Context(
+        role=args.role, layout=Layout.of(args.root), token=args.token,
+        sockets=sockets, driver=args.driver, database=args.database,
+        storage=args.storage, cells=args.cells, cell=args.cell,
+        quiesce=args.quiesce, services=services, before=args.before)
 
 
 def main() -> int:
@@ -68,21 +88,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # Services start threads that would outlive a normal exit.
         signal.signal(number, lambda *_args: os._exit(0))
-    sockets = {}
-    for item in args.socket:
-        name, _, number = item.partition('=')
-        sockets[name] = socket.socket(fileno=int(number))
-    services = []
-    for item in args.service:
-        name, _, host = item.partition('@')
-        services.append((name, host))
-    context = Context(
-        role=args.role, layout=layout, token=args.token, sockets=sockets,
-        driver=args.driver, database=args.database, storage=args.storage,
-        services=services, before=args.before)
+    context = context_of(args)
     preparing = args.role.startswith('prepare-')
     module, _, what = args.role.partition('-')
-    if services:
+    if context.services:
         module = 'compute'
     if not preparing:
         told(False)
@@ -100,6 +109,17 @@ def main() -> int:
     told(True)
     print(f'--- {args.role} is ready', flush=True)
 
+    _end_when_told(context)
+    # A signal that another thread receives does not wake this one, which
+    # is the one that acts upon it.
+    while not finished.wait(1):
+        pass
+    del keep
+    return 0
+
+
+def _end_when_told(context: Context) -> None:
+    """Set what happens on a signal to end."""
     def end(*_args: object) -> None:
         for clean in context.at_end:
             clean()
@@ -108,12 +128,6 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The services may have put their own handlers there.
         signal.signal(number, end)
-    # A signal that another thread receives does not wake this one, which
-    # is the one that acts upon it.
-    while not finished.wait(1):
-        pass
-    del keep
-    return 0
 
 
 def _watch(layout: Layout, token: str) -> None:

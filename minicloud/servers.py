@@ -21,6 +21,7 @@ port, no variable of the environment. For what Ceph is like, see
 
 from collections.abc import Collection
 from collections.abc import Iterable
+import json
 import os
 import pathlib
 import shutil
@@ -92,14 +93,31 @@ def environment(home: pathlib.Path) -> dict[str, str]:
     return {'PATH': PATH, 'HOME': str(home), 'LC_ALL': 'C.UTF-8'}
 
 
-def rabbitmq_configuration(port: int) -> str:
+def rabbitmq_configuration(layout: Layout, port: int) -> str:
     """Return the content of rabbitmq.conf."""
     return (f'listeners.tcp.1 = 127.0.0.1:{port}\n'
+            f'load_definitions = {layout.etc / "rabbitmq.json"}\n'
             'log.console = true\n'
             'log.console.level = info\n'
             'log.file = false\n'
             'vm_memory_high_watermark.absolute = 512MB\n'
             'disk_free_limit.absolute = 50MB\n')
+
+
+def rabbitmq_definitions(virtual_hosts: Iterable[str]) -> str:
+    """Return what RabbitMQ makes if it is not there, at each start.
+
+    :param virtual_hosts: besides the one that is always there
+    """
+    user = 'guest'
+    names = ['/', *virtual_hosts]
+    return json.dumps({
+        'users': [{'name': user, 'password': user,
+                   'tags': 'administrator'}],
+        'vhosts': [{'name': name} for name in names],
+        'permissions': [{'user': user, 'vhost': name, 'configure': '.*',
+                         'write': '.*', 'read': '.*'} for name in names],
+    }, indent=1) + '\n'
 
 
 def rabbitmq_environment(layout: Layout, ports: dict[str, int],

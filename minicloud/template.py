@@ -27,7 +27,7 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import processes
 from minicloud import sqlite
-from minicloud.config import DATABASE_NAMES
+from minicloud.config import database_names
 from minicloud.config import Settings
 from minicloud.guest import build
 from minicloud.layout import DATABASE_DATA
@@ -47,13 +47,14 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
         settings: Settings = DEFAULTS) -> str:
     """Return what a template has to match to be used.
 
-    The broker is not in it: the one place in the databases that names it is
-    put right at each start. Nor is the storage, which starts empty.
+    The broker is not in it: what in the databases names it is put right at
+    each start. Nor is the storage, which starts empty, nor are the quiesce
+    actions: their tables are made when nova-api starts.
 
     :param versions: of the packages; default: those installed
     :param sources: contents by name; default: minicloud's own files
     :param settings: each driver has images of its own, each database a
-        format
+        format, each cell a database
     """
     if versions is None:
         versions = packages.versions(
@@ -67,6 +68,7 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
         'python': list(sys.version_info[:2]),
         'driver': settings.driver,
         'database': settings.database,
+        'cells': settings.cells,
         'guest': (build.source_digest() if settings.driver == 'libvirt'
                   else ''),
         'password': personas.PASSWORD,
@@ -96,7 +98,7 @@ def save(layout: Layout, settings: Settings) -> None:
     if settings.database == 'mariadb':
         directories.append(DATABASE_DATA)
     else:
-        for name in DATABASE_NAMES:
+        for name in database_names(settings):
             sqlite.copy(layout.database(name), partial / f'{name}.db')
     for name in directories:
         shutil.copytree(layout.state / name, partial / name)
@@ -116,4 +118,5 @@ def mark_complete(layout: Layout, settings: Settings) -> None:
     processes.write_json(layout.complete, {
         'root': str(layout.root), 'driver': settings.driver,
         'database': settings.database, 'storage': settings.storage,
+        'cells': settings.cells, 'queues': settings.queues,
         'versions': packages.versions()})

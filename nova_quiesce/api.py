@@ -214,13 +214,7 @@ class API:
                 return self._what_became(context, instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
                 instance.vm_state != states.QUIESCED):
-            if self._store.want_thaw(
-                    instance.uuid, context.request_id, *_BEFORE_FROZEN,
-                    request_id=request_id):
-                actions.start(_own(context, instance), instance.uuid,
-                              states.UNQUIESCE)
-                self._hint(self._rpcapi.quiesce_instance, context,
-                           instance.uuid)
+            if self._withdraw(context, instance, request_id):
                 return None
             instance.refresh()
         if instance.vm_state == states.QUIESCED and self._want_thaw(
@@ -228,6 +222,21 @@ class API:
             self._begin_unquiesce(context, instance)
             return None
         return self._what_became(context, instance, request_id)
+
+    def _withdraw(self, context: nova_context.RequestContext,
+                  instance: objects.Instance, request_id: str) -> bool:
+        """Withdraw a freeze that is not done; return whether it was so."""
+        own = _own(context, instance)
+        # Before the row: who finds it withdrawn ends this request as well.
+        actions.start(own, instance.uuid, states.UNQUIESCE)
+        if self._store.want_thaw(instance.uuid, context.request_id,
+                                 *_BEFORE_FROZEN, request_id=request_id):
+            self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
+            return True
+        actions.finish(own, instance.uuid, CONF.host, context.request_id,
+                       exceptions.StateChanged(vm_state=instance.vm_state,
+                                               task_state=instance.task_state))
+        return False
 
     @compute.check_instance_lock
     def _check_idle(self, context: nova_context.RequestContext,

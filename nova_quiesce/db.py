@@ -22,7 +22,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import sqlalchemy.exc
@@ -36,7 +36,7 @@ from oslo_utils import timeutils
 MAX_DETAILS = 255
 
 #: vm_state and task_state
-Pair = tuple[str, str | None]
+Pair: TypeAlias = tuple[str, str | None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -176,16 +176,18 @@ def route(path: str, controller: type[wsgi.Controller]) -> None:
                          (path, {'GET': [factory, 'index']}))
 
 
-def missing() -> list[str]:
+def missing(controllers: types.ModuleType) -> list[str]:
     """Return what this process's Nova does not take of all this.
 
     It adds everything, and then asks Nova as its own programs do. So it is
     for a process of its own, which has read Nova's configuration.
 
+    :param controllers: :mod:`nova_quiesce.controllers`, which imports this
+        module
     :returns: sentences for an operator; none if all is well
     """
     found = []
-    for add, took, sentence in _hooks():
+    for add, took, sentence in _hooks(controllers):
         try:
             add()
             if not took():
@@ -197,7 +199,8 @@ def missing() -> list[str]:
     return found
 
 
-def _hooks() -> Iterator[tuple[Callable[[], None], Callable[[], bool], str]]:
+def _hooks(controllers: types.ModuleType) -> Iterator[
+        tuple[Callable[[], None], Callable[[], bool], str]]:
     """Yield what adds, what tells whether it took, and what is wrong else."""
     yield status, _has_status, _(
         'Nova has no status %s for quiesced servers') % STATUS
@@ -210,20 +213,14 @@ def _hooks() -> Iterator[tuple[Callable[[], None], Callable[[], bool], str]]:
     ) % states.QUIESCED
     yield policy_rules, _knows_rules, _(
         'Nova does not know the policy rules of quiesce')
-    yield (lambda: server_action(_controllers().QuiesceController),
-           lambda: _takes_actions(_controllers().QuiesceController),
+    yield (lambda: server_action(controllers.QuiesceController),
+           lambda: _takes_actions(controllers.QuiesceController),
            _('Nova does not take quiesce and unquiesce as actions of servers'))
-    yield (lambda: route(_controllers().LIST_PATH,
-                         _controllers().FreezesController),
-           lambda: _answers(_controllers().LIST_PATH,
-                            _controllers().FreezesController),
+    yield (lambda: route(controllers.LIST_PATH,
+                         controllers.FreezesController),
+           lambda: _answers(controllers.LIST_PATH,
+                            controllers.FreezesController),
            _('Nova does not answer the list of what is quiesced'))
-
-
-def _controllers() -> types.ModuleType:
-    # It imports this module.
-    from nova_quiesce import controllers
-    return controllers
 
 
 def _has_status() -> bool:
@@ -295,10 +292,10 @@ def _leaves_quiesced() -> bool:
 def _knows_rules() -> bool:
     context = nova_context.get_admin_context()
     for rule in policies.list_rules():
-        # Whom it lets pass is for the operator to say.
-        policy.authorize(context, rule.name, {}, do_raise=False)
         if rule.name not in policy._ENFORCER.rules:
             return False
+        # Whom it lets pass is for the operator to say.
+        policy.authorize(context, rule.name, {}, do_raise=False)
     return True
 
 

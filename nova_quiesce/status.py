@@ -37,6 +37,7 @@ from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_quiesce import conf
+from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce import notification_states
 from nova_quiesce import register
@@ -114,7 +115,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         return SUCCESS
 
     def _check_hooks(self) -> upgradecheck.Result:
-        missing = register.missing()
+        missing = register.missing(controllers)
         if missing:
             return _failure(_(
                 'This version of nova_quiesce does not fit this Nova: %s')

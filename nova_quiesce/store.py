@@ -334,8 +334,8 @@ class Store:
                   *states: State, request_id: str | None = None) -> bool:
         """Have a guest thawed, by who is told of it, or in a few seconds.
 
-        In the state frozen the row turns to thawing; in the states asked and
-        freezing the freeze is withdrawn.
+        A row that is frozen turns to thawing; of one that is asked for or
+        freezing, the freeze is withdrawn.
 
         :param states: in which the row may be
         :param request_id: the request to quiesce that it must be of
@@ -345,13 +345,19 @@ class Store:
                       FREEZES.c.state.in_([state.value for state in states])]
         if request_id is not None:
             conditions.append(FREEZES.c.request_id == request_id)
-        values: dict[str, Any] = {'unquiesce_request_id': unquiesce_request_id}
-        if State.FROZEN in states:
-            values.update(state=State.THAWING.value, owner=None,
-                          due_at=now() + times.ASK_PAUSE)
+        is_frozen = FREEZES.c.state == State.FROZEN.value
+
+        def if_frozen(column: Any, value: Any) -> tuple[Any, Any]:
+            return column, sa.case((is_frozen, value), else_=column)
+
+        # In this order: MySQL evaluates one after the other.
+        statement = FREEZES.update().where(*conditions).ordered_values(
+            (FREEZES.c.unquiesce_request_id, unquiesce_request_id),
+            if_frozen(FREEZES.c.owner, sa.null()),
+            if_frozen(FREEZES.c.due_at, now() + times.ASK_PAUSE),
+            if_frozen(FREEZES.c.state, State.THAWING.value))
         with self._write() as session:
-            return bool(session.execute(FREEZES.update().where(
-                *conditions).values(**values)).rowcount)
+            return bool(session.execute(statement).rowcount)
 
     @_retried
     def insert_thaw(self, **values: Any) -> bool:
@@ -454,11 +460,14 @@ class Store:
     def delete(self, freeze: Freeze) -> bool:
         """Delete a row that is still owned by who has taken it.
 
-        :returns: whether it was
+        :returns: False if it is not, or if a thaw was asked for since
         """
+        wanted = FREEZES.c.unquiesce_request_id
         with self._write() as session:
             return bool(session.execute(FREEZES.delete().where(
-                *self._is(freeze))).rowcount)
+                *self._is(freeze), wanted.is_(None)
+                if freeze.unquiesce_request_id is None
+                else wanted == freeze.unquiesce_request_id)).rowcount)
 
     @_retried
     def reread(self, freeze: Freeze) -> Freeze | None:

@@ -55,9 +55,6 @@ ASK_GRACE = 60.0
 WAIT_PAUSE = 5.0
 #: until the next thaw, of one host that has enough of them
 HOST_PAUSE = 1.0
-#: between a first thaw after a freeze without an answer, and the last one: a
-#: nova-compute that had stood still carries the freeze out meanwhile
-SETTLE_PAUSE = 5.0
 #: until the next thaw after one that failed: at first, and at most
 RETRY_PAUSES = (5.0, 300.0)
 #: until a cell that does not answer counts as hung

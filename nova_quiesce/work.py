@@ -27,6 +27,7 @@ import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from nova import context as nova_context
 from nova import exception
@@ -65,7 +66,7 @@ RESTARTS = (
     'compute_finish_resize', 'compute_finish_revert_resize',
     'compute_shelve_instance', 'compute_unshelve_instance')
 
-_Context = nova_context.RequestContext
+_Context: TypeAlias = nova_context.RequestContext
 
 
 class Work:
@@ -222,15 +223,19 @@ class Work:
         if current is None:
             self._store.reclaim(row)
             return
-        row = current    # it may have been withdrawn since
         thaw_error = self._try_thaw(cell, instance, times.undo_timeout())
+        row = self._store.reread(row) or current    # it may be withdrawn
         may_be_frozen = error.may_follow or not _is_thawed(thaw_error)
         is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw
         ends_in = ACTIVE if is_restored else ERROR
-        moved = self._save_failed(cell, instance, row, error, ends_in)
-        text = error.format_message() if moved else None
+        text: str | None = error.format_message()
+        if may_be_frozen:
+            # First: else nobody would know whose the error is.
+            row = self._store.update(row, error=text) or row
+        if not self._save_failed(cell, instance, row, error, ends_in):
+            text = None    # somebody else has set the state
         if not may_be_frozen:
-            self._store.delete(row)
+            self._drop(cell, row)
         elif error.may_follow:
             # Not before the end of the lease: a freeze may follow until then.
             self._store.update(row, owner=None, error=text)
@@ -246,7 +251,17 @@ class Work:
         if current is None:
             return
         self._save_failed(cell, instance, current, error, ACTIVE)
-        self._store.delete(current)
+        self._drop(cell, current)
+
+    def _drop(self, cell: _Context, row: store.Freeze) -> None:
+        """Delete the row of a guest that is not frozen by its request."""
+        while not self._store.delete(row):
+            current = self._store.reread(row)
+            if current is None:
+                return
+            row = current    # withdrawn in the last moment
+            actions.finish(cell, row.instance_uuid, self._host,
+                           row.unquiesce_request_id, None)
 
     def _save_failed(self, cell: _Context, instance: objects.Instance,
                      row: store.Freeze, error: exceptions.GuestError,
@@ -299,10 +314,11 @@ class Work:
             return
         if instance.task_state == states.QUIESCING:
             error = exceptions.Interrupted()
-            if not self._save_failed(cell, instance, row, error, ERROR):
-                self._store.release(row, 0)    # it may be quiesced by now
-                return
             self._store.update(row, error=error.format_message())
+            if not self._save_failed(cell, instance, row, error, ERROR):
+                # It may be quiesced by now.
+                self._store.release(row, 0, error=None)
+                return
         with self._place(cell, instance, row) as is_free:
             if not is_free or not self._store.update(row, times.THAW_LEASE):
                 return
@@ -312,12 +328,11 @@ class Work:
         if thaw_error is not None and not _is_thawed(thaw_error):
             self._thaw_failed(cell, instance, row, thaw_error)
             return
-        # The next thaw is the last one: until then a nova-compute that had
-        # stood still carries the freeze out. If it is not known when the
-        # freeze was sent, it may also be on its way. Nobody takes it before.
+        # The next thaw is the last one: until then a freeze that was sent at
+        # the end of its lease expires, and a nova-compute that had stood
+        # still carries it out. Nobody takes the row before.
         self._store.update(
-            row, times.SETTLE_PAUSE if row.error else times.expiry_pause(),
-            state=store.State.THAWING)
+            row, times.expiry_pause(), state=store.State.THAWING)
 
     def _is_lost(self, row: store.Freeze) -> bool:
         """Return whether a row was taken over during a thaw.
@@ -428,14 +443,20 @@ class Work:
         """Save that the guest may still be frozen, and try again later."""
         self.thaws_failed += 1
         attempts = row.attempts + 1
-        before = instance.vm_state
+        text = row.error
+        is_news = instance.vm_state != ERROR and ERROR == states.end_of_thaw(
+            instance.vm_state, states.Outcome.FAILED, False)
+        if is_news:
+            # First: else nobody would know whose the error is.
+            text = error.format_message()
+            self._store.update(row, error=text)
         after = self._save_end(
             cell, instance, row, states.Outcome.FAILED, error, None, None)
-        text = row.error
-        if after == ERROR and before != ERROR:
+        if is_news and after == ERROR:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
             self._notify(cell, instance, states.UNQUIESCE, 'error', error)
-            text = error.format_message()
+        elif is_news:
+            text = row.error    # somebody else has set the state
         pause = times.retry_pause(attempts)
         self._store.release(row, pause, attempts=attempts, error=text)
         LOG.error('The thaw failed; the guest may still be frozen, and is '

@@ -33,8 +33,10 @@ VERSIONS = 'osc-quiesce %s, nova %s' % (
 SAYS = (
     ('nova-quiesce --version', [VERSIONS]),
     ('nova-quiesce --help', ['usage: nova-quiesce', '--config-file']),
+    ('nova-quiesce-manage --version', [VERSIONS]),
+    ('nova-quiesce-manage --help', ['db']),
     ('nova-quiesce-status --version', [VERSIONS]),
-    ('nova-quiesce-status --help', ['upgrade', 'list', 'thaw']),
+    ('nova-quiesce-status --help', ['upgrade', 'list', 'metrics', 'thaw']),
     ('nova-quiesce-status thaw --help', ['--all', '--timeout <seconds>']),
     ('oslo-config-generator --namespace nova_quiesce',
      ['[quiesce]', *('\n#%s = ' % option for option in (
@@ -42,7 +44,7 @@ SAYS = (
          'default_unquiesce_after', 'max_unquiesce_after'))]),
     ('oslopolicy-sample-generator --namespace nova_quiesce',
      ['\n#"os_compute_api:os-quiesce:%s": ' % action
-      for action in ('quiesce', 'unquiesce')]),
+      for action in ('quiesce', 'unquiesce', 'list')]),
 )
 UNIT = 'share/osc-quiesce/nova-quiesce.service'
 #: all modules, as nova-api and nova-quiesce would load them
@@ -55,8 +57,8 @@ objects.register_all()
 import nova_quiesce
 for info in pkgutil.iter_modules(nova_quiesce.__path__, 'nova_quiesce.'):
     importlib.import_module(info.name)
-from nova_quiesce import api
-print(api.app_factory.__name__)
+from nova_quiesce import controllers
+print(controllers.app_factory.__name__)
 """
 
 

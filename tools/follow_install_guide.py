@@ -128,7 +128,7 @@ def follow(host: Host, wheel: pathlib.Path, constraints: str) -> None:
     """Do what the guide says, from the first command to the last."""
     started = time.monotonic()
     [client] = literal('Client')
-    (server, section, option, service, check, quiesce,
+    (server, sync, section, option, service, check, quiesce,
      unquiesce) = literal('Controller')
     [thaw] = literal('Removing it')
     host.says = {
@@ -141,6 +141,7 @@ def follow(host: Host, wheel: pathlib.Path, constraints: str) -> None:
         '<server>': 'db'}
     host.run(client)
     host.run(server)
+    host.run(sync)
     paste = host.root / 'local/nova-api-paste.ini'
     paste.parent.mkdir(exist_ok=True)
     paste.write_text('%s\n%s\n' % (section, option))

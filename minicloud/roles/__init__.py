@@ -26,7 +26,9 @@ import threading
 import time
 from typing import Any
 
+from minicloud import config
 from minicloud import processes
+from minicloud.config import Sections
 from minicloud.layout import Layout
 
 #: Seconds for which a process waits for the one before it.
@@ -44,6 +46,13 @@ class Context:
     driver: str
     database: str
     storage: str
+    #: number of cells that hold servers
+    cells: int
+    #: number of the cell that this process is in; 0 if it is of the top
+    #: level, or if there is only one
+    cell: int
+    #: whether Nova has the quiesce actions
+    quiesce: bool
     #: Nova's services in this process: names of programs, and hosts
     services: list[tuple[str, str]]
     #: the processes that have to be ready before this one goes on
@@ -54,6 +63,16 @@ class Context:
 
     def config(self, name: str) -> str:
         return str(self.layout.etc / name)
+
+    def special_in_cell(self, number: int) -> Sections:
+        """Return what is put over nova.conf in a cell; nothing if all is.
+
+        :param number: 1 for the first cell that holds servers
+        """
+        if self.cells == 1:
+            return {}
+        return config.read_additions(
+            self.layout.etc / config.cell_file(number))
 
     def serve(self, name: str, application: Any, threads: int = 8) -> None:
         """Serve a WSGI application on the socket of that name."""

@@ -16,6 +16,7 @@ The in-memory message bus does not reach beyond a process, so that with it
 all are in one. Each service is made the way Nova's own commands make it.
 """
 
+from collections.abc import Callable
 import importlib
 import os
 import shlex
@@ -23,6 +24,7 @@ import sys
 from typing import Any
 import uuid
 
+from minicloud import config
 from minicloud import hypervisor
 from minicloud import releases
 from minicloud import roles
@@ -70,34 +72,42 @@ def prepare_libvirt(context: roles.Context) -> None:
                      'the hypervisor is not ready')
 
 
-def _cell() -> Any:
-    """Return the mapping of the one cell that holds servers."""
+def _cell(number: int) -> Any:
+    """Return the mapping of a cell that holds servers.
+
+    :param number: 1 for the first one
+    """
     from nova import context as nova_context
     from nova import objects
 
     mappings = objects.CellMappingList.get_all(
         nova_context.get_admin_context())
-    return next(cell for cell in mappings if not cell.is_cell0())
+    return next(cell for cell in mappings if cell.name == f'cell{number}')
 
 
-def map_cell() -> None:
+def map_cells(context: roles.Context) -> None:
     """Do what "nova-manage cell_v2 update_cell" does.
 
-    The mapping was made with the broker that the cloud had then.
+    The mappings were made with the broker that the cloud had then.
     """
     import nova.conf
 
-    cell = _cell()
-    if cell.transport_url != nova.conf.CONF.transport_url:
-        cell.transport_url = nova.conf.CONF.transport_url
-        cell.save()
+    for number in range(1, context.cells + 1):
+        cell = _cell(number)
+        url = context.special_in_cell(number).get('DEFAULT', {}).get(
+            'transport_url', nova.conf.CONF.transport_url)
+        if cell.transport_url != url:
+            cell.transport_url = url
+            cell.save()
 
 
-def map_host(host: str) -> None:
+def map_host(host: str, cell: int) -> None:
     """Do what "nova-manage cell_v2 discover_hosts" does, for one host.
 
     Done before its nova-compute starts, so that no server is refused for
     want of hosts by a cloud that is up.
+
+    :param cell: number of the cell that it is in; 1 for the first one
     """
     from nova import context as nova_context
     from nova import exception
@@ -108,7 +118,7 @@ def map_host(host: str) -> None:
         objects.HostMapping.get_by_host(context, host)
     except exception.HostMappingNotFound:
         objects.HostMapping(
-            context, host=host, cell_mapping=_cell()).create()
+            context, host=host, cell_mapping=_cell(cell)).create()
 
 
 def use_conductor() -> None:
@@ -126,12 +136,55 @@ def use_conductor() -> None:
 
 def configure(context: roles.Context) -> None:
     """Read the configuration, as Nova's commands do."""
-    from nova import config
+    from nova import config as nova_config
     import nova.conf
+    from nova.db.api import api as api_database
+    from nova.db.main import api as main_database
     from oslo_log import log
 
-    config.parse_args(sys.argv, [context.config('nova.conf')])
+    files = ['nova.conf']
+    if context.cell:
+        files.append(config.cell_file(context.cell))
+    nova_config.parse_args(
+        sys.argv, [context.config(name) for name in files],
+        configure_db=False)
+    if context.cell and context.role.startswith('conductor'):
+        # The nova.conf of a cell's conductor does not have it.
+        nova.conf.CONF.set_override('connection', None, group='api_database')
+    main_database.configure(nova.conf.CONF)
+    api_database.configure(nova.conf.CONF)
     log.setup(nova.conf.CONF, 'nova')
+
+
+def make_application(context: roles.Context) -> Any:
+    """Read the configuration, and return Nova's API."""
+    from nova.api.openstack import wsgi_app
+
+    wsgi_app.init_global_data(
+        [context.config('nova-api-paste.ini'),
+         context.config('nova.conf')], *releases.nova_api_arguments())
+    map_cells(context)
+    if context.quiesce:
+        from nova_quiesce import store
+        # At each start: what an earlier version left is brought up to date.
+        store.sync()
+    return wsgi_app.init_application(*releases.nova_api_arguments())
+
+
+def _import_services(programs: set[str]) -> None:
+    """Import Nova, which takes seconds.
+
+    Not the services' managers: these read options while they are imported.
+    """
+    if 'nova-api' in programs:
+        import nova.api.openstack.wsgi_app  # noqa: F401
+    import nova.conductor.rpcapi
+    import nova.scheduler.rpcapi
+    import nova.service  # noqa: F401
+    if 'nova-compute' in programs:
+        import nova.virt.fake  # noqa: F401
+    if 'nova-quiesce' in programs:
+        import nova_quiesce.cmd  # noqa: F401
 
 
 def run(context: roles.Context) -> list[Any]:
@@ -144,40 +197,48 @@ def run(context: roles.Context) -> list[Any]:
     hosts = {host for _name, host in context.services}
     releases.choose_nova_threads()
     sqlite.immediate_writers()
-    # Before the wait, since it takes seconds. Not the services' managers:
-    # these read options while they are imported.
-    if 'nova-api' in programs:
-        from nova.api.openstack import wsgi_app
-    from nova.conductor import rpcapi as conductor_rpcapi
+    _import_services(programs)
     import nova.conf
     from nova import objects
-    from nova.scheduler import rpcapi as scheduler_rpcapi
-    from nova import service
-    if 'nova-compute' in programs:
-        import nova.virt.fake  # noqa: F401
-    if 'nova-quiesce' in programs:
-        from nova_quiesce import cmd
 
     context.wait_for_others()
+    application = None
     if 'nova-api' in programs:
-        wsgi_app.init_global_data(
-            [context.config('nova-api-paste.ini'),
-             context.config('nova.conf')], *releases.nova_api_arguments())
-        map_cell()
-        application = wsgi_app.init_application(
-            *releases.nova_api_arguments())
+        application = make_application(context)
     else:
         configure(context)
     objects.register_all()
     for name, host in context.services:
         if name == 'nova-compute':
-            map_host(host)
+            map_host(host, context.cell or 1)
     if programs == {'nova-compute'}:
         use_conductor()
     objects.Service.enable_min_version_cache()
     if len(hosts) == 1:
         nova.conf.CONF.set_override('host', *hosts)
+    if 'nova-compute' in programs:
+        make_driver_known(context.driver)
+        give_identity(context)
+        if context.driver == 'libvirt':
+            prepare_libvirt(context)
     services: list[Any] = []
+    starters = _starters(context, application, services)
+    for name, host in context.services:
+        starters[name](host)
+    return services
+
+
+def _starters(context: roles.Context, application: Any,
+              services: list[Any]) -> dict[str, Callable[[str], None]]:
+    """Return what starts a service on a host, by the name of its program.
+
+    :param application: Nova's API
+    :param services: what was started is appended
+    """
+    from nova.conductor import rpcapi as conductor_rpcapi
+    import nova.conf
+    from nova.scheduler import rpcapi as scheduler_rpcapi
+    from nova import service
 
     def start(made: Any) -> None:
         made.start()
@@ -194,7 +255,11 @@ def run(context: roles.Context) -> list[Any]:
         start(service.Service.create(
             binary='nova-compute', host=host, **releases.compute_topics()))
 
-    starters = {
+    def start_quiesce(host: str) -> None:
+        from nova_quiesce import cmd
+        start(cmd.create_service(host))
+
+    return {
         'nova-api': lambda _host: context.serve(
             'compute', application, threads=16),
         'nova-conductor': lambda host: start(service.Service.create(
@@ -204,13 +269,5 @@ def run(context: roles.Context) -> list[Any]:
             binary='nova-scheduler', host=host,
             topic=scheduler_rpcapi.RPC_TOPIC)),
         'nova-compute': start_compute,
-        'nova-quiesce': lambda host: start(cmd.create_service(host)),
+        'nova-quiesce': start_quiesce,
     }
-    if 'nova-compute' in programs:
-        make_driver_known(context.driver)
-        give_identity(context)
-        if context.driver == 'libvirt':
-            prepare_libvirt(context)
-    for name, host in context.services:
-        starters[name](host)
-    return services

@@ -98,6 +98,31 @@ def cinder(context: roles.Context) -> None:
         raise SystemExit(code)
 
 
+def _cells(context: roles.Context) -> None:
+    """Make the cells that hold servers, and what is in their databases."""
+    from nova.cmd import manage
+    import nova.conf
+    from nova import context as nova_context
+    from nova.db import migration
+    from nova import objects
+
+    for number in range(1, context.cells + 1):
+        special = context.special_in_cell(number)
+        name = f'cell{number}'
+        if code := manage.CellV2Commands().create_cell(
+                name=name,
+                database_connection=special.get('database', {}).get(
+                    'connection', nova.conf.CONF.database.connection),
+                transport_url=special.get('DEFAULT', {}).get(
+                    'transport_url', nova.conf.CONF.transport_url)):
+            raise SystemExit(f'{name}: {code}')
+        own = nova_context.get_admin_context()
+        mapping = next(cell for cell in objects.CellMappingList.get_all(own)
+                       if cell.name == name)
+        with nova_context.target_cell(own, mapping) as targeted:
+            migration.db_sync(context=targeted)
+
+
 def nova(context: roles.Context) -> None:
     releases.choose_nova_threads()
     from nova.cmd import manage
@@ -114,10 +139,10 @@ def nova(context: roles.Context) -> None:
             ('api database', manage.ApiDbCommands().sync()),
             ('cell0', manage.CellV2Commands().map_cell0(
                 database_connection=cell0)),
-            ('databases', manage.DbCommands().sync()),
-            ('cell1', manage.CellV2Commands().create_cell(name='cell1'))):
+            ('databases', manage.DbCommands().sync())):
         if code:
             raise SystemExit(f'{what}: {code}')
+    _cells(context)
     for name, gigabytes in seed.FLAVORS.items():
         objects.Flavor(
             context=nova_context.get_admin_context(), name=name,

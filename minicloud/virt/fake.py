@@ -42,9 +42,14 @@ from nova.virt import fake
 
 from minicloud import layout
 
-#: Server metadata that chooses what the guest does. The value is one of the
-#: words below, or ``slow:SECONDS``. A slow one does not even begin while the
-#: file ``state/guests/<uuid>.hold`` exists.
+#: Server metadata that chooses what the guest does. The value is a word, of
+#: :class:`FakeDriver` or of :data:`REFUSALS` and :data:`FAILURES`, or
+#: ``slow:SECONDS``. A slow one does not even begin while the file
+#: ``state/guests/<uuid>.hold`` exists.
+#:
+#: ``frozen:VARIANT`` is a guest that somebody else has frozen, which its agent
+#: tells in the words of :data:`FROZEN`. ``:113`` behind a word chooses the
+#: code of newer libvirt.
 QUIESCE = 'minicloud:quiesce'
 UNQUIESCE = 'minicloud:unquiesce'
 SPAWN = 'minicloud:spawn'
@@ -52,13 +57,28 @@ PAUSE = 'minicloud:pause'
 
 NODE_NAMESPACE = uuid.UUID('6c2c9d8c-8f0a-4d55-9c4f-0a86b2f6a4b1')
 
+FREEZE, THAW = 'guest-fsfreeze-freeze', 'guest-fsfreeze-thaw'
 NOT_CONNECTED = (86, 'Guest agent is not responding: QEMU guest agent is not '
                      'connected')
 NOT_AVAILABLE = (86, 'Guest agent is not responding: Guest agent not '
                      'available for now')
-ALREADY_FROZEN = (1, "internal error: unable to execute QEMU agent command "
-                     "'guest-fsfreeze-freeze': Command guest-fsfreeze-freeze "
-                     "has been disabled: the agent is in frozen state")
+#: What an agent says without doing anything, to a freeze and to a thaw.
+REFUSALS = {
+    'blocked': 'Command %s has been disabled: the command is not allowed',
+    'disabled': 'The command %s has been disabled for this instance',
+    'nocommand': 'The command %s has not been found',
+    'novss': 'this feature or command is not currently supported'}
+#: What an agent says to a freeze that it has tried, and undone.
+FAILURES = {
+    'hook': 'fsfreeze hook has failed with status 1',
+    'denied': 'failed to open /data: Permission denied',
+    'deadlock': 'failed to freeze /: Resource deadlock avoided',
+    'unknown': 'the moon is full'}
+FROZEN_STATE = 'Command %s has been disabled: the agent is in frozen state'
+#: What other agents say to the freeze of a frozen guest, by
+#: ``frozen:VARIANT``; since QEMU 9.1, and before 6.0.
+FROZEN = {word: REFUSALS[word] for word in ('blocked', 'disabled')}
+LAPSED = "couldn't hold writes: fsfreeze is limited up to 10 seconds: "
 NOT_RUNNING = (55, 'Requested operation is not valid: domain is not running')
 LOCKED = (68, 'Timed out during operation: cannot acquire state change lock '
               '(held by agent=remoteDispatchDomainFSFreeze)')
@@ -163,6 +183,12 @@ def behaviour(instance: Any, key: str) -> tuple[str, float]:
         return word, 0.0
 
 
+def variant_of(instance: Any, key: str) -> str:
+    """Return what is behind the word in a server's metadata."""
+    value: str = (instance.metadata or {}).get(key, '')
+    return value.partition(':')[2]
+
+
 def be_slow(instance: Any, key: str) -> None:
     """Sleep if the server's metadata say so."""
     word, seconds = behaviour(instance, key)
@@ -171,6 +197,19 @@ def be_slow(instance: Any, key: str) -> None:
         while hold.exists():
             time.sleep(0.02)
         time.sleep(seconds)
+
+
+def agent_error(command: str, text: str, variant: str = '') -> tuple[int, str]:
+    """Return code and text of libvirt for what an agent says.
+
+    :param variant: 113 for those of newer libvirt
+    """
+    code, title = ((113, 'guest agent command failed') if variant == '113'
+                   else (1, 'internal error'))
+    if '%s' in text:
+        text %= command
+    return code, (f"{title}: unable to execute QEMU agent command "
+                  f"'{command}': {text}")
 
 
 def libvirt_error(instance: Any, error: tuple[int, str]) -> Exception:
@@ -188,7 +227,12 @@ def libvirt_error(instance: Any, error: tuple[int, str]) -> Exception:
 
 
 class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
-    """See the module."""
+    """See the module.
+
+    Its own words for a freeze: ``unsupported``, ``no-agent``, ``gone``,
+    ``disconnected``, ``fail``, ``late:SECONDS``; for a thaw: ``fail``, and
+    ``lapsed`` for Windows, which has ended the freeze before the first thaw.
+    """
 
     instances: Any
 
@@ -246,6 +290,12 @@ class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
     def quiesce(self, context: Any, instance: Any, image_meta: Any) -> None:
         guest = self._agent_of(instance, image_meta)
         word, seconds = behaviour(instance, QUIESCE)
+        variant = variant_of(instance, QUIESCE)
+        if word == 'gone':
+            raise exception.InstanceNotFound(instance_id=instance.uuid)
+        if word in REFUSALS or word in FAILURES:
+            raise libvirt_error(instance, agent_error(
+                FREEZE, {**REFUSALS, **FAILURES}[word], variant))
         if word == 'disconnected':
             raise libvirt_error(instance, NOT_CONNECTED)
         if word == 'fail':
@@ -262,16 +312,26 @@ class FakeDriver(fake.FakeDriver):    # type: ignore[misc]
             if word == 'frozen' and not guest.frozen:
                 guest.set_frozen(True)    # by somebody in the guest
             if guest.frozen:
-                raise libvirt_error(instance, ALREADY_FROZEN)
+                raise libvirt_error(instance, agent_error(
+                    FREEZE, FROZEN.get(variant, FROZEN_STATE), variant))
             guest.set_frozen(True)
 
     def unquiesce(self, context: Any, instance: Any, image_meta: Any) -> None:
         guest = self._agent_of(instance, image_meta)
-        if behaviour(instance, UNQUIESCE)[0] == 'fail':
+        word, _ = behaviour(instance, UNQUIESCE)
+        variant = variant_of(instance, UNQUIESCE)
+        if word == 'fail':
             raise libvirt_error(instance, LOCKED)
+        if word in REFUSALS:
+            raise libvirt_error(instance, agent_error(
+                THAW, REFUSALS[word], variant))
         with self._one_at_a_time(guest, instance):
             be_slow(instance, UNQUIESCE)
+            was_frozen = guest.frozen
             guest.set_frozen(False)
+            if word == 'lapsed' and was_frozen:
+                raise libvirt_error(instance, agent_error(
+                    THAW, LAPSED, variant))
 
     @staticmethod
     @contextlib.contextmanager

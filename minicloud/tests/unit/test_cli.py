@@ -60,11 +60,13 @@ class ParseTest(unittest.TestCase):
 
     def test_up_and_run_take_the_same_settings(self) -> None:
         options = ['--driver', 'fake', '--broker', 'rabbit', '--database',
-                   'mariadb', '--computes', '3', '--quiesce-services', '0',
-                   '--without-quiesce']
+                   'mariadb', '--queues', 'quorum', '--cells', '2',
+                   '--computes', '3', '--quiesce-services', '0',
+                   '--quiesce-host', 'shared', '--without-quiesce']
         expected = {'driver': 'fake', 'broker': 'rabbit',
-                    'database': 'mariadb', 'computes': 3,
-                    'quiesce_services': 0, 'quiesce': False}
+                    'database': 'mariadb', 'queues': 'quorum', 'cells': 2,
+                    'computes': 3, 'quiesce_services': 0,
+                    'quiesce_host': 'shared', 'quiesce': False}
         for argv in (['up', *options], ['run', *options, '--', 'true']):
             self.assertEqual(expected, cli.given(cli.parse(argv)))
 

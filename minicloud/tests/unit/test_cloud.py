@@ -16,12 +16,17 @@ import os
 import pathlib
 import signal
 import tempfile
+from typing import Any
 import unittest
 from unittest import mock
 
+from minicloud import cloud
 from minicloud import processes
+from minicloud import template
 from minicloud.cloud import Cloud
+from minicloud.config import Settings
 from minicloud.errors import MinicloudError
+from minicloud.layout import Layout
 
 
 class CloudTest(unittest.TestCase):
@@ -47,6 +52,46 @@ class CloudTest(unittest.TestCase):
         for number in (0, 2):
             with self.assertRaisesRegex(MinicloudError, '--broker rabbit'):
                 self.cloud.up(quiesce_services=number)
+        with self.assertRaisesRegex(MinicloudError, '--broker rabbit'):
+            self.cloud.up(quiesce_host='shared')
+
+    def test_several_cells_need_it_too(self) -> None:
+        with self.assertRaisesRegex(MinicloudError, '--broker rabbit'):
+            self.cloud.up(cells=2)
+        self.assertFalse(self.root.exists())
+
+    def test_a_cloud_keeps_its_cells_and_queues(self) -> None:
+        chosen: tuple[tuple[str, Any], ...] = (
+            ('cells', 2), ('queues', 'quorum'))
+        for option, value in chosen:
+            layout = Layout(self.root / option)
+            layout.state.mkdir(parents=True)
+            template.mark_complete(layout, Settings(broker='rabbit'))
+            start = cloud._Start(layout, '', Settings(
+                broker='rabbit', **{option: value}), False, mock.Mock())
+            with self.assertRaisesRegex(
+                    MinicloudError, f'"up --{option} {value} --fresh"'):
+                start._check_state()
+
+    def test_an_earlier_cloud_had_one_cell_and_classic_queues(self) -> None:
+        layout = Layout(self.root)
+        layout.state.mkdir(parents=True)
+        processes.write_json(layout.complete, {'root': str(self.root)})
+        cloud._Start(layout, '', Settings(), False,
+                     mock.Mock())._check_state()
+
+    def test_nothing_stays_of_queues_that_keep_their_names(self) -> None:
+        self.save()
+        self.cloud.layout.marker.write_text('token')
+        with tempfile.TemporaryDirectory() as directory:
+            counters = pathlib.Path(directory)
+            mine = counters / f'{self.cloud.layout.queue_host}_api_qmanager'
+            other = counters / 'controller_api_qmanager'
+            for path in (mine, other):
+                path.touch()
+            with mock.patch.object(cloud, 'QUEUE_COUNTERS', counters):
+                self.cloud.down()
+            self.assertEqual([other], list(counters.iterdir()))
 
     def test_the_processes_are_those_of_the_last_up(self) -> None:
         self.save(broker='rabbit', computes=2)

@@ -14,6 +14,7 @@
 
 import configparser
 import difflib
+import json
 import pathlib
 import tempfile
 import unittest
@@ -63,7 +64,7 @@ class PasteTest(unittest.TestCase):
         self.assertEqual(
             ['- paste.app_factory = '
              'nova.api.openstack.compute:APIRouterV21.factory',
-             '+ paste.app_factory = nova_quiesce.api:app_factory'],
+             '+ paste.app_factory = nova_quiesce.controllers:app_factory'],
             changed(PASTE, config.with_quiesce(PASTE)))
 
     def test_exactly_one_line_of_novas_own_file_differs(self) -> None:
@@ -159,7 +160,7 @@ class DatabaseTest(unittest.TestCase):
 
     def urls(self, made: config.Plan) -> dict[str, str]:
         return {name: config.database_url(made.layout, made.database, name)
-                for name in config.DATABASE_NAMES}
+                for name in config.database_names(made)}
 
     def test_each_database_is_a_file_or_a_name(self) -> None:
         for database in config.DATABASES:
@@ -183,6 +184,97 @@ class DatabaseTest(unittest.TestCase):
         self.assertIn('?unix_socket=/a%20b%26c/run/mariadb.sock&', url)
 
 
+class CellsTest(unittest.TestCase):
+
+    def made(self, **settings: object) -> config.Plan:
+        return plan(broker='rabbit', cells=2,
+                    **settings)  # type: ignore[arg-type]
+
+    def test_one_cell_shares_all_with_the_top_level(self) -> None:
+        self.assertEqual((), config.own_cells(plan()))
+        self.assertNotIn('nova-cell1.conf', config.render(plan()))
+        self.assertIn('nova_cell1', config.nova(plan())[
+            'database']['connection'])
+
+    def test_each_cell_has_a_database_and_a_bus(self) -> None:
+        for database in config.DATABASES:
+            made = self.made(database=database)
+            self.assertIn('nova_cell2', config.database_names(made))
+            parts = [config.nova(made), config.nova_cell(made, 1),
+                     config.nova_cell(made, 2)]
+            for section, option in (('database', 'connection'),
+                                    ('DEFAULT', 'transport_url')):
+                self.assertEqual(3, len({
+                    part[section][option] for part in parts}))
+            self.assertIn('nova_cell0', parts[0]['database']['connection'])
+            self.assertTrue(parts[2]['DEFAULT']['transport_url'].endswith(
+                f':{made.ports["broker"]}/cell2'))
+
+    def test_rabbitmq_makes_what_the_urls_name(self) -> None:
+        files = config.render(self.made())
+        self.assertEqual(['/', 'cell1', 'cell2'], [
+            host['name'] for host in json.loads(
+                files['rabbitmq.json'])['vhosts']])
+
+    def test_a_user_may_change_one_cell(self) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            made = self.made(root=root)
+            before = config.render(made)
+            made.layout.local.mkdir()
+            (made.layout.local / 'nova-cell2.conf').write_text(
+                '[DEFAULT]\ndebug = true\n')
+            after = config.render(made)
+        self.assertEqual(
+            ['nova-cell2.conf'],
+            [name for name in after if after[name] != before[name]])
+
+    def test_hosts_are_spread_over_the_cells(self) -> None:
+        settings = config.Settings(broker='rabbit', cells=2, computes=3)
+        self.assertEqual(
+            {'api': 0, 'conductor': 0, 'scheduler': 0,
+             'conductor1': 1, 'conductor2': 2, 'compute1': 1, 'compute2': 2,
+             'compute3': 1, 'quiesce1': 0},
+            {role: config.cell_of(settings, role)
+             for role in config.nova_services(settings)})
+
+    def test_each_cell_has_one_host_at_least(self) -> None:
+        self.assertIn('compute2', config.nova_services(
+            config.Settings(broker='rabbit', cells=2)))
+
+    def test_with_one_cell_nothing_is_in_a_cell_of_its_own(self) -> None:
+        for broker in config.BROKERS:
+            settings = config.Settings(broker=broker, computes=2)
+            for role in config.roles_of(settings):
+                self.assertEqual(0, config.cell_of(settings, role))
+
+    def test_a_compute_needs_the_conductor_of_its_cell(self) -> None:
+        settings = config.Settings(broker='rabbit', cells=2, computes=4)
+        self.assertIn('conductor2', config.before(settings, 'compute4'))
+        self.assertNotIn('conductor1', config.before(settings, 'compute4'))
+
+
+class QueuesTest(unittest.TestCase):
+
+    def rabbit(self, **settings: object) -> dict[str, str]:
+        return config.nova(plan(
+            broker='rabbit', **settings,  # type: ignore[arg-type]
+        ))['oslo_messaging_rabbit']
+
+    def test_nothing_is_said_of_classic_ones(self) -> None:
+        self.assertEqual({'rabbit_interval_max': '2'}, self.rabbit())
+
+    def test_quorum_ones_are_those_of_kolla(self) -> None:
+        options = self.rabbit(queues='quorum')
+        for name in ('rabbit_quorum_queue', 'rabbit_transient_quorum_queue',
+                     'rabbit_stream_fanout', 'use_queue_manager'):
+            self.assertEqual('true', options[name])
+
+    def test_names_of_queues_are_of_one_cloud_only(self) -> None:
+        self.assertNotEqual(
+            self.rabbit(queues='quorum')['hostname'],
+            self.rabbit(queues='quorum', root='/nowhere/2')['hostname'])
+
+
 class SettingsTest(unittest.TestCase):
 
     def refused(self, **settings: object) -> str:
@@ -191,7 +283,8 @@ class SettingsTest(unittest.TestCase):
         return str(caught.exception)
 
     def test_what_is_not_there_is_refused(self) -> None:
-        for option in ('driver', 'broker', 'database'):
+        for option in ('driver', 'broker', 'database', 'queues',
+                       'quiesce_host'):
             self.assertIn("'vapour' is not one of: ",
                           self.refused(**{option: 'vapour'}))
 
@@ -203,6 +296,15 @@ class SettingsTest(unittest.TestCase):
     def test_there_is_one_libvirtd(self) -> None:
         self.assertIn('--computes 1',
                       self.refused(driver='libvirt', computes=2))
+        self.assertIn('--cells 1', self.refused(
+            driver='libvirt', broker='rabbit', cells=2))
+
+    def test_one_process_has_one_cell_and_no_queues(self) -> None:
+        self.assertIn('--cells 2 needs --broker rabbit',
+                      self.refused(cells=2))
+        self.assertIn('--queues quorum needs --broker rabbit',
+                      self.refused(queues='quorum'))
+        config.Settings(broker='rabbit', cells=2, queues='quorum').check()
 
 
 class RolesTest(unittest.TestCase):
@@ -238,6 +340,23 @@ class RolesTest(unittest.TestCase):
              'quiesce2': [('nova-quiesce', 'controller2')],
              'quiesce3': [('nova-quiesce', 'controller3')]},
             config.nova_services(settings))
+
+    def test_services_may_share_the_name_of_their_host(self) -> None:
+        services = config.nova_services(config.Settings(
+            broker='rabbit', quiesce_services=2, quiesce_host='shared'))
+        self.assertEqual(
+            [[('nova-quiesce', 'controller1')]] * 2,
+            [services['quiesce1'], services['quiesce2']])
+
+    def test_each_cell_has_a_conductor(self) -> None:
+        settings = config.Settings(broker='rabbit', cells=2)
+        self.assertEqual(
+            ('broker', 'identity', 'image', 'api', 'conductor', 'scheduler',
+             'conductor1', 'conductor2', 'compute1', 'compute2', 'quiesce1',
+             'volume'),
+            config.roles_of(settings))
+        self.assertEqual([('nova-conductor', 'conductor2')],
+                         config.nova_services(settings)['conductor2'])
 
     def test_there_may_be_no_nova_quiesce(self) -> None:
         for settings in (
@@ -285,7 +404,8 @@ class RolesTest(unittest.TestCase):
 class DigestTest(unittest.TestCase):
 
     files = dict.fromkeys(
-        (name for names in config.FILES_OF_KIND.values() for name in names),
+        [*(name for names in config.FILES_OF_KIND.values()
+           for name in names), 'nova-cell1.conf', 'nova-cell2.conf'],
         'text')
 
     def concerned(self, before: config.Plan,
@@ -305,6 +425,15 @@ class DigestTest(unittest.TestCase):
         self.assertEqual([], self.concerned(
             plan(broker='rabbit'),
             plan(broker='rabbit', computes=2, quiesce_services=2)))
+
+    def test_what_is_special_in_a_cell_concerns_it_and_the_api(self) -> None:
+        made = plan(broker='rabbit', cells=2, computes=3)
+        after = {**self.files, 'nova-cell1.conf': 'other'}
+        self.assertEqual(
+            ['api', 'conductor1', 'compute1', 'compute3'],
+            [role for role in config.roles_of(made)
+             if config.digest(made, self.files, role)
+             != config.digest(made, after, role)])
 
     def test_a_moved_port_concerns_all_that_call_others(self) -> None:
         for settings in ({}, {'broker': 'rabbit', 'database': 'mariadb'}):

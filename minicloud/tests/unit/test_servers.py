@@ -14,6 +14,7 @@
 
 import configparser
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -78,6 +79,15 @@ class AloneTest(unittest.TestCase):
             if value.startswith('/') and name != 'PATH':
                 self.assertTrue(value.startswith('/nowhere/cloud/'), name)
 
+    def test_rabbitmq_lets_its_user_into_all_virtual_hosts(self) -> None:
+        definitions = json.loads(servers.rabbitmq_definitions(['cell1']))
+        hosts = [host['name'] for host in definitions['vhosts']]
+        self.assertEqual(['/', 'cell1'], hosts)
+        self.assertEqual(hosts, [permission['vhost'] for permission
+                                 in definitions['permissions']])
+        self.assertEqual(['guest'], [user['name'] for user
+                                     in definitions['users']])
+
     def test_a_crash_leaves_its_dump_in_the_root(self) -> None:
         self.assertIn('ERL_CRASH_DUMP', servers.rabbitmq_environment(
             LAYOUT, PORTS))
@@ -92,7 +102,7 @@ class AloneTest(unittest.TestCase):
         self.assertIn('inet_dist_use_interface {127,0,0,1}',
                       environment['RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS'])
         self.assertIn('listeners.tcp.1 = 127.0.0.1:20001\n',
-                      servers.rabbitmq_configuration(20001))
+                      servers.rabbitmq_configuration(LAYOUT, 20001))
         self.assertIn('skip_networking = 1\n',
                       servers.mariadb_configuration(LAYOUT))
 

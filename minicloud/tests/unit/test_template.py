@@ -51,9 +51,14 @@ class KeyTest(unittest.TestCase):
     def test_another_database_gives_another_key(self) -> None:
         self.assertNotEqual(self.key(), self.key(database='mariadb'))
 
+    def test_another_number_of_cells_gives_another_key(self) -> None:
+        self.assertNotEqual(self.key(broker='rabbit'),
+                            self.key(broker='rabbit', cells=2))
+
     def test_number_and_place_of_services_do_not_matter(self) -> None:
         self.assertEqual(self.key(), self.key(
-            broker='rabbit', computes=3, quiesce_services=3))
+            broker='rabbit', computes=3, quiesce_services=3,
+            quiesce=False, quiesce_host='shared', queues='quorum'))
 
     def test_the_sources_are_there(self) -> None:
         home = pathlib.Path(template.__file__).parent

@@ -18,19 +18,20 @@ Wherever that is: deadlines are kept, and nothing stays in a task_state.
 from collections.abc import Iterator
 from typing import Any
 
-from nova_quiesce.tests.functional import test_clocks
+from nova_quiesce import times
+from nova_quiesce.tests.functional import test_standstill
 from nova_quiesce.tests.functional import world
 
 #: seconds
 DEADLINE = 60
-#: the search, and that a thaw may just have been asked for
-LATE = 2 * test_clocks.INTERVAL
+#: what was begun is found, and is done
+LATE = times.ASK_PAUSE + 2 * test_standstill.INTERVAL
 
 
-class TestNovaApi(test_clocks.ClockTest):
+class TestNovaApi(test_standstill.StoryTest):
 
     def begun(self, body: dict[str, Any], quiesced: bool,
-              ) -> Iterator[world.Work]:
+              ) -> Iterator[world.Job]:
         """Yield a request after each of its steps, in a new world.
 
         :param quiesced: whether the server is, with a deadline
@@ -44,41 +45,53 @@ class TestNovaApi(test_clocks.ClockTest):
                 if quiesced:
                     self.world.post({'quiesce': {
                         'unquiesce_after': DEADLINE}})
-                    self.deliver()
-                    self.pass_time(DEADLINE - 5)
-                work = self.world.ask(body)
-                work.go(steps)
-                if work.done:
+                    self.world.work()
+                    self.world.advance(DEADLINE - 5)
+                job = self.world.ask(body)
+                job.go(steps)
+                if job.done:
                     break
-                yield work
+                yield job
             steps += 1
         self.assertGreater(steps, 4)
 
     def test_a_deadline_is_kept_if_it_dies_while_asked_for_a_thaw(
             self) -> None:
-        for work in self.begun({'unquiesce': None}, quiesced=True):
-            self.world.kill_api(work)
+        for job in self.begun({'unquiesce': None}, quiesced=True):
+            self.world.kill_api(job)
             self.pass_time(5 + LATE)
-            self.assertFalse(self.world.guest.frozen)
-            self.check_thawed('active')
+            self.check_thawed()
 
     def test_it_goes_on_after_the_deadline(self) -> None:
-        for work in self.begun({'unquiesce': None}, quiesced=True):
+        for job in self.begun({'unquiesce': None}, quiesced=True):
             self.pass_time(5 + LATE)
             self.assertFalse(self.world.guest.frozen)
-            work.go()
-            self.deliver()
-            self.pass_time(test_clocks.LOST_AFTER + LATE)
-            self.check_thawed('active')
+            job.go()
+            self.pass_time(LATE)
+            self.check_thawed()
 
     def test_a_quiesce_that_it_dies_of_freezes_nothing_for_long(self) -> None:
-        for work in self.begun({'quiesce': None}, quiesced=False):
-            self.world.kill_api(work)
-            self.pass_time(2 * test_clocks.LOST_AFTER + LATE)
+        for job in self.begun({'quiesce': None}, quiesced=False):
+            self.world.kill_api(job)
+            self.pass_time(times.ASK_GRACE + LATE)
             if self.world.states() == ('quiesced', None):
-                # The message was sent; only the answer was not.
+                # It is found without its message; only nobody was answered.
+                self.assertTrue(self.world.guest.frozen)
                 self.world.post({'unquiesce': None})
-                self.deliver()
-            self.assertFalse(self.world.guest.frozen)
-            self.assertFalse(self.world.is_marked())
-            self.world.check_end()
+                self.world.work()
+            self.check_thawed()
+
+    def test_what_was_not_answered_can_be_asked_again(self) -> None:
+        request_id = 'req-00000000-0000-0000-0000-000000000001'
+        body = {'quiesce': {'request_id': request_id}}
+        for job in self.begun(body, quiesced=False):
+            self.world.kill_api(job)
+            self.assertEqual(202, self.world.post(body))
+            self.pass_time(LATE)
+            self.assertEqual(('quiesced', None), self.world.states())
+            self.assertEqual(202, self.world.post(body))
+            self.assertEqual(202, self.world.post(
+                {'unquiesce': {'request_id': request_id}}))
+            self.world.work()
+            self.assertEqual(409, self.world.post(body))
+            self.check_thawed()

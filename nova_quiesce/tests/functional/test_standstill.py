@@ -13,174 +13,326 @@
 """A service that stands still in the middle of its work, and goes on later.
 
 As a process that is stopped, or a virtual machine that is paused: the others
-take it for dead, and do its work. What it does then must freeze no guest that
-nobody knows of, and thaw none that was quiesced anew.
+do its work when its lease has ended. What it does then must freeze no guest
+that nobody knows of, and thaw none that was quiesced anew.
 """
 
 import itertools
+import unittest
 from collections.abc import Callable
 
-from nova_quiesce.tests.functional import test_clocks
+from nova_quiesce import times
 from nova_quiesce.tests.functional import world
 
-#: seconds, of the world's configuration
-SERVICE_DOWN_TIME = 60
-#: steps after which it has claimed the request
-CLAIMED = 2
-#: steps after which it has seen that the request is still its own, and only
-#: has to send the freeze
-LOOKED = 4
-#: steps after which the freeze has ended, and it has to look how
-ANSWERED = 5
+#: where it stands still: before its last look, before it sends the freeze, and
+#: before it sees what has come of it
+LOOKS, SENDS, ANSWERED = 'Store.update', 'freeze', 'answer'
+#: seconds from one sweep to the next
+INTERVAL = 5
 
 
-class TestStandstill(test_clocks.ClockTest):
+class StoryTest(unittest.TestCase):
+    """A world with two services, and the usual ways to go on in it."""
 
-    def begin(self, host: str, steps: int) -> world.Work:
-        """Ask for a freeze, and let a service begin with it."""
+    def setUp(self) -> None:
+        self.world = world.World()
+        self.addCleanup(self.world.end)
+        for host in ('one', 'two'):
+            self.world.start_service(host)
+
+    def begin(self, host: str, before: str) -> world.Job:
+        """Ask for a freeze, and let a service begin with it.
+
+        :param before: the step that it stands still before
+        """
+        self.quiesce_asked()
+        job = self.take(host)
+        job.go_before(before)
+        return job
+
+    def quiesce_asked(self) -> None:
+        """Ask for a freeze; nobody begins with it."""
         self.world.report()
-        self.world.post({'quiesce': None})
-        work = self.world.services[host].take(self.world.bus.messages.pop())
-        work.go(steps)
-        return work
+        self.assertEqual(202, self.world.post({'quiesce': None}))
+
+    def take(self, host: str) -> world.Job:
+        """Let a service begin with what was asked for last."""
+        return self.world.services[host].take(
+            self.world.bus.messages.pop(), True)
 
     def quiesce(self) -> None:
         """Ask for a freeze, and let a service carry it out."""
-        self.world.report()
-        self.world.post({'quiesce': None})
-        self.deliver()
+        self.quiesce_asked()
+        self.world.work()
         self.assertEqual(('quiesced', None), self.world.states())
+        self.assertTrue(self.world.guest.frozen)
 
-    def stand_still(self, freeze: str, steps: int) -> world.Work:
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, with a tick and a sweep now and then."""
+        until = self.world.passed + seconds
+        while self.world.passed < until:
+            self.world.advance(min(INTERVAL, until - self.world.passed))
+            self.world.work()
+
+    def wait_for_no_row(self) -> None:
+        """Let time pass until the server has no row."""
+        begun = self.world.passed
+        while self.world.row() is not None:
+            self.assertLess(self.world.passed, begun + 1000)
+            self.pass_time(INTERVAL)
+
+    def check_thawed(self) -> None:
+        """Assert that nothing is left to do."""
+        self.assertFalse(self.world.guest.late)
+        self.assertFalse(self.world.guest.frozen)
+        self.assertEqual(('active', None), self.world.states())
+        self.world.check_end()
+        self.assertFalse(self.world.excluded)
+
+
+class TestStandstill(StoryTest):
+
+    def stand_still(self, freeze: str, before: str) -> world.Job:
         """Ask for a freeze, and let a service begin with it.
 
         :returns: what the service does when it goes on, after the others have
             thawed the guest for the last time
         """
         self.world.guest.freeze = freeze
-        work = self.begin('one', steps)
-        self.world.kill('one')
-        self.seconds_until_unmarked()
-        return work
+        job = self.begin('one', before)
+        self.pass_time(times.THAW_LEASE)
+        self.wait_for_no_row()
+        return job
 
     def test_wherever_it_was_no_guest_stays_frozen(self) -> None:
         for freeze in ('works', 'works, the answer is lost',
-                       'is held up on the bus'):
-            for steps in (CLAIMED, LOOKED):
-                with self.subTest(freeze=freeze, steps=steps):
+                       'is held up on the bus', 'is held up in nova-compute'):
+            for before in (LOOKS, SENDS):
+                with self.subTest(freeze=freeze, before=before):
                     self.doCleanups()
                     self.setUp()
-                    self.stand_still(freeze, steps).go()
-                    self.world.check_mark()
-                    if self.world.guest.on_bus:
-                        self.world.arrive()
-                        self.world.check_mark()
-                    self.seconds_until_unmarked()
+                    self.stand_still(freeze, before).go()
+                    self.world.check()
+                    while self.world.guest.late:
+                        self.world.arrive(self.world.guest.late[0])
+                        self.world.check()
+                    self.wait_for_no_row()
                     self.check_thawed()
 
     def test_it_looks_before_it_sends_the_freeze(self) -> None:
-        self.stand_still('is lost on the bus', CLAIMED).go()
+        # Nobody else has it, and it is asked for for so long.
+        self.quiesce_asked()
+        job = self.take('one')
+        job.go_before(LOOKS)
+        self.pass_time(2 * times.take_up_timeout())
+        self.world.guest.freeze = 'is lost on the bus'
+        job.go()
         self.assertEqual('is lost on the bus', self.world.guest.freeze)
-        self.assertFalse(self.world.is_marked())
+        self.wait_for_no_row()
         self.check_thawed()
 
-    def test_if_it_cannot_be_thawed_it_is_marked(self) -> None:
-        work = self.stand_still('works', LOOKED)
+    def test_what_it_sends_too_late_has_a_row_again(self) -> None:
+        job = self.stand_still('works', SENDS)
         self.world.guest.thaw = 'is lost on the bus'
-        work.go()
+        job.go()
         self.assertTrue(self.world.guest.frozen)
-        self.world.check_mark()
-        self.seconds_until_unmarked()
+        self.assertIsNotNone(self.world.row())
+        self.wait_for_no_row()
         self.check_thawed()
 
     def test_a_later_request_does_not_take_it_for_somebody_elses(
             self) -> None:
-        work = self.stand_still('works', LOOKED)
-        self.world.post({'os-resetState': {'state': 'active'}})
-        later = self.begin('two', LOOKED)
-        work.go()
+        job = self.stand_still('works', SENDS)
+        later = self.begin('two', SENDS)
+        job.go()
         later.go()
-        self.world.check_mark()
-        self.seconds_until_unmarked()
+        self.world.check()
+        self.wait_for_no_row()
         self.check_thawed()
 
     def test_nor_does_it_thaw_that_ones_guest_if_its_own_failed(self) -> None:
-        for freeze, clock in itertools.product(
-                ('is lost on the bus', 'works, and says that it failed'),
-                (0, -test_clocks.DAY)):
-            with self.subTest(freeze=freeze, clock=clock):
+        for freeze in ('is lost on the bus',
+                       'works, and says that it failed'):
+            with self.subTest(freeze=freeze):
                 self.doCleanups()
                 self.setUp()
-                work = self.stand_still(freeze, ANSWERED)
-                self.world.set_clock(clock)
-                self.world.post({'os-resetState': {'state': 'active'}})
-                self.deliver()
+                job = self.stand_still(freeze, ANSWERED)
                 self.quiesce()
-                work.go()
+                job.go()
                 self.assertTrue(self.world.guest.frozen)
-                self.world.check_mark()
+                self.assertEqual(('quiesced', None), self.world.states())
+                self.world.check()
                 self.world.post({'unquiesce': None})
-                self.deliver()
-                self.seconds_until_unmarked()
-                self.check_thawed('active')
+                self.world.work()
+                self.check_thawed()
 
     def test_a_thaw_that_it_has_not_begun_is_not_lost(self) -> None:
-        self.world.kill('two')
-        self.world.report()
-        self.world.post({'quiesce': {'unquiesce_after': 10}})
-        self.deliver()
+        self.quiesce()
         self.world.post({'unquiesce': None})
-        service = self.world.services['one']
-        work = service.take(self.world.bus.messages.pop())
-        work.go(0)
-        self.pass_time(20)    # it is asked for once more, of the same service
-        self.assertTrue(self.world.guest.frozen)
-        work.go()
-        self.check_thawed('active')
-
-    def check_deleted(self, then: Callable[[world.Work], None]) -> None:
-        """Delete the server at each step of a quiesce: the request must end.
-
-        :param then: what happens after that; it is given what was begun
-        """
-        for steps in range(6):
-            with self.subTest(steps=steps):
-                self.doCleanups()
-                self.setUp()
-                work = self.begin('one', steps)
-                self.world.delete()
-                then(work)
-                self.world.check_end()
-
-    def test_a_server_that_is_deleted_meanwhile_has_an_end(self) -> None:
-        self.check_deleted(lambda work: work.go())
-
-    def test_so_has_one_if_it_dies_as_well(self) -> None:
-        def die(_work: world.Work) -> None:
-            self.world.kill('one')
-            self.pass_time(SERVICE_DOWN_TIME + 2 * test_clocks.INTERVAL)
-
-        self.check_deleted(die)
-
-    def test_so_has_one_if_all_die_and_come_back_much_later(self) -> None:
-        def die(_work: world.Work) -> None:
-            self.world.kill('one')
-            self.world.kill('two')
-            self.world.advance(86400)
-            self.world.start_service('two')
-            self.pass_time(2 * test_clocks.INTERVAL)
-
-        self.check_deleted(die)
+        self.take('one').go_before('thaw')
+        self.pass_time(times.THAW_LEASE)
+        self.assertFalse(self.world.guest.frozen)
+        self.check_thawed()
 
     def test_its_thaw_does_not_end_a_later_request(self) -> None:
         self.quiesce()
         self.world.post({'unquiesce': None})
-        work = self.world.services['one'].take(self.world.bus.messages.pop())
-        work.go(1)    # the claim is written; nothing was looked at since
-        self.world.kill('one')
-        self.seconds_until_unmarked()
-        self.check_thawed('active')
+        # It is taken, and the last look is yet to come.
+        job = self.take('one')
+        job.go_before(LOOKS)
+        self.pass_time(times.THAW_LEASE)
+        self.wait_for_no_row()
+        self.check_thawed()
         self.quiesce()
-        work.go()
+        job.go()
         self.assertTrue(self.world.guest.frozen)
-        self.world.check_mark()
+        self.assertEqual(('quiesced', None), self.world.states())
+        self.world.check()
+
+    def test_nor_does_its_answer(self) -> None:
+        for thaw in ('works', 'fails'):
+            with self.subTest(thaw=thaw):
+                self.doCleanups()
+                self.setUp()
+                self.quiesce()
+                self.world.post({'unquiesce': None})
+                self.world.guest.thaw = thaw
+                job = self.take('one')
+                job.go_before(ANSWERED)
+                self.pass_time(times.THAW_LEASE)
+                self.wait_for_no_row()
+                self.quiesce_asked()
+                job.go()
+                self.assertEqual(('active', 'quiescing'),
+                                 self.world.states())
+                self.pass_time(120)
+                self.check_thawed()
+
+    def test_an_unquiesce_of_the_freeze_before_loses_no_row(self) -> None:
+        self.quiesce()
+        asked = self.world.ask({'unquiesce': None})
+        asked.go_before('Store.want_thaw')
+        self.world.post({'unquiesce': None})
+        self.world.work()
+        self.check_thawed()
+        self.world.guest.freeze = 'is held up on the bus'
+        self.begin('two', ANSWERED)
+        self.world.kill('two')
+        asked.go()
+        self.wait_for_no_row()
+        self.check_thawed()
+
+    def test_one_that_was_interrupted_is_not_thawed_if_it_succeeds(
+            self) -> None:
+        # Its lease ends, and yet it is the first to save the state.
+        job = self.begin('one', ANSWERED)
+        job.go_before('transaction')
+        self.world.advance(times.freeze_lease())
+        other = self.world.services['two'].take(self.world.uuid)
+        other.go_before('transaction')
+        job.go()
+        other.go()
+        self.world.work()
+        self.assertTrue(self.world.guest.frozen)
+        self.assertEqual(('quiesced', None), self.world.states())
+        self.world.check_end()
+
+    def test_a_server_does_not_stay_in_error_if_it_dies(self) -> None:
+        for freeze, steps in itertools.product(
+                ('is lost on the bus', 'works'), range(20)):
+            with self.subTest(freeze=freeze, steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.quiesce_asked()
+                self.world.guest.freeze = freeze
+                self.world.guest.thaw = 'is lost on the bus'
+                job = self.take('one')
+                if freeze == 'works':
+                    # It is thawed, which fails.
+                    job.go()
+                    self.world.post({'unquiesce': None})
+                    job = self.take('one')
+                job.go(steps)
+                if job.done:
+                    continue
+                self.world.kill('one')
+                self.wait_for_no_row_or(('quiesced', None))
+                self.world.check_end()
+
+    def wait_for_no_row_or(self, states: tuple[str, str | None]) -> None:
+        """Let time pass until nothing is under way."""
+        begun = self.world.passed
+        while self.world.row() is not None and (
+                self.world.states() != states):
+            self.assertLess(self.world.passed, begun + 1000)
+            self.pass_time(INTERVAL)
+
+    def test_a_request_withdrawn_at_any_step_has_an_end(self) -> None:
+        request_id = 'req-00000000-0000-0000-0000-000000000001'
+        withdrawal = {'unquiesce': {'request_id': request_id}}
+        for freeze, service_steps, api_steps in (
+                *((freeze, steps, None) for steps in range(12)
+                  for freeze in ('works', 'is lost on the bus',
+                                 'is refused')),
+                *(('works', *steps) for steps in itertools.product(
+                    (0, 3), range(6)))):
+            with self.subTest(freeze=freeze, service_steps=service_steps,
+                              api_steps=api_steps):
+                self.doCleanups()
+                self.setUp()
+                self.world.report()
+                self.world.post({'quiesce': {'request_id': request_id}})
+                self.world.guest.freeze = freeze
+                job = self.take('one')
+                job.go(service_steps)
+                asked = self.world.ask(withdrawal)
+                asked.go(api_steps)
+                if not job.done:
+                    job.go()
+                if not asked.done:
+                    asked.go()
+                self.world.post(withdrawal)
+                self.wait_for_no_row()
+                self.check_thawed()
+
+    def check_deleted(self, then: Callable[[world.Job], None]) -> None:
+        """Delete the server at each step of a quiesce: the request must end.
+
+        :param then: what happens after that; it is given what was begun
+        """
+        for steps in range(20):
+            with self.subTest(steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.quiesce_asked()
+                job = self.take('one')
+                job.go(steps)
+                self.world.delete()
+                then(job)
+                self.world.check_end()
+                if job.done:
+                    return
+
+    def test_a_server_that_is_deleted_meanwhile_has_an_end(self) -> None:
+        def go_on(job: world.Job) -> None:
+            job.go()
+            self.wait_for_no_row()
+
+        self.check_deleted(go_on)
+
+    def test_so_has_one_if_it_dies_as_well(self) -> None:
+        def die(_job: world.Job) -> None:
+            self.world.kill('one')
+            self.wait_for_no_row()
+
+        self.check_deleted(die)
+
+    def test_so_has_one_if_all_die_and_come_back_much_later(self) -> None:
+        def die(_job: world.Job) -> None:
+            self.world.kill('one')
+            self.world.kill('two')
+            self.world.advance(86400)
+            self.world.start_service('two')
+            self.wait_for_no_row()
+
+        self.check_deleted(die)

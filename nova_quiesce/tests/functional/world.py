@@ -12,82 +12,275 @@
 
 """A cloud of one server, in which everything happens when a test says so.
 
-Real are nova-api's application with our actions in it, Nova's objects, its
-databases (SQLite) and its idea of which services are up, and any number of
-our managers. In the hands of the test are the message bus, time, the clock
-that tells it, the guest, and each step of each service: a service can be
-stopped between any two of its steps, go on later, or never.
+Real are nova-api's application with our requests in it, Nova's objects and
+databases (SQLite), the table of freezes, and any number of our services.  In
+the hands of the test are the hints, time, the clock of the database and that
+of the hosts, the guest, each commit, and each step of each service and of each
+nova-api: it can be stopped between any two of its steps, go on later, or
+never.
 """
 
+import collections
+import contextlib
 import dataclasses
 import datetime
+import functools
 import json
 import logging
+import math
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import sqlalchemy as sa
 import webob
 from nova import config as nova_config
 from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova import rpc
+from nova import servicegroup
 from nova.compute import power_state
+from nova.compute import utils as compute_utils
+from nova.conf import CONF
+from nova.db import migration
 from nova.db.api import api as api_database
 from nova.db.main import api as main_database
 from nova.db.main import models
-from nova.conf import CONF
-from nova.db import migration
+from nova.notifications import base as notifications
+from oslo_db import exception as db_exception
 from oslo_messaging import exceptions as messaging_exceptions
 from oslo_utils import timeutils
+from sqlalchemy.engine import default
 
-from nova_quiesce import api
 from nova_quiesce import cells
 from nova_quiesce import conf
+from nova_quiesce import controllers
 from nova_quiesce import db
-from nova_quiesce import guest
+from nova_quiesce import guest as guests
 from nova_quiesce import manager
-from nova_quiesce import marks
 from nova_quiesce import rpcapi
+from nova_quiesce import states
+from nova_quiesce import store
+from nova_quiesce import times
 
 START = datetime.datetime(2026, 1, 1)
-RPC_TIMEOUT = 12
-#: seconds that a cell has to answer: Nova waits for it in real time, and none
-#: is to be left out because the machine stands still
-PATIENCE = 300.0
+#: what the database's clock tells then: not what those of the hosts tell
+DATABASE_START = 1.5e9
+OPERATION_TIMEOUT = 12
 #: what can become of a freeze, and of a thaw
 FREEZES = ('works', 'is refused', 'is lost on the bus',
-           'is held up on the bus', 'works, the answer is lost',
-           'works, and says that it failed')
-THAWS = ('works', 'fails', 'is lost on the bus', 'works, the answer is lost')
+           'is held up on the bus', 'is held up in nova-compute',
+           'works, the answer is lost', 'works, and says that it failed')
+THAWS = ('works', 'fails', 'is lost on the bus', 'is held up on the bus',
+         'works, the answer is lost')
+#: what can become of a commit
+DEADLOCK, NOT_DONE, DONE = 'deadlock', 'lost, not done', 'lost, done'
+COMMITS = (DEADLOCK, NOT_DONE, DONE)
+#: what can become of the cell's database
+CELLS = ('works', 'hangs', 'raises')
+HOST = 'compute1'
 PROJECT, USER = 'p' * 32, 'u' * 32
 
-
-class Message:
-    """A message from whoever asks to nova-quiesce."""
-
-    def __init__(self, context: nova_context.RequestContext, method: str,
-                 arguments: dict[str, Any]) -> None:
-        self.context, self.method = context.to_dict(), method
-        self.arguments = arguments
+#: Why stories were left out, and how many: what is excluded is told.
+EXCLUDED: collections.Counter[str] = collections.Counter()
+#: What happened in all stories: to see that they come to something.
+SEEN: collections.Counter[str] = collections.Counter()
 
 
 class Bus:
-    """The message bus: keeps everything until the test delivers it."""
+    """The message bus: keeps every hint until the test delivers it."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[str] = []
 
     def cast(self, context: nova_context.RequestContext, method: str,
-             **arguments: Any) -> None:
+             instance_uuid: str) -> None:
         """Take the place of oslo.messaging's client."""
-        self.messages.append(Message(context, method, arguments))
+        self.messages.append(instance_uuid)
+
+
+class Ended(BaseException):
+    """Ends the thread of a service that has died long ago."""
+
+
+class Job:
+    """Something that a service or a nova-api does, step by step.
+
+    It runs in a thread of its own until its next stop, and never at the same
+    time as the test.
+
+    :ivar faulted: whether something was made to fail in it
+    :ivar lease_end: until when it owns a row, by the database's clock
+    :ivar reclaimed: whether it has put a freeze right that it had sent too
+        late
+    """
+
+    _current = threading.local()
+
+    def __init__(self, world: 'World', function: Callable[[], object]) -> None:
+        self.world = world
+        self._function = function
+        world.jobs += 1
+        self.number = world.jobs
+        self._steps = 0
+        self._go = threading.Semaphore(0)
+        self._stopped = threading.Semaphore(0)
+        self._dead = False
+        self.inside = False
+        #: what the next step is
+        self.next = ''
+        self.done = False
+        self.faulted = False
+        self.lease_end = math.inf
+        self.reclaimed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def current(cls) -> 'Job | None':
+        """Return the job whose thread this is."""
+        return getattr(cls._current, 'job', None)
+
+    def _run(self) -> None:
+        self._go.acquire()
+        Job._current.job = self
+        try:
+            if not self._dead:
+                self._function()
+        except Ended:
+            pass
+        except Exception as error:
+            if not self.faulted:
+                self.world.violate('unexpected %r' % error, error)
+        finally:
+            self.done = True
+            self._stopped.release()
+
+    def go(self, steps: int | None = None) -> None:
+        """Go on for so many steps, or to the end."""
+        assert not self.done
+        self._steps = -1 if steps is None else steps
+        self._go.release()
+        self._stopped.acquire()
+        self.world.raise_violation()
+
+    def go_before(self, name: str) -> None:
+        """Go on until the next step is this one."""
+        self.go(0)
+        while self.next != name:
+            assert not self.done, 'it has no step %s' % name
+            self.go(1)
+
+    def end(self) -> None:
+        """Get rid of the thread, at the very end of a test."""
+        if not self.done:
+            self._dead = True
+            self._go.release()
+            self._stopped.acquire()
+        self._thread.join()
+
+    def _stop(self) -> None:
+        self._stopped.release()
+        self._go.acquire()
+
+    def step(self, name: str, in_cell: bool = False) -> None:
+        """Mark the place between two steps.
+
+        :param name: of the one that follows
+        :param in_cell: whether it is one in the cell's database
+        """
+        if self._dead:
+            raise Ended()
+        self.next = name
+        self.world.look()
+        if self._steps == 0:
+            self._stop()
+        while in_cell and self.world.cell == 'hangs' and not self._dead:
+            self._stop()
+        if self._dead:
+            raise Ended()
+        if self._steps > 0:
+            self._steps -= 1
+        if in_cell and self.world.cell == 'raises':
+            self.faulted = True
+            raise db_exception.DBConnectionError()
+
+
+def _before(name: str, in_cell: bool) -> Job | None:
+    """Stop before something that nobody else can see the middle of."""
+    job = Job.current()
+    if job is None or job.inside:
+        return None
+    job.step(name, in_cell)
+    job.world.tell('job %d: %s' % (job.number, name))
+    job.inside = True
+    return job
+
+
+def _stepwise(function: Callable[..., Any], in_cell: bool,
+              ) -> Callable[..., Any]:
+    """Make a function a step."""
+    def stepwise(*args: Any, **kwargs: Any) -> Any:
+        job = _before(function.__qualname__, in_cell)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if job is not None:
+                job.inside = False
+                job.world.look()
+
+    return stepwise
+
+
+def _stepwise_block(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a transaction in the cell a step."""
+    @contextlib.contextmanager
+    def stepwise(*args: Any, **kwargs: Any) -> Iterator[None]:
+        job = _before(function.__qualname__, in_cell=True)
+        try:
+            with function(*args, **kwargs):
+                yield
+        finally:
+            if job is not None:
+                job.inside = False
+                job.world.look()
+
+    return stepwise
+
+
+def _leasing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Note until when a job owns the row that it has got."""
+    @functools.wraps(function)
+    def leasing(*args: Any, **kwargs: Any) -> Any:
+        row = function(*args, **kwargs)
+        job = Job.current()
+        if job is not None and isinstance(row, store.Freeze):
+            job.lease_end = (
+                math.inf if row.due_at is None else row.due_at)
+        return row
+
+    return leasing
+
+
+@dataclasses.dataclass
+class Late:
+    """A message to nova-compute that is held up.
+
+    :ivar until: when it arrives at the latest, in :attr:`World.passed`
+    :ivar deliver: what happens then
+    :ivar job: who has sent it although its lease had ended, if so
+    """
+
+    until: float
+    deliver: Callable[[], None]
+    job: Job | None
 
 
 @dataclasses.dataclass
@@ -95,43 +288,56 @@ class Guest:
     """A guest, its agent, and the way to it.
 
     :ivar frozen: whether its file systems are
-    :ivar by_us: whether that was done for a request of ours
+    :ivar request_id: the request that it was last frozen by
+    :ivar job: who has frozen it, if its lease had ended before it sent the
+        freeze
+    :ivar thawed_by: ``us`` or ``restart``: what has ended the last freeze
+    :ivar thaws: how many freezes have been ended by us
     :ivar hung: whether its agent does nothing; what it was told meanwhile it
         does when it is able to, and in this order
-    :ivar told: whether a freeze waits for the hung agent
-    :ivar on_bus: when freezes that are still on the bus arrive at the latest,
-        in :attr:`World.passed`, since brokers do not go by our clock
+    :ivar told: the freeze that waits for the hung agent
+    :ivar late: messages that are held up
     :ivar freeze: what becomes of the next freeze
     :ivar thaw: what becomes of the next thaw
     :ivar running: whether there is a guest at all
     """
 
     frozen: bool = False
-    by_us: bool = False
+    request_id: str = ''
+    job: Job | None = None
+    thawed_by: str = ''
+    thaws: int = 0
     hung: bool = False
-    told: bool = False
-    on_bus: list[float] = dataclasses.field(default_factory=list)
+    told: tuple[str, Job | None] | None = None
+    late: list[Late] = dataclasses.field(default_factory=list)
     freeze: str = 'works'
     thaw: str = 'works'
     running: bool = True
 
-    def do_freeze(self) -> None:
-        if self.running:
-            self.frozen = self.by_us = True
+    def do_freeze(self, request_id: str, job: Job | None) -> None:
+        if self.running and not self.frozen:
+            self.frozen, self.request_id, self.job = True, request_id, job
+            SEEN['frozen'] += 1
 
     def do_thaw(self) -> None:
-        self.frozen = self.by_us = False
+        if self.frozen:
+            self.thaws += 1
+            self.thawed_by = 'us'
+        self.frozen, self.job = False, None
 
     def wake(self) -> None:
         """Have the agent do what it was told."""
         self.hung = False
         if self.told:
-            self.do_freeze()
-        self.told = False
+            self.do_freeze(*self.told)
+        self.told = None
 
     def restart(self) -> None:
         """Start anew, thawed."""
-        self.frozen = self.by_us = self.hung = self.told = False
+        if self.frozen:
+            self.thawed_by = 'restart'
+        self.frozen = self.hung = False
+        self.told = self.job = None
         self.running = True
 
 
@@ -143,27 +349,41 @@ class ComputeAPI:
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:
-        guest = self._world.guest
+        job, guest = Job.current(), self._world.guest
+        assert job is not None and not job.inside
+        job.step('freeze')
         how, guest.freeze = guest.freeze, 'works'
+        self._world.tell('job %d: a freeze, which %s' % (job.number, how))
+        request_id = str(context.request_id)
+        late_job = job if self._world.is_late(job) else None
+        self._world.note_sent(request_id, late_job)
         if not guest.running:
             raise exception.InternalError(
                 '[Error Code 55] domain is not running')
         if how == 'is refused':
             raise exception.QemuGuestAgentNotEnabled()
-        if guest.hung:
-            guest.told = True
-            self._time_out(timeout)
-        if how == 'is held up on the bus':
-            guest.on_bus.append(self._world.passed + 2 * RPC_TIMEOUT - 1)
-            self._time_out(timeout)
         if how == 'is lost on the bus':
-            self._time_out(timeout)
+            self._time_out(job, timeout)
+
+        def deliver() -> None:
+            if guest.hung:
+                guest.told = guest.told or (request_id, late_job)
+            else:
+                guest.do_freeze(request_id, late_job)
+
+        if how.startswith('is held up'):
+            guest.late.append(Late(
+                math.inf if how.endswith('nova-compute')
+                else self._world.passed + timeout, deliver, late_job))
+            self._time_out(job, timeout)
         if guest.frozen:
             raise exception.InternalError(
                 '[Error Code 1] the agent is in frozen state')
-        guest.do_freeze()
-        if how == 'works, the answer is lost':
-            self._time_out(timeout)
+        is_hung = guest.hung
+        deliver()
+        if is_hung or how == 'works, the answer is lost':
+            self._time_out(job, timeout)
+        job.step('answer')
         if how == 'works, and says that it failed':
             raise exception.InstanceQuiesceFailed(
                 reason='[Error Code 86] Guest agent not available for now')
@@ -171,113 +391,47 @@ class ComputeAPI:
     def unquiesce_instance(self, context: nova_context.RequestContext,
                            instance: objects.Instance, timeout: float,
                            ) -> None:
-        guest = self._world.guest
+        job, guest = Job.current(), self._world.guest
+        assert job is not None and not job.inside
+        job.step('thaw')
         how, guest.thaw = guest.thaw, 'works'
+        self._world.tell('job %d: a thaw, which %s' % (job.number, how))
+        late_job = job if self._world.is_late(job) else None
         if not guest.running:
             raise exception.InternalError(
                 '[Error Code 55] domain is not running')
         if guest.hung or how == 'is lost on the bus':
-            self._time_out(timeout)
+            self._time_out(job, timeout)
         if how == 'fails':
             raise exception.InternalError(
                 '[Error Code 68] cannot acquire state change lock')
-        guest.do_thaw()
+
+        def deliver() -> None:
+            if guest.hung:
+                return
+            self._world.note_thaw(late_job)
+            guest.do_thaw()
+
+        if how == 'is held up on the bus':
+            guest.late.append(Late(
+                self._world.passed + timeout, deliver, None))
+            self._time_out(job, timeout)
+        deliver()
+        for late in guest.late:
+            if late.until == math.inf:
+                # What had stood still goes on, with both at once.
+                late.until = self._world.passed + times.expiry_pause() - 0.1
         if how == 'works, the answer is lost':
-            self._time_out(timeout)
+            self._time_out(job, timeout)
+        job.step('answer')
 
-    def _time_out(self, timeout: float) -> None:
-        self._world.advance(timeout)
+    def _time_out(self, job: Job, timeout: float) -> None:
+        """Wait for an answer in vain, while others go on."""
+        until = self._world.passed + timeout
+        job.step('answer')
+        if self._world.passed < until:
+            self._world.advance(until - self._world.passed)
         raise messaging_exceptions.MessagingTimeout()
-
-
-class Ended(BaseException):
-    """Ends the thread of a service that has died long ago."""
-
-
-class Work:
-    """Something that a service does, step by step.
-
-    It runs in a thread of its own until its next stop, and never at the same
-    time as the test.
-    """
-
-    current = threading.local()
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
-        self._steps = 0
-        self._go = threading.Semaphore(0)
-        self._stopped = threading.Semaphore(0)
-        self._dead = False
-        self.done = False
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self._go.acquire()
-        Work.current.work = self
-        try:
-            if not self._dead:
-                self._function()
-        except Ended:
-            pass
-        except Exception as error:
-            self.error = error
-        finally:
-            self.done = True
-            self._stopped.release()
-
-    def go(self, steps: int | None = None) -> None:
-        """Go on for so many steps, or to the end."""
-        self._steps = -1 if steps is None else steps
-        self._go.release()
-        self._stopped.acquire()
-        if self.error is not None:
-            raise self.error
-
-    def end(self) -> None:
-        """Get rid of the thread, at the very end of a test."""
-        if not self.done:
-            self._dead = True
-            self._go.release()
-            self._stopped.acquire()
-        self._thread.join()
-
-    @classmethod
-    def step(cls) -> None:
-        """Mark the place between two steps."""
-        work = getattr(cls.current, 'work', None)
-        if work is None:
-            return
-        if work._dead:
-            raise Ended()
-        if work._steps == 0:
-            work._stopped.release()
-            work._go.acquire()
-            if work._dead:
-                raise Ended()
-        if work._steps > 0:
-            work._steps -= 1
-
-
-def _stepwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function whose beginning and end are steps, and nothing inside.
-
-    What is inside of a transaction nobody else can see.
-    """
-    def stepwise(*args: Any, **kwargs: Any) -> Any:
-        if getattr(Work.current, 'inside', False):
-            return function(*args, **kwargs)
-        Work.step()
-        Work.current.inside = True
-        try:
-            return function(*args, **kwargs)
-        finally:
-            Work.current.inside = False
-            Work.step()
-
-    return stepwise
 
 
 class Service:
@@ -289,52 +443,47 @@ class Service:
     def __init__(self, world: 'World', host: str) -> None:
         self.world, self.host = world, host
         self.reports = True
-        self.works: list[Work] = []
+        self.jobs: list[Job] = []
         self.manager = manager.QuiesceManager(host=host)
-        self._record()
-
-    def _record(self) -> None:
-        context = nova_context.get_admin_context()
-        try:
-            record = objects.Service.get_by_args(
-                context, self.host, rpcapi.BINARY)
-        except exception.HostBinaryNotFound:
-            record = objects.Service(
-                context, host=self.host, binary=rpcapi.BINARY,
-                topic=rpcapi.TOPIC, report_count=0)
-            record.create()
-        self.record = record
         self.report()
 
     def report(self) -> None:
         """Tell the others that it is up."""
         if self.reports:
-            self.record.report_count += 1
-            self.record.save()
+            self.manager.store.report('{}')
 
-    def start(self, function: Callable[..., None], *args: Any,
-              **kwargs: Any) -> Work:
-        """Begin to do something; it does the first step when told to."""
-        work = Work(lambda: function(*args, **kwargs))
-        self.works.append(work)
-        return work
+    def _start(self, function: Callable[[], object]) -> Job:
+        job = Job(self.world, function)
+        self.jobs.append(job)
+        return job
 
-    def take(self, message: Message) -> Work:
-        """Begin to carry out a message."""
-        context = nova_context.RequestContext.from_dict(message.context)
-        return self.start(getattr(self.manager, message.method), context,
-                          **message.arguments)
+    def take(self, instance_uuid: str, hinted: bool = False) -> Job:
+        """Begin to work on a row; the first step is done when told to."""
+        return self._start(
+            lambda: self.manager.work.do(instance_uuid, hinted))
 
-    def sweep(self) -> Work:
-        """Begin to sweep."""
-        return self.start(self.manager.sweep.run,
-                          nova_context.get_admin_context())
+    def due(self) -> list[str]:
+        """Return the servers whose rows a tick finds."""
+        return [row.instance_uuid for row in self.manager.store.due(10)]
+
+    def sweep(self) -> Job:
+        """Begin to sweep the cell."""
+        cell = self.world.databases.cell
+
+        def run() -> None:
+            with nova_context.target_cell(
+                    nova_context.get_admin_context(), cell) as targeted:
+                self.manager.sweep.run(targeted, cell.uuid)
+
+        return self._start(run)
 
 
 class Databases:
     """Nova's databases, made once for all tests of a process."""
 
     _made: 'Databases | None' = None
+    #: what the database's clock tells
+    clock: Callable[[], float]
 
     @classmethod
     def get(cls) -> 'Databases':
@@ -346,84 +495,163 @@ class Databases:
         self._folder = tempfile.TemporaryDirectory()
         nova_config.parse_args(['nova', '--config-file', os.devnull])
         conf.register_opts(CONF)
-        main = 'sqlite:///%s/main.db' % self._folder.name
-        CONF.set_override('connection', main, 'database')
-        CONF.set_override('connection', 'sqlite:///%s/api.db'
-                          % self._folder.name, 'api_database')
+        paths = {name: '%s/%s.db' % (self._folder.name, name)
+                 for name in ('main', 'api', 'cell0')}
+        urls = {name: 'sqlite:///' + path for name, path in paths.items()}
+        CONF.set_override('connection', urls['main'], 'database')
+        CONF.set_override('connection', urls['api'], 'api_database')
         for database in ('database', 'api_database'):
             # Nobody reads them after a crash of the machine.
             CONF.set_override('sqlite_synchronous', False, database)
         main_database.configure(CONF)
         api_database.configure(CONF)
         objects.register_all()
+        sa.event.listen(store.engine(), 'connect', self._connected)
         migration.db_sync(database='main')
         migration.db_sync(database='api')
-        shutil.copy(self._folder.name + '/main.db',
-                    self._folder.name + '/cell0.db')
+        store.sync()
+        shutil.copy(paths['main'], paths['cell0'])
         for group, name, value in (
-                ('quiesce', 'rpc_timeout', RPC_TIMEOUT),
+                ('quiesce', 'operation_timeout', OPERATION_TIMEOUT),
                 (None, 'transport_url', 'fake:///'),
                 (None, 'service_down_time', 60)):
             CONF.set_override(name, value, group)
         context = nova_context.get_admin_context()
         for cell, cell_uuid in (('cell0', objects.CellMapping.CELL0_UUID),
-                                ('cell1', str(uuid.uuid4()))):
+                                ('main', str(uuid.uuid4()))):
             mapping = objects.CellMapping(
                 context, uuid=cell_uuid, name=cell, transport_url='fake:///',
-                database_connection='sqlite:///%s/cell0.db'
-                % self._folder.name if cell == 'cell0' else main)
+                database_connection=urls[cell])
             mapping.create()
         self.cell = mapping
+        objects.Service(
+            context, host=HOST, binary='nova-compute', topic='compute',
+            report_count=1).create()
         rpc.init(CONF)
+        self.main, self.api = (sqlite3.connect(
+            paths[name], isolation_level=None, check_same_thread=False)
+            for name in ('main', 'api'))
+
+    def _connected(self, connection: Any, _record: Any) -> None:
+        connection.create_function(
+            'quiesce_now', 0, lambda: self.clock())
+
+    def forget(self, instance_uuid: str) -> None:
+        """Leave nothing of a story to the next one."""
+        context = nova_context.get_admin_context()
+        with main_database.get_context_manager(context).writer.using(
+                context) as session:
+            actions = session.query(models.InstanceAction).filter_by(
+                instance_uuid=instance_uuid)
+            for action in actions:
+                session.query(models.InstanceActionEvent).filter_by(
+                    action_id=action.id).delete()
+            actions.delete()
+        with store.engine().begin() as connection:
+            for table in (store.FREEZES, store.REQUESTS, store.SWEEPS):
+                connection.execute(table.delete())
+
+
+def _compiled_now(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return 'quiesce_now()'
 
 
 class World:
     """See the module. To be ended with :meth:`end`.
 
-    :ivar passed: how many seconds have passed, whatever the clock says
+    :ivar passed: how many seconds have passed, whatever the clocks say
     :ivar accepted: ids of the requests that the API has accepted
-    :ivar restarted: whether the guest has started anew, behind Nova's back
+    :ivar known: ids of requests that users have chosen
+    :ivar over: of those, which do not freeze any more, as the API has said
+    :ivar given_up: of those, which the API has promised to undo
+    :ivar succeeded: how often the guest had been thawed when a request was
+        said to have frozen it
+    :ivar excluded: why the laws are not checked in this story
+    :ivar is_reset: whether somebody has set the state ``error``
     """
 
     def __init__(self) -> None:
         self.databases = Databases.get()
         self.passed = 0.0
+        self.databases.clock = self.database_now
         self.bus = Bus()
         self.guest = Guest()
         self.services: dict[str, Service] = {}
         self.dead: list[Service] = []
         #: what nova-api has begun, and what it died in the middle of
-        self.asking: list[Work] = []
-        self.never_asked: list[Work] = []
+        self.asking: list[Job] = []
+        self.never_asked: list[Job] = []
         self.accepted: list[str] = []
-        self.restarted = False
-        #: whether Nova may have written over the mark
-        self.overwritten = False
-        steps: tuple[tuple[Any, str], ...] = (
-            (objects.Instance, 'save'),
-            (objects.InstanceAction, 'action_start'), (marks, 'save'),
-            (db, 'replace_mark'), (db, 'in_one_transaction'),
-            (db, 'finish_event'), (db, 'adopt_event'), (Bus, 'cast'),
-            (ComputeAPI, 'quiesce_instance'),
-            (ComputeAPI, 'unquiesce_instance'))
-        self._patches: list[Any] = [
-            mock.patch('time.sleep', self.advance),
-            mock.patch('time.monotonic', lambda: self.passed),
-            mock.patch.object(rpcapi.QuiesceAPI, '__init__',
-                              lambda client: setattr(client, '_client',
-                                                     self.bus)),
-            mock.patch.object(guest, 'ComputeAPI', lambda: ComputeAPI(self)),
-            mock.patch.object(
-                cells.Cells.__init__, '__defaults__', (PATIENCE,)),
-            *(mock.patch.object(place, name, _stepwise(getattr(place, name)))
-              for place, name in steps)]
+        self.known: list[str] = []
+        self.over: set[str] = set()
+        self.given_up: set[str] = set()
+        self.sent: set[str] = set()
+        self.succeeded: dict[str, int] = {}
+        self.excluded = ''
+        self.is_reset = False
+        self.compute_up = True
+        #: what has happened, for who has to understand a failure
+        self.trace: list[str] = []
+        self.jobs = 0
+        self.cell = 'works'
+        self.hung_since = 0.0
+        #: what becomes of which of the next commits
+        self.commit: tuple[int, str] | None = None
+        self._violation: Exception | None = None
+        self._looking = False
+        self.uuid = ''
+        self._patches = list(self._all_patches())
         for patch in self._patches:
             patch.start()
         timeutils.set_time_override(START)
         # Thousands of lines on what goes wrong, as it should.
         logging.disable(logging.CRITICAL)
-        self.application = api.app_factory({})
+        self.application = controllers.app_factory({})
         self.uuid = self._boot()
+
+    def _all_patches(self) -> Iterator[Any]:
+        yield mock.patch('time.sleep', self.advance)
+        yield mock.patch('time.monotonic', lambda: self.passed)
+        yield mock.patch.object(
+            rpcapi.QuiesceAPI, '__init__',
+            lambda client: setattr(client, '_client', self.bus))
+        yield mock.patch.object(
+            guests, 'ComputeAPI', lambda: ComputeAPI(self))
+        yield mock.patch.object(
+            cells.Cells, 'is_hung', lambda _cells, _uuid: self.is_hung())
+        yield mock.patch.object(
+            servicegroup.API, 'service_is_up',
+            lambda _api, _service: self.compute_up)
+        for place, name in ((notifications, 'send_update_with_states'),
+                            (compute_utils, 'notify_about_instance_action')):
+            yield mock.patch.object(place, name, self._notify)
+        yield mock.patch.dict(
+            store.now._compiler_dispatcher.specs, sqlite=_compiled_now)
+        yield mock.patch.object(
+            default.DefaultDialect, 'do_commit', self._do_commit)
+        for name in vars(store.Store):
+            if name.startswith('_') or name == 'release':
+                continue    # what that does is a step of its own
+            function = getattr(store.Store, name)
+            if name in ('take', 'update'):
+                function = _leasing(function)
+            if name == 'reclaim':
+                function = self._noting_reclaim(function)
+            yield mock.patch.object(
+                store.Store, name, _stepwise(function, in_cell=False))
+        for place, names in (
+                (objects.Instance, ('save', 'get_by_uuid', 'refresh')),
+                (objects.InstanceAction, ('action_start',)),
+                (compute_utils, ('add_instance_fault_from_exc',)),
+                (db, ('move', 'add_event', 'finish_event', 'open_requests',
+                      'states_of', 'in_task_state', 'result_of'))):
+            for name in names:
+                yield mock.patch.object(place, name, _stepwise(
+                    getattr(place, name), in_cell=True))
+        yield mock.patch.object(
+            db, 'transaction', _stepwise_block(db.transaction))
+        yield mock.patch.object(Bus, 'cast', _stepwise(
+            Bus.cast, in_cell=False))
 
     def _boot(self) -> str:
         context = nova_context.get_admin_context()
@@ -439,24 +667,71 @@ class World:
             instance = objects.Instance(
                 cell_context, uuid=mapping.instance_uuid, project_id=PROJECT,
                 user_id=USER, vm_state='active', task_state=None,
-                power_state=power_state.RUNNING, host='compute1',
+                power_state=power_state.RUNNING, host=HOST,
                 launched_at=timeutils.utcnow(),
                 display_name='vm', flavor=flavor, system_metadata={},
                 metadata={}, locked=False)
             instance.create()
         return str(mapping.instance_uuid)
 
+    # What is hooked in ----------------------------------------------------
+
+    def _notify(self, *args: Any, **kwargs: Any) -> None:
+        job = Job.current()
+        if job is not None and job.inside:
+            self.violate('a notification inside of a transaction')
+
+    def _do_commit(self, connection: Any) -> None:
+        job = Job.current()
+        if job is None or self.commit is None:
+            connection.commit()
+            return
+        left, how = self.commit
+        if left:
+            self.commit = left - 1, how
+            connection.commit()
+            return
+        self.commit = None
+        job.faulted = True
+        self.tell('job %d: a commit: %s' % (job.number, how))
+        SEEN['commit ' + how] += 1
+        if how == DONE:
+            connection.commit()
+        else:
+            connection.rollback()
+        if how == DEADLOCK:
+            raise db_exception.DBDeadlock()
+        raise db_exception.DBConnectionError()
+
+    def _noting_reclaim(self, function: Callable[..., Any],
+                        ) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            answer = function(*args, **kwargs)
+            job = Job.current()
+            if job is not None:
+                job.reclaimed = True
+                SEEN['reclaim'] += 1
+            return answer
+
+        return noting
+
     # What is -------------------------------------------------------------
+
+    def database_now(self) -> float:
+        """Return what the clock of the database tells."""
+        return DATABASE_START + self.passed
+
+    def is_hung(self) -> bool:
+        """Return whether the services know that the cell hangs."""
+        return (self.cell == 'hangs'
+                and self.passed > self.hung_since + times.CELL_TIMEOUT)
 
     def context(self) -> nova_context.RequestContext:
         """Return an administrator's context, for a new request."""
         return nova_context.RequestContext(
             user_id=USER, project_id=PROJECT, is_admin=True,
             roles=['admin', 'member', 'reader'])
-
-    def now(self) -> float:
-        """Return the time that the clock tells."""
-        return float(timeutils.utcnow_ts())
 
     def instance(self) -> objects.Instance | None:
         """Return the server as it is in the database, if it is."""
@@ -469,81 +744,118 @@ class World:
 
     def states(self) -> tuple[str, str | None] | None:
         """Return vm_state and task_state, if there is a server."""
-        if instance := self.instance():
-            return instance.vm_state, instance.task_state
-        return None
+        found: tuple[str, str | None] | None = self.databases.main.execute(
+            'SELECT vm_state, task_state FROM instances '
+            'WHERE uuid = ? AND deleted = 0', (self.uuid,)).fetchone()
+        return found
 
-    def is_marked(self) -> bool:
-        """Say whether there is a server that has a mark."""
-        instance = self.instance()
-        return instance is not None and marks.get(instance) is not None
+    def row(self) -> dict[str, Any] | None:
+        """Return the row of the server, if it has one."""
+        cursor = self.databases.api.execute(
+            'SELECT * FROM quiesce_freezes WHERE instance_uuid = ?',
+            (self.uuid,))
+        found = cursor.fetchone()
+        return found and dict(zip(
+            [column[0] for column in cursor.description], found))
 
-    def events(self) -> dict[str, list[tuple[str, str | None]]]:
-        """Return the events of each request: name and result, if it ended.
+    def due_in(self) -> float | None:
+        """Return in how many seconds the row is due; None if never."""
+        row = self.row()
+        if row is None or row['due_at'] is None:
+            return None
+        return float(row['due_at'] - self.database_now())
 
-        Of those that quiesce and unquiesce.
+    def events(self) -> dict[str, list[tuple[str, str | None, str | None]]]:
+        """Return the events of each request to quiesce or unquiesce.
+
+        Each with its name, result and details.
         """
-        context = nova_context.get_admin_context()
-        found = {}
-        for action in objects.InstanceActionList.get_by_instance_uuid(
-                context, self.uuid):
-            if action.action not in ('quiesce', 'unquiesce'):
-                continue
-            found[str(action.request_id)] = [
-                (str(event.event), event.result)
-                for event in objects.InstanceActionEventList.get_by_action(
-                    context, action.id)]
+        found: dict[str, list[tuple[str, str | None, str | None]]] = {}
+        for request_id, *event in self.databases.main.execute(
+                'SELECT a.request_id, e.event, e.result, e.details '
+                'FROM instance_actions a '
+                'LEFT JOIN instance_actions_events e ON e.action_id = a.id '
+                'WHERE a.instance_uuid = ? '
+                "AND a.action IN ('quiesce', 'unquiesce') ORDER BY e.id",
+                (self.uuid,)):
+            events = found.setdefault(request_id, [])
+            if event[0] is not None:
+                events.append((event[0], event[1], event[2]))
         return found
 
     # What users do -------------------------------------------------------
 
+    def new_request_id(self) -> str:
+        """Choose the id of a request."""
+        self.known.append('req-00000000-0000-0000-0000-%012d'
+                          % (len(self.known) + 1))
+        return self.known[-1]
+
     def post(self, body: dict[str, Any]) -> int:
         """Send an action to nova-api, and return the status of its answer."""
+        name, details = next(iter(body.items()))
+        chosen: str | None = (details or {}).get('request_id')
         request = webob.Request.blank(
             '/servers/%s/action' % self.uuid, method='POST',
             content_type='application/json',
             body=json.dumps(body).encode())
         context = self.context()
         request.environ['nova.context'] = context
-        answer = request.get_response(self.application)
-        if answer.status_int == 202 and 'os-resetState' not in body:
-            self.accepted.append(str(context.request_id))
-        return int(answer.status_int)
-
-    def ask(self, body: dict[str, Any]) -> Work:
-        """Let nova-api begin with an action, step by step."""
-        work = Work(lambda: self.post(body))
-        self.asking.append(work)
-        return work
-
-    def kill_api(self, work: Work) -> None:
-        """Let nova-api die in the middle of an action."""
-        self.asking.remove(work)
-        self.never_asked.append(work)
-
-    def lock(self, meanwhile: Callable[[], None]) -> None:
-        """Lock the server with a reason, as Nova does.
-
-        It writes back all of the system metadata that it has read.
-
-        :param meanwhile: what happens between the two
-        """
-        instance = self.instance()
-        meanwhile()
-        if instance is None:
-            return
-        instance.system_metadata.update({'locked_reason': str(self.now())})
-        self.overwritten = True
+        was_over = chosen in self.over
+        thaws = self.guest.thaws
+        success = self.succeeded.get(chosen or '')
         try:
-            instance.save()
-        except exception.InstanceNotFound:
-            pass
+            answer = request.get_response(self.application)
+            status = int(answer.status_int)
+        except db_exception.DBError:
+            status = 500    # what Nova's middleware makes of it
+        SEEN['%s %d' % (name + (' R' if chosen else ''), status)] += 1
+        if name == 'quiesce' and status == 202:
+            self.accepted.append(chosen or str(context.request_id))
+            if was_over:
+                self.violate('%s is accepted, and was withdrawn or had ended'
+                             % chosen)
+        elif name == 'unquiesce' and status == 202:
+            self.accepted.append(str(context.request_id))
+            if chosen:
+                self.given_up.add(chosen)
+            if success is not None and success != thaws:
+                self.violate('202 to unquiesce %s, which was thawed before'
+                             % chosen)
+        elif name == 'unquiesce' and status == 200:
+            assert chosen
+            state = answer.json['unquiesce']['state']
+            SEEN['it was ' + state] += 1
+            if state != 'thawing':
+                self.over.add(chosen)
+        self.tell('%s: %d' % (body, status))
+        self.look()
+        if Job.current() is None:
+            self.raise_violation()
+        return status
+
+    def ask(self, body: dict[str, Any]) -> Job:
+        """Let nova-api begin with an action, step by step."""
+        job = Job(self, lambda: self.post(body))
+        self.asking.append(job)
+        return job
+
+    def kill_api(self, job: Job) -> None:
+        """Let nova-api die in the middle of an action."""
+        self.asking.remove(job)
+        self.never_asked.append(job)
+
+    def reset(self, state: str) -> None:
+        """Set the state of the server."""
+        self.is_reset = self.is_reset or state == 'error'
+        self.post({'os-resetState': {'state': state}})
 
     def delete(self) -> None:
         """Delete the server, and its guest with it."""
         if instance := self.instance():
             self.guest.running = False
-            self.guest.do_thaw()
+            self.guest.frozen = False
+            self.guest.told = None
             instance.destroy()
 
     # What else happens ---------------------------------------------------
@@ -551,158 +863,249 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass.
 
-        A freeze that is held up on the bus arrives at the last moment.
+        What is held up arrives at the last moment.
         """
         end = self.passed + seconds
-        while self.guest.on_bus and self.guest.on_bus[0] <= end:
-            self._pass(self.guest.on_bus[0])
-            self.arrive()
+        while first := min(
+                (late for late in self.guest.late if late.until <= end),
+                key=lambda late: late.until, default=None):
+            self._pass(first.until)
+            self.arrive(first)
         self._pass(end)
 
     def _pass(self, until: float) -> None:
-        self.set_clock(until - self.passed)
-        self.passed = until
+        if until > self.passed:
+            timeutils.advance_time_seconds(until - self.passed)
+            self.passed = until
 
     def set_clock(self, seconds: float) -> None:
-        """Set the clock forward, or back, while no time passes."""
+        """Set the clocks of the hosts; no time passes."""
         timeutils.advance_time_seconds(seconds)
 
-    def restart_guest(self) -> None:
-        """Let the guest start anew, without a word to Nova."""
-        self.restarted = True
-        self.guest.restart()
+    def arrive(self, late: Late) -> None:
+        """Let a message that was held up reach the guest."""
+        self.guest.late.remove(late)
+        late.deliver()
+        self.tell('what was held up arrived')
+        self.look()
 
-    def arrive(self) -> None:
-        """Let a freeze that was held up on the bus reach the guest."""
-        self.guest.on_bus.pop(0)
-        self.guest.do_freeze()
+    def set_cell(self, how: str) -> None:
+        """Have the cell's database work, or not."""
+        self.cell, self.hung_since = how, self.passed
 
     def report(self) -> None:
         """Let all services tell that they are up."""
         for service in self.services.values():
             service.report()
 
-    def start_service(self, host: str) -> None:
-        """Start a nova-quiesce, or start it again."""
-        self.services[host] = Service(self, host)
+    def start_service(self, host: str, name: str = '') -> None:
+        """Start a nova-quiesce, or start it again.
 
-    def kill(self, host: str) -> None:
+        :param name: by which the test knows it, if it is not the only one of
+            its host
+        """
+        self.services[name or host] = Service(self, host)
+
+    def kill(self, name: str) -> None:
         """Kill a nova-quiesce, whatever it is doing."""
-        self.dead.append(self.services.pop(host))
+        service = self.services.pop(name)
+        self.dead.append(service)
+        self.tell('kill %s, with jobs %s' % (name, [
+            job.number for job in service.jobs if not job.done]))
+        for job in service.jobs:
+            if not job.done and (self.guest.job is job or any(
+                    late.job is job for late in self.guest.late) or (
+                        self.guest.told and self.guest.told[1] is job)):
+                self.exclude('killed after a freeze that it sent too late')
+
+    def exclude(self, why: str) -> None:
+        """Check no law in the rest of this story."""
+        if not self.excluded:
+            self.excluded = why
+            EXCLUDED[why] += 1
 
     # What must be --------------------------------------------------------
 
-    def check_mark(self) -> None:
-        """A guest that is frozen by us has a mark, at each moment.
+    def tell(self, what: str) -> None:
+        """Remember what has happened."""
+        row = self.row()
+        self.trace.append('%7.1f %s   [%s; row: %s; guest: %s%s]' % (
+            self.passed, what, self.states(),
+            row and '%s, %s, due in %s' % (
+                row['state'], row['owner'] and row['owner'][-4:],
+                row['due_at'] and round(
+                    row['due_at'] - self.database_now(), 1)),
+            'frozen' if self.guest.frozen else 'thawed',
+            ', hung' if self.guest.hung else ''))
 
-        Or is in a state by which it is found, if Nova has written over it.
-        """
-        if self.guest.frozen and self.guest.by_us:
-            instance = self.instance()
-            assert (instance is None or marks.get(instance) is not None
-                    or self.overwritten and (
-                        instance.vm_state == 'quiesced' or instance.task_state
-                        in ('quiescing', 'unquiescing'))), (
-                'frozen without a mark')
+    def violate(self, what: str, cause: BaseException | None = None) -> None:
+        """Remember that a law is broken; the test says so when it can."""
+        if self._violation is None and not self.excluded:
+            self._violation = AssertionError('%s; %s; %s; %s' % (
+                what, self.states(), self.row(), self.guest))
+            self._violation.__cause__ = cause
+
+    def raise_violation(self) -> None:
+        """Raise what :meth:`violate` was told."""
+        if self._violation is not None and not self.excluded:
+            raise self._violation
+
+    def is_late(self, job: Job) -> bool:
+        """Return whether the lease has ended of who sends something."""
+        return self.database_now() >= job.lease_end
+
+    def note_sent(self, request_id: str, late_job: Job | None) -> None:
+        """Check a freeze that is sent."""
+        if request_id in self.sent:
+            self.violate('%s is sent again' % request_id)
+        self.sent.add(request_id)
+        if request_id in self.over and late_job is None:
+            self.violate('%s is sent, and was withdrawn' % request_id)
+        if late_job:
+            SEEN['freeze sent too late'] += 1
+
+    def note_thaw(self, late_job: Job | None) -> None:
+        """Look at a thaw that reaches the guest."""
+        if late_job and self.guest.frozen and self.is_said_to_be_frozen():
+            self.exclude('a thaw that was sent too late')
+
+    def is_said_to_be_frozen(self) -> bool:
+        """Return whether a user may rely on it that the guest is frozen."""
+        found = self.states()
+        return (found is not None and found[0] == states.QUIESCED
+                and found[1] != states.UNQUIESCING)
+
+    def look(self) -> None:
+        """Look whether all laws hold that hold at each moment."""
+        if not self.uuid or self.excluded:
+            return
+        guest, found = self.guest, self.states()
+        if found is None:
+            return
+        for request_id, events in self.events().items():
+            if request_id not in self.succeeded and any(
+                    name == 'quiesce_quiesce_instance' and result == 'Success'
+                    for name, result, _details in events):
+                self.succeeded[request_id] = guest.thaws
+                SEEN['quiesced'] += 1
+        if guest.frozen:
+            excused = guest.job is not None and not (
+                guest.job.reclaimed or guest.job.done)
+            if not excused and self.row() is None:
+                self.violate('law 1: frozen without a row')
+            if guest.request_id in self.over and guest.job is None:
+                self.violate('frozen by %s, which is over'
+                             % guest.request_id)
+        elif self.is_said_to_be_frozen() and guest.thawed_by != 'restart':
+            self.violate('law 3: only said to be quiesced')
+
+    def check(self) -> None:
+        """Raise if a law is broken now, or was before."""
+        self.look()
+        self.raise_violation()
 
     def heal(self) -> None:
         """Repair all that is broken, and let the services do their work."""
+        self.tell('heal')
         self.guest.freeze = self.guest.thaw = 'works'
+        self.cell, self.commit, self.compute_up = 'works', None, True
         if self.guest.hung:
             self.guest.wake()
-        for work in self.asking:
-            if not work.done:
-                work.go()
+        for late in list(self.guest.late):
+            if late.until == math.inf:
+                self.arrive(late)
+        for job in self.asking:
+            if not job.done:
+                job.go()
         for service in self.services.values():
             service.reports = True
-            for work in service.works:
-                if not work.done:
-                    work.go()
+            for job in service.jobs:
+                if not job.done:
+                    job.go()
         if not self.services:
             self.start_service('last')
-        # Longer than the longest pause between two thaws, and than a request
-        # may have to be waited for if the clock was set back.
-        for pause in [5] * 4 + [60] * 12:
-            self.report()
-            self.check_mark()
-            while self.bus.messages:
-                host = next(iter(self.services))
-                self.services[host].take(self.bus.messages.pop(0)).go()
-            for service in self.services.values():
-                service.sweep().go()
+        for _round in range(60):
+            self.work()
             if self._is_calm():
                 break
-            self.advance(pause)
+            due_in = self.due_in()
+            self.advance(5 if due_in is None or self.guest.late
+                         else min(max(due_in, 5), 300))
+
+    def work(self) -> None:
+        """Let a service do all that there is to do now."""
+        self.report()
+        service = next(iter(self.services.values()))
+        while self.bus.messages:
+            service.take(self.bus.messages.pop(0), True).go()
+        service.sweep().go()
+        for instance_uuid in service.due():
+            service.take(instance_uuid).go()
+        self.check()
 
     def _is_calm(self) -> bool:
         """Say whether nothing is under way, and nobody has anything to do."""
-        instance = self.instance()
-        if self.bus.messages or self.guest.on_bus:
+        if self.bus.messages or self.guest.late:
             return False
-        if instance is None:
-            return all(found and all(result for _name, result in found)
-                       for found in self.events().values())
-        mark = marks.get(instance)
-        if instance.task_state is not None:
-            return False
-        if instance.vm_state == 'quiesced':
-            return mark is not None and not (
-                mark.deadline or mark.late_until or mark.retry_at)
-        return mark is None
+        row, found = self.row(), self.states()
+        if found is None:
+            return row is None
+        return found[1] is None and (
+            row is None or row['state'] == 'frozen' and (
+                found == (states.QUIESCED, None)))
 
     def check_end(self) -> None:
         """All is well that is healed."""
-        self.check_mark()
-        instance = self.instance()
-        if instance is None:
-            assert not db.watched_servers(
-                nova_context.get_admin_context(), ('quiesced',),
-                ('quiescing', 'unquiescing')), 'deleted, and seen to for ever'
-            assert not self.bus.messages, 'deleted, and tried again'
-            self._check_events()
+        self.check()
+        if self.excluded:
             return
-        states = (instance.vm_state, instance.task_state)
-        mark = marks.get(instance)
-        assert instance.task_state is None, states
-        if instance.vm_state == 'quiesced':
-            assert self.guest.frozen or self.restarted, 'only said quiesced'
-            assert mark is not None, 'quiesced without a mark'
-            assert not mark.deadline or mark.deadline > self.now(), (
-                'past its deadline: %s' % mark)
-        else:
-            assert not (self.guest.frozen and self.guest.by_us), states
-            assert mark is None, 'marked for ever: %s' % mark
+        row, found = self.row(), self.states()
+        if row is not None:
+            assert found is not None, 'deleted, and seen to for ever'
+            assert row['state'] == 'frozen', 'a row for ever: %s' % row
+            assert row['due_at'] is None or (
+                row['due_at'] > self.database_now()), (
+                    'past its deadline: %s' % row)
+        if found is not None:
+            assert found[1] is None, found
+            assert self.is_reset or found[0] != 'error', found
+            if found[0] == states.QUIESCED:
+                assert row is not None, 'quiesced without a row'
+            else:
+                assert row is None, row
+                assert not self.guest.frozen, found
+            assert not (self.guest.frozen
+                        and self.guest.request_id in self.given_up), (
+                            'given up, and frozen: %s' % self.guest)
         self._check_events()
 
     def _check_events(self) -> None:
         """Every request has ended, well or not."""
         events = self.events()
         for request_id in self.accepted:
-            assert events[request_id], 'nobody has ended %s' % request_id
+            assert events.get(request_id), 'nobody has ended %s' % request_id
         for request_id, found in events.items():
-            for name, result in found:
+            for name, result, _details in found:
                 assert result, '%s of %s has no end' % (name, request_id)
+        for request_id, in self.databases.main.execute(
+                'SELECT a.request_id FROM instance_actions a '
+                "WHERE a.action IN ('quiesce', 'unquiesce') "
+                'AND a.instance_uuid = ? AND NOT EXISTS ('
+                'SELECT * FROM instance_actions_events e '
+                'WHERE e.action_id = a.id)', (self.uuid,)):
+            raise AssertionError('an action of %s, without an event'
+                                 % request_id)
 
     def end(self) -> None:
         """Leave nothing behind."""
-        for work in (*self.asking, *self.never_asked, *(
-                work for service in (*self.services.values(), *self.dead)
-                for work in service.works)):
-            work.end()
-        for record in {service.host: service.record for service in (
-                *self.services.values(), *self.dead)}.values():
-            record.destroy()
+        self.excluded = self.excluded or 'ended'
+        self.cell, self.commit = 'works', None
+        for job in (*self.asking, *self.never_asked, *(
+                job for service in (*self.services.values(), *self.dead)
+                for job in service.jobs)):
+            job.end()
         self.delete()
-        # Else the services of the next story would end what this one has not.
-        context = nova_context.get_admin_context()
-        with main_database.get_context_manager(context).writer.using(
-                context) as session:
-            actions = session.query(models.InstanceAction).filter_by(
-                instance_uuid=self.uuid)
-            for action in actions:
-                session.query(models.InstanceActionEvent).filter_by(
-                    action_id=action.id).delete()
-            actions.delete()
+        self.databases.forget(self.uuid)
         for patch in reversed(self._patches):
             patch.stop()
         timeutils.clear_time_override()

@@ -10,39 +10,51 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import unittest
+"""What a nova-api does with a request, before anybody works on it."""
+
+import contextlib
 from typing import Any
 from unittest import mock
 
 from nova import exception
-from nova.api.validation import validators
-from webob import exc
+from nova import objects
 
 from nova_quiesce import api
-from nova_quiesce import cells
-from nova_quiesce import clock
 from nova_quiesce import exceptions
-from nova_quiesce import marks
+from nova_quiesce import store
+from nova_quiesce import times
 from nova_quiesce.tests.unit import world
+
+State = store.State
 
 
 class TestQuiesce(world.WorldTest):
 
-    def test_the_mark_comes_with_the_state_and_before_the_message(
+    def test_the_row_comes_before_the_state_and_both_before_the_hint(
             self) -> None:
-        seen: list[Any] = []
+        seen: list[object] = []
+        begin = self.api._begin_quiesce
 
-        def send(*args: Any) -> None:
-            seen.append((self.states, self.mark))
+        def look(*args: Any) -> None:
+            seen.append((self.states, self.row_state))
+            begin(*args)
 
-        self.bus.quiesce_instance = send    # type: ignore
-        asked = self.quiesce(unquiesce_after=7)
-        [(states, mark)] = seen
-        self.assertEqual(('active', 'quiescing'), states)
-        now = clock.now()
+        def send(*args: object) -> None:
+            seen.append((self.states, self.row_state))
+
+        with mock.patch.object(self.api, '_begin_quiesce', look), \
+                mock.patch.object(self.bus, 'quiesce_instance', send):
+            request_id = self.quiesce(unquiesce_after=7)
+        self.assertEqual([(('active', None), State.ASKED),
+                          (('active', 'quiescing'), State.ASKED)], seen)
+        row = self.row
+        assert row is not None
         self.assertEqual(
-            marks.Mark(request_id=asked, asked_at=now, unquiesce_after=7,
-                       retry_at=now + 120), mark)
+            (request_id, 7, 'project', 'user', 'web', world.CELL.uuid, None),
+            (row.request_id, row.unquiesce_after, row.project_id,
+             row.user_id, row.server_name, row.cell_uuid, row.owner))
+        self.assertAlmostEqual(times.ASK_PAUSE, (row.due_at or 0) - row.now,
+                               places=3)
 
     def test_it_is_refused_in_any_other_state(self) -> None:
         for vm_state, task_state in (
@@ -55,6 +67,7 @@ class TestQuiesce(world.WorldTest):
                     self.quiesce()
         self.assertEqual([], self.bus.messages)
         self.assertEqual([], self.actions())
+        self.assertIsNone(self.row)
 
     def test_of_a_server_that_never_ran_it_is_refused(self) -> None:
         self.set(launched_at=None)
@@ -69,9 +82,9 @@ class TestQuiesce(world.WorldTest):
             self.api.quiesce(context, self.instance, 0)
         self.quiesce()
 
-    def test_the_loser_of_a_race_is_refused(self) -> None:
+    def test_the_loser_of_a_race_is_refused_and_leaves_nothing(self) -> None:
         for columns, words in (
-                ({'task_state': 'quiescing'}, 'task_state quiescing'),
+                ({'task_state': 'rebooting'}, 'task_state rebooting'),
                 ({'vm_state': 'paused'}, 'vm_state paused')):
             with self.subTest(words):
                 self.set(vm_state='active', task_state=None)
@@ -79,49 +92,126 @@ class TestQuiesce(world.WorldTest):
                 self.set(**columns)
                 with self.assertRaisesRegex(
                         exception.InstanceInvalidState, words):
-                    self.api.quiesce(self.context, instance, 0)
+                    self.api.quiesce(self._context(), instance, 0)
+                self.assertIsNone(self.row)
         self.assertEqual([], self.bus.messages)
+        self.assertEqual([], self.actions())
 
-    def test_a_request_that_cannot_be_sent_leaves_nothing(self) -> None:
-        self.bus.down = True
-        with self.assertRaises(exceptions.NotSent):
-            self.quiesce()
-        self.check_at_rest('active', marked=False)
-        self.assertIn('could not be sent', self.actions()[0][2][0][1] or '')
-
-    def test_one_that_cannot_be_sent_after_a_reset_says_so(self) -> None:
-        def send(*args: Any) -> None:
-            self.set(vm_state='error', task_state=None)
-            raise ConnectionError('no bus')
-
-        self.bus.quiesce_instance = send    # type: ignore
-        with self.assertRaises(exceptions.NotSent):
-            self.quiesce()
-        # The sweep finds it by its mark.
-        self.check_at_rest('error', marked=True)
-
-    def test_one_that_cannot_be_sent_keeps_an_older_mark(self) -> None:
+    def test_of_two_at_once_exactly_one_is_accepted(self) -> None:
         instance = self.instance
-        marks.put(instance, marks.Mark('req-before'))
-        instance.save()
-        self.bus.down = True
-        with self.assertRaises(exceptions.NotSent):
-            self.quiesce()
-        self.assertEqual(marks.Mark('req-before'), self.mark)
-        self.check_at_rest('active', marked=True)
+        request_id = self.quiesce()
+        with self.assertRaises(exceptions.NotClearedUp):
+            self.api.quiesce(self._context(), instance, 0)
+        assert self.row is not None
+        self.assertEqual(request_id, self.row.request_id)
+        self.deliver_all()
+        self.check_at_rest('quiesced', frozen=True)
 
-    def test_one_that_was_sent_after_all_stays_marked(self) -> None:
-        def send(*args: Any) -> None:
-            instance = self.instance
-            mark = marks.get(instance)
-            assert mark is not None
-            marks.replace(instance, mark.but(claimed=True))
-            raise ConnectionError('no acknowledgement')
+    def test_one_that_lost_a_race_can_be_repeated_with_its_id(self) -> None:
+        request_id = world.new_id()
+        instance = self.instance
+        self.set(task_state='rebooting')
+        with self.assertRaises(exception.InstanceInvalidState):
+            self.api.quiesce(self._context(), instance, 0, request_id)
+        self.set(task_state=None)
+        self.quiesce(request_id=request_id)
+        self.deliver()
+        self.check_at_rest('quiesced', frozen=True)
 
-        self.bus.quiesce_instance = send    # type: ignore
-        with self.assertRaises(exceptions.NotSent):
-            self.quiesce()
-        self.assertTrue(self.mark and self.mark.claimed)
+    def test_not_while_an_earlier_freeze_is_not_cleared_up(self) -> None:
+        request_id = world.new_id()
+        self.freeze()
+        self.set(vm_state='active')    # a reset, and no sweep yet
+        with self.assertRaises(exceptions.NotClearedUp):
+            self.quiesce(request_id=request_id)
+        self.live(6)
+        # It has left nothing behind: it may come again.
+        self.quiesce(request_id=request_id)
+        self.deliver()
+        self.check_at_rest('quiesced', frozen=True)
+
+
+class TestAskedAgain(world.WorldTest):
+    """A request to quiesce that comes again does nothing a second time."""
+
+    def test_asked(self) -> None:
+        request_id = self.quiesce(request_id=world.new_id())
+        before = self.row
+        self.quiesce(request_id=request_id)
+        self.assertEqual(before, self.row)
+        self.assertEqual(1, len(self.actions()))
+        self.deliver_all()
+        self.assertEqual(['freeze'], self.guest.names)
+
+    def test_freezing(self) -> None:
+        request_id = world.new_id()
+
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.quiesce(request_id=request_id)
+
+        self.guest.on_freeze = [freeze]
+        self.quiesce(request_id=request_id)
+        self.deliver_all()
+        self.assertEqual(['freeze'], self.guest.names)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_frozen(self) -> None:
+        request_id = self.freeze()
+        before = self.row
+        self.quiesce(request_id=request_id)
+        self.assertEqual(before, self.row)
+        self.assertEqual([], self.bus.messages)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_two_copies_at_once(self) -> None:
+        request_id = world.new_id()
+        instance = self.instance
+        self.quiesce(request_id=request_id)
+        with mock.patch.object(
+                self.api, '_is_under_way',
+                mock.Mock(side_effect=[False, True])):
+            self.api.quiesce(self._context(), instance, 0, request_id)
+        self.assertEqual(1, len(self.bus.messages))
+
+    def test_being_thawed(self) -> None:
+        request_id = self.freeze()
+        self.unquiesce()
+        with self.assertRaises(exceptions.RequestKnown):
+            self.quiesce(request_id=request_id)
+
+    def test_ended(self) -> None:
+        request_id = self.freeze()
+        self.unquiesce()
+        self.deliver()
+        with self.assertRaisesRegex(exceptions.RequestEnded, 'unquiesced'):
+            self.quiesce(request_id=request_id)
+        self.check_at_rest('active')
+
+    def test_failed(self) -> None:
+        self.guest.on_freeze = [world.answer(
+            exceptions.CannotQuiesce(reason='no guest agent'))]
+        request_id = self.quiesce(request_id=world.new_id())
+        self.deliver()
+        with self.assertRaisesRegex(
+                exceptions.RequestEnded, 'no guest agent'):
+            self.quiesce(request_id=request_id)
+
+    def test_withdrawn(self) -> None:
+        request_id = self.quiesce(request_id=world.new_id())
+        self.unquiesce_request(request_id)
+        with self.assertRaisesRegex(exceptions.RequestKnown, 'withdrawn'):
+            self.quiesce(request_id=request_id)
+        self.deliver_all()
+        with self.assertRaisesRegex(exceptions.RequestKnown, 'withdrawn'):
+            self.quiesce(request_id=request_id)
+
+    def test_another_server_has_ids_of_its_own(self) -> None:
+        request_id = self.freeze()
+        self.uuid = self.boot()
+        self.quiesce(request_id=request_id)
+        self.deliver()
+        self.check_at_rest('quiesced', frozen=True)
 
 
 class TestUnquiesce(world.WorldTest):
@@ -135,104 +225,248 @@ class TestUnquiesce(world.WorldTest):
                 with self.assertRaises(exception.InstanceInvalidState):
                     self.unquiesce()
         self.assertEqual([], self.bus.messages)
+        self.assertIsNone(self.row)
 
-    def test_a_request_that_cannot_be_sent_leaves_it_quiesced(self) -> None:
-        self.quiesce(unquiesce_after=9)
+    def test_a_quiesced_server_without_a_row_is_thawed(self) -> None:
+        self.set(vm_state='quiesced')
+        self.guest.frozen = True
+        request_id = self.unquiesce()
         self.deliver()
-        before = self.mark
-        self.bus.down = True
-        with self.assertRaises(exceptions.NotSent):
-            self.unquiesce()
-        self.check_at_rest('quiesced', marked=True)
-        self.assertEqual(before, self.mark)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
+
+    def test_of_two_at_once_one_is_accepted_and_succeeds(self) -> None:
+        self.freeze()
+        instances = [self.instance, self.instance]
+        accepted: list[str] = []
+        begin = self.api._begin_unquiesce
+
+        def ask() -> None:
+            context = self._context()
+            with contextlib.suppress(exception.InstanceInvalidState):
+                self.api.unquiesce(context, instances.pop())
+                accepted.append(str(context.request_id))
+
+        def slow(*args: Any) -> None:
+            if instances:
+                ask()    # the other one is faster
+            begin(*args)
+
+        with mock.patch.object(self.api, '_begin_unquiesce', slow):
+            ask()
+        self.deliver_all()
+        [request_id] = accepted
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
 
 
-class TestNoService(world.WorldTest):
+class TestUnquiesceRequest(world.WorldTest):
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.up.clear()
-        self.advance(61)
+    def test_quiesced_by_it_a_thaw_is_begun(self) -> None:
+        request_id = self.freeze()
+        own, answer = self.unquiesce_request(request_id)
+        self.assertIsNone(answer)
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.deliver()
+        self.assertEqual('Success', self.result_of(own))
+        self.check_at_rest('active')
 
-    def test_nothing_is_marked_or_recorded(self) -> None:
-        with self.assertRaisesRegex(exceptions.NoService, 'No nova-quiesce'):
-            self.quiesce()
-        self.check_at_rest('active', marked=False)
+    def test_quiescing_by_it_the_freeze_is_given_up(self) -> None:
+        request_id = self.quiesce()
+        _own, answer = self.unquiesce_request(request_id)
+        self.assertIsNone(answer)
+        assert self.row is not None
+        self.assertTrue(self.row.withdrawn)
+
+    def test_withdrawn_a_second_time(self) -> None:
+        request_id = self.quiesce()
+        self.unquiesce_request(request_id)
+        _own, answer = self.unquiesce_request(request_id)
+        self.assertIsNotNone(answer)
+        self.deliver_all()
+        self.check_at_rest('active')
+
+    def test_being_thawed(self) -> None:
+        request_id = self.freeze()
+        self.unquiesce()
+        _own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('thawing', answer['state'])
+
+    def test_thawed_already(self) -> None:
+        request_id = self.freeze()
+        self.unquiesce()
+        self.deliver()
+        _own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('ended', answer['state'])
+        self.assertIn('unquiesced', answer['message'])
+
+    def test_failed(self) -> None:
+        self.guest.on_freeze = [world.answer(
+            exceptions.CannotQuiesce(reason='no guest agent'))]
+        request_id = self.quiesce()
+        self.deliver()
+        _own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('ended', answer['state'])
+        self.assertIn('no guest agent', answer['message'])
+
+    def test_quiesced_by_another_request(self) -> None:
+        other = self.freeze()
+        self.unquiesce()
+        self.deliver()
+        self.freeze()
+        _own, answer = self.unquiesce_request(other)
+        assert answer is not None
+        self.assertEqual('ended', answer['state'])
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_never_arrived_and_a_copy_that_comes_later_is_refused(
+            self) -> None:
+        request_id = world.new_id()
+        _own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('withdrawn', answer['state'])
+        _own, again = self.unquiesce_request(request_id)
+        assert again is not None
+        self.assertEqual('withdrawn', again['state'])
+        with self.assertRaises(exceptions.RequestWithdrawn):
+            self.quiesce(request_id=request_id)
         self.assertEqual([], self.actions())
+        self.check_at_rest('active')
 
-    def test_nor_can_a_thaw_be_asked_for(self) -> None:
+    def test_never_arrived_and_quiesced_by_another_one(self) -> None:
+        self.freeze()
+        _own, answer = self.unquiesce_request(world.new_id())
+        assert answer is not None
+        self.assertEqual('withdrawn', answer['state'])
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_locked(self) -> None:
+        request_id = self.freeze()
+        self.set(locked=True)
+        context = self._context()
+        context.is_admin = False
+        with self.assertRaises(exception.InstanceIsLocked):
+            self.api.unquiesce_request(context, self.instance, request_id)
+
+    def test_in_a_task_of_novas(self) -> None:
+        request_id = self.freeze()
+        self.set(task_state='deleting')
+        with self.assertRaises(exception.InstanceInvalidState):
+            self.unquiesce_request(request_id)
+
+    def test_reset_since_it_is_no_proof(self) -> None:
+        request_id = self.freeze()
+        self.set(vm_state='active')
+        _own, answer = self.unquiesce_request(request_id)
+        self.assertIsNotNone(answer)
+        self.live(6)
+        self.check_at_rest('active')
+
+    def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:
+        answers: list[tuple[str, dict[str, str] | None]] = []
+        frozen = store.Store.frozen
+
+        def slow(*args: object) -> object:
+            answers.append(self.unquiesce_request(request_id))
+            return frozen(*args)
+
+        request_id = self.quiesce()
+        with mock.patch.object(store.Store, 'frozen', slow):
+            self.deliver()
+        [(own, answer)] = answers
+        self.assertIsNone(answer)
+        self.deliver_all()
+        self.assertEqual('Success', self.result_of(own))
+        self.check_at_rest('active')
+
+
+class TestNobodyIsThere(world.WorldTest):
+
+    def test_no_service_is_up_and_nothing_is_recorded(self) -> None:
+        self.services.clear()
+        self.advance(61)
+        with self.assertRaises(exceptions.NoService):
+            self.quiesce()
         self.set(vm_state='quiesced')
         with self.assertRaises(exceptions.NoService):
             self.unquiesce()
         self.assertEqual(('quiesced', None), self.states)
+        self.assertEqual([], self.actions())
+        self.assertIsNone(self.row)
 
-    def test_one_may_be_up_in_a_cell_that_does_not_answer(self) -> None:
-        unknown = cells.Services({}, complete=False)
-        with mock.patch.object(cells.Cells, 'services',
-                               return_value=unknown):
-            self.quiesce()
-        self.assertEqual(1, len(self.bus.messages))
+    def test_one_of_several_is_enough(self) -> None:
+        del self.services['ctl1']
+        self.advance(61)
+        self.quiesce()
 
     def test_a_wrong_state_is_told_first(self) -> None:
+        self.services.clear()
+        self.advance(61)
         self.set(vm_state='paused')
         with self.assertRaises(exception.InstanceInvalidState):
             self.quiesce()
 
-    def test_one_of_several_is_enough(self) -> None:
-        self.up.add('ctl2')
-        self.advance(1)
-        self.quiesce()
+    def test_the_compute_host_is_down_and_nothing_is_recorded(self) -> None:
+        self.compute_hosts.clear()
+        self.advance(61)
+        with self.assertRaises(exceptions.ComputeDown):
+            self.quiesce()
+        self.check_at_rest('active')
+        self.assertEqual([], self.actions())
 
-    def test_services_are_looked_at_as_often_as_they_report(self) -> None:
-        self.up.add('ctl2')
-        self.advance(1)
-        self.quiesce()
-        self.deliver_all()
-        self.up.clear()
-        self.set_clock(61)    # they are all down now
-        self.unquiesce()
-        self.deliver_all()
-        self.advance(api.CONF.report_interval)
-        with self.assertRaises(exceptions.NoService):
+    def test_a_server_without_a_host_likewise(self) -> None:
+        self.set(host=None)
+        with self.assertRaises(exceptions.ComputeDown):
             self.quiesce()
 
+    def test_services_are_looked_at_as_often_as_they_report(self) -> None:
+        with mock.patch.object(
+                store.Store, 'is_any_up', return_value=True) as is_any_up:
+            self.freeze()
+            self.unquiesce()
+            self.assertEqual(1, is_any_up.call_count)
+            self.deliver()
+            self.advance(api.CONF.report_interval)
+            self.freeze()
+            self.assertEqual(2, is_any_up.call_count)
 
-class TestBody(unittest.TestCase):
+    def test_the_table_is_missing(self) -> None:
+        with mock.patch.object(
+                store, 'versions', return_value=(None, '0001')), \
+                self.assertRaisesRegex(
+                    exceptions.SchemaMissing, 'nova-quiesce-manage db sync'):
+            self.quiesce()
+        self.assertIsNone(self.row)
+        with mock.patch.object(
+                store, 'versions', return_value=(None, '0001')), \
+                self.assertRaises(exceptions.SchemaMissing):
+            self.services['ctl1'].init_host()
 
-    def setUp(self) -> None:
-        api.conf.register_opts(api.CONF)
+    def test_a_thaw_by_request_is_accepted_all_the_same(self) -> None:
+        request_id = self.freeze()
+        self.services.clear()
+        self.advance(61)
+        _own, answer = self.unquiesce_request(request_id)
+        self.assertIsNone(answer)
+        self.restart('ctl1')
+        self.deliver('ctl1')
+        self.check_at_rest('active')
 
-    def test_what_is_valid(self) -> None:
-        validator = validators._SchemaValidator(api._quiesce_schema)
-        for value in (None, {'unquiesce_after': 1},
-                      {'unquiesce_after': 10 ** 30}):
-            validator.validate({'quiesce': value})
 
-    def test_what_is_not(self) -> None:
-        validator = validators._SchemaValidator(api._quiesce_schema)
-        no_seconds: list[Any] = [0, -1, True, '5', 1.5, None, [], {}]
-        for seconds in no_seconds:
-            with self.subTest(seconds=seconds), \
-                    self.assertRaises(exception.ValidationError):
-                validator.validate({'quiesce': {'unquiesce_after': seconds}})
-        no_values: list[Any] = [
-            {}, {'unquiesce_after': 1, 'x': 1}, True, 'now', 0, []]
-        for value in no_values:
-            with self.subTest(value=value), \
-                    self.assertRaises(exception.ValidationError):
-                validator.validate({'quiesce': value})
+class TestCell(world.WorldTest):
 
-    def test_the_default_is_the_clouds(self) -> None:
-        self.assertEqual(0, api._unquiesce_after(None))
-        api.CONF.set_override('default_unquiesce_after', 90, 'quiesce')
-        self.addCleanup(api.CONF.clear_override, 'default_unquiesce_after',
-                        'quiesce')
-        self.assertEqual(90, api._unquiesce_after(None))
-        self.assertEqual(5, api._unquiesce_after({'unquiesce_after': 5}))
+    def test_it_is_that_of_the_servers_context(self) -> None:
+        with mock.patch.object(
+                objects.InstanceMapping, 'get_by_instance_uuid',
+                side_effect=AssertionError):
+            self.assertEqual(world.CELL.uuid, api._cell_uuid(
+                self.context, self.instance))
 
-    def test_more_than_the_cloud_allows_is_refused_in_words(self) -> None:
-        self.assertEqual(86400, api._unquiesce_after(
-            {'unquiesce_after': 86400}))
-        with self.assertRaises(exc.HTTPBadRequest) as caught:
-            api._unquiesce_after({'unquiesce_after': 86401})
-        self.assertIn('at most 86400', str(caught.exception.explanation))
+    def test_or_that_of_its_mapping(self) -> None:
+        instance = self.instance
+        instance._context.cell_uuid = None
+        self.assertEqual(world.CELL.uuid, api._cell_uuid(
+            self.context, instance))

@@ -47,6 +47,28 @@ class TestTable(unittest.TestCase):
                 if vm_state == states.QUIESCED:
                     self.assertIs(states.Outcome.DONE, outcome)
 
+    def test_a_thaw_ends_error_only_if_it_stands_for_a_frozen_guest(
+            self) -> None:
+        done, failed = states.Outcome.DONE, states.Outcome.FAILED
+        for vm_state, outcome, restored, expected in (
+                ('quiesced', done, False, 'active'),
+                ('quiesced', failed, False, 'error'),
+                ('error', done, True, 'active'),
+                ('error', done, False, 'error'),
+                ('error', failed, True, 'error'),
+                ('active', done, False, 'active'),
+                ('active', failed, False, 'error'),
+                ('stopped', done, True, 'stopped'),
+                ('stopped', failed, True, 'stopped')):
+            with self.subTest(vm_state=vm_state, outcome=outcome):
+                self.assertEqual(expected, states.end_of_thaw(
+                    vm_state, outcome, restored))
+
+    def test_a_state_is_of_one_kind(self) -> None:
+        self.assertFalse(states.NOT_RUNNING & states.ASLEEP)
+        for vm_state in ('active', 'quiesced', 'error'):
+            self.assertNotIn(vm_state, states.NOT_RUNNING | states.ASLEEP)
+
     def test_the_picture_in_the_documentation_is_of_this_table(self) -> None:
         tool = runpy.run_path(str(ROOT / 'tools/states.py'))
         self.assertEqual(

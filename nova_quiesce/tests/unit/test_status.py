@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+
 import argparse
 import contextlib
 import io
@@ -22,12 +23,16 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from nova import context as nova_context
+from nova import exception
+from nova import objects
 from oslo_upgradecheck import upgradecheck
 
-from nova_quiesce import db
-from nova_quiesce import drain
+from nova_quiesce import exceptions
+from nova_quiesce import manage
+from nova_quiesce import register
 from nova_quiesce import status
+from nova_quiesce import store
+from nova_quiesce import times
 from nova_quiesce.tests.unit import world
 
 PASTE = """
@@ -51,12 +56,13 @@ class StatusTest(world.WorldTest):
         self.paste = pathlib.Path(directory.name) / 'api-paste.ini'
         self.paste.write_text(PASTE % status.APP_FACTORY)
         self._patch(mock.patch.object(
-            nova_context, 'get_admin_context', self._context))
+            status.time, 'sleep', self._sleep))
         self._patch(mock.patch.object(
-            drain, 'threading', mock.Mock(Thread=world.PatientThread)))
-        self._patch(mock.patch.object(drain, 'time', mock.Mock(
-            sleep=lambda seconds: self.deliver_all(),
-            monotonic=lambda: 0.0)))
+            register, 'missing', lambda: [], create=True))
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds:    # SQLAlchemy sleeps, too
+            self.live(seconds)
 
     def run_status(self, *argv: str) -> int:
         """Run a command, and return its exit code."""
@@ -73,7 +79,9 @@ class StatusTest(world.WorldTest):
             options = types.SimpleNamespace(
                 command=command, find_file=lambda name: (
                     str(self.paste) if self.paste.exists() else None),
-                wsgi=types.SimpleNamespace(api_paste_config='api-paste.ini'))
+                wsgi=types.SimpleNamespace(api_paste_config='api-paste.ini'),
+                host='here', quiesce=world.CONF.quiesce,
+                service_down_time=world.CONF.service_down_time)
             with (
                     mock.patch.object(status, 'CONF', options),
                     mock.patch.object(upgradecheck, 'CONF', options)):
@@ -91,36 +99,62 @@ class TestUpgradeCheck(StatusTest):
                                 each['details']) for each in checks}
 
     def test_all_is_well(self) -> None:
-        self.quiesce(unquiesce_after=60)
-        self.deliver()
+        self.freeze(unquiesce_after=60)
+        self.sweep()
         self.assertEqual({'SUCCESS'}, {
             result for result, _details in self.check().values()})
         self.assertEqual(0, self.run_status('upgrade', 'check'))
-        self.assertIn('Marks of servers', self.stdout.getvalue())
+        self.assertIn('Table of freezes', self.stdout.getvalue())
+
+    def test_the_table_is_missing(self) -> None:
+        with mock.patch.object(
+                store, 'versions', return_value=(None, '0001')):
+            result, details = self.check()['Table of freezes']
+        self.assertEqual('FAILURE', result)
+        self.assertIn('nova-quiesce-manage db sync', details)
+
+    def test_the_database_does_not_answer(self) -> None:
+        with mock.patch.object(
+                store, 'versions', side_effect=OSError('no route')), \
+                mock.patch.object(store.Store, 'reports',
+                                  side_effect=OSError('no route')):
+            found = self.check()
+        self.assertEqual('FAILURE', found['Table of freezes'][0])
+        self.assertIn('no route', found['Table of freezes'][1])
+        self.assertEqual('WARNING', found['nova-quiesce service'][0])
 
     def test_no_service_is_up(self) -> None:
-        self.up.clear()
+        self.services.clear()
         self.advance(1000)
         result, details = self.check()['nova-quiesce service']
         self.assertEqual('FAILURE', result)
         self.assertIn('ctl1, ctl2', details)
 
     def test_one_service_of_several_is_down(self) -> None:
-        self.up.remove('ctl1')
+        del self.services['ctl1']
         self.advance(1000)
         result, details = self.check()['nova-quiesce service']
         self.assertEqual('WARNING', result)
         self.assertIn('down on ctl1.', details)
 
-    def test_a_mark_of_another_version(self) -> None:
-        self.quiesce()
-        self.deliver()
-        text = self.instance.system_metadata[db.MARK]
-        self.set(system_metadata={
-            db.MARK: text.replace('{', '{"colour":"blue",')})
-        result, details = self.check()['Marks of servers']
+    def test_a_cell_has_not_been_swept_for_a_while(self) -> None:
+        self.sweep('ctl1')
+        self.advance(1000)
+        result, details = self.check()['Sweeps']
+        self.assertEqual('WARNING', result)
+        self.assertIn(world.CELL.uuid, details)
+        self.assertIn('ctl1', details)
+
+    def test_a_hook_has_not_taken(self) -> None:
+        with mock.patch.object(
+                register, 'missing', lambda: ['deletion'], create=True):
+            result, details = self.check()['Hooks into Nova']
         self.assertEqual('FAILURE', result)
-        self.assertIn(self.uuid, details)
+        self.assertIn('deletion', details)
+
+    def test_no_deadline_by_default(self) -> None:
+        self.set_option('default_unquiesce_after', 0)
+        self.assertEqual('WARNING', self.check()['Default deadline'][0])
 
     def test_the_paste_file_is_novas_own(self) -> None:
         for factory in (NOVAS, ''):
@@ -139,21 +173,6 @@ class TestUpgradeCheck(StatusTest):
         result, _details = self.check()['API paste configuration']
         self.assertEqual('WARNING', result)
 
-    def test_a_cell_does_not_answer(self) -> None:
-        with mock.patch.object(
-                nova_context, 'scatter_gather_cells',
-                lambda *args: {world.CELL.uuid: ValueError('down')}):
-            self.assertEqual('FAILURE', self.check()['Databases'][0])
-
-    def test_no_database_answers(self) -> None:
-        with mock.patch.object(
-                nova_context, 'scatter_gather_cells',
-                side_effect=ValueError('no such table')):
-            found = self.check()
-        self.assertEqual('FAILURE', found['Databases'][0])
-        self.assertIn('no such table', found['Databases'][1])
-        self.assertEqual('WARNING', found['Marks of servers'][0])
-
 
 class TestList(StatusTest):
 
@@ -162,66 +181,121 @@ class TestList(StatusTest):
         self.assertEqual([], json.loads(self.stdout.getvalue()))
 
     def test_what_is_known_of_a_server_is_told(self) -> None:
-        request_id = self.quiesce(unquiesce_after=60)
-        self.deliver()
+        request_id = self.freeze(unquiesce_after=60)
         self.assertEqual(0, self.run_status('list', '--json'))
         expected = {
-            'uuid': self.uuid, 'host': 'cmp1', 'vm_state': 'quiesced',
-            'task_state': None, 'request': request_id,
-            'deadline': '2026-11-23T03:01:00Z'}
-        self.assertEqual([expected], json.loads(self.stdout.getvalue()))
+            'uuid': self.uuid, 'name': 'web', 'state': 'frozen',
+            'request': request_id, 'frozen_at': '2026-11-23T03:00:00Z',
+            'unquiesce_at': '2026-11-23T03:01:00Z', 'attempts': 0,
+            'error': None}
+        [found] = json.loads(self.stdout.getvalue())
+        self.assertEqual(expected.keys(), found.keys())
+        for key in ('frozen_at', 'unquiesce_at'):    # it rounds
+            found[key] = expected[key]
+        self.assertEqual(expected, found)
         self.assertEqual(0, self.run_status('list'))
-        for value in expected.values():
-            self.assertIn(value or '-', self.stdout.getvalue())
+        self.assertIn(request_id, self.stdout.getvalue())
 
-    def test_one_without_a_mark_is_there(self) -> None:
-        self.set(vm_state='quiesced')
-        self.assertEqual(0, self.run_status('list', '--json'))
-        [row] = json.loads(self.stdout.getvalue())
-        self.assertEqual((self.uuid, None, None),
-                         (row['uuid'], row['request'], row['deadline']))
 
-    def test_a_cell_that_does_not_answer_is_a_failure(self) -> None:
-        with mock.patch.object(
-                nova_context, 'scatter_gather_cells',
-                lambda *args: {world.CELL.uuid: ValueError('down')}):
-            self.assertEqual(1, self.run_status('list'))
-        self.assertIn('Not every cell', self.stderr.getvalue())
+class TestMetrics(StatusTest):
+
+    def test_figures_as_openmetrics(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.sweep('ctl1')
+        self.advance(90)
+        self.assertEqual(0, self.run_status('metrics'))
+        lines = self.stdout.getvalue().splitlines()
+        self.assertEqual('# EOF', lines[-1])
+        self.assertIn('nova_quiesce_guests{state="frozen"} 1', lines)
+        self.assertIn('nova_quiesce_guests{state="thawing"} 0', lines)
+        [overdue] = [line.split()[1] for line in lines
+                     if line.startswith('nova_quiesce_oldest_overdue')]
+        self.assertAlmostEqual(30, float(overdue), delta=1)
+        self.assertTrue([line for line in lines if line.startswith(
+            'nova_quiesce_last_sweep_seconds{host="ctl1",cell="%s"} '
+            % world.CELL.uuid)])
+        for line in lines:
+            self.assertRegex(line, r'^(# (TYPE \w+ gauge|EOF)|'
+                                   r'\w+(\{[^}]*\})? -?[0-9.]+)$')
 
 
 class TestThaw(StatusTest):
 
     def test_all(self) -> None:
-        self.quiesce()
-        self.deliver()
+        self.freeze()
         self.assertEqual(0, self.run_status('thaw', '--all'))
         self.assertIn('thawed: 1', self.stdout.getvalue())
-        self.check_at_rest('active', marked=False)
+        self.check_at_rest('active')
+
+    def test_nothing_is_frozen(self) -> None:
+        self.assertEqual(0, self.run_status('thaw', '--all'))
+        self.assertIn('thawed: 0', self.stdout.getvalue())
 
     def test_by_uuid_however_it_is_written(self) -> None:
-        self.quiesce()
-        self.deliver()
+        self.freeze()
         self.assertEqual(0, self.run_status('thaw', self.uuid.upper()))
-        self.check_at_rest('active', marked=False)
+        self.check_at_rest('active')
+
+    def test_an_unknown_server_is_an_error(self) -> None:
+        with mock.patch.object(
+                objects.InstanceMapping, 'get_by_instance_uuid',
+                side_effect=exception.InstanceMappingNotFound(uuid='x')), \
+                self.assertRaises(exception.InstanceMappingNotFound):
+            self.run_status('thaw', self.uuid)
+
+    def test_without_a_service_nobody_would_do_it(self) -> None:
+        self.freeze()
+        self.services.clear()
+        self.advance(1000)
+        with self.assertRaises(exceptions.NoService):
+            self.run_status('thaw', '--all')
 
     def test_who_is_left_is_told(self) -> None:
-        self.quiesce()
-        self.deliver()
+        self.freeze()
         self.assertEqual(
             1, self.run_status('thaw', '--all', '--timeout', '0'))
         self.assertIn('frozen after 0 seconds: 1', self.stderr.getvalue())
         self.assertIn(self.uuid, self.stdout.getvalue())
 
     def test_usage_errors(self) -> None:
-        self.quiesce()
-        self.deliver()
+        self.freeze()
         arguments: Any
         for arguments in ([], ['--all', self.uuid], ['web'],
                           ['--all', '--timeout', 'soon'],
                           ['--all', '--timeout=-5']):
             with self.subTest(arguments=arguments):
                 self.assertEqual(2, self.run_status('thaw', *arguments))
-        self.check_at_rest('quiesced', marked=True)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_it_ends_within_its_time(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 9
+        before = self.passed
+        self.assertEqual(
+            1, self.run_status('thaw', '--all', '--timeout', '20'))
+        self.assertLess(self.passed - before, 20 + 2 * times.TICK)
+
+
+class TestManage(world.WorldTest):
+
+    def run_manage(self, *argv: str) -> int:
+        parser = argparse.ArgumentParser()
+        manage._add_parsers(parser.add_subparsers())
+        self.stdout = io.StringIO()
+        with contextlib.redirect_stdout(self.stdout):
+            return int(parser.parse_args(argv).action())
+
+    def test_sync_and_version(self) -> None:
+        for command in ('sync', 'version'):
+            self.assertEqual(0, self.run_manage('db', command))
+            self.assertIn('%s (newest: %s)' % store.versions(),
+                          self.stdout.getvalue())
+
+    def test_another_version(self) -> None:
+        with mock.patch.object(
+                store, 'versions', return_value=(None, '0001')):
+            self.assertEqual(1, self.run_manage('db', 'version'))
+        self.assertIn('none (newest: 0001)', self.stdout.getvalue())
 
 
 class TestHelp(unittest.TestCase):

@@ -83,6 +83,20 @@ class TestSamples(base.FunctionalTest):
         action['events'].sort(key=lambda event: str(event['start_time']))
         self.check('instance-action', {'instanceAction': action})
 
+    def test_unquiesce_by_request(self) -> None:
+        answer = self.act(self.server_id, self.request('unquiesce-request'),
+                          expect=200)
+        self.check('unquiesce-request', answer.json())
+
+    def test_what_is_frozen(self) -> None:
+        self.act(self.server_id, self.request('quiesce'))
+        self.wait(self.server_id, 'quiesced')
+        self.wait_for(lambda: base.freezes(self.server_id)[0][0] == 'frozen',
+                      'the row says so')
+        answer = base.compute().get(f'/os-quiesce?server={self.server_id}')
+        self.assertEqual(200, answer.status_code, answer.text)
+        self.check('freezes', answer.json())
+
     def test_a_longer_deadline_than_allowed(self) -> None:
         body = self.request('quiesce-unquiesce-after')
         body['quiesce']['unquiesce_after'] = 86401

@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the processes of Nova are told of cells, and of the quiesce actions."""
+
+import pathlib
+import sys
+import tempfile
+from typing import Any
+import unittest
+from unittest import mock
+
+from minicloud import process
+from minicloud import roles
+from minicloud.layout import Layout
+from minicloud.roles import compute
+
+TOP = 'rabbit://host/'
+
+
+def context(root: str = '/nowhere/cloud', role: str = 'api',
+            **facts: Any) -> roles.Context:
+    told: dict[str, Any] = {
+        'token': 't', 'sockets': {}, 'driver': 'fake', 'database': 'sqlite',
+        'storage': 'fake', 'cells': 1, 'cell': 0, 'quiesce': True,
+        'services': [], 'before': []}
+    return roles.Context(role=role, layout=Layout(pathlib.Path(root)),
+                         **{**told, **facts})
+
+
+class CommandLineTest(unittest.TestCase):
+
+    def made(self, *options: str) -> roles.Context:
+        return process.context_of(process.parse(
+            ['compute3', '--root', '/r', '--token', 't', '--digest', 'd',
+             *options]))
+
+    def test_a_process_knows_its_cell(self) -> None:
+        made = self.made('--cells', '2', '--cell', '1', '--quiesce',
+                         '--service', 'nova-compute@compute3')
+        self.assertEqual((2, 1, True), (made.cells, made.cell, made.quiesce))
+        self.assertEqual([('nova-compute', 'compute3')], made.services)
+
+    def test_there_is_one_cell_otherwise(self) -> None:
+        made = self.made()
+        self.assertEqual((1, 0, False),
+                         (made.cells, made.cell, made.quiesce))
+
+
+class CellsTest(unittest.TestCase):
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.root = directory.name
+        etc = pathlib.Path(self.root, 'etc')
+        etc.mkdir()
+        for number in (1, 2):
+            (etc / f'nova-cell{number}.conf').write_text(
+                f'[DEFAULT]\ntransport_url = {TOP}cell{number}\n')
+
+    def urls_after_start(self, cells: int) -> list[str]:
+        mappings = {number: mock.Mock(transport_url='fake:///')
+                    for number in range(1, cells + 1)}
+        conf = mock.Mock(**{'CONF.transport_url': TOP})
+        modules = {'nova': mock.Mock(conf=conf), 'nova.conf': conf}
+        with (mock.patch.dict(sys.modules, modules),
+              mock.patch.object(compute, '_cell', mappings.get)):
+            compute.map_cells(context(self.root, cells=cells))
+        for mapping in mappings.values():
+            mapping.save.assert_called_once_with()
+        return [mapping.transport_url for mapping in mappings.values()]
+
+    def test_nova_is_told_the_bus_of_each_cell(self) -> None:
+        self.assertEqual([TOP + 'cell1', TOP + 'cell2'],
+                         self.urls_after_start(2))
+
+    def test_what_an_earlier_cloud_left_does_not_count(self) -> None:
+        self.assertEqual([TOP], self.urls_after_start(1))
+
+    def parsed(self, **facts: Any) -> tuple[list[str], mock.Mock]:
+        nova = mock.MagicMock()
+        modules = {'nova': nova, 'nova.conf': nova.conf,
+                   'nova.db.api': nova.db.api, 'nova.db.main': nova.db.main,
+                   'oslo_log': mock.Mock()}
+        with mock.patch.dict(sys.modules, modules):
+            compute.configure(context(self.root, cells=2, **facts))
+        _argv, files = nova.config.parse_args.call_args.args
+        return ([pathlib.Path(file).name for file in files],
+                nova.conf.CONF.set_override)
+
+    def test_the_file_of_the_cell_is_read_last(self) -> None:
+        files, override = self.parsed(role='compute2', cell=2)
+        self.assertEqual(['nova.conf', 'nova-cell2.conf'], files)
+        override.assert_not_called()
+
+    def test_a_conductor_of_a_cell_has_no_api_database(self) -> None:
+        _files, override = self.parsed(role='conductor1', cell=1)
+        override.assert_called_once_with(
+            'connection', None, group='api_database')
+
+    def test_that_of_the_top_level_has(self) -> None:
+        files, override = self.parsed(role='conductor')
+        self.assertEqual(['nova.conf'], files)
+        override.assert_not_called()
+
+
+class TablesTest(unittest.TestCase):
+
+    def calls(self, quiesce: bool) -> list[str]:
+        done = mock.Mock()
+        wsgi_app = mock.Mock(**{
+            'init_global_data': done.read, 'init_application': done.serve})
+        store = mock.Mock(**{'sync': done.sync})
+        modules = {'nova': mock.Mock(), 'nova.api': mock.Mock(),
+                   'nova.api.openstack': mock.Mock(wsgi_app=wsgi_app),
+                   'nova_quiesce': mock.Mock(store=store)}
+        with (mock.patch.dict(sys.modules, modules),
+              mock.patch.object(compute, 'map_cells'),
+              mock.patch('minicloud.releases.nova_api_arguments',
+                         return_value=())):
+            compute.make_application(context(quiesce=quiesce))
+        return [call[0] for call in done.mock_calls]
+
+    def test_they_are_made_before_nova_answers(self) -> None:
+        self.assertEqual(['read', 'sync', 'serve'], self.calls(True))
+
+    def test_a_cloud_without_the_actions_has_none(self) -> None:
+        self.assertEqual(['read', 'serve'], self.calls(False))

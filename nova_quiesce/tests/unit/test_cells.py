@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A cell that hangs holds up no other one."""
+
+import contextlib
+import threading
+import unittest
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from nova import context as nova_context
+from nova import objects
+
+from nova_quiesce import cells
+from nova_quiesce import times
+from nova_quiesce.tests.unit import world
+
+
+def cell(uuid: str, is_cell0: bool = False) -> Any:
+    found = mock.Mock(uuid=uuid, is_cell0=lambda: is_cell0)
+    found.name = 'cell ' + uuid
+    return found
+
+
+class TestCells(unittest.TestCase):
+
+    def setUp(self) -> None:
+        self.passed = 100.0
+        self.go_on = threading.Event()
+        self.begun: list[str] = []
+        self.ended = threading.Semaphore(0)
+        for patch in (
+                mock.patch.object(
+                    objects.CellMappingList, 'get_all',
+                    lambda context: [cell('0', True), cell('hung'),
+                                     cell('well')]),
+                mock.patch.object(nova_context, 'target_cell', self._target),
+                mock.patch('time.monotonic', lambda: self.passed)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.cells = cells.Cells()
+        self.addCleanup(self._end)
+
+    def _end(self) -> None:
+        self.go_on.set()
+        for executor in self.cells._executors.values():
+            executor.shutdown()
+
+    @contextlib.contextmanager
+    def _target(self, context: object, cell: Any) -> Iterator[object]:
+        yield cell
+
+    def _look(self, context: Any, cell_uuid: str) -> None:
+        self.begun.append(cell_uuid)
+        if cell_uuid == 'hung':
+            self.go_on.wait(60)
+            return
+        self.ended.release()
+
+    def sweep(self) -> None:
+        self.cells.sweep(mock.Mock(), self._look)
+        self.assertTrue(self.ended.acquire(timeout=60))
+        while 'well' in self.cells._sweeping:
+            threading.Event().wait(0.01)
+
+    def test_at_most_one_sweep_is_under_way_in_a_hung_cell(self) -> None:
+        for _sweep in range(4):
+            self.sweep()
+            self.passed += 2 * times.CELL_TIMEOUT
+        self.assertEqual(1, self.begun.count('hung'))
+        self.assertEqual(4, self.begun.count('well'))
+        self.assertNotIn('0', self.begun)
+
+    def test_it_counts_as_hung_after_a_while(self) -> None:
+        self.sweep()
+        self.assertFalse(self.cells.is_hung('hung'))
+        self.passed += times.CELL_TIMEOUT + 1
+        self.assertTrue(self.cells.is_hung('hung'))
+        self.assertFalse(self.cells.is_hung('well'))
+        self.assertFalse(self.cells.is_hung('unknown'))
+        self._end()
+        self.assertFalse(self.cells.is_hung('hung'))
+
+    def test_a_cell_that_fails_is_swept_again(self) -> None:
+        with mock.patch.object(self, '_look', side_effect=ValueError):
+            self.cells.sweep(mock.Mock(), self._look)
+            for executor in list(self.cells._executors.values()):
+                executor.submit(lambda: None).result(60)
+        self.assertEqual({}, self.cells._sweeping)
+        self.sweep()
+
+
+class TestHungCell(world.WorldTest):
+
+    def test_nothing_is_begun_in_it_and_the_row_stays(self) -> None:
+        self.freeze(unquiesce_after=60)
+        service = self.services['ctl1']
+        service.cells._sweeping[world.CELL.uuid] = self.passed
+        self.advance(61)
+        with mock.patch.object(objects.Instance, 'get_by_uuid',
+                               side_effect=AssertionError):
+            self.tick('ctl1')
+        row = self.row
+        assert row is not None
+        self.assertIsNone(row.owner)
+        self.assertAlmostEqual(times.WAIT_PAUSE, (row.due_at or 0) - row.now,
+                               places=2)
+        # For another service the cell may be well.
+        self.advance(times.WAIT_PAUSE)
+        self.tick('ctl2')
+        self.check_at_rest('active')

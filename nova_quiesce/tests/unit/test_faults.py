@@ -1,0 +1,463 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Processes that stop anywhere, commits in doubt, messages that are lost."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+from oslo_db import exception as db_exception
+
+from nova_quiesce import actions
+from nova_quiesce import api
+from nova_quiesce import db
+from nova_quiesce import store
+from nova_quiesce import times
+from nova_quiesce import work
+from nova_quiesce.tests.unit import world
+
+State = store.State
+#: until all is well again, if a freeze may have been sent
+LONG = 63 + 48 + 5
+
+
+def once(function: Callable[..., Any], error: BaseException, after: bool,
+         ) -> Callable[..., Any]:
+    """Return a function that raises an error in its first call.
+
+    :param after: whether it has done its work then
+    """
+    failed: list[bool] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if failed:
+            return function(*args, **kwargs)
+        failed.append(True)
+        if after:
+            function(*args, **kwargs)
+        raise error
+
+    return call
+
+
+class FaultTest(world.WorldTest):
+
+    def fail_once(self, target: object, name: str, error: BaseException,
+                  after: bool = False) -> None:
+        self._patch(mock.patch.object(target, name, once(
+            getattr(target, name), error, after)))
+
+    def lose_commit(self, is_committed: bool) -> None:
+        """Let the answer to the next commit in the cell be lost."""
+        real = db.transaction
+        lost: list[bool] = []
+
+        @contextlib.contextmanager
+        def transaction(context: Any) -> Iterator[None]:
+            if lost:
+                with real(context):
+                    yield
+                return
+            lost.append(True)
+            if is_committed:
+                with real(context):
+                    yield
+            else:
+                with contextlib.suppress(ValueError), real(context):
+                    yield
+                    raise ValueError('roll it back')
+            raise db_exception.DBConnectionError()
+
+        self._patch(mock.patch.object(db, 'transaction', transaction))
+
+
+class TestLostHints(FaultTest):
+
+    def test_a_quiesce_is_found_after_a_pause(self) -> None:
+        self.bus.down = True
+        self.quiesce()
+        self.advance(times.ASK_PAUSE - 1)
+        self.tick()
+        self.assertEqual([], self.guest.calls)
+        self.advance(1)
+        self.tick()
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_an_unquiesce_is_found_after_a_pause(self) -> None:
+        self.freeze()
+        self.bus.down = True
+        self.unquiesce()
+        self.advance(times.ASK_PAUSE - 1)
+        self.tick()
+        self.assertTrue(self.guest.frozen)
+        self.advance(1)
+        self.tick()
+        self.check_at_rest('active')
+
+    def test_doubled_and_late_ones_do_no_harm(self) -> None:
+        self.quiesce()
+        self.deliver('ctl1', keep=True)
+        self.deliver('ctl2')
+        self.unquiesce()
+        self.deliver('ctl1', keep=True)
+        self.deliver('ctl2')
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.check_at_rest('active')
+
+    def test_a_late_one_does_not_thaw_what_is_frozen_anew(self) -> None:
+        self.freeze()
+        self.unquiesce()
+        late = self.bus.messages[0]
+        self.deliver()
+        self.freeze()
+        self.bus.messages.append(late)
+        self.deliver()
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_a_late_one_does_not_shorten_the_pause_before_the_last_thaw(
+            self) -> None:
+        def freeze() -> None:
+            self.unquiesce_request(asked)
+            world.killed()
+
+        self.guest.on_freeze = [freeze]
+        asked = self.quiesce()
+        self.deliver('ctl1')
+        self.advance(times.freeze_lease())
+        self.tick('ctl2')
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.deliver('ctl2')    # the hint about the withdrawal
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.live(times.expiry_pause() + 1)
+        self.check_at_rest('active')
+
+
+class TestApiDied(FaultTest):
+
+    def test_between_row_and_state(self) -> None:
+        self._patch(mock.patch.object(
+            api.API, '_begin_quiesce', side_effect=world.Killed))
+        with self.assertRaises(world.Killed):
+            self.quiesce()
+        self.assertEqual(('active', None), self.states)
+        self.assertEqual(State.ASKED, self.row_state)
+        self.live(times.ASK_GRACE + 2 * times.ASK_PAUSE)
+        self.assertEqual([], self.guest.calls)
+        self.check_at_rest('active')
+        self.assertEqual([], self.actions())
+
+    def test_between_row_and_state_and_the_client_asks_again(self) -> None:
+        request_id = world.new_id()
+        with mock.patch.object(api.API, '_begin_quiesce',
+                               side_effect=world.Killed), \
+                self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        self.quiesce(request_id=request_id)
+        self.deliver()
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_between_state_and_action(self) -> None:
+        request_id = world.new_id()
+        self.fail_once(actions, 'start', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        self.assertEqual(('active', 'quiescing'), self.states)
+        self.live(times.ASK_PAUSE + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_in_an_unquiesce_between_row_and_state(self) -> None:
+        self.freeze()
+        with mock.patch.object(api.API, '_begin_unquiesce',
+                               side_effect=world.Killed), \
+                self.assertRaises(world.Killed):
+            self.unquiesce()
+        self.live(times.ASK_PAUSE + 1)
+        self.check_at_rest('active')
+
+    def test_in_an_unquiesce_between_state_and_action(self) -> None:
+        self.freeze()
+        self.fail_once(actions, 'start', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.unquiesce()
+        self.live(times.ASK_PAUSE + 1)
+        self.check_at_rest('active')
+
+    def test_in_a_withdrawal_between_row_and_action(self) -> None:
+        request_id = self.quiesce()
+        self.bus.messages.clear()
+        self.fail_once(actions, 'start', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.unquiesce_request(request_id)
+        self.live(times.ASK_PAUSE + 1)
+        self.assertEqual([], self.guest.calls)
+        self.check_at_rest('active')
+
+
+class TestServiceDied(FaultTest):
+
+    def test_before_it_has_sent_the_freeze(self) -> None:
+        self.fail_once(actions, 'begin', world.Killed())
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertNotIn('ctl1', self.services)
+        self.live(times.THAW_LEASE + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_with_a_freeze_under_way(self) -> None:
+        def freeze() -> None:
+            self.guest.frozen = True
+            world.killed()
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.live(times.freeze_lease() - 2)
+        self.assertEqual(['freeze'], self.guest.names)
+        self.live(3)
+        self.assertEqual(('error', None), self.states)
+        result, details, host = self.event_of(request_id)
+        self.assertEqual(('Error', 'ctl1'), (result, host))
+        self.assertIn('interrupted', details or '')
+        self.live(times.expiry_pause() + 1)
+        self.assertEqual(1, len(self.faults()))
+        self.check_at_rest('active')
+
+    def test_between_state_and_row(self) -> None:
+        self.fail_once(store.Store, 'frozen', world.Killed())
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual(('quiesced', None), self.states)
+        self.assertEqual(State.FREEZING, self.row_state)
+        self.live(times.freeze_lease() + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.assertEqual(['freeze'], self.guest.names)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_between_state_and_row_and_it_is_unquiesced_at_once(self) -> None:
+        self.fail_once(store.Store, 'frozen', world.Killed())
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        _own, answer = self.unquiesce_request(request_id)
+        self.assertIsNone(answer)
+        self.deliver('ctl2')
+        self.check_at_rest('active')
+
+    def test_with_a_thaw_under_way(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.killed]
+        request_id = self.unquiesce()
+        self.deliver('ctl1')
+        self.live(times.THAW_LEASE + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
+
+    def test_between_the_end_of_the_thaw_and_the_row(self) -> None:
+        self.freeze()
+        self.fail_once(store.Store, 'delete', world.Killed())
+        request_id = self.unquiesce()
+        self.deliver('ctl1')
+        self.assertEqual(('active', None), self.states)
+        with self.assertRaises(work.exceptions.NotClearedUp):
+            self.quiesce()
+        self.live(times.THAW_LEASE + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
+
+    def test_between_the_end_of_a_failed_freeze_and_the_row(self) -> None:
+        self.guest.on_freeze = [world.answer(
+            work.exceptions.CannotQuiesce(reason='no agent'))]
+        self.fail_once(store.Store, 'delete', world.Killed())
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.live(LONG)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
+
+
+class TestStandsStill(FaultTest):
+
+    def test_before_the_freeze_was_sent_it_sends_nothing(self) -> None:
+        real = actions.begin
+        stood: list[bool] = []
+
+        def begin(*args: Any) -> None:
+            real(*args)
+            if not stood:
+                stood.append(True)
+                self.advance(times.THAW_LEASE)
+                self.tick('ctl2')
+
+        self._patch(mock.patch.object(actions, 'begin', begin))
+        self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual(['freeze'], self.guest.names)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_after_it_was_sent_the_guest_is_thawed_once_more(self) -> None:
+        def freeze() -> None:
+            self.advance(times.freeze_lease())
+            self.tick('ctl2')
+            self.advance(times.expiry_pause())
+            self.tick('ctl2')
+            self.assertIsNone(self.row)
+            self.guest.frozen = True    # and only now it comes
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual('Error', self.result_of(request_id))
+        self.assertEqual(State.FREEZING, self.row_state)
+        self.live(times.expiry_pause() + 3)
+        self.check_at_rest('active')
+
+    def test_after_it_was_sent_another_ones_thaw_is_not_the_last(
+            self) -> None:
+        def freeze() -> None:
+            self.advance(times.freeze_lease())
+            self.guest.on_thaw = [answered]
+            self.tick('ctl2')
+
+        def answered() -> None:
+            self.guest.frozen = True    # by the service that stood still
+            self.services['ctl1'].store.reclaim(taken[0])
+
+        self.guest.on_freeze = [freeze]
+        self.quiesce()
+        assert self.row is not None
+        taken = [self.row]
+        self.deliver('ctl1')
+        self.assertEqual(State.FREEZING, self.row_state)
+        self.live(times.expiry_pause() + 3)
+        self.check_at_rest('active')
+
+
+class TestCommitInDoubt(FaultTest):
+    """QUIESCED with Success is never said of a guest that may be running."""
+
+    def check_never_a_lie(self, request_id: str, seconds: float) -> None:
+        for _second in range(int(seconds)):
+            if self.states[0] == 'quiesced':
+                [event] = [events for found, _name, events in self.actions()
+                           if found == request_id]
+                if event and event[0][0] == 'Success':
+                    self.assertTrue(self.guest.frozen)
+            self.live(1)
+
+    def test_committed_the_row_says_frozen_after_all(self) -> None:
+        self.lose_commit(is_committed=True)
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(('quiesced', None), self.states)
+        self.assertEqual(State.FREEZING, self.row_state)
+        self.assertTrue(self.guest.frozen)
+        self.check_never_a_lie(request_id, 3)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.assertEqual(['freeze'], self.guest.names)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_committed_and_unquiesced_before_anybody_looks(self) -> None:
+        self.lose_commit(is_committed=True)
+        request_id = self.quiesce()
+        self.deliver()
+        own, answer = self.unquiesce_request(request_id)
+        self.assertIsNone(answer)
+        self.deliver_all()
+        self.assertEqual('Success', self.result_of(own))
+        self.check_at_rest('active')
+
+    def test_not_committed_it_is_an_error_and_thawed(self) -> None:
+        self.lose_commit(is_committed=False)
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(('active', 'quiescing'), self.states)
+        self.check_never_a_lie(request_id, 2)
+        self.assertEqual(('error', None), self.states)
+        self.check_never_a_lie(request_id, times.expiry_pause() + 2)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
+
+    def check_thaw(self, is_committed: bool) -> None:
+        self.freeze()
+        self.lose_commit(is_committed)
+        request_id = self.unquiesce()
+        self.deliver()
+        self.live(times.THAW_LEASE + 1)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
+
+    def test_of_a_thaw_committed_it_is_thawed_again(self) -> None:
+        self.check_thaw(is_committed=True)
+
+    def test_of_a_thaw_not_committed_it_is_thawed_again(self) -> None:
+        self.check_thaw(is_committed=False)
+
+
+class TestOneTransaction(FaultTest):
+
+    def test_a_deadlock_in_the_end_of_a_thaw_is_repeated(self) -> None:
+        self.freeze()
+        self.fail_once(db, 'finish_event', db_exception.DBDeadlock(), True)
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('active')
+        self.assertEqual(1, self.notified.count(('active', None)))
+
+    def test_a_deadlock_in_the_end_of_a_freeze_is_repeated(self) -> None:
+        self.fail_once(db, 'finish_event', db_exception.DBDeadlock(), True)
+        self.freeze()
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_the_state_is_not_saved_without_the_event(self) -> None:
+        self.freeze()
+        self.fail_once(db, 'finish_event', ValueError('no'))
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.assertIsNone(self.result_of(request_id))
+        self.live(times.THAW_LEASE + 1)
+        self.check_at_rest('active')
+
+    def test_nothing_is_notified_inside_of_a_transaction(self) -> None:
+        # The world looks at each notification; here at Nova's own, too.
+        world.CONF.set_override(
+            'notify_on_state_change', 'vm_and_task_state', 'notifications')
+        self.addCleanup(world.CONF.clear_override, 'notify_on_state_change',
+                        'notifications')
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        self.freeze(unquiesce_after=5)
+        self.live(5)
+        self.assertEqual(('error', None), self.states)
+        self.live(10)
+        self.check_at_rest('active')
+        for expected in (('quiesced', None), ('error', None),
+                         ('active', None), ('quiesce', 'end'),
+                         ('unquiesce', 'error'), ('unquiesce', 'end')):
+            self.assertIn(expected, self.notified)
+
+    def test_a_notification_that_fails_does_no_harm(self) -> None:
+        for name in ('_notify_action', '_notify_states'):
+            self.assertTrue(hasattr(self, name))
+        with mock.patch.object(
+                work.compute_utils, 'notify_about_instance_action',
+                side_effect=ValueError('no bus')), mock.patch.object(
+                work.notifications, 'send_update_with_states',
+                side_effect=ValueError('no bus')):
+            self.freeze()
+            self.unquiesce()
+            self.deliver()
+        self.check_at_rest('active')

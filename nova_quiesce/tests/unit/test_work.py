@@ -1,0 +1,637 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What happens to a server, row by row of the table in the contract."""
+
+import datetime
+from unittest import mock
+
+from nova.compute import power_state
+
+from nova_quiesce import exceptions
+from nova_quiesce import store
+from nova_quiesce import times
+from nova_quiesce import work
+from nova_quiesce.tests.unit import world
+
+State = store.State
+
+
+def lapsed() -> exceptions.GuestError:
+    return exceptions.FreezeLapsed(reason='it was too long')
+
+
+class TestFrozen(world.WorldTest):
+
+    def test_quiesced_and_success(self) -> None:
+        request_id = self.quiesce()
+        self.assertEqual(('active', 'quiescing'), self.states)
+        self.assertEqual(State.ASKED, self.row_state)
+        self.deliver()
+        self.assertEqual(('Success', None, 'ctl1'), self.event_of(request_id))
+        self.assertEqual([], self.faults())
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_the_row_is_freezing_before_a_freeze_is_sent(self) -> None:
+        seen: list[object] = []
+        self.guest.on_freeze = [lambda: seen.append(self.row)]
+        self.quiesce()
+        self.deliver()
+        [row] = seen
+        assert isinstance(row, store.Freeze)
+        self.assertIs(State.FREEZING, row.state)
+        self.assertAlmostEqual(
+            times.freeze_lease(), (row.due_at or 0) - row.now, places=2)
+        self.assertEqual([('freeze', 45.0)], self.guest.calls)
+
+    def test_it_is_notified_as_novas_own_actions_are(self) -> None:
+        self.freeze()
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(
+            [('quiesce', 'start'), ('quiesced', None), ('quiesce', 'end'),
+             ('unquiesce', 'start'), ('active', None), ('unquiesce', 'end')],
+            [each for each in self.notified
+             if each[1] not in ('quiescing', 'unquiescing')])
+
+    def test_thawed(self) -> None:
+        self.freeze()
+        request_id = self.unquiesce()
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.deliver()
+        self.assertEqual(('Success', None, 'ctl1'), self.event_of(request_id))
+        self.assertEqual([], self.faults())
+        self.check_at_rest('active')
+
+    def test_without_a_deadline_it_stays_frozen(self) -> None:
+        self.freeze()
+        self.live(30)
+        self.advance(100000)
+        self.tick()
+        self.check_at_rest('quiesced', frozen=True)
+
+
+class TestRefused(world.WorldTest):
+
+    def refuse(self, error: exceptions.GuestError, frozen: bool = False,
+               ) -> str:
+        self.guest.frozen = frozen
+        self.guest.on_freeze = [world.answer(error)]
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(['freeze'], self.guest.names)
+        self.assertEqual(('active', None), self.states)
+        self.assertIsNone(self.row)
+        self.assertEqual([], self.faults())
+        self.assertEqual(('Error', error.format_message(), 'ctl1'),
+                         self.event_of(request_id))
+        self.assertIn(('quiesce', 'error'), self.notified)
+        return request_id
+
+    def test_the_guest_cannot_is_active_and_error_with_the_reason(
+            self) -> None:
+        self.refuse(exceptions.CannotQuiesce(reason='no guest agent'))
+        self.check_at_rest('active')
+
+    def test_frozen_by_somebody_else_is_left_as_found(self) -> None:
+        self.refuse(exceptions.FrozenByOthers(), frozen=True)
+        self.live(60)
+        self.assertTrue(self.guest.frozen)
+
+    def test_nobody_took_it_up_is_active_and_nothing_was_sent(self) -> None:
+        request_id = self.quiesce()
+        self.bus.messages.clear()
+        self.advance(times.take_up_timeout() + 1)
+        self.tick()
+        result, details, host = self.event_of(request_id)
+        self.assertEqual(('Error', 'ctl1'), (result, host))
+        self.assertIn('No nova-quiesce took', details or '')
+        self.assertEqual([], self.guest.calls)
+        self.assertEqual([], self.faults())
+        self.check_at_rest('active')
+
+
+class TestWithdrawn(world.WorldTest):
+
+    def check_withdrawn(self, asked: str, withdrawn: str) -> None:
+        result, details, _host = self.event_of(asked)
+        self.assertEqual('Error', result)
+        self.assertIn('withdrawn', details or '')
+        self.assertEqual('Success', self.result_of(withdrawn))
+        self.assertEqual([], self.faults())
+        self.check_at_rest('active')
+
+    def test_before_anything_was_sent(self) -> None:
+        asked = self.quiesce()
+        withdrawn, answer = self.unquiesce_request(asked)
+        self.assertIsNone(answer)
+        self.deliver_all()
+        self.assertEqual([], self.guest.calls)
+        self.check_withdrawn(asked, withdrawn)
+
+    def test_before_anything_was_sent_and_all_hints_are_lost(self) -> None:
+        asked = self.quiesce()
+        withdrawn, _answer = self.unquiesce_request(asked)
+        self.bus.messages.clear()
+        self.live(times.ASK_PAUSE)
+        self.assertEqual([], self.guest.calls)
+        self.check_withdrawn(asked, withdrawn)
+
+    def withdraw_while(self, error: exceptions.GuestError | None = None,
+                       ) -> tuple[str, str]:
+        """Withdraw while a freeze is under way, which ends with an error."""
+        found: list[str] = []
+
+        def freeze() -> None:
+            self.guest.frozen = error is None
+            withdrawn, answer = self.unquiesce_request(asked)
+            self.assertIsNone(answer)
+            found.append(withdrawn)
+            if error is not None:
+                raise error
+
+        self.guest.on_freeze = [freeze]
+        asked = self.quiesce()
+        self.deliver()
+        self.deliver_all()
+        return asked, found[0]
+
+    def test_while_freezing_it_is_active_after_a_confirmed_thaw(self) -> None:
+        asked, withdrawn = self.withdraw_while()
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.check_withdrawn(asked, withdrawn)
+
+    def test_while_freezing_and_the_guest_refuses(self) -> None:
+        asked, withdrawn = self.withdraw_while(
+            exceptions.CannotQuiesce(reason='no agent'))
+        self.assertEqual(['freeze'], self.guest.names)
+        self.assertEqual('Error', self.result_of(asked))
+        self.assertEqual('Success', self.result_of(withdrawn))
+        self.check_at_rest('active')
+
+    def test_while_freezing_and_the_freeze_fails(self) -> None:
+        asked, withdrawn = self.withdraw_while(
+            exceptions.QuiesceFailed(reason='no'))
+        self.assertEqual('Error', self.result_of(asked))
+        self.assertEqual('Success', self.result_of(withdrawn))
+        self.check_at_rest('active')
+
+    def test_while_a_freeze_that_failed_is_undone(self) -> None:
+        withdrawn: list[str] = []
+        self.guest.on_freeze = [world.answer(
+            exceptions.QuiesceFailed(reason='no'))]
+        self.guest.on_thaw = [lambda: withdrawn.append(
+            self.unquiesce_request(asked)[0])]
+        asked = self.quiesce()
+        self.deliver()
+        self.deliver_all()
+        self.assertEqual('Success', self.result_of(withdrawn[0]))
+        self.check_at_rest('active')
+
+    def test_while_freezing_and_the_outcome_is_unknown(self) -> None:
+        asked, withdrawn = self.withdraw_while(world.unknown())
+        self.assertEqual('error', self.states[0])
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.assertEqual('Error', self.result_of(asked))
+        self.assertEqual('Success', self.result_of(withdrawn))
+        self.check_at_rest('active')
+
+    def test_when_it_is_frozen_but_not_saved(self) -> None:
+        # The withdrawal comes between the guest's answer and the state.
+        asked = self.quiesce()
+        withdrawn: list[str] = []
+        save = self.services['ctl1'].work._save_quiesced
+
+        def late(*args: object) -> bool:
+            if not withdrawn:
+                withdrawn.append(self.unquiesce_request(asked)[0])
+            return bool(save(*args))
+
+        with mock.patch.object(
+                self.services['ctl1'].work, '_save_quiesced', late):
+            self.deliver()
+        self.live(times.THAW_LEASE)
+        self.assertEqual('Success', self.result_of(withdrawn[0]))
+        self.check_at_rest('active')
+
+
+class TestFailed(world.WorldTest):
+
+    def test_failed_and_a_confirmed_thaw_is_active_with_a_fault(self) -> None:
+        self.guest.on_freeze = [world.answer(
+            exceptions.QuiesceFailed(reason='no'))]
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual([('freeze', 45.0), ('thaw', 15.0)],
+                         self.guest.calls)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.assertEqual(1, len(self.faults()))
+        self.check_at_rest('active')
+
+    def test_failed_and_no_thaw_is_error_until_one_is_confirmed(self) -> None:
+        self.guest.on_freeze = [world.answer(
+            exceptions.QuiesceFailed(reason='no'))]
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 2
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual('Error', self.result_of(request_id))
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(State.THAWING, self.row_state)
+        self.live(5)
+        self.assertEqual(('error', None), self.states)
+        self.live(10)
+        self.assertEqual(1, len(self.faults()))
+        self.check_at_rest('active')
+
+    def test_unknown_is_error_until_the_lease_and_a_pause_are_over(
+            self) -> None:
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual('Error', self.result_of(request_id))
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.assertEqual(('error', None), self.states)
+        self.advance(times.freeze_lease() - 1)
+        self.tick()
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        # Now it comes, late: the last moment at which it can.
+        self.guest.frozen = True
+        self.advance(1)
+        self.tick()
+        self.assertEqual(['freeze', 'thaw', 'thaw'], self.guest.names)
+        self.assertEqual(('error', None), self.states)
+        self.advance(times.expiry_pause() - 1)
+        self.tick()
+        self.assertEqual(('error', None), self.states)
+        # One that had stood still has carried it out meanwhile.
+        self.guest.frozen = True
+        self.advance(1)
+        self.tick()
+        self.assertEqual(1, len(self.faults()))
+        self.check_at_rest('active')
+
+    def test_a_restored_server_can_be_quiesced_again(self) -> None:
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        self.quiesce()
+        self.deliver()
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.freeze()
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_a_thaw_that_failed_is_error_until_one_is_confirmed(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        request_id = self.unquiesce()
+        self.deliver()
+        result, details, _host = self.event_of(request_id)
+        self.assertEqual('Error', result)
+        self.assertIn('the agent hangs', details or '')
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(1, len(self.faults()))
+        self.assertIn(('unquiesce', 'error'), self.notified)
+        assert self.row is not None
+        self.assertIn('the agent hangs', self.row.error or '')
+        self.live(times.retry_pause(1) + 1)
+        self.check_at_rest('active')
+
+    def test_thaws_are_repeated_ever_less_often(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 9
+        self.unquiesce()
+        self.deliver()
+        moments = [world.CLOCK.now]
+        while self.row is not None:
+            self.advance((self.row.due_at or 0) - self.row.now)
+            self.tick()
+            moments.append(world.CLOCK.now)
+        pauses = [round(late - early)
+                  for early, late in zip(moments, moments[1:])]
+        self.assertEqual([5, 10, 20, 40, 80, 160, 300, 300, 300], pauses)
+        self.check_at_rest('active')
+
+    def test_without_restore_after_thaw_it_stays_in_error(self) -> None:
+        self.set_option('restore_after_thaw', False)
+        self.guest.on_freeze = [
+            world.answer(world.unknown()),
+            world.answer(exceptions.QuiesceFailed(reason='no'))]
+        self.quiesce()
+        self.deliver()
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.check_at_rest('error')
+        self.set(vm_state='active')
+        self.quiesce()
+        self.deliver()
+        self.check_at_rest('error')
+
+    def test_without_restore_after_thaw_nor_after_a_thaw_that_failed(
+            self) -> None:
+        self.set_option('restore_after_thaw', False)
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        self.unquiesce()
+        self.deliver()
+        self.live(10)
+        self.check_at_rest('error')
+
+    def test_a_freeze_that_lapsed_is_active_and_an_error(self) -> None:
+        self.freeze()
+        self.guest.frozen = False
+        self.guest.on_thaw = [world.answer(lapsed())]
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
+
+
+class TestErrorOfOthers(world.WorldTest):
+
+    def test_set_while_the_freeze_is_under_way_it_is_kept(self) -> None:
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.set(vm_state='error', task_state=None)
+            raise world.unknown()
+
+        self.guest.on_freeze = [freeze]
+        self.quiesce()
+        self.deliver()
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.check_at_rest('error')
+
+    def test_set_while_the_freeze_succeeds_it_is_kept(self) -> None:
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.set(vm_state='error', task_state=None)
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver()
+        self.live(times.THAW_LEASE + 1)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('error')
+
+    def test_a_reset_to_error_is_kept(self) -> None:
+        self.freeze()
+        self.set(vm_state='error')
+        self.live(6)
+        self.check_at_rest('error')
+
+    def test_a_reset_to_active_is_kept_and_the_guest_is_thawed(self) -> None:
+        request_id = self.freeze()
+        self.set(vm_state='active')
+        self.live(6)
+        self.check_at_rest('active')
+        [_asked, (_id, name, [(result, details, _host)])] = self.actions()
+        self.assertEqual(('unquiesce', 'Success'), (name, result))
+        self.assertIn(request_id, details or '')
+
+    def test_an_active_server_is_never_frozen_for_longer(self) -> None:
+        # A thaw that fails after a reset takes the server to error.
+        self.freeze()
+        self.set(vm_state='active')
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        self.sweep()
+        self.tick()
+        self.assertEqual(('error', None), self.states)
+        self.live(7)
+        self.check_at_rest('active')
+
+    def test_a_reset_while_it_is_thawed_is_kept(self) -> None:
+        def thaw() -> None:
+            self.guest.frozen = False
+            self.set(vm_state='error', task_state=None)
+
+        self.freeze()
+        self.guest.on_thaw = [thaw]
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual('Success', self.result_of(request_id))
+        self.check_at_rest('error')
+
+
+class TestDeadline(world.WorldTest):
+
+    def test_it_is_thawed_by_an_action_of_the_service(self) -> None:
+        asked = self.freeze(unquiesce_after=60)
+        frozen_at = world.START
+        self.assertEqual(
+            [(frozen_at, frozen_at + datetime.timedelta(seconds=60))],
+            [(start.replace(microsecond=0), end.replace(microsecond=0))
+             for start, end in self.deadlines()])
+        self.advance(59)
+        self.tick()
+        self.check_at_rest('quiesced', frozen=True)
+        self.advance(1)
+        self.tick()
+        self.check_at_rest('active')
+        [first, second] = self.actions()
+        self.assertEqual(asked, first[0])
+        self.assertEqual('unquiesce', second[1])
+        [(result, details, host)] = second[2]
+        self.assertEqual(('Success', 'ctl1'), (result, host))
+        self.assertIn('deadline of request %s' % asked, details)
+
+    def test_it_says_so_also_if_the_host_had_to_be_waited_for(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.compute_hosts.clear()
+        self.advance(70)
+        self.tick()
+        self.compute_hosts.add('cmp1')
+        self.report()
+        self.live(times.WAIT_PAUSE + 1)
+        self.check_at_rest('active')
+        [_first, (_id, _name, [(_result, details, _host)])] = self.actions()
+        self.assertIn('deadline', details or '')
+
+    def test_the_event_of_the_deadline_is_of_the_request(self) -> None:
+        self.freeze()
+        self.assertEqual([], self.deadlines())
+
+    def test_an_old_deadline_does_not_end_a_new_quiesce(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(61)
+        [overdue] = self.store.due(10)    # and ctl2 stands still
+        self.tick('ctl1')
+        self.freeze(unquiesce_after=3600)
+        self.services['ctl2'].work.do(overdue.instance_uuid)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_what_an_old_owner_writes_does_not_change_a_new_row(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(61)
+        old = self.store.take(self.uuid, 1)
+        assert old is not None
+        self.advance(2)
+        self.tick('ctl1')
+        self.freeze(unquiesce_after=3600)
+        self.assertIsNone(self.store.update(old, state=State.THAWING))
+        self.assertFalse(self.store.delete(old))
+        self.check_at_rest('quiesced', frozen=True)
+
+
+class TestGuestThatDoesNotRun(world.WorldTest):
+
+    def test_a_stopped_one_is_not_called(self) -> None:
+        for vm_state in ('stopped', 'shelved_offloaded', 'soft-delete'):
+            with self.subTest(vm_state):
+                self.freeze()
+                self.guest.calls.clear()
+                self.guest.frozen = False    # it has ended
+                self.set(vm_state=vm_state)
+                self.live(6)
+                self.assertEqual([], self.guest.calls)
+                self.check_at_rest(vm_state)
+                self.set(vm_state='active')
+
+    def test_a_paused_one_is_waited_for(self) -> None:
+        self.freeze()
+        self.set(vm_state='paused')
+        self.live(60)
+        self.assertEqual(['freeze'], self.guest.names)
+        self.assertTrue(self.guest.frozen)
+        self.set(vm_state='active')
+        self.live(12)
+        self.check_at_rest('active')
+
+    def test_one_that_nova_is_at_work_on_is_waited_for(self) -> None:
+        self.freeze()
+        self.set(vm_state='active', task_state='rebooting_hard')
+        self.live(60)
+        self.assertEqual(['freeze'], self.guest.names)
+        self.set(task_state=None)
+        self.live(12)
+        self.check_at_rest('active')
+
+    def test_one_that_is_off_is_not_frozen(self) -> None:
+        self.freeze()
+        self.guest.frozen = False
+        self.guest.on_thaw = [world.answer(
+            exceptions.GuestNotRunning(reason='domain is not running'))]
+        self.set(power_state=power_state.SHUTDOWN)
+        self.unquiesce()
+        self.deliver()
+        self.check_at_rest('active')
+
+    def test_one_that_is_paused_behind_novas_back_may_be(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(
+            exceptions.GuestNotRunning(reason='domain is not running'))]
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(State.THAWING, self.row_state)
+
+    def test_a_deleted_server_ends_its_requests_and_its_row(self) -> None:
+        asked = self.freeze()
+        unquiesced = self.unquiesce()
+        self.guest.frozen = False
+        self.instance.destroy()
+        self.deliver()
+        self.assertIsNone(self.row)
+        self.assertEqual('Success', self.result_of(asked))
+        result, details, _host = self.event_of(unquiesced)
+        self.assertEqual('Error', result)
+        self.assertIn('deleted', details or '')
+
+    def test_one_deleted_before_its_freeze_likewise(self) -> None:
+        asked = self.quiesce()
+        self.instance.destroy()
+        self.deliver()
+        self.assertEqual([], self.guest.calls)
+        self.assertIsNone(self.row)
+        self.assertEqual('Error', self.result_of(asked))
+
+    def test_one_deleted_while_frozen_is_found_by_the_sweep(self) -> None:
+        self.freeze()
+        self.instance.destroy()
+        self.live(6)
+        self.assertIsNone(self.row)
+
+
+class TestHosts(world.WorldTest):
+    """A compute host that is down is waited for, one that is slow limited."""
+
+    def test_one_that_is_down_is_not_called(self) -> None:
+        self.freeze(unquiesce_after=10)
+        self.compute_hosts.clear()
+        self.advance(100)
+        self.guest.calls.clear()
+        self.live(60)
+        self.assertEqual([], self.guest.calls)
+        self.assertTrue(self.guest.frozen)
+        self.compute_hosts.add('cmp1')
+        self.report()
+        self.live(times.WAIT_PAUSE + 1)
+        self.check_at_rest('active')
+
+    def test_a_user_who_asks_gets_an_answer_all_the_same(self) -> None:
+        self.freeze()
+        self.compute_hosts.clear()
+        self.advance(100)
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual('Error', self.result_of(request_id))
+        self.live(60)
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+
+    def test_so_many_thaws_of_one_host_at_once_and_no_more(self) -> None:
+        self.set_option('thaws_per_host', 1)
+        self.freeze()
+        first, second = self.uuid, self.boot()
+        self.uuid = second
+        self.freeze()
+        self.unquiesce()
+        self.uuid = first
+        self.unquiesce()
+        calls: list[list[str]] = []
+
+        def thaw() -> None:
+            self.deliver()    # that of the other server
+            calls.append(self.guest.names)
+
+        self.guest.on_thaw = [thaw]
+        self.deliver()
+        self.assertEqual([['freeze', 'freeze', 'thaw']], calls)
+        self.assertEqual(('quiesced', 'unquiescing'), self.states)
+        self.live(times.HOST_PAUSE + 1)
+        self.check_at_rest('active')
+
+    def test_those_of_another_host_do_not_count(self) -> None:
+        self.set_option('thaws_per_host', 1)
+        self._add_compute_service('cmp2')
+        self.compute_hosts.add('cmp2')
+        self.freeze()
+        first, second = self.uuid, self.boot('cmp2')
+        self.uuid = second
+        self.freeze()
+        self.unquiesce()
+        self.uuid = first
+        self.unquiesce()
+        self.guest.on_thaw = [self.deliver]
+        self.deliver()
+        self.check_at_rest('active')
+
+
+class TestPlaces(world.WorldTest):
+
+    def test_a_thaw_has_its_own_timeout(self) -> None:
+        self.freeze()
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(('thaw', times.THAW_TIMEOUT), self.guest.calls[-1])
+
+    def test_events_of_nova_that_start_a_guest_anew_exist(self) -> None:
+        from nova.compute import manager
+        for name in work.RESTARTS:
+            with self.subTest(name):
+                method = name.removeprefix('compute_')
+                self.assertTrue(hasattr(manager.ComputeManager, method))
