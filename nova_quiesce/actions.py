@@ -52,7 +52,10 @@ def own_context(context: nova_context.RequestContext,
 
 def start(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action) -> None:
-    """Record the context's request."""
+    """Record the context's request, unless a service has done so."""
+    if db.action_id_of(
+            context, instance_uuid, context.request_id) is not None:
+        return
     objects.InstanceAction.action_start(
         context, instance_uuid, action.name, want_result=False)
 

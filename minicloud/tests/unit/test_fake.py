@@ -17,6 +17,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
+import nova_quiesce.tests  # noqa: F401  (chooses Nova's threads, so first)
+
 from nova import exception
 from nova.compute import power_state
 from nova.virt import fake as nova_fake

@@ -63,7 +63,7 @@ class TestOperatorGuide(unittest.TestCase):
     def test_every_error_of_a_request(self) -> None:
         for error in exceptions.GuestError.__subclasses__():
             # What varies is at one end, or behind the first of such.
-            fixed = re.split(r' \(?now|%\(\w+\)s', error.msg_fmt)
+            fixed = re.split(r' \(?now|%\(\w+\)[sd]', error.msg_fmt)
             for text in fixed[:1] if fixed[0] else fixed[1:]:
                 with self.subTest(error=error.__name__):
                     self.assertIn('``%s' % text.strip(), self.guide)
