@@ -226,6 +226,26 @@ class StateMachine(stateful.RuleBasedStateMachine):
         paused = self.paused()
         self.go(paused[which % len(paused)], steps, commit)
 
+    @stateful.precondition(lambda self: self.paused() and self.world.services
+                           and self.world.due_in() is not None)
+    @stateful.rule(which=PICK, rounds=strategies.integers(1, 4), host=PICK,
+                   faults=FAULTS, again=strategies.booleans(), steps=STEPS)
+    def overtake(self, which: int, rounds: int, host: int, faults: Faults,
+                 again: bool, steps: int | None) -> None:
+        """What stands still goes on after others have done its work."""
+        paused = self.paused()
+        for _round in range(rounds):
+            if self.world.due_in() is not None:
+                self.take_over(host, None, faults)
+        if again and self.world.states() == ('active', None):
+            self.world.report()
+            if self.world.cell == 'works':
+                self.world.post({'quiesce': None})
+                self.deliver_again(host, steps, faults)
+        job = paused[which % len(paused)]
+        if not job.done:
+            self.go(job, steps)
+
     @stateful.precondition(lambda self: self.paused())
     @stateful.rule(which=PICK)
     def kill(self, which: int) -> None:

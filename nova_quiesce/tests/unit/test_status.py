@@ -147,7 +147,7 @@ class TestUpgradeCheck(StatusTest):
 
     def test_a_hook_has_not_taken(self) -> None:
         with mock.patch.object(
-                register, 'missing', lambda _controllers: ['deletion'], create=True):
+                register, 'missing', lambda _controllers: ['deletion']):
             result, details = self.check()['Hooks into Nova']
         self.assertEqual('FAILURE', result)
         self.assertIn('deletion', details)
