@@ -314,7 +314,8 @@ class Work:
             return
         if instance.task_state == states.QUIESCING:
             error = exceptions.Interrupted()
-            self._store.update(row, error=error.format_message())
+            row = self._store.update(
+                row, error=error.format_message()) or row
             if not self._save_failed(cell, instance, row, error, ERROR):
                 # It may be quiesced by now.
                 self._store.release(row, 0, error=None)

@@ -15,6 +15,7 @@
 Wherever that is: deadlines are kept, and nothing stays in a task_state.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,67 +32,69 @@ LATE = times.ASK_PAUSE + 2 * test_standstill.INTERVAL
 class TestNovaApi(test_standstill.StoryTest):
 
     def begun(self, body: dict[str, Any], quiesced: bool,
-              ) -> Iterator[world.Job]:
-        """Yield a request after each of its steps, in a new world.
+              ) -> Iterator[tuple[int, world.Job]]:
+        """Yield the number of steps, and a request after so many of them.
+
+        Each in a new world.
 
         :param quiesced: whether the server is, with a deadline
         """
-        steps = 0
-        while True:
-            with self.subTest(body=body, steps=steps):
-                self.doCleanups()
-                self.setUp()
-                self.world.report()
-                if quiesced:
-                    self.world.post({'quiesce': {
-                        'unquiesce_after': DEADLINE}})
-                    self.world.work()
-                    self.world.advance(DEADLINE - 5)
-                job = self.world.ask(body)
-                job.go(steps)
-                if job.done:
-                    break
-                yield job
-            steps += 1
+        for steps in itertools.count():
+            self.doCleanups()
+            self.setUp()
+            self.world.report()
+            if quiesced:
+                self.world.post({'quiesce': {'unquiesce_after': DEADLINE}})
+                self.world.work()
+                self.world.advance(DEADLINE - 5)
+            job = self.world.ask(body)
+            job.go(steps)
+            if job.done:
+                break
+            yield steps, job
         self.assertGreater(steps, 4)
 
     def test_a_deadline_is_kept_if_it_dies_while_asked_for_a_thaw(
             self) -> None:
-        for job in self.begun({'unquiesce': None}, quiesced=True):
-            self.world.kill_api(job)
-            self.pass_time(5 + LATE)
-            self.check_thawed()
+        for steps, job in self.begun({'unquiesce': None}, quiesced=True):
+            with self.subTest(steps=steps):
+                self.world.kill_api(job)
+                self.pass_time(5 + LATE)
+                self.check_thawed()
 
     def test_it_goes_on_after_the_deadline(self) -> None:
-        for job in self.begun({'unquiesce': None}, quiesced=True):
-            self.pass_time(5 + LATE)
-            self.assertFalse(self.world.guest.frozen)
-            job.go()
-            self.pass_time(LATE)
-            self.check_thawed()
+        for steps, job in self.begun({'unquiesce': None}, quiesced=True):
+            with self.subTest(steps=steps):
+                self.pass_time(5 + LATE)
+                self.assertFalse(self.world.guest.frozen)
+                job.go()
+                self.pass_time(LATE)
+                self.check_thawed()
 
     def test_a_quiesce_that_it_dies_of_freezes_nothing_for_long(self) -> None:
-        for job in self.begun({'quiesce': None}, quiesced=False):
-            self.world.kill_api(job)
-            self.pass_time(times.ASK_GRACE + LATE)
-            if self.world.states() == ('quiesced', None):
-                # It is found without its message; only nobody was answered.
-                self.assertTrue(self.world.guest.frozen)
-                self.world.post({'unquiesce': None})
-                self.world.work()
-            self.check_thawed()
+        for steps, job in self.begun({'quiesce': None}, quiesced=False):
+            with self.subTest(steps=steps):
+                self.world.kill_api(job)
+                self.pass_time(times.ASK_GRACE + LATE)
+                if self.world.states() == ('quiesced', None):
+                    # It is found without its message; only nobody was answered.
+                    self.assertTrue(self.world.guest.frozen)
+                    self.world.post({'unquiesce': None})
+                    self.world.work()
+                self.check_thawed()
 
     def test_what_was_not_answered_can_be_asked_again(self) -> None:
         request_id = 'req-00000000-0000-0000-0000-000000000001'
         body = {'quiesce': {'request_id': request_id}}
-        for job in self.begun(body, quiesced=False):
-            self.world.kill_api(job)
-            self.assertEqual(202, self.world.post(body))
-            self.pass_time(LATE)
-            self.assertEqual(('quiesced', None), self.world.states())
-            self.assertEqual(202, self.world.post(body))
-            self.assertEqual(202, self.world.post(
-                {'unquiesce': {'request_id': request_id}}))
-            self.world.work()
-            self.assertEqual(409, self.world.post(body))
-            self.check_thawed()
+        for steps, job in self.begun(body, quiesced=False):
+            with self.subTest(steps=steps):
+                self.world.kill_api(job)
+                self.assertEqual(202, self.world.post(body))
+                self.pass_time(LATE)
+                self.assertEqual(('quiesced', None), self.world.states())
+                self.assertEqual(202, self.world.post(body))
+                self.assertEqual(202, self.world.post(
+                    {'unquiesce': {'request_id': request_id}}))
+                self.world.work()
+                self.assertEqual(409, self.world.post(body))
+                self.check_thawed()

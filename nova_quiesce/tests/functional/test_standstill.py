@@ -208,6 +208,19 @@ class TestStandstill(StoryTest):
                 self.pass_time(120)
                 self.check_thawed()
 
+    def test_what_it_sends_just_in_time_is_awaited_if_it_dies(self) -> None:
+        self.world.guest.freeze = 'is held up on the bus'
+        job = self.begin('one', SENDS)
+        self.world.advance(times.freeze_lease() - 0.1)
+        job.go_before(ANSWERED)
+        self.world.kill('one')
+        self.assertFalse(self.world.excluded)
+        for _look in range(10):
+            self.world.advance(0.2)
+            self.world.work()
+        self.wait_for_no_row()
+        self.check_thawed()
+
     def test_an_unquiesce_of_the_freeze_before_loses_no_row(self) -> None:
         self.quiesce()
         asked = self.world.ask({'unquiesce': None})
