@@ -77,7 +77,7 @@ class TestNovaApi(test_standstill.StoryTest):
                 self.world.kill_api(job)
                 self.pass_time(times.ASK_GRACE + LATE)
                 if self.world.states() == ('quiesced', None):
-                    # It is found without its message; only nobody was answered.
+                    # It was found without its message.
                     self.assertTrue(self.world.guest.frozen)
                     self.world.post({'unquiesce': None})
                     self.world.work()
