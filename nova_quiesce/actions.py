@@ -81,6 +81,13 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
             db.add_event(context, number, _name(action.name), host)
 
 
+def is_open(context: nova_context.RequestContext, instance_uuid: str,
+            request_id: str) -> bool:
+    """Return whether a request has not ended."""
+    return any(request.request_id == request_id for request in
+               db.open_requests(context, instance_uuid, states.ACTION_NAMES))
+
+
 def finish(context: nova_context.RequestContext, instance_uuid: str,
            host: str, request_id: str | None,
            error: exceptions.GuestError | None, details: str | None = None,

@@ -200,6 +200,9 @@ class Work:
                        row: store.Freeze) -> bool:
         """Save that the guest is frozen, and the end of the request."""
         with db.transaction(cell):
+            # A later request may have put the server into the same states.
+            if not actions.is_open(cell, instance.uuid, row.request_id):
+                return False
             if not db.move(cell, instance.uuid, (ACTIVE, states.QUIESCING),
                            (states.QUIESCED, None)):
                 return False
@@ -277,7 +280,9 @@ class Work:
         @db.retried
         def save() -> bool:
             with db.transaction(cell):
-                moved = db.move(cell, instance.uuid, before, after)
+                moved = actions.is_open(
+                    cell, instance.uuid, row.request_id) and db.move(
+                        cell, instance.uuid, before, after)
                 actions.finish(cell, instance.uuid, self._host,
                                row.request_id, error)
                 if row.withdrawn and vm_state == ACTIVE:

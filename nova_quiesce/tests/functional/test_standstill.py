@@ -166,6 +166,26 @@ class TestStandstill(StoryTest):
                 self.world.work()
                 self.check_thawed()
 
+    def test_nor_does_its_freeze_quiesce_a_later_request(self) -> None:
+        # Its last look was in time, and a later request is in its state.
+        for freeze in ('works', 'is lost on the bus'):
+            with self.subTest(freeze=freeze):
+                self.doCleanups()
+                self.setUp()
+                self.world.guest.freeze = freeze
+                job = self.begin('one', ANSWERED)
+                job.go_before('transaction')
+                self.pass_time(times.THAW_LEASE)
+                self.wait_for_no_row()
+                self.quiesce_asked()
+                job.go()
+                self.assertEqual(('active', 'quiescing'),
+                                 self.world.states())
+                self.world.work()
+                self.assertEqual(('quiesced', None), self.world.states())
+                self.assertTrue(self.world.guest.frozen)
+                self.world.check_end()
+
     def test_a_thaw_that_it_has_not_begun_is_not_lost(self) -> None:
         self.quiesce()
         self.world.post({'unquiesce': None})
