@@ -138,6 +138,12 @@ class Work:
             return
         else:
             error = _state_changed(instance)
+        if instance.task_state == states.QUIESCING:
+            # nova-api may have died before it recorded the request.
+            actions.begin(
+                actions.own_context(cell, row.project_id, row.user_id,
+                                    row.request_id),
+                instance.uuid, states.QUIESCE, self._host)
         self._end_unfrozen(cell, instance, row, error)
 
     def _freeze(self, cell: _Context, instance: objects.Instance,
