@@ -60,6 +60,11 @@ def start(context: nova_context.RequestContext, instance_uuid: str,
         context, instance_uuid, action.name, want_result=False)
 
 
+def drop(context: nova_context.RequestContext, instance_uuid: str) -> None:
+    """Delete the record of a request that was refused, if nobody began it."""
+    db.delete_action(context, instance_uuid, context.request_id)
+
+
 def begin(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action, host: str) -> None:
     """Record that a service works on the context's request.

@@ -107,7 +107,8 @@ class API:
             if (row.state is State.ASKED and instance.vm_state
                     == states.QUIESCE.accepted_in and not instance.task_state):
                 # The nova-api that had it did not come to the state.
-                self._begin_quiesce(context, instance, request_id)
+                self._begin_quiesce(
+                    context, instance, request_id, is_copy=True)
             return True
         if self._store.is_withdrawn(instance.uuid, request_id) is None:
             return False
@@ -140,11 +141,18 @@ class API:
                        exceptions.ComputeDown(instance_uuid=instance.uuid))
 
     def _begin_quiesce(self, context: nova_context.RequestContext,
-                       instance: objects.Instance, request_id: str) -> None:
-        """Put the server into its task state, and tell the services."""
+                       instance: objects.Instance, request_id: str, *,
+                       is_copy: bool = False) -> None:
+        """Put the server into its task state, and tell the services.
+
+        :param is_copy: whether the request has arrived before
+        """
         own = actions.own_context(
             instance._context, context.project_id, context.user_id,
             request_id)
+        if not is_copy:
+            # Before the state: a service that sees it finds the record.
+            actions.start(own, instance.uuid, states.QUIESCE)
         instance.task_state = states.QUIESCING
         try:
             instance.save(expected_vm_state=[states.QUIESCE.accepted_in],
@@ -157,8 +165,8 @@ class API:
                     or instance.task_state == states.QUIESCING):
                 return    # another copy of this request was faster
             self._store.drop(instance.uuid, request_id)
+            actions.drop(own, instance.uuid)
             raise _invalid_state(error, instance, states.QUIESCE) from error
-        actions.start(own, instance.uuid, states.QUIESCE)
         self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
 
     # Unquiesce ------------------------------------------------------------
@@ -257,14 +265,15 @@ class API:
     def _begin_unquiesce(self, context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
         own = _own(context, instance)
+        actions.start(own, instance.uuid, states.UNQUIESCE)
         instance.task_state = states.UNQUIESCING
         try:
             instance.save(expected_vm_state=[states.UNQUIESCE.accepted_in],
                           expected_task_state=[None])
         except exception.InstanceUpdateConflict as error:
             self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
+            actions.drop(own, instance.uuid)
             raise _invalid_state(error, instance, states.UNQUIESCE) from error
-        actions.start(own, instance.uuid, states.UNQUIESCE)
         self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
 
     def _what_became(self, context: nova_context.RequestContext,

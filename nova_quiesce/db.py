@@ -154,6 +154,18 @@ def action_id_of(context: nova_context.RequestContext, instance_uuid: str,
     return found
 
 
+@api.pick_context_manager_writer
+def delete_action(context: nova_context.RequestContext, instance_uuid: str,
+                  request_id: str) -> None:
+    """Delete the action of a request that has no event."""
+    action, event = models.InstanceAction, models.InstanceActionEvent
+    context.session.query(action).filter(
+        action.instance_uuid == instance_uuid,
+        action.request_id == request_id,
+        ~sa.exists().where(event.action_id == action.id)
+    ).delete(synchronize_session=False)
+
+
 @api.pick_context_manager_reader
 def result_of(context: nova_context.RequestContext, instance_uuid: str,
               request_id: str) -> tuple[str, str | None] | None:

@@ -168,9 +168,20 @@ class TestApiDied(FaultTest):
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
 
-    def test_between_state_and_action(self) -> None:
+    def test_between_action_and_state_the_request_has_an_end(self) -> None:
         request_id = world.new_id()
-        self.fail_once(actions, 'start', world.Killed())
+        self.fail_once(actions, 'start', world.Killed(), after=True)
+        with self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        self.assertEqual(('active', None), self.states)
+        self.live(times.ASK_GRACE + 2 * times.ASK_PAUSE)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.assertEqual([], self.guest.calls)
+        self.check_at_rest('active')
+
+    def test_between_state_and_message(self) -> None:
+        request_id = world.new_id()
+        self.fail_once(api.API, '_hint', world.Killed())
         with self.assertRaises(world.Killed):
             self.quiesce(request_id=request_id)
         self.assertEqual(('active', 'quiescing'), self.states)
