@@ -52,10 +52,7 @@ def own_context(context: nova_context.RequestContext,
 
 def start(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action) -> None:
-    """Record the context's request, unless a service has done so."""
-    if db.action_id_of(
-            context, instance_uuid, context.request_id) is not None:
-        return
+    """Record the context's request."""
     objects.InstanceAction.action_start(
         context, instance_uuid, action.name, want_result=False)
 
@@ -77,6 +74,8 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
             if request.event_id is None:
                 db.add_event(
                     context, request.action_id, _name(action.name), host)
+            else:    # of a service that does not go on
+                db.adopt_event(context, request.event_id, host)
             return
     number = db.action_id_of(context, instance_uuid, context.request_id)
     if number is None:

@@ -20,6 +20,7 @@ never wait for a guest, or for a message.
 import time
 from collections.abc import Callable
 
+import tenacity
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -40,6 +41,10 @@ CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
 State = store.State
+_MOMENT = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(exceptions.NotClearedUp),
+    stop=tenacity.stop_after_attempt(10), wait=tenacity.wait_fixed(0.05),
+    reraise=True)
 _BEFORE_FROZEN = (State.ASKED, State.FREEZING)
 
 
@@ -81,7 +86,9 @@ class API:
                 return
             raise
         try:
-            self._store.ask(
+            # The row of a thaw goes a moment after the state has changed.
+            _MOMENT.copy()(
+                self._store.ask,
                 instance_uuid=instance.uuid, request_id=own_id,
                 cell_uuid=_cell_uuid(context, instance),
                 project_id=instance.project_id, user_id=context.user_id,
@@ -100,6 +107,8 @@ class API:
 
         :raises RequestKnown: if it has ended, or was withdrawn
         """
+        # In this order: the row comes together with what is known.
+        withdrawn = self._store.is_withdrawn(instance.uuid, request_id)
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
             if row.withdrawn or row.state is State.THAWING:
@@ -110,7 +119,7 @@ class API:
                 self._begin_quiesce(
                     context, instance, request_id, is_copy=True)
             return True
-        if self._store.is_withdrawn(instance.uuid, request_id) is None:
+        if withdrawn is None:
             return False
         raise self._ended(context, instance, request_id)
 
@@ -184,6 +193,7 @@ class API:
         """
         self._check_up('nova-quiesce', self._is_any_service_up,
                        exceptions.NoService())
+        own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
                     instance_uuid=instance.uuid, state=State.THAWING.value,
@@ -193,10 +203,11 @@ class API:
                     unquiesce_request_id=context.request_id,
                     unquiesce_after=0)):
             # Another request is about to thaw it.
+            actions.drop(own, instance.uuid)
             raise exception.InstanceInvalidState(
                 attr='task_state', state=states.UNQUIESCING,
                 instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
-        self._begin_unquiesce(context, instance)
+        self._begin_unquiesce(own, instance)
 
     def unquiesce_request(self, context: nova_context.RequestContext,
                           instance: objects.Instance, request_id: str,
@@ -225,26 +236,35 @@ class API:
             if self._withdraw(context, instance, request_id):
                 return None
             instance.refresh()
-        if instance.vm_state == states.QUIESCED and self._want_thaw(
-                context, instance, request_id):
-            self._begin_unquiesce(context, instance)
-            return None
+        if instance.vm_state == states.QUIESCED:
+            own = self._start_unquiesce(context, instance)
+            if self._want_thaw(context, instance, request_id):
+                self._begin_unquiesce(own, instance)
+                return None
+            actions.drop(own, instance.uuid)
         return self._what_became(context, instance, request_id)
 
     def _withdraw(self, context: nova_context.RequestContext,
                   instance: objects.Instance, request_id: str) -> bool:
         """Withdraw a freeze that is not done; return whether it was so."""
-        own = _own(context, instance)
-        # Before the row: who finds it withdrawn ends this request as well.
-        actions.start(own, instance.uuid, states.UNQUIESCE)
+        own = self._start_unquiesce(context, instance)
         if self._store.want_thaw(instance.uuid, context.request_id,
                                  *_BEFORE_FROZEN, request_id=request_id):
             self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
             return True
-        actions.finish(own, instance.uuid, CONF.host, context.request_id,
-                       exceptions.StateChanged(vm_state=instance.vm_state,
-                                               task_state=instance.task_state))
+        actions.drop(own, instance.uuid)
         return False
+
+    @staticmethod
+    def _start_unquiesce(context: nova_context.RequestContext,
+                         instance: objects.Instance,
+                         ) -> nova_context.RequestContext:
+        """Record the request, before a service can find it in the row."""
+        own = actions.own_context(
+            instance._context, context.project_id, context.user_id,
+            context.request_id)
+        actions.start(own, instance.uuid, states.UNQUIESCE)
+        return own
 
     @compute.check_instance_lock
     def _check_idle(self, context: nova_context.RequestContext,
@@ -262,10 +282,8 @@ class API:
             instance.uuid, context.request_id, State.FREEZING, State.FROZEN,
             request_id=request_id)
 
-    def _begin_unquiesce(self, context: nova_context.RequestContext,
+    def _begin_unquiesce(self, own: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
-        own = _own(context, instance)
-        actions.start(own, instance.uuid, states.UNQUIESCE)
         instance.task_state = states.UNQUIESCING
         try:
             instance.save(expected_vm_state=[states.UNQUIESCE.accepted_in],
@@ -322,13 +340,6 @@ class API:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
                         {'uuid': uuid, 'error': error})
-
-
-def _own(context: nova_context.RequestContext, instance: objects.Instance,
-         ) -> nova_context.RequestContext:
-    return actions.own_context(
-        instance._context, context.project_id, context.user_id,
-        context.request_id)
 
 
 def _cell_uuid(context: nova_context.RequestContext,

@@ -72,7 +72,10 @@ _quiesce_schema = {
                 'unquiesce_after': {'type': 'integer', 'minimum': 1},
                 'request_id': _REQUEST_ID,
             },
-            'minProperties': 1,
+            # Not minProperties: Nova drops unknown ones of /v2 requests.
+            'anyOf': [{'required': ['unquiesce_after']},
+                      {'required': ['request_id']},
+                      {'type': 'null'}],
             'additionalProperties': False,
         },
     },

@@ -194,6 +194,14 @@ def add_event(context: nova_context.RequestContext, action_id: int,
 
 
 @api.pick_context_manager_writer
+def adopt_event(context: nova_context.RequestContext, event_id: int,
+                host: str) -> None:
+    """Record that another service works on this event."""
+    context.session.query(models.InstanceActionEvent).filter_by(
+        id=event_id).update({'host': host}, synchronize_session=False)
+
+
+@api.pick_context_manager_writer
 def finish_event(context: nova_context.RequestContext, event_id: int,
                  result: str, details: str | None,
                  finish: datetime.datetime | None = None) -> None:

@@ -20,6 +20,7 @@ threads of their own, so that no thaw waits behind a freeze.
 import json
 import threading
 import time
+import uuid
 from concurrent import futures
 from typing import Any
 
@@ -96,6 +97,9 @@ class QuiesceManager(manager.Manager):
         self.thaws = Pool(self.work, 'thaw')
         self.sweep = sweep.Sweep(self.host, self.store)
         self._reported_at = time.monotonic()
+        #: what tells this process from others of its name
+        self._process = uuid.uuid4().hex
+        self._report = ''
 
     def init_host(self, *args: Any, **kwargs: Any) -> None:
         """Check the schema before the service is started.
@@ -104,6 +108,14 @@ class QuiesceManager(manager.Manager):
         """
         store.check()
         self._sweep(nova_context.get_admin_context())
+
+    def graceful_shutdown(self, timeout: float) -> None:
+        """Do what Nova called cleanup_host for until 2026.1."""
+        self.cleanup_host()
+
+    def cleanup_host(self) -> None:
+        """Report that this service is stopped, and does not come back."""
+        self.store.retire(self._report)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str) -> None:
@@ -126,7 +138,9 @@ class QuiesceManager(manager.Manager):
     @periodic_task.periodic_task(spacing=CONF.quiesce.sweep_interval)
     def _sweep(self, context: nova_context.RequestContext) -> None:
         """Report that this service is up, and sweep all cells."""
-        self.store.report(json.dumps(self.figures()))
+        self._report = json.dumps(
+            {'process': self._process, **self.figures()})
+        self.store.report(self._report)
         self.cells.sweep(context, self.sweep.run)
         if time.monotonic() > self._reported_at + times.REPORT_INTERVAL:
             self._reported_at = time.monotonic()

@@ -203,7 +203,8 @@ def _metrics() -> Iterator[str]:
         if cell:
             yield ('nova_quiesce_last_sweep_seconds'
                    '{host="%s",cell="%s"} %.3f') % (host, cell, age)
-    figures = [(host, age, json.loads(details))
+    figures = [(host, age, {name: value for name, value in json.loads(
+        details).items() if name != 'process'})
                for host, cell, age, details in reports if not cell]
     yield '# TYPE nova_quiesce_last_report_seconds gauge'
     for host, age, _values in figures:

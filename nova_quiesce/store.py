@@ -590,6 +590,18 @@ class Store:
                 session.execute(SWEEPS.insert().values(**key, **values))
 
     @_retried
+    def retire(self, details: str) -> None:
+        """Delete the reports of this service.
+
+        :param details: those of its last report; if they are others, another
+            process of the same name has reported since, and goes on
+        """
+        with self._write() as session:
+            if session.execute(SWEEPS.delete().filter_by(
+                    host=self._host, cell_uuid='', details=details)).rowcount:
+                session.execute(SWEEPS.delete().filter_by(host=self._host))
+
+    @_retried
     def reports(self) -> list[tuple[str, str, float, str]]:
         """Return host, cell, age in seconds, and details of each report."""
         with self._read() as session:

@@ -198,9 +198,9 @@ class TestApiDied(FaultTest):
         self.live(times.ASK_PAUSE + 1)
         self.check_at_rest('active')
 
-    def test_in_an_unquiesce_between_state_and_action(self) -> None:
+    def test_in_an_unquiesce_between_state_and_message(self) -> None:
         self.freeze()
-        self.fail_once(actions, 'start', world.Killed())
+        self.fail_once(api.API, '_hint', world.Killed())
         with self.assertRaises(world.Killed):
             self.unquiesce()
         self.live(times.ASK_PAUSE + 1)

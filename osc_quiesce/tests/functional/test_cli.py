@@ -21,7 +21,8 @@ import uuid
 
 from osc_quiesce.tests.functional import base
 
-COLUMNS = ['Name', 'ID', 'Status', 'Seconds', 'Request ID']
+COLUMNS = ['Name', 'ID', 'Status', 'Seconds', 'Request ID',
+           'Unquiesce At']
 
 
 class TestQuiesce(base.FunctionalTest):
@@ -60,10 +61,8 @@ class TestQuiesce(base.FunctionalTest):
             times[name] = float(log.read_text().split()[1])
         self.assertEqual(order, sorted(times, key=lambda name: times[name]))
         # A server is asked only when the one before it is quiesced.
-        events = [base.compute().get(
-            '/servers/%s/os-instance-actions/%s' % (
-                row['ID'], row['Request ID'])).json()['instanceAction'][
-                    'events'][0] for row in rows]
+        events = [self.action(row['ID'], row['Request ID'])['events'][0]
+                  for row in rows]
         for before, after in zip(events, events[1:]):
             self.assertGreaterEqual(after['start_time'],
                                     before['finish_time'][:19])

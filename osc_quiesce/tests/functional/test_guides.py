@@ -187,7 +187,7 @@ class TestStaysFrozen(test_recovery.RecoveryTest):
                 # Again, if a thaw is being tried.
                 self.shell('until %s; do sleep 1; done' % step)
                 # The pause after the last thaw may be a long one.
-                self.wait_for_no_mark(server, 2 * base.TIMEOUT)
+                self.wait_for_no_row(server, 2 * base.TIMEOUT)
                 self.wait(server, 'active')
                 continue
             if ' thaw ' in step:

@@ -78,7 +78,7 @@ class TestCloudWithoutNovaQuiesce(base.FunctionalTest):
             'nova-quiesce-status --config-file %s upgrade check' % (
                 self.plain.layout.etc / 'nova.conf'), expect=2)
         said = ' '.join(result.stdout.replace('|', ' ').split())
-        self.assertIn('No nova-quiesce service is up', said)
+        self.assertIn('run "nova-quiesce-manage db sync"', said)
         self.assertIn('does not load the actions', said)
 
 

@@ -38,9 +38,7 @@ class TestQuiesce(NovaTest):
     def test_poll_returns_when_it_is_frozen(self) -> None:
         server = self.boot('vm-one')
         result = self.nova('quiesce --poll vm-one')
-        self.assertEqual(
-            'Server vm-one (%s) is QUIESCED.\n' % server, result.stdout
-        )
+        self.assertIn('Server vm-one (%s) is QUIESCED' % server, result.stdout)
         self.assertEqual(('quiesced', None), self.states(server))
         self.assertEqual(['frozen'], self.guest_log(server))
 

@@ -29,25 +29,8 @@ DEADLINE = 8
 SERVICE = 'nova-quiesce'
 
 
-class RecoveryTest(base.FunctionalTest):
-    """A test on the shared cloud with shorter times."""
-
-    OPTIONS = {
-        'operation_timeout': RPC_TIMEOUT,
-        'sweep_interval': INTERVAL,
-        'max_unquiesce_after': LIMIT,
-    }
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        additions = base.cloud().layout.local / 'nova.conf'
-        additions.parent.mkdir(exist_ok=True)
-        lines = [f'{name} = {value}' for name, value in cls.OPTIONS.items()]
-        additions.write_text('\n'.join(['[quiesce]', *lines, '']))
-        cls.addClassCleanup(base.cloud().up)
-        cls.addClassCleanup(additions.unlink)
-        base.cloud().up()
+class RequestsTest(base.FunctionalTest):
+    """A test of what is recorded of requests, and of the table of freezes."""
 
     def events_of(self, server_id: str, request_id: str) -> dict[str, Any]:
         """Return the events of a request by name, as an admin sees them."""
@@ -111,6 +94,27 @@ class RecoveryTest(base.FunctionalTest):
         )
         self.assertEqual(int(started.timestamp() + 600), int(deadline))
         self.assertLessEqual(self.times(server_id)[0] + 599, deadline)
+
+
+class RecoveryTest(RequestsTest):
+    """A test on the shared cloud with shorter times."""
+
+    OPTIONS = {
+        'operation_timeout': RPC_TIMEOUT,
+        'sweep_interval': INTERVAL,
+        'max_unquiesce_after': LIMIT,
+    }
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        additions = base.cloud().layout.local / 'nova.conf'
+        additions.parent.mkdir(exist_ok=True)
+        lines = [f'{name} = {value}' for name, value in cls.OPTIONS.items()]
+        additions.write_text('\n'.join(['[quiesce]', *lines, '']))
+        cls.addClassCleanup(base.cloud().up)
+        cls.addClassCleanup(additions.unlink)
+        base.cloud().up()
 
 
 class TestDeadline(RecoveryTest):

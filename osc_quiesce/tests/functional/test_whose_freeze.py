@@ -27,7 +27,7 @@ def new_id() -> str:
     return f'req-{uuid.uuid4()}'
 
 
-class OwnerTest(test_recovery.RecoveryTest):
+class OwnerTest(test_recovery.RequestsTest):
     """A test of requests that are named by their callers."""
 
     def quiesce(self, server: str, request_id: str, expect: int = 202,
