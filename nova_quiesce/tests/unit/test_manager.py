@@ -70,6 +70,7 @@ class TestManager(world.WorldTest):
         self.sweep()
         [own] = [json.loads(details) for host, cell, _age, details
                  in self.store.reports() if host == 'ctl1' and not cell]
+        self.assertTrue(own.pop('process'))
         self.assertEqual(self.services['ctl1'].figures(), own)
         self.assertIn(('ctl1', world.CELL.uuid), [
             (host, cell) for host, cell, _age, _details
@@ -81,6 +82,20 @@ class TestManager(world.WorldTest):
             self.sweep()
             self.sweep()
             self.assertEqual(1, forget.call_count)
+
+    def test_one_that_is_stopped_is_not_called_down(self) -> None:
+        self.sweep('ctl1')
+        self.services['ctl1'].graceful_shutdown(10)
+        self.assertNotIn('ctl1', [report[0] for report
+                                  in self.store.reports()])
+
+    def test_unless_another_process_of_its_name_goes_on(self) -> None:
+        self.sweep('ctl1')
+        stopped = self.services['ctl1']
+        self.restart('ctl1')
+        self.sweep('ctl1')
+        stopped.graceful_shutdown(10)
+        self.assertIn('ctl1', [report[0] for report in self.store.reports()])
 
     def test_before_it_is_started_it_is_known_to_be_up(self) -> None:
         self.services.clear()
