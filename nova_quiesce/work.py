@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What a service does with one row of the table of freezes, and its guest.
 
@@ -535,8 +525,9 @@ class Work:
         try:
             if not is_free:
                 self._store.release(row, times.HOST_PAUSE)
-            elif ((row.attempts or not row.unquiesce_request_id)
-                    and not self._is_up(cell, host)):
+            elif row.attempts and not self._is_up(cell, host):
+                # Not before the first one: a nova-compute whose conductor is
+                # gone cannot say that it is up, and thaws all the same.
                 is_free = False
                 self._store.release(row, times.WAIT_PAUSE)
             yield is_free

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What happens to a server, row by row of the table in the contract."""
 
@@ -559,18 +549,26 @@ class TestGuestThatDoesNotRun(world.WorldTest):
 class TestHosts(world.WorldTest):
     """A compute host that is down is waited for, one that is slow limited."""
 
-    def test_one_that_is_down_is_not_called(self) -> None:
+    def test_one_that_is_down_is_called_once_and_waited_for(self) -> None:
         self.freeze(unquiesce_after=10)
         self.compute_hosts.clear()
         self.advance(100)
-        self.guest.calls.clear()
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
         self.live(60)
-        self.assertEqual([], self.guest.calls)
-        self.assertTrue(self.guest.frozen)
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.assertEqual(('error', None), self.states)
         self.compute_hosts.add('cmp1')
         self.report()
         self.live(times.WAIT_PAUSE + 1)
         self.check_at_rest('active')
+
+    def test_one_that_only_seems_to_be_down_keeps_deadlines(self) -> None:
+        # Its conductor is gone.
+        self.freeze(unquiesce_after=10)
+        self.compute_hosts.clear()
+        self.advance(100)
+        self.live(2)
+        self.assertFalse(self.guest.frozen)
 
     def test_a_user_who_asks_gets_an_answer_all_the_same(self) -> None:
         self.freeze()
