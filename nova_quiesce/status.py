@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The ``nova-quiesce-status`` program: checks, figures, and draining a cloud.
 
@@ -34,6 +24,7 @@ from nova import config
 from nova import context as nova_context
 from nova import objects
 from oslo_config import cfg
+from oslo_messaging import opts as messaging_opts
 from oslo_upgradecheck import upgradecheck
 
 from nova_quiesce import conf
@@ -129,6 +120,19 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
                 'unquiesces stays frozen for ever.'))
         return SUCCESS
 
+    def _check_notifications(self) -> upgradecheck.Result:
+        if CONF.notifications.notification_format == 'unversioned':
+            return SUCCESS
+        drivers = set(CONF.oslo_messaging_notifications.driver)
+        if (drivers <= {'noop', notification_states.DRIVER}
+                or notification_states.DRIVER in drivers):
+            return SUCCESS
+        return _warning(_(
+            'Notifications are versioned, and [oslo_messaging_notifications]'
+            'driver lacks %s: nova-compute and nova-conductor cannot send '
+            'those of quiesced servers. Add it, also on compute hosts, and '
+            'restart these services.') % notification_states.DRIVER)
+
     def _check_paste(self) -> upgradecheck.Result:
         name = CONF.wsgi.api_paste_config
         path = CONF.find_file(name)
@@ -159,6 +163,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         (_('Sweeps'), _check_sweeps),
         (_('Hooks into Nova'), _check_hooks),
         (_('Default deadline'), _check_deadline),
+        (_('Notifications'), _check_notifications),
         (_('API paste configuration'), _check_paste),
     )
 
@@ -340,6 +345,8 @@ def main() -> int:
     config.parse_args(sys.argv)
     upgradecheck.CONF = CONF    # where it looks for --json
     conf.register_opts(CONF)
+    for group, options in messaging_opts.list_opts():
+        CONF.register_opts(options, group=group)
     notification_states.register()
     try:
         return int(CONF.command.action())

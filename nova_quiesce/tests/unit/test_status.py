@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 
 import argparse
@@ -51,6 +41,7 @@ class StatusTest(world.WorldTest):
 
     def setUp(self) -> None:
         super().setUp()
+        self.format, self.drivers = 'unversioned', ['messagingv2']
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.paste = pathlib.Path(directory.name) / 'api-paste.ini'
@@ -81,6 +72,10 @@ class StatusTest(world.WorldTest):
                     str(self.paste) if self.paste.exists() else None),
                 wsgi=types.SimpleNamespace(api_paste_config='api-paste.ini'),
                 host='here', quiesce=world.CONF.quiesce,
+                notifications=types.SimpleNamespace(
+                    notification_format=self.format),
+                oslo_messaging_notifications=types.SimpleNamespace(
+                    driver=self.drivers),
                 service_down_time=world.CONF.service_down_time)
             with (
                     mock.patch.object(status, 'CONF', options),
@@ -155,6 +150,18 @@ class TestUpgradeCheck(StatusTest):
     def test_no_deadline_by_default(self) -> None:
         self.set_option('default_unquiesce_after', 0)
         self.assertEqual('WARNING', self.check()['Default deadline'][0])
+
+    def test_versioned_notifications_need_our_driver(self) -> None:
+        for notification_format, drivers, result in (
+                ('unversioned', ['messagingv2'], 'SUCCESS'),
+                ('both', ['messagingv2'], 'WARNING'),
+                ('versioned', ['messagingv2'], 'WARNING'),
+                ('versioned', ['messagingv2', 'nova_quiesce'], 'SUCCESS'),
+                ('versioned', ['noop'], 'SUCCESS'),
+                ('versioned', [], 'SUCCESS')):
+            self.format, self.drivers = notification_format, drivers
+            with self.subTest(notification_format, drivers=drivers):
+                self.assertEqual(result, self.check()['Notifications'][0])
 
     def test_the_paste_file_is_novas_own(self) -> None:
         for factory in (NOVAS, ''):
