@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """All times of the server half, and how they depend on each other.
 
@@ -55,8 +45,12 @@ ASK_GRACE = 60.0
 WAIT_PAUSE = 5.0
 #: until the next thaw, of one host that has enough of them
 HOST_PAUSE = 1.0
-#: until the next thaw after one that failed: at first, and at most
+#: until the next thaw after one that failed: at first, and at most.  At first
+#: it is shorter than a message lasts, so that a nova-compute that is started
+#: again finds one, and thaws at once.
 RETRY_PAUSES = (5.0, 300.0)
+#: thaws that fail until the pauses grow
+STEADY_RETRIES = 12
 #: until a cell that does not answer counts as hung
 CELL_TIMEOUT = 5.0
 #: for how long a request id is remembered
@@ -93,7 +87,8 @@ def take_up_timeout() -> float:
 def retry_pause(attempts: int) -> float:
     """Return the pause after so many thaws that failed."""
     first, longest = RETRY_PAUSES
-    return min(first * 2 ** min(max(attempts, 1) - 1, 10), longest)
+    return min(first * 2 ** min(max(attempts - STEADY_RETRIES, 0), 10),
+               longest)
 
 
 def text(moment: float | None) -> str | None:

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """How the times depend on each other, for every time-out there may be."""
 
@@ -41,11 +31,19 @@ class TestTimes(unittest.TestCase):
         self.assertGreater(times.THAW_LEASE, times.THAW_TIMEOUT)
         self.assertLess(times.CALL_MONITOR_TIMEOUT, times.THAW_TIMEOUT)
 
-    def test_pauses_double_up_to_the_longest(self) -> None:
+    def test_pauses_double_after_a_while_up_to_the_longest(self) -> None:
+        steady = times.STEADY_RETRIES
+        self.assertEqual({5.0}, {
+            times.retry_pause(attempts) for attempts in range(steady + 1)})
         self.assertEqual(
-            [5, 5, 10, 20, 40, 80, 160, 300, 300],
-            [times.retry_pause(attempts) for attempts in range(9)])
+            [10, 20, 40, 80, 160, 300, 300],
+            [times.retry_pause(steady + more) for more in range(1, 8)])
         self.assertEqual(300, times.retry_pause(10 ** 6))
+
+    def test_the_message_of_a_thaw_waits_for_a_compute_that_starts(
+            self) -> None:
+        self.assertLess(times.retry_pause(1) + times.CALL_MONITOR_TIMEOUT,
+                        times.THAW_TIMEOUT)
 
     def test_moments_in_words(self) -> None:
         self.assertIsNone(times.text(None))

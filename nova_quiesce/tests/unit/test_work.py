@@ -5,6 +5,7 @@
 import datetime
 from unittest import mock
 
+from nova import objects
 from nova.compute import power_state
 
 from nova_quiesce import exceptions
@@ -61,6 +62,27 @@ class TestFrozen(world.WorldTest):
         self.assertEqual(('Success', None, 'ctl1'), self.event_of(request_id))
         self.assertEqual([], self.faults())
         self.check_at_rest('active')
+
+    def test_what_nova_writes_of_the_server_meanwhile_is_kept(self) -> None:
+        instance = self.instance
+
+        def write(key: str, frozen: bool) -> None:
+            found = self.instance
+            found.system_metadata[key] = 'x'
+            found.save()
+            self.guest.frozen = frozen
+
+        self.guest.on_freeze = [lambda: write('a', True)]
+        self.guest.on_thaw = [lambda: write('c', False)]
+        self.api.quiesce(self._context(), instance, 0)
+        self.deliver()
+        instance = self.instance
+        write('b', True)
+        self.api.unquiesce(self._context(), instance)
+        self.deliver()
+        self.assertEqual(('active', None), self.states)
+        self.assertEqual({'image_x': 'y', 'a': 'x', 'b': 'x', 'c': 'x'},
+                         self.instance.system_metadata)
 
     def test_without_a_deadline_it_stays_frozen(self) -> None:
         self.freeze()
@@ -295,7 +317,7 @@ class TestFailed(world.WorldTest):
 
     def test_thaws_are_repeated_ever_less_often(self) -> None:
         self.freeze()
-        self.guest.on_thaw = [world.answer(world.not_thawed())] * 9
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 15
         self.unquiesce()
         self.deliver()
         moments = [world.CLOCK.now]
@@ -305,8 +327,19 @@ class TestFailed(world.WorldTest):
             moments.append(world.CLOCK.now)
         pauses = [round(late - early)
                   for early, late in zip(moments, moments[1:])]
-        self.assertEqual([5, 10, 20, 40, 80, 160, 300, 300, 300], pauses)
+        self.assertEqual([5] * 12 + [10, 20, 40], pauses)
         self.check_at_rest('active')
+
+    def test_however_often_a_thaw_is_repeated_it_is_one_action(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 3
+        self.unquiesce()
+        self.deliver()
+        self.live(5 + 10 + 20 + 3)
+        self.check_at_rest('active')
+        self.assertEqual(['quiesce', 'unquiesce'],
+                         [name for _id, name, _events in self.actions()])
+        self.assertEqual(1, len(self.faults()))
 
     def test_without_restore_after_thaw_it_stays_in_error(self) -> None:
         self.set_option('restore_after_thaw', False)
@@ -393,6 +426,19 @@ class TestErrorOfOthers(world.WorldTest):
         self.assertEqual(('error', None), self.states)
         self.live(7)
         self.check_at_rest('active')
+
+    def test_a_task_that_nova_begins_while_it_is_thawed_is_kept(self) -> None:
+        def thaw() -> None:
+            self.guest.frozen = False
+            self.set(vm_state='error', task_state='rebuilding')
+
+        self.freeze()
+        self.guest.on_thaw = [thaw]    # an evacuation
+        request_id = self.unquiesce()
+        self.deliver()
+        self.assertEqual(('error', 'rebuilding'), self.states)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.assertIsNone(self.row)
 
     def test_a_reset_while_it_is_thawed_is_kept(self) -> None:
         def thaw() -> None:
@@ -491,6 +537,21 @@ class TestGuestThatDoesNotRun(world.WorldTest):
         self.live(12)
         self.check_at_rest('active')
 
+    def test_one_that_may_go_on_frozen_is_left_as_it_is(self) -> None:
+        # In a task of ours, Nova would call a resize that is to be confirmed
+        # a failure.
+        for vm_state in ('paused', 'suspended', 'building', 'resized'):
+            with self.subTest(vm_state):
+                self.guest.calls.clear()
+                self.freeze()
+                self.set(vm_state=vm_state)
+                self.live(12)
+                self.assertEqual((vm_state, None), self.states)
+                self.assertEqual(['freeze'], self.guest.names)
+                self.set(vm_state='active')
+                self.live(12)
+                self.check_at_rest('active')
+
     def test_one_that_nova_is_at_work_on_is_waited_for(self) -> None:
         self.freeze()
         self.set(vm_state='active', task_state='rebooting_hard')
@@ -544,6 +605,52 @@ class TestGuestThatDoesNotRun(world.WorldTest):
         self.instance.destroy()
         self.live(6)
         self.assertIsNone(self.row)
+
+
+class TestRestarted(world.WorldTest):
+    """A guest that was started anew, by the order of Nova's actions.
+
+    The clock of nova-compute tells nothing.
+    """
+
+    def reboot(self, clock: int) -> None:
+        """Have Nova reboot the server.
+
+        :param clock: by how many seconds that of nova-compute is wrong
+        """
+        context = self._context()
+        name = 'compute_reboot_instance'
+        self.time.advance_time_seconds(clock)
+        objects.InstanceAction.action_start(
+            context, self.uuid, 'reboot', want_result=False)
+        objects.InstanceActionEvent.event_start(
+            context, self.uuid, name, want_result=False)
+        objects.InstanceActionEvent.event_finish(
+            context, self.uuid, name, want_result=False)
+        self.time.advance_time_seconds(-clock)
+
+    def fail_to_thaw(self) -> None:
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 2
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+
+    def test_since_its_thaw_was_begun_it_is_not_frozen(self) -> None:
+        self.freeze()
+        self.fail_to_thaw()
+        self.guest.frozen = False
+        self.reboot(clock=-86400)
+        self.live(times.retry_pause(1) + 1)
+        self.assertEqual(['freeze', 'thaw', 'thaw'], self.guest.names)
+        self.check_at_rest('active')
+
+    def test_before_it_was_frozen_it_may_be(self) -> None:
+        self.reboot(clock=86400)
+        self.freeze()
+        self.fail_to_thaw()
+        self.live(times.retry_pause(1) + 1)
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(State.THAWING, self.row_state)
 
 
 class TestHosts(world.WorldTest):
