@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Asking for a freeze or a thaw: what nova.compute.api would do.
 
@@ -74,6 +64,7 @@ class API:
         :raises Unavailable: if nobody would do it
         """
         own_id = request_id or context.request_id
+        self._check_schema()
         if request_id and self._is_under_way(context, instance, request_id):
             return
         try:
@@ -191,6 +182,7 @@ class API:
         :raises nova.exception.InstanceIsLocked: if it is locked
         :raises Unavailable: if nobody would do it
         """
+        self._check_schema()
         self._check_up('nova-quiesce', self._is_any_service_up,
                        exceptions.NoService())
         own = self._start_unquiesce(context, instance)
@@ -220,7 +212,9 @@ class API:
         :raises nova.exception.InstanceInvalidState: if Nova is at work on the
             server
         :raises nova.exception.InstanceIsLocked: if it is locked
+        :raises Unavailable: if the table of freezes is missing
         """
+        self._check_schema()
         self._check_idle(context, instance)
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
@@ -311,7 +305,7 @@ class API:
 
     def _check_up(self, what: str, is_up: Callable[[], bool],
                   error: exceptions.QuiesceError) -> None:
-        # No service reports more often: a look in between tells no more.
+        # Who dies within this time is found by the lease, or by the call.
         now = time.monotonic()
         if now < self._up_until.get(what, 0.0):
             return
@@ -319,8 +313,11 @@ class API:
             raise error
         self._up_until[what] = now + CONF.report_interval
 
+    def _check_schema(self) -> None:
+        self._check_up('schema', lambda: store.check() is None,
+                       exceptions.NoService())
+
     def _is_any_service_up(self) -> bool:
-        store.check()
         return self._store.is_any_up(CONF.service_down_time)
 
     def _is_compute_up(self, instance: objects.Instance) -> bool:

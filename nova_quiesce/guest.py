@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Freeze and thaw one guest through its nova-compute.
 
@@ -223,11 +213,11 @@ class ComputeAPI(rpcapi.ComputeAPI):
                    times.CALL_MONITOR_TIMEOUT, mapping=None)
 
 
-def _words(error: Exception, timeout: float) -> str:
+def _words(error: Exception, waited: float) -> str:
     """Return what an error says, also if it says nothing."""
     if isinstance(error, messaging_exceptions.MessagingTimeout):
         return _('no answer from nova-compute within %g seconds') % round(
-            timeout, 1)
+            waited, 1)
     if isinstance(error, exception.NovaException):
         text = error.format_message()
     else:
@@ -272,8 +262,8 @@ def _freeze_error(error: Exception, timeout: float,
     return failed
 
 
-def _thaw_error(error: Exception, timeout: float) -> exceptions.GuestError:
-    words = _words(error, timeout)
+def _thaw_error(error: Exception, waited: float) -> exceptions.GuestError:
+    words = _words(error, waited)
     failed = (_meaning(THAW_ANSWERS, error, words)
               or exceptions.UnquiesceFailed(reason=words))
     failed.under_way = not _is_answer(error)
@@ -324,11 +314,12 @@ class Guests:
         errors: list[exceptions.GuestError] = []
 
         def attempt() -> None:
-            left = max(end - time.monotonic(), MIN_TIMEOUT)
+            began = time.monotonic()
             try:
-                self._compute.unquiesce_instance(context, instance, left)
+                self._compute.unquiesce_instance(
+                    context, instance, max(end - began, MIN_TIMEOUT))
             except Exception as error:
-                errors.append(_thaw_error(error, left))
+                errors.append(_thaw_error(error, time.monotonic() - began))
                 raise errors[-1] from error
 
         tenacity.Retrying(

@@ -256,6 +256,8 @@ def _thaw(own: store.Store, wanted: Collection[str] | None, timeout: float,
     """
     end = time.monotonic() + timeout
     seen: set[str] = set()
+    for row in own.find(instance_uuids=wanted, states=[store.State.THAWING]):
+        own.make_due(row.instance_uuid, row.state)    # it may pause
     while True:
         left = own.find(instance_uuids=wanted)
         seen.update(row.instance_uuid for row in left)

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The table of freezes: which guests may be frozen, and whose turn it is.
 
@@ -548,15 +538,15 @@ class Store:
 
     @_retried
     def make_due(self, instance_uuid: str, state: State) -> bool:
-        """Have a row looked at as soon as possible.
+        """Have a row looked at as soon as possible, unless it is in hand.
 
         :returns: False if it is not there, or not in this state
         """
         with self._write() as session:
             return bool(session.execute(FREEZES.update().where(
                 FREEZES.c.instance_uuid == instance_uuid,
-                FREEZES.c.state == state.value).values(
-                    due_at=now())).rowcount)
+                FREEZES.c.state == state.value, FREEZES.c.owner.is_(None),
+            ).values(due_at=now())).rowcount)
 
     # Services -------------------------------------------------------------
 

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Build what is published, and check what is in it and what it installs.
 
@@ -39,11 +29,11 @@ from babel.messages import pofile
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ('osc_quiesce', 'nova_quiesce', 'quiesce_tempest_plugin')
-SCRIPTS = ('nova-quiesce', 'nova-quiesce-status')
 ENTRY_POINTS = (
     'console_scripts', 'novaclient.extension', 'openstack.cli.extension',
     'openstack.server_quiesce.v2', 'oslo.config.opts',
-    'oslo.policy.policies', 'tempest.test_plugins')
+    'oslo.messaging.notify.drivers', 'oslo.policy.policies',
+    'tempest.test_plugins')
 #: PBR makes "test" of test-requirements.txt
 EXTRAS = {'nova', 'novaclient', 'tempest', 'test'}
 #: what the programs of these extras say

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What a nova-api does with a request, before anybody works on it."""
 
@@ -95,6 +85,15 @@ class TestQuiesce(world.WorldTest):
                     self.api.quiesce(self._context(), instance, 0)
                 self.assertIsNone(self.row)
         self.assertEqual([], self.bus.messages)
+        self.assertEqual([], self.actions())
+
+    def test_one_whose_deletion_begins_meanwhile_is_refused(self) -> None:
+        instance = self.instance
+        self.set(task_state='deleting')
+        with self.assertRaisesRegex(
+                exception.InstanceInvalidState, 'task_state deleting'):
+            self.api.quiesce(self._context(), instance, 0)
+        self.assertIsNone(self.row)
         self.assertEqual([], self.actions())
 
     def test_of_two_at_once_exactly_one_is_accepted(self) -> None:
@@ -439,6 +438,13 @@ class TestNobodyIsThere(world.WorldTest):
                 self.assertRaisesRegex(
                     exceptions.SchemaMissing, 'nova-quiesce-manage db sync'):
             self.quiesce()
+
+    def test_the_table_is_missing_for_a_request_with_an_id(self) -> None:
+        with mock.patch.object(store, 'versions', return_value=(None, '1')):
+            with self.assertRaises(exceptions.SchemaMissing):
+                self.quiesce(request_id=world.new_id())
+            with self.assertRaises(exceptions.SchemaMissing):
+                self.unquiesce_request(world.new_id())
         self.assertIsNone(self.row)
         with mock.patch.object(
                 store, 'versions', return_value=(None, '0001')), \

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """A cell that hangs holds up no other one."""
 
@@ -92,6 +82,12 @@ class TestCells(unittest.TestCase):
         self._end()
         self.assertFalse(self.cells.is_hung('hung'))
 
+    def test_it_counts_as_hung_however_often_it_is_to_be_swept(self) -> None:
+        self.sweep()
+        self.passed += times.CELL_TIMEOUT + 1
+        self.sweep()
+        self.assertTrue(self.cells.is_hung('hung'))
+
     def test_a_cell_that_fails_is_swept_again(self) -> None:
         with mock.patch.object(self, '_look', side_effect=ValueError):
             self.cells.sweep(mock.Mock(), self._look)
@@ -119,4 +115,25 @@ class TestHungCell(world.WorldTest):
         # For another service the cell may be well.
         self.advance(times.WAIT_PAUSE)
         self.tick('ctl2')
+        self.check_at_rest('active')
+
+
+class TestMoved(world.WorldTest):
+
+    def test_a_server_is_looked_for_where_it_is_now(self) -> None:
+        # Where it was there may be a hidden copy.
+        self.freeze(unquiesce_after=60)
+        self.set_row(cell_uuid='where it was')
+        self.advance(61)
+        targeted: list[object] = []
+
+        def target(context: Any, cell: object) -> Any:
+            targeted.append(cell)
+            return self._target_cell(context, cell)
+
+        with mock.patch.object(nova_context, 'target_cell', target), \
+                mock.patch.object(objects.CellMapping, 'get_by_uuid',
+                                  side_effect=AssertionError):
+            self.tick()
+        self.assertEqual([world.CELL], targeted)
         self.check_at_rest('active')

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Processes that stop anywhere, commits in doubt, messages that are lost."""
 
@@ -189,6 +179,20 @@ class TestApiDied(FaultTest):
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
 
+    def test_in_a_refusal_before_the_row_is_dropped(self) -> None:
+        request_id = world.new_id()
+        instance = self.instance
+        self.set(task_state='rebooting')
+        self.fail_once(store.Store, 'drop', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.api.quiesce(self._context(), instance, 0, request_id)
+        self.live(times.ASK_PAUSE + 1)
+        self.assertEqual(('active', 'rebooting'), self.states)
+        self.assertEqual([], self.guest.calls)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.set(task_state=None)
+        self.check_at_rest('active')
+
     def test_in_an_unquiesce_between_row_and_state(self) -> None:
         self.freeze()
         with mock.patch.object(api.API, '_begin_unquiesce',
@@ -298,6 +302,39 @@ class TestServiceDied(FaultTest):
         self.deliver('ctl1')
         self.live(LONG)
         self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
+
+
+class TestSameName(FaultTest):
+    """A new process begins while the old one of its name is at work."""
+
+    def start_another(self) -> None:
+        self.restart('ctl1')
+        self.services['ctl1'].init_host()
+        self.live(times.ASK_PAUSE + 1)
+
+    def test_it_leaves_a_freeze_to_who_has_sent_it(self) -> None:
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.start_another()
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual('Success', self.result_of(request_id))
+        self.assertEqual(['freeze'], self.guest.names)
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_it_leaves_a_thaw_to_who_has_sent_it(self) -> None:
+        def thaw() -> None:
+            self.start_another()
+            self.guest.frozen = False
+
+        self.freeze()
+        self.guest.on_thaw = [thaw]
+        self.unquiesce()
+        self.deliver('ctl1')
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
         self.check_at_rest('active')
 
 
@@ -411,6 +448,15 @@ class TestCommitInDoubt(FaultTest):
         self.live(times.THAW_LEASE + 1)
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('active')
+
+    def test_what_is_done_again_is_no_second_action(self) -> None:
+        for is_committed in (True, False):
+            with self.subTest(is_committed=is_committed):
+                before = len(self.actions())
+                self.check_thaw(is_committed)
+                self.assertEqual(
+                    ['quiesce', 'unquiesce'],
+                    [name for _id, name, _events in self.actions()[before:]])
 
     def test_of_a_thaw_committed_it_is_thawed_again(self) -> None:
         self.check_thaw(is_committed=True)

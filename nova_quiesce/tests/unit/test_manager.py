@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Whose turn it is: hints, ticks, and threads."""
 
@@ -104,6 +94,12 @@ class TestManager(world.WorldTest):
         self.restart('ctl1')
         self.services['ctl1'].init_host()
         self.assertTrue(self.store.is_any_up(60))
+
+    def test_an_answer_in_no_row_is_counted(self) -> None:
+        with mock.patch.object(manager.guest, 'UNKNOWN_ANSWERS',
+                               mock.Mock(count=3)):
+            self.assertEqual(
+                3, self.services['ctl1'].figures()['unknown_answers'])
 
     def test_a_thaw_that_failed_is_counted(self) -> None:
         self.freeze()

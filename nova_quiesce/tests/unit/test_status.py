@@ -243,6 +243,17 @@ class TestThaw(StatusTest):
         self.assertEqual(0, self.run_status('thaw', self.uuid.upper()))
         self.check_at_rest('active')
 
+    def test_one_whose_thaws_have_failed_for_long_is_thawed_at_once(
+            self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 17
+        self.unquiesce()
+        self.deliver()
+        while self.guest.on_thaw:
+            self.live(1)
+        self.assertEqual(0, self.run_status('thaw', '--all', '--timeout', '5'))
+        self.check_at_rest('active')
+
     def test_an_unknown_server_is_an_error(self) -> None:
         with mock.patch.object(
                 objects.InstanceMapping, 'get_by_instance_uuid',

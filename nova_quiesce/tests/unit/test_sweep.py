@@ -1,18 +1,11 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What Nova does to servers without a word."""
 
 from unittest import mock
+
+import sqlalchemy as sa
+from nova.db.main import models
 
 from nova_quiesce import db
 from nova_quiesce import store
@@ -82,6 +75,26 @@ class TestFrozen(world.WorldTest):
         self.assertEqual([2, 2, 1], read)
         self.assertEqual([self.uuid], [
             row.instance_uuid for row in self.store.due(10)])
+
+    def test_while_none_is_frozen_it_reads_only_what_has_an_index(
+            self) -> None:
+        engine = self.cell_database.writer.get_engine()
+        read: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str,
+                 *_rest: object) -> None:
+            if statement != 'BEGIN':
+                read.append(statement)
+
+        sa.event.listen(engine, 'before_cursor_execute', note)
+        self.addCleanup(
+            sa.event.remove, engine, 'before_cursor_execute', note)
+        self.sweep()
+        [statement] = read
+        self.assertIn('WHERE instances.task_state IN', statement)
+        self.assertIn('task_state', [
+            index.columns.keys()[0]
+            for index in models.Instance.__table__.indexes])
 
     def test_rows_of_another_cell_are_not_looked_at(self) -> None:
         self.freeze()

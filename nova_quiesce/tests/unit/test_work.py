@@ -64,24 +64,24 @@ class TestFrozen(world.WorldTest):
         self.check_at_rest('active')
 
     def test_what_nova_writes_of_the_server_meanwhile_is_kept(self) -> None:
-        instance = self.instance
-
         def write(key: str, frozen: bool) -> None:
             found = self.instance
             found.system_metadata[key] = 'x'
             found.save()
             self.guest.frozen = frozen
 
-        self.guest.on_freeze = [lambda: write('a', True)]
-        self.guest.on_thaw = [lambda: write('c', False)]
+        self.guest.on_freeze = [lambda: write('b', True)]
+        self.guest.on_thaw = [lambda: write('d', False)]
+        instance = self.instance
+        write('a', False)
         self.api.quiesce(self._context(), instance, 0)
         self.deliver()
         instance = self.instance
-        write('b', True)
+        write('c', True)
         self.api.unquiesce(self._context(), instance)
         self.deliver()
         self.assertEqual(('active', None), self.states)
-        self.assertEqual({'image_x': 'y', 'a': 'x', 'b': 'x', 'c': 'x'},
+        self.assertEqual({'image_x': 'y', **dict.fromkeys('abcd', 'x')},
                          self.instance.system_metadata)
 
     def test_without_a_deadline_it_stays_frozen(self) -> None:
