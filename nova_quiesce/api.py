@@ -164,8 +164,8 @@ class API:
                     row.state is not State.ASKED
                     or instance.task_state == states.QUIESCING):
                 return    # another copy of this request was faster
-            self._store.drop(instance.uuid, request_id)
             actions.drop(own, instance.uuid)
+            self._store.drop(instance.uuid, request_id)
             raise _invalid_state(error, instance, states.QUIESCE) from error
         self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
 
@@ -314,8 +314,7 @@ class API:
         self._up_until[what] = now + CONF.report_interval
 
     def _check_schema(self) -> None:
-        self._check_up('schema', lambda: store.check() is None,
-                       exceptions.NoService())
+        self._check_up('schema', store.check, exceptions.NoService())
 
     def _is_any_service_up(self) -> bool:
         return self._store.is_any_up(CONF.service_down_time)

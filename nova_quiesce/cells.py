@@ -3,8 +3,8 @@
 """The cells: where a server is, and which of them answer.
 
 At most one sweep is under way in one cell, in an executor of its own, so that
-a cell that hangs holds up no other one.  A cell whose sweep has not come back
-for a while counts as hung, and nothing else is begun in it.
+a cell that hangs holds up no other one.  Whoever works in a cell asks before
+whether it answers: while one thread waits for that, all others go elsewhere.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from nova import context as nova_context
 from nova import objects
 from oslo_log import log as logging
 
+from nova_quiesce import db
 from nova_quiesce import times
 
 LOG = logging.getLogger(__name__)
@@ -24,20 +25,91 @@ LOG = logging.getLogger(__name__)
 Sweep = Callable[[nova_context.RequestContext, str], None]
 
 
+class NoAnswer(Exception):
+    """The database of a cell does not answer."""
+
+
+class _Cell:
+    """What is known of a cell; all moments are of the monotonic clock.
+
+    :ivar answered_at: when it last answered
+    :ivar asked_at: since when it is being asked; None if it is not
+    :ivar swept_at: since when a sweep is under way; None if none is
+    """
+
+    def __init__(self) -> None:
+        self.asking = threading.Lock()
+        self.answered_at = -times.CELL_ANSWER
+        self.asked_at: float | None = None
+        self.swept_at: float | None = None
+        self.executor = futures.ThreadPoolExecutor(max_workers=1)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has just answered."""
+        return time.monotonic() < self.answered_at + times.CELL_ANSWER
+
+    @property
+    def hung_for(self) -> float:
+        """For how many seconds its sweep is late; 0 if it is not."""
+        if self.swept_at is None:
+            return 0
+        seconds = time.monotonic() - self.swept_at
+        return seconds if seconds > times.CELL_TIMEOUT else 0
+
+
 class Cells:
     """The cells of a cloud, as one service knows them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._executors: dict[str, futures.ThreadPoolExecutor] = {}
-        #: since when a sweep is under way, on the monotonic clock
-        self._sweeping: dict[str, float] = {}
+        self._cells: dict[str, _Cell] = {}
 
-    def is_hung(self, cell_uuid: str) -> bool:
-        """Return whether the sweep of a cell has not come back."""
-        since = self._sweeping.get(cell_uuid)
-        return (since is not None
-                and time.monotonic() > since + times.CELL_TIMEOUT)
+    def _get(self, cell_uuid: str) -> _Cell:
+        with self._lock:
+            if cell_uuid not in self._cells:
+                self._cells[cell_uuid] = _Cell()
+            return self._cells[cell_uuid]
+
+    @contextlib.contextmanager
+    def of_server(self, context: nova_context.RequestContext,
+                  instance_uuid: str,
+                  ) -> Iterator[nova_context.RequestContext]:
+        """Return a context that targets the cell of a server.
+
+        :raises nova.exception.InstanceMappingNotFound: if there is no such
+            server
+        :raises NoAnswer: if the cell's database does not answer
+        """
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            context, instance_uuid).cell_mapping
+        with nova_context.target_cell(context, mapping) as targeted:
+            self._ask(targeted, self._get(mapping.uuid))
+            yield targeted
+
+    @staticmethod
+    def _ask(context: nova_context.RequestContext, cell: _Cell) -> None:
+        """Ask whether a cell answers, if it has not just done so.
+
+        One thread waits for the answer as long as it takes, the others at
+        most for :data:`times.CELL_ANSWER`.
+        """
+        if cell.hung_for:
+            raise NoAnswer()
+        if cell.answers:
+            return
+        began = cell.asked_at or time.monotonic()
+        if not cell.asking.acquire(timeout=max(
+                0, began + times.CELL_ANSWER - time.monotonic())):
+            raise NoAnswer()
+        try:
+            cell.asked_at = time.monotonic()
+            if not cell.answers:
+                db.states_of(context, [''])
+                cell.answered_at = time.monotonic()
+        finally:
+            cell.asked_at = None
+            cell.asking.release()
 
     def sweep(self, context: nova_context.RequestContext,
               function: Sweep) -> None:
@@ -48,45 +120,31 @@ class Cells:
         :param function: is called with a context that targets the cell, and
             the UUID of the cell
         """
-        for cell in objects.CellMappingList.get_all(context):
-            if cell.is_cell0():
+        for mapping in objects.CellMappingList.get_all(context):
+            if mapping.is_cell0():
                 continue
-            with self._lock:
-                if cell.uuid in self._sweeping:
-                    if self.is_hung(cell.uuid):
-                        LOG.warning('Cell %(name)s (%(uuid)s) has not '
-                                    'answered for %(seconds)d s',
-                                    {'name': cell.name, 'uuid': cell.uuid,
-                                     'seconds': time.monotonic()
-                                     - self._sweeping[cell.uuid]})
-                    continue
-                self._sweeping[cell.uuid] = time.monotonic()
-                executor = self._executors.setdefault(
-                    cell.uuid, futures.ThreadPoolExecutor(max_workers=1))
-            executor.submit(self._run, context, cell, function)
+            cell = self._get(mapping.uuid)
+            if cell.swept_at is None:
+                cell.swept_at = time.monotonic()
+                cell.executor.submit(
+                    self._run, context, mapping, cell, function)
+            elif cell.hung_for:
+                LOG.warning('Cell %(name)s (%(uuid)s) has not answered for '
+                            '%(seconds)d s',
+                            {'name': mapping.name, 'uuid': mapping.uuid,
+                             'seconds': cell.hung_for})
 
-    def _run(self, context: nova_context.RequestContext,
-             cell: objects.CellMapping, function: Sweep) -> None:
+    @staticmethod
+    def _run(context: nova_context.RequestContext,
+             mapping: objects.CellMapping, cell: _Cell,
+             function: Sweep) -> None:
         try:
-            with nova_context.target_cell(context, cell) as cell_context:
-                function(cell_context, cell.uuid)
+            with nova_context.target_cell(context, mapping) as targeted:
+                function(targeted, mapping.uuid)
         except Exception as error:
             LOG.warning('The sweep of cell %(name)s (%(uuid)s) failed and is '
                         'repeated: %(error)s',
-                        {'name': cell.name, 'uuid': cell.uuid,
+                        {'name': mapping.name, 'uuid': mapping.uuid,
                          'error': error})
         finally:
-            self._sweeping.pop(cell.uuid, None)
-
-
-@contextlib.contextmanager
-def of_server(context: nova_context.RequestContext, instance_uuid: str,
-              ) -> Iterator[nova_context.RequestContext]:
-    """Return a context that targets the cell of a server.
-
-    :raises nova.exception.InstanceMappingNotFound: if there is no such server
-    """
-    mapping = objects.InstanceMapping.get_by_instance_uuid(
-        context, instance_uuid)
-    with nova_context.target_cell(context, mapping.cell_mapping) as targeted:
-        yield targeted
+            cell.swept_at = None

@@ -35,8 +35,7 @@ A guest agent that does not answer blocks nova-compute's call for as long as it
 hangs. Three quarters of this time are for the freeze. After that nova-quiesce
 stops waiting and treats the outcome as unknown, that is, the guest as maybe
 frozen: the last quarter is for a first attempt to thaw it. Attempts of 15
-seconds follow until a thaw is confirmed, with growing pauses, at most 5
-minutes.
+seconds follow until a thaw is confirmed, with pauses of at most a minute.
 
 A request to quiesce that no nova-quiesce has taken up within twice this time
 is given up; nothing is sent to its guest.

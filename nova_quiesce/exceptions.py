@@ -104,6 +104,7 @@ class Deleted(GuestError):
 class StateChanged(GuestError):
     """Another request changed the server's state in the meantime."""
 
+    outcome = states.Outcome.REFUSED
     msg_fmt = _('The state of the server was changed by another request '
                 '(now vm_state %(vm_state)s, task_state %(task_state)s)')
 

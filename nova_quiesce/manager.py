@@ -119,11 +119,17 @@ class QuiesceManager(manager.Manager):
 
     @periodic_task.periodic_task(spacing=times.TICK, run_immediately=True)
     def _tick(self, context: nova_context.RequestContext) -> None:
-        """Have all rows worked on that are due."""
-        for row in self.store.due(4 * CONF.quiesce.threads):
-            pool = (self.freezes if row.state is store.State.ASKED
-                    else self.thaws)
-            pool.submit(row.instance_uuid)
+        """Have all rows worked on that are due.
+
+        Those that wait for a thread stay due: so freezes and thaws are looked
+        up each on its own.
+        """
+        for pool, states in (
+                (self.freezes, (store.State.ASKED,)),
+                (self.thaws, (store.State.FREEZING, store.State.FROZEN,
+                              store.State.THAWING))):
+            for row in self.store.due(4 * CONF.quiesce.threads, *states):
+                pool.submit(row.instance_uuid)
 
     @periodic_task.periodic_task(spacing=CONF.quiesce.sweep_interval)
     def _sweep(self, context: nova_context.RequestContext) -> None:

@@ -94,10 +94,16 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
             return _warning(_('It cannot be told without the table.'))
         up = {host for host, cell, age, _details in reports
               if not cell and age <= CONF.service_down_time}
-        late = ['%s on %s: %d s' % (cell, host, age)
-                for host, cell, age, _details in reports
-                if cell and host in up
-                and age > MISSED_SWEEPS * CONF.quiesce.sweep_interval]
+        ages = {(host, cell): age for host, cell, age, _details in reports}
+        late = []
+        for cell in objects.CellMappingList.get_all(
+                nova_context.get_admin_context()):
+            for host in () if cell.is_cell0() else sorted(up):
+                age = ages.get((host, cell.uuid))
+                if age is None:
+                    late.append(_('%s on %s: never') % (cell.uuid, host))
+                elif age > MISSED_SWEEPS * CONF.quiesce.sweep_interval:
+                    late.append('%s on %s: %d s' % (cell.uuid, host, age))
         if late:
             return _warning(_(
                 'Cells have not been swept to the end for a while: %s. A '

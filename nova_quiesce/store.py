@@ -220,14 +220,16 @@ def versions() -> tuple[str | None, str]:
     return found, head
 
 
-def check() -> None:
-    """Check that the tables are there, and those of this version.
+def check() -> bool:
+    """Return whether the tables are there, and those of this version.
 
+    :returns: True
     :raises SchemaMissing: if they are not; says what to run
     """
     found, wanted = versions()
     if found != wanted:
         raise exceptions.SchemaMissing(found=found or 'none', wanted=wanted)
+    return True
 
 
 def _retried(function: Any) -> Any:
@@ -503,12 +505,16 @@ class Store:
         return _row(row) if row else None
 
     @_retried
-    def due(self, limit: int) -> list[Freeze]:
-        """Return rows that anybody may act on, the oldest first."""
+    def due(self, limit: int, *states: State) -> list[Freeze]:
+        """Return rows that anybody may act on, the oldest first.
+
+        :param states: in which they are; by default in any
+        """
         with self._read() as session:
-            return [_row(row) for row in session.execute(
-                _SELECT.where(FREEZES.c.due_at <= now()).order_by(
-                    FREEZES.c.due_at).limit(limit))]
+            return [_row(row) for row in session.execute(_SELECT.where(
+                FREEZES.c.due_at <= now(),
+                FREEZES.c.state.in_(states or tuple(State)),
+            ).order_by(FREEZES.c.due_at).limit(limit))]
 
     @_retried
     def find(self, *, marker: str | None = None, limit: int | None = None,

@@ -40,19 +40,22 @@ THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
 ASK_PAUSE = 5.0
 #: for how long a nova-api may take between the row and the server's state
 ASK_GRACE = 60.0
-#: until a server is looked at again that Nova is at work on, or whose host or
-#: cell does not answer
+#: until a server is looked at again that Nova is at work on, or whose cell does
+#: not answer
 WAIT_PAUSE = 5.0
-#: until the next thaw, of one host that has enough of them
+#: until the next thaw of a host that has enough of them
 HOST_PAUSE = 1.0
 #: until the next thaw after one that failed: at first, and at most.  At first
 #: it is shorter than a message lasts, so that a nova-compute that is started
 #: again finds one, and thaws at once.
-RETRY_PAUSES = (5.0, 300.0)
+RETRY_PAUSES = (5.0, 60.0)
 #: thaws that fail until the pauses grow
-STEADY_RETRIES = 12
-#: until a cell that does not answer counts as hung
+STEADY_RETRIES = 6
+#: until a cell whose sweep does not come back counts as hung
 CELL_TIMEOUT = 5.0
+#: for how long work waits for a cell to answer, and for how long an answer
+#: holds
+CELL_ANSWER = 1.0
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen

@@ -22,7 +22,6 @@ from typing import TypeAlias
 from nova import context as nova_context
 from nova import exception
 from nova import objects
-from nova import servicegroup
 from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
@@ -71,7 +70,6 @@ class Work:
         self._store = freezes
         self._cells = known_cells
         self.guests = guest.Guests()
-        self._servicegroup = servicegroup.API()
         #: thaws under way, by compute host
         self._thaws: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
@@ -93,12 +91,9 @@ class Work:
             instance_uuid, times.THAW_LEASE, hinted=hinted)
         if row is None:
             return    # somebody else has it, or has done it
-        if self._cells.is_hung(row.cell_uuid):
-            self._store.release(row, times.WAIT_PAUSE)
-            return
         context = nova_context.get_admin_context()
         try:
-            with cells.of_server(context, instance_uuid) as cell:
+            with self._cells.of_server(context, instance_uuid) as cell:
                 instance = objects.Instance.get_by_uuid(
                     cell, instance_uuid, expected_attrs=[
                         'system_metadata', 'metadata', 'flavor'])
@@ -106,6 +101,8 @@ class Work:
         except (exception.InstanceMappingNotFound,
                 exception.InstanceNotFound):
             self._gone(context, row)
+        except cells.NoAnswer:
+            self._store.release(row, times.WAIT_PAUSE)
 
     # Freezing -------------------------------------------------------------
 
@@ -274,19 +271,21 @@ class Work:
         before, after = (ACTIVE, states.QUIESCING), (vm_state, None)
 
         @db.retried
-        def save() -> bool:
+        def save() -> tuple[bool, bool]:
             with db.transaction(cell):
-                moved = actions.is_open(
-                    cell, instance.uuid, row.request_id) and db.move(
-                        cell, instance.uuid, before, after)
+                is_open = actions.is_open(cell, instance.uuid, row.request_id)
+                moved = is_open and db.move(
+                    cell, instance.uuid, before, after)
                 actions.finish(cell, instance.uuid, self._host,
                                row.request_id, error)
                 if row.withdrawn and vm_state == ACTIVE:
                     actions.finish(cell, instance.uuid, self._host,
                                    row.unquiesce_request_id, None)
-            return bool(moved)
+            return is_open, moved
 
-        moved = save()
+        is_open, moved = save()
+        if not is_open:
+            return False    # it has ended before
         if moved:
             self._tell(cell, instance, before, after)
         if error.outcome is states.Outcome.FAILED:
@@ -296,7 +295,7 @@ class Work:
             # The user finds it in the instance action.
             LOG.info('Nothing was frozen: %s', error, instance=instance)
         self._notify(cell, instance, states.QUIESCE, 'error', error)
-        return bool(moved)
+        return moved
 
     def _interrupted(self, cell: _Context, instance: objects.Instance,
                      row: store.Freeze) -> None:
@@ -321,7 +320,7 @@ class Work:
                 # It may be quiesced by now.
                 self._store.release(row, 0, error=None)
                 return
-        with self._place(cell, instance, row) as is_free:
+        with self._place(instance.host, row) as is_free:
             if not is_free or not self._store.update(row, times.THAW_LEASE):
                 return
             thaw_error = self._try_thaw(cell, instance)
@@ -383,7 +382,7 @@ class Work:
             self._thawed(cell, instance, row, None, _(
                 'The guest does not run: vm_state is %s') % instance.vm_state)
             return
-        with self._place(cell, instance, row) as is_free:
+        with self._place(instance.host, row) as is_free:
             if not is_free:
                 return
             begun = self._begin_thaw(cell, instance, row)
@@ -512,35 +511,22 @@ class Work:
         return None
 
     @contextlib.contextmanager
-    def _place(self, cell: _Context, instance: objects.Instance,
-               row: store.Freeze) -> Iterator[bool]:
-        """Return whether the compute host can be asked for a thaw now.
+    def _place(self, host: str, row: store.Freeze) -> Iterator[bool]:
+        """Return whether a compute host can be asked for one more thaw.
 
-        If it cannot, the row is released.
+        If it cannot, the row is released. Whether its nova-compute is up does
+        not count: that compares clocks, and needs nova-conductor.
         """
-        host = instance.host
         with self._lock:
             is_free = self._thaws[host] < CONF.quiesce.thaws_per_host
             self._thaws[host] += 1
         try:
             if not is_free:
                 self._store.release(row, times.HOST_PAUSE)
-            elif row.attempts and not self._is_up(cell, host):
-                # Not before the first one: a nova-compute whose conductor is
-                # gone cannot say that it is up, and thaws all the same.
-                is_free = False
-                self._store.release(row, times.WAIT_PAUSE)
             yield is_free
         finally:
             with self._lock:
                 self._thaws[host] -= 1
-
-    def _is_up(self, cell: _Context, host: str) -> bool:
-        try:
-            service = objects.Service.get_by_compute_host(cell, host)
-        except exception.NotFound:
-            return False
-        return bool(self._servicegroup.service_is_up(service))
 
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,
                    ) -> bool:

@@ -608,7 +608,8 @@ class World:
         yield mock.patch.object(
             guests, 'ComputeAPI', lambda: ComputeAPI(self))
         yield mock.patch.object(
-            cells.Cells, 'is_hung', lambda _cells, _uuid: self.is_hung())
+            cells._Cell, 'hung_for', property(
+                lambda _cell: self.is_hung() and times.CELL_TIMEOUT))
         yield mock.patch.object(
             servicegroup.API, 'service_is_up',
             lambda _api, _service: self.compute_up)

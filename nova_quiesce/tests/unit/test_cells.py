@@ -4,8 +4,10 @@
 
 import contextlib
 import threading
+import time
 import unittest
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 from unittest import mock
 
@@ -13,6 +15,7 @@ from nova import context as nova_context
 from nova import objects
 
 from nova_quiesce import cells
+from nova_quiesce import db
 from nova_quiesce import times
 from nova_quiesce.tests.unit import world
 
@@ -44,8 +47,8 @@ class TestCells(unittest.TestCase):
 
     def _end(self) -> None:
         self.go_on.set()
-        for executor in self.cells._executors.values():
-            executor.shutdown()
+        for known in self.cells._cells.values():
+            known.executor.shutdown()
 
     @contextlib.contextmanager
     def _target(self, context: object, cell: Any) -> Iterator[object]:
@@ -61,7 +64,7 @@ class TestCells(unittest.TestCase):
     def sweep(self) -> None:
         self.cells.sweep(mock.Mock(), self._look)
         self.assertTrue(self.ended.acquire(timeout=60))
-        while 'well' in self.cells._sweeping:
+        while self.cells._get('well').swept_at is not None:
             threading.Event().wait(0.01)
 
     def test_at_most_one_sweep_is_under_way_in_a_hung_cell(self) -> None:
@@ -74,27 +77,87 @@ class TestCells(unittest.TestCase):
 
     def test_it_counts_as_hung_after_a_while(self) -> None:
         self.sweep()
-        self.assertFalse(self.cells.is_hung('hung'))
+        self.assertFalse(self.cells._get('hung').hung_for)
         self.passed += times.CELL_TIMEOUT + 1
-        self.assertTrue(self.cells.is_hung('hung'))
-        self.assertFalse(self.cells.is_hung('well'))
-        self.assertFalse(self.cells.is_hung('unknown'))
+        self.assertTrue(self.cells._get('hung').hung_for)
+        self.assertFalse(self.cells._get('well').hung_for)
         self._end()
-        self.assertFalse(self.cells.is_hung('hung'))
+        self.assertFalse(self.cells._get('hung').hung_for)
 
     def test_it_counts_as_hung_however_often_it_is_to_be_swept(self) -> None:
         self.sweep()
         self.passed += times.CELL_TIMEOUT + 1
         self.sweep()
-        self.assertTrue(self.cells.is_hung('hung'))
+        self.assertTrue(self.cells._get('hung').hung_for)
 
     def test_a_cell_that_fails_is_swept_again(self) -> None:
         with mock.patch.object(self, '_look', side_effect=ValueError):
             self.cells.sweep(mock.Mock(), self._look)
-            for executor in list(self.cells._executors.values()):
-                executor.submit(lambda: None).result(60)
-        self.assertEqual({}, self.cells._sweeping)
+            for known in list(self.cells._cells.values()):
+                known.executor.submit(lambda: None).result(60)
+                self.assertIsNone(known.swept_at)
         self.sweep()
+
+
+class TestAsking(unittest.TestCase):
+
+    def setUp(self) -> None:
+        self.go_on = threading.Event()
+        self.asked: list[str] = []
+        for patch in (
+                mock.patch.object(
+                    objects.InstanceMapping, 'get_by_instance_uuid',
+                    lambda context, uuid: mock.Mock(
+                        cell_mapping=cell(uuid.partition('/')[0]))),
+                mock.patch.object(nova_context, 'target_cell', self._target),
+                mock.patch.object(db, 'states_of', self._answer)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.cells = cells.Cells()
+        self.executor = futures.ThreadPoolExecutor(4)
+        self.addCleanup(self.executor.shutdown)
+        self.addCleanup(self.go_on.set)
+
+    @contextlib.contextmanager
+    def _target(self, context: object, cell: Any) -> Iterator[str]:
+        yield cell.uuid
+
+    def _answer(self, context: str, uuids: object) -> None:
+        self.asked.append(context)
+        if context == 'hung':
+            self.go_on.wait(60)
+        if context == 'gone':
+            raise OSError('no route')
+
+    def enter(self, uuid: str) -> None:
+        with self.cells.of_server(mock.Mock(), uuid):
+            pass
+
+    def test_a_cell_that_hangs_costs_one_thread(self) -> None:
+        first = self.executor.submit(self.enter, 'hung/1')
+        others = [self.executor.submit(self.enter, 'hung/%d' % number)
+                  for number in (2, 3, 4)]
+        self.executor.submit(self.enter, 'well/1').result(60)
+        for other in others:
+            self.assertRaises(cells.NoAnswer, other.result, 60)
+        self.assertFalse(first.done())
+        began = time.monotonic()
+        self.assertRaises(cells.NoAnswer, self.enter, 'hung/5')
+        self.assertLess(time.monotonic() - began, times.CELL_ANSWER)
+        self.assertEqual(1, self.asked.count('hung'))
+        self.go_on.set()
+        first.result(60)
+        self.enter('hung/6')
+
+    def test_one_that_has_just_answered_is_not_asked_again(self) -> None:
+        for number in range(3):
+            self.enter('well/%d' % number)
+        self.assertEqual(['well'], self.asked)
+
+    def test_one_that_fails_is_asked_again(self) -> None:
+        for _time in range(2):
+            self.assertRaises(OSError, self.enter, 'gone/1')
+        self.assertEqual(['gone', 'gone'], self.asked)
 
 
 class TestHungCell(world.WorldTest):
@@ -102,7 +165,7 @@ class TestHungCell(world.WorldTest):
     def test_nothing_is_begun_in_it_and_the_row_stays(self) -> None:
         self.freeze(unquiesce_after=60)
         service = self.services['ctl1']
-        service.cells._sweeping[world.CELL.uuid] = self.passed
+        service.cells._get(world.CELL.uuid).swept_at = self.passed
         self.advance(61)
         with mock.patch.object(objects.Instance, 'get_by_uuid',
                                side_effect=AssertionError):

@@ -179,17 +179,20 @@ class TestApiDied(FaultTest):
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
 
-    def test_in_a_refusal_before_the_row_is_dropped(self) -> None:
-        request_id = world.new_id()
-        instance = self.instance
-        self.set(task_state='rebooting')
-        self.fail_once(store.Store, 'drop', world.Killed())
-        with self.assertRaises(world.Killed):
-            self.api.quiesce(self._context(), instance, 0, request_id)
-        self.live(times.ASK_PAUSE + 1)
-        self.assertEqual(('active', 'rebooting'), self.states)
-        self.assertEqual([], self.guest.calls)
-        self.assertEqual('Error', self.result_of(request_id))
+    def test_in_a_refusal_nothing_is_left_of_the_request(self) -> None:
+        for target in (actions, store.Store):
+            with self.subTest(target):
+                self.set(task_state=None)
+                instance = self.instance
+                self.set(task_state='rebooting')
+                self.fail_once(target, 'drop', world.Killed())
+                with self.assertRaises(world.Killed):
+                    self.api.quiesce(
+                        self._context(), instance, 0, world.new_id())
+                self.live(times.ASK_PAUSE + 1)
+                self.assertEqual(('active', 'rebooting'), self.states)
+                self.assertEqual([], self.guest.calls)
+                self.assertEqual([], self.faults())
         self.set(task_state=None)
         self.check_at_rest('active')
 
@@ -428,6 +431,27 @@ class TestCommitInDoubt(FaultTest):
         self.deliver_all()
         self.assertEqual('Success', self.result_of(own))
         self.check_at_rest('active')
+
+    def test_committed_while_another_service_gives_it_up(self) -> None:
+        self.guest.on_freeze = [world.killed]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        real = work.Work._save_failed
+
+        def late(worker: work.Work, cell: Any, *args: Any) -> bool:
+            with db.transaction(cell):
+                db.move(cell, self.uuid, ('active', 'quiescing'),
+                        ('quiesced', None))
+                actions.finish(cell, self.uuid, 'ctl1', request_id, None)
+            return real(worker, cell, *args)
+
+        self.advance(times.freeze_lease())
+        with mock.patch.object(work.Work, '_save_failed', late):
+            self.tick('ctl2')
+        self.live(2)
+        self.assertEqual('Success', self.result_of(request_id))
+        self.assertEqual([], self.faults())
+        self.assertNotIn(('quiesce', 'error'), self.notified)
 
     def test_not_committed_it_is_an_error_and_thawed(self) -> None:
         self.lose_commit(is_committed=False)

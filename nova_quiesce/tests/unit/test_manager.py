@@ -47,6 +47,19 @@ class TestManager(world.WorldTest):
         self.assertIsNone(self.store.get(first))
         self.assertEqual('active', self.instance_of(first).vm_state)
 
+    def test_a_deadline_is_kept_behind_any_number_of_freezes(self) -> None:
+        self.set_option('threads', 1)
+        self.freeze(unquiesce_after=60)
+        frozen = self.uuid
+        for _number in range(5):
+            self.uuid = self.boot()
+            self.quiesce()
+        self.bus.messages.clear()
+        with mock.patch.object(self.services['ctl1'].freezes, 'submit'):
+            self.advance(61)    # all its threads hang
+            self.tick('ctl1')
+        self.assertIsNone(self.store.get(frozen))
+
     def test_a_failure_is_not_the_end_of_the_service(self) -> None:
         self.quiesce()
         with mock.patch.object(

@@ -95,7 +95,8 @@ class TestUpgradeCheck(StatusTest):
 
     def test_all_is_well(self) -> None:
         self.freeze(unquiesce_after=60)
-        self.sweep()
+        self.sweep('ctl1')
+        self.sweep('ctl2')
         self.assertEqual({'SUCCESS'}, {
             result for result, _details in self.check().values()})
         self.assertEqual(0, self.run_status('upgrade', 'check'))
@@ -139,6 +140,14 @@ class TestUpgradeCheck(StatusTest):
         self.assertEqual('WARNING', result)
         self.assertIn(world.CELL.uuid, details)
         self.assertIn('ctl1', details)
+
+    def test_a_cell_has_never_been_swept(self) -> None:
+        cell = self.services['ctl1'].cells._get(world.CELL.uuid)
+        cell.swept_at = self.passed    # it hangs
+        self.sweep('ctl1')
+        result, details = self.check()['Sweeps']
+        self.assertEqual('WARNING', result)
+        self.assertIn('%s on ctl1: never' % world.CELL.uuid, details)
 
     def test_a_hook_has_not_taken(self) -> None:
         with mock.patch.object(
