@@ -199,34 +199,36 @@ def metrics() -> int:
     return 0
 
 
+def _gauge(name: str, *samples: tuple[dict[str, str], float],
+           ) -> Iterator[str]:
+    yield '# TYPE nova_quiesce_%s gauge' % name
+    for labels, value in samples:
+        yield 'nova_quiesce_%s%s %.12g' % (
+            name, labels and '{%s}' % ','.join(
+                '%s="%s"' % label for label in labels.items()) or '', value)
+
+
 def _metrics() -> Iterator[str]:
     own = store.Store(CONF.host)
     counts, overdue = own.counts()
-    yield '# TYPE nova_quiesce_guests gauge'
-    for state in store.State:
-        yield 'nova_quiesce_guests{state="%s"} %d' % (
-            state.value, counts.get(state, 0))
-    yield '# TYPE nova_quiesce_oldest_overdue_seconds gauge'
-    yield 'nova_quiesce_oldest_overdue_seconds %.3f' % max(0.0, overdue)
+    yield from _gauge('guests', *(
+        ({'state': state.value}, counts.get(state, 0))
+        for state in store.State))
+    yield from _gauge('oldest_overdue_seconds', ({}, max(0.0, overdue)))
     reports = own.reports()
-    yield '# TYPE nova_quiesce_last_sweep_seconds gauge'
-    for host, cell, age, _details in reports:
-        if cell:
-            yield ('nova_quiesce_last_sweep_seconds'
-                   '{host="%s",cell="%s"} %.3f') % (host, cell, age)
-    figures = [(host, age, {name: value for name, value in json.loads(
-        details).items() if name != 'process'})
-               for host, cell, age, details in reports if not cell]
-    yield '# TYPE nova_quiesce_last_report_seconds gauge'
-    for host, age, _values in figures:
-        yield 'nova_quiesce_last_report_seconds{host="%s"} %.3f' % (host, age)
-    for name in sorted({name for _h, _a, values in figures
-                        for name in values}):
-        yield '# TYPE nova_quiesce_%s gauge' % name
-        for host, _age, values in figures:
-            if name in values:
-                yield 'nova_quiesce_%s{host="%s"} %d' % (
-                    name, host, values[name])
+    yield from _gauge('last_sweep_seconds', *(
+        ({'host': host, 'cell': cell}, age)
+        for host, cell, age, _details in reports if cell))
+    yield from _gauge('last_report_seconds', *(
+        ({'host': host}, age)
+        for host, cell, age, _details in reports if not cell))
+    figures = {host: json.loads(details)
+               for host, cell, _age, details in reports if not cell}
+    names = {name for values in figures.values() for name in values}
+    for name in sorted(names - {'process'}):
+        yield from _gauge(name, *(
+            ({'host': host}, values[name])
+            for host, values in figures.items() if name in values))
     yield '# EOF'
 
 

@@ -40,8 +40,8 @@ THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
 ASK_PAUSE = 5.0
 #: for how long a nova-api may take between the row and the server's state
 ASK_GRACE = 60.0
-#: until a server is looked at again that Nova is at work on, or whose cell does
-#: not answer
+#: until a server is looked at again that Nova is at work on, or whose cell
+#: does not answer
 WAIT_PAUSE = 5.0
 #: until the next thaw of a host that has enough of them
 HOST_PAUSE = 1.0

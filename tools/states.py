@@ -1,32 +1,39 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Draw the documentation's picture of the states: tools/states.py SVG.
 
-Everything in it is derived from nova_quiesce/states.py.  The documentation is
-built without Nova, so the picture is kept in the repository; a unit test fails
-when it is not that of the table.
+The states, the arrows and the states of a row come from nova_quiesce/states.py
+and nova_quiesce/store.py.  The documentation is built without Nova, so the
+picture is kept in the repository; a unit test compares it with the table.
 """
 
 import pathlib
 import sys
 from collections.abc import Iterator
 
+from nova.compute import vm_states
+
 from nova_quiesce import states
+from nova_quiesce import store
 
 #: a vm_state and a task_state
 State = tuple[str, str | None]
 
-WIDTH, HEIGHT = 150, 54    # of a box
+Row = store.State
+#: In which states the row in the table of freezes is; without one, there is
+#: no row.
+ROWS: dict[State, tuple[store.State, ...]] = {
+    (vm_states.ACTIVE, states.QUIESCING): (Row.ASKED, Row.FREEZING),
+    (states.QUIESCED, None): (Row.FROZEN,),
+    (states.QUIESCED, states.UNQUIESCING): (Row.THAWING,),
+    (vm_states.ERROR, None): (Row.FREEZING, Row.THAWING),
+}
+
+#: A withdrawn freeze ends like one that was refused, after a confirmed thaw
+#: if it was sent.
+NAMES = {states.Outcome.REFUSED: 'refused or withdrawn'}
+
+WIDTH, HEIGHT = 170, 70    # of a box
 #: Where the boxes stand: the states of both actions clockwise, and what else
 #: there is in the middle.
 PLACES = ((120, 50), (620, 50), (620, 290), (120, 290), (370, 170))
@@ -35,7 +42,7 @@ APART = 12    # half the distance of two arrows between the same boxes
 
 HEAD = """\
 <?xml version="1.0" encoding="UTF-8"?>
-<!-- Made by tools/states.py from nova_quiesce/states.py; do not edit. -->
+<!-- Made by tools/states.py; do not edit. -->
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" \
 font-family="sans-serif" font-size="14" text-anchor="middle">
 <defs><marker id="tip" viewBox="0 0 10 10" refX="10" refY="5" \
@@ -51,7 +58,11 @@ def arrows() -> Iterator[tuple[State, State, str]]:
         busy = (action.accepted_in, action.task_state)
         yield start, busy, action.name
         for outcome, vm_state in action.ends.items():
-            yield busy, (vm_state, None), outcome.value
+            yield busy, (vm_state, None), NAMES.get(outcome, outcome.value)
+    # The thaws that follow a failure.
+    after = states.end_of_thaw(
+        vm_states.ERROR, states.Outcome.DONE, restored=True)
+    yield (vm_states.ERROR, None), (after, None), 'thaw confirmed'
 
 
 def places() -> dict[State, tuple[int, int]]:
@@ -77,10 +88,11 @@ def _box(state: State, place: tuple[int, int]) -> str:
                  x - WIDTH // 2, y - HEIGHT // 2, WIDTH, HEIGHT,
                  '#d9e8f5' if task_state is None else 'white'),
              '<text x="%d" y="%d" font-weight="bold">%s</text>' % (
-                 x, y - 3 if task_state else y + 5, vm_state)]
-    if task_state:
-        lines.append('<text x="%d" y="%d">%s</text>' % (
-            x, y + 16, task_state))
+                 x, y - 14, vm_state),
+             '<text x="%d" y="%d">%s</text>' % (x, y + 5, task_state or '-')]
+    row = ' or '.join(ROWS.get(state, ())) or 'none'
+    lines.append('<text x="%d" y="%d" font-size="12" fill="#505050">'
+                 'row: %s</text>' % (x, y + 25, row))
     return '\n'.join(lines)
 
 
@@ -101,8 +113,8 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], name: str,
     x, y = ((ends[0][i] + ends[1][i]) / 2 for i in (0, 1))
     if not dy:    # above the line, or below one that was shifted down
         y += 18 if aside[1] > 0 else -8
-    else:    # to the right of it
-        x, y = x + 8, y + (12 if dx else 4)
+    else:    # to the right of it: below one that rises, above one that falls
+        x, y = x + 8, y + (4 if not dx else 12 if dx * dy < 0 else -4)
     return (
         '<line x1="%.0f" y1="%.0f" x2="%.0f" y2="%.0f" stroke="black" '
         'marker-end="url(#tip)"/>\n<text x="%.0f" y="%.0f" '

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What the functional tests share: the cloud, and the verb ``openstack``.
 
@@ -20,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import datetime
+import functools
 import io
 import json
 import logging
@@ -53,8 +44,26 @@ MICROVERSION = '2.96'
 SKIP_VARIABLE = 'SKIP_REASON'
 #: seconds for which a state is waited for at most
 TIMEOUT = 60.0
+#: seconds between two looks, at first and at most
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 0.4
 #: seconds, [DEFAULT]report_interval in minicloud
 REPORT_INTERVAL = 5
+
+
+def looks(seconds: float = TIMEOUT) -> Iterator[None]:
+    """Yield whenever it is worth another look, for so many seconds.
+
+    Ever less often, since each look takes the processor from who is waited
+    for.
+    """
+    end = time.monotonic() + seconds
+    pause = FIRST_PAUSE
+    while time.monotonic() <= end:
+        yield
+        time.sleep(pause)
+        pause = min(1.2 * pause, LONGEST_PAUSE)
+    yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +115,23 @@ def compute(persona: str = 'admin') -> adapter.Adapter:
             default_microversion=MICROVERSION,
         )
     return _adapters[persona]
+
+
+@functools.cache
+def flavor_id(name: str = 'tiny') -> str:
+    """Return the id of a flavor of the cloud."""
+    flavors = compute().get('/flavors').json()['flavors']
+    return next(str(flavor['id']) for flavor in flavors
+                if flavor['name'] == name)
+
+
+@functools.cache
+def image_id(name: str) -> str:
+    """Return the id of an image of the cloud."""
+    answer = compute().session.get(
+        '/v2/images?name=%s' % name,
+        endpoint_filter={'service_type': 'image'})
+    return str(answer.json()['images'][0]['id'])
 
 
 def _forget_clients() -> None:
@@ -297,8 +323,7 @@ class FunctionalTest(testtools.TestCase):
 
         A server that has come to rest elsewhere fails the test at once.
         """
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
+        for _look in looks():
             server = self.server(server_id)
             states = (
                 server['OS-EXT-STS:vm_state'],
@@ -308,7 +333,6 @@ class FunctionalTest(testtools.TestCase):
                 return server
             if states[0] == 'error' and states[1] is None:
                 self.fail('in error: %s' % server.get('fault'))
-            time.sleep(0.1)
         raise AssertionError('still in %s, not in %s' % (
             states, (vm_state, task_state)))
 
@@ -322,12 +346,10 @@ class FunctionalTest(testtools.TestCase):
 
         :param what: it, in words
         """
-        end = time.monotonic() + seconds
-        while not (found := condition()):
-            if time.monotonic() > end:
-                self.fail('after %d s it is not so that %s' % (seconds, what))
-            time.sleep(0.1)
-        return found
+        for _look in looks(seconds):
+            if found := condition():
+                return found
+        self.fail('after %d s it is not so that %s' % (seconds, what))
 
     def wait_until_up(self) -> None:
         """Wait until Nova takes all of its services for alive."""
@@ -340,12 +362,10 @@ class FunctionalTest(testtools.TestCase):
 
     def settle(self, server_id: str) -> tuple[str, str | None]:
         """Wait until nothing is being done, and return the states."""
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
+        for _look in looks():
             states = self.states(server_id)
             if states[1] is None:
                 return states
-            time.sleep(0.1)
         raise AssertionError('still in task_state %s' % states[1])
 
     def action_of(
@@ -424,27 +444,24 @@ class FunctionalTest(testtools.TestCase):
         image: str = 'tiny',
         persona: str = 'admin',
         wait: bool = True,
+        host: str | None = None,
         **metadata: str,
     ) -> str:
         """Create a server, deleted after the test, and return its id.
 
+        :param host: by default Nova chooses one
         :param metadata: what its guest does, for example
             ``quiesce='slow:2'`` (see minicloud.virt.fake)
         """
-        nova = compute(persona)
-        flavors = nova.get('/flavors').json()['flavors']
-        response = nova.post(
+        response = compute(persona).post(
             '/servers',
             json={
                 'server': {
                     'name': name or 'vm-%s' % uuid.uuid4().hex[:8],
-                    'flavorRef': next(
-                        flavor['id']
-                        for flavor in flavors
-                        if flavor['name'] == 'tiny'
-                    ),
-                    'imageRef': self._image(image),
+                    'flavorRef': flavor_id(),
+                    'imageRef': image_id(image),
                     'networks': 'none',
+                    **({'host': host} if host else {}),
                     'metadata': {
                         'minicloud:%s' % key: value
                         for key, value in metadata.items()
@@ -454,28 +471,24 @@ class FunctionalTest(testtools.TestCase):
         )
         self.assertEqual(202, response.status_code, response.text)
         server_id: str = response.json()['server']['id']
-        self.addCleanup(self._delete, server_id)
+        self.addCleanup(self.discard, server_id)
         if wait:
             self.wait(server_id, 'active')
         return server_id
 
-    def _image(self, name: str) -> str:
-        images = (
-            compute()
-            .session.get(
-                '/v2/images?name=%s' % name,
-                endpoint_filter={'service_type': 'image'},
-            )
-            .json()['images']
-        )
-        return images[0]['id']  # type: ignore[no-any-return]
-
     def _delete(self, server_id: str) -> None:
-        end = time.monotonic() + TIMEOUT
-        while compute().delete('/servers/%s' % server_id).status_code != 404:
-            if time.monotonic() > end:
-                self.fail('server %s is not deleted' % server_id)
-            time.sleep(0.2)
+        for _look in looks():
+            if compute().delete('/servers/%s' % server_id).status_code == 404:
+                return
+        self.fail('server %s is not deleted' % server_id)
+
+    def discard(self, server_id: str) -> None:
+        """Have a server deleted, and do not wait until it is."""
+        for _look in looks():
+            if compute().delete(
+                    '/servers/%s' % server_id).status_code in (204, 404):
+                return
+        self.fail('the deletion of server %s is refused' % server_id)
 
     def guest_log(self, server_id: str) -> list[str]:
         """Return what the guest saw: ``frozen`` and ``thawed``, in order."""
