@@ -23,6 +23,7 @@ HEAD = """\
      - all guests thawed, seconds after the kill
      - longest time a guest was frozen, seconds
      - longest time past its deadline, seconds
+     - and after what was killed is there again
 """
 
 
@@ -46,13 +47,15 @@ def main(target: str, *given: str) -> int:
     rows.sort(key=lambda row: (row['hypervisor'], row['killed'], row['step']))
     text = HEAD
     for row in rows:
-        text += ''.join('   %s - %s\n' % (mark, cell) for mark, cell in zip(
-            '*     ', (row['killed'], row['when'], row['hypervisor'],
-                       row['thawed_after_kill'], row['longest_frozen'],
-                       row['past_deadline']), strict=True))
+        cells = [row[name] for name in (
+            'killed', 'when', 'hypervisor', 'thawed_after_kill',
+            'longest_frozen', 'past_deadline', 'late')]
+        text += '   * - %s\n' % '\n     - '.join(map(str, cells))
     pathlib.Path(target).write_text(text)
-    print('%d faults injected; longest time past a deadline: %s s' % (
-        len(rows), max(row['past_deadline'] for row in rows)))
+    print('%d faults injected; longest time past a deadline: %s s; after what '
+          'was killed is there again: %s s' % (
+              len(rows), max(row['past_deadline'] for row in rows),
+              max(row['late'] for row in rows)))
     return 0
 
 

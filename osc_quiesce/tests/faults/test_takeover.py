@@ -80,7 +80,7 @@ class DeadTest(ServicesTest):
         self.assertEqual((vm_state, None), self.states(server))
         frozen = self.history(server)
         self.assertEqual(1, len(frozen), frozen)
-        self.write(KILLED, step, killed_at, frozen)
+        self.write(KILLED, step, killed_at, killed_at, frozen)
 
     def test_in_the_middle_of_a_quiesce(self) -> None:
         server = self.boot(quiesce='slow:%d' % SLOW)
@@ -128,7 +128,8 @@ class DeadTest(ServicesTest):
         killed_at = self.kill(server)
         self.wait(server, 'active')
         [frozen] = self.history(server)
-        late = self.write(KILLED, 'server is frozen', killed_at, [frozen])
+        late = self.write(
+            KILLED, 'server is frozen', killed_at, killed_at, [frozen])
         # Nobody has to find out first that a service is gone.
         self.assertLess(late, base.setting('quiesce', 'sweep_interval')
                         + MARGIN, frozen)
