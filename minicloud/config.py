@@ -1,14 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The configuration of every service, rendered from a few facts.
 
@@ -50,8 +40,8 @@ MEMORY = {'fake': 64, 'libvirt': 128}
 class Broker:
     """What a choice of ``--broker`` means.
 
-    :param transport_url: of Nova and Cinder, with the names of ports and
-        of the cell in braces
+    :param transport_url: of Nova and Cinder, with the names of ports, of
+        the address and of the cell in braces
     :param between_processes: whether it carries messages from one process
         to another; if not, all of Nova shares one
     """
@@ -64,7 +54,7 @@ class Broker:
 BROKERS: dict[str, Broker] = {
     'memory': Broker('fake:///', between_processes=False),
     # RabbitMQ lets this user in from this machine only.
-    'rabbit': Broker('rabbit://guest:guest@127.0.0.1:{broker}/{cell}',
+    'rabbit': Broker('rabbit://guest:guest@{address}:{broker}/{cell}',
                      between_processes=True),
 }
 #: The choices of ``--queues``, and what each sets for Nova and Cinder.
@@ -103,6 +93,7 @@ FILES_OF_KIND = {
     'database': ('mariadb.cnf', 'mariadb.sql'),
     'storage': ('ceph.conf',),
     'broker': ('rabbitmq.conf', 'rabbitmq.json'),
+    'gate': (),
     'identity': ('keystone.conf', 'placement.conf'),
     'image': ('glance-api.conf', 'glance-api-paste.ini'),
     'api': ('nova.conf', 'nova-api-paste.ini'),
@@ -141,7 +132,8 @@ class Settings:
     :param storage: key of :data:`STORAGES`
     :param queues: key of :data:`QUEUES`
     :param cells: number of cells that hold servers; if there are several,
-        each has a database, a message bus and a nova-conductor of its own
+        each has a database, a message bus and a nova-conductor of its own,
+        and one process through which all others reach the first two
     :param computes: number of nova-compute services; each cell has one at
         least
     :param quiesce: whether Nova gets the quiesce actions and their service
@@ -228,8 +220,8 @@ def cell_of(settings: Settings, role: str) -> int:
     """
     kind = kind_of(role)
     number = role.removeprefix(kind)
-    if (not own_cells(settings) or kind not in ('conductor', 'compute')
-            or not number):
+    if (not own_cells(settings)
+            or kind not in ('conductor', 'compute', 'gate') or not number):
         return 0
     return (int(number) - 1) % settings.cells + 1
 
@@ -237,6 +229,11 @@ def cell_of(settings: Settings, role: str) -> int:
 def cell_file(number: int) -> str:
     """Return what of Nova's configuration is special in a cell."""
     return f'nova-cell{number}.conf'
+
+
+def gate_of(number: int) -> str:
+    """Return the process through which a cell is reached."""
+    return f'gate{number}'
 
 
 def database_names(settings: Settings) -> tuple[str, ...]:
@@ -283,6 +280,7 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
         roles.append('database')
     if settings.broker == 'rabbit':
         roles.append('broker')
+    roles.extend(gate_of(number) for number in own_cells(settings))
     return (*roles, 'identity', 'image', *nova_services(settings), 'volume')
 
 
@@ -294,8 +292,13 @@ def before(settings: Settings, role: str) -> tuple[str, ...]:
         roles.append('storage')
     if not settings.one_nova:
         roles.extend(BEFORE.get(kind, ()))
-    if kind == 'compute' and (cell := cell_of(settings, role)):
+    cell = cell_of(settings, role)
+    if kind == 'compute' and cell:
         roles.append(f'conductor{cell}')
+    if kind in BEFORE and kind != 'volume':
+        # Who is in no cell calls all of them.
+        roles.extend(gate_of(number) for number in own_cells(settings)
+                     if cell in (0, number))
     return tuple(roles)
 
 
@@ -345,22 +348,26 @@ def _service_user(plan: Plan, user: str) -> dict[str, str]:
     return {**_auth(plan, user), 'send_service_user_token': 'true'}
 
 
-def _database(plan: Plan, name: str) -> dict[str, str]:
-    options = {'connection': database_url(plan.layout, plan.database, name)}
+def _database(plan: Plan, name: str, cell: int = 0) -> dict[str, str]:
+    options = {'connection': database_url(
+        plan.layout, plan.database, name, cell)}
     if plan.database == 'sqlite':
         options['sqlite_synchronous'] = 'false'
     return options
 
 
-def database_url(layout: Layout, database: str, name: str) -> str:
+def database_url(layout: Layout, database: str, name: str,
+                 cell: int = 0) -> str:
     """Return the connection to a database.
 
     :param database: key of :data:`DATABASES`
     :param name: one of :func:`database_names`
+    :param cell: the one through whose gate it goes; 0 if through none
     """
+    socket = layout.gate_socket(cell) if cell else layout.database_socket
     return DATABASES[database].format(
         name=name, file=layout.database(name),
-        socket=urllib.parse.quote(str(layout.database_socket)))
+        socket=urllib.parse.quote(str(socket)))
 
 
 def virtual_host(cell: int) -> str:
@@ -368,8 +375,18 @@ def virtual_host(cell: int) -> str:
     return f'cell{cell}'
 
 
-def _transport_url(plan: Plan, cell: str = '') -> str:
-    return BROKERS[plan.broker].transport_url.format(cell=cell, **plan.ports)
+def gate_address(number: int) -> str:
+    """Return where a cell's gate listens for clients of RabbitMQ.
+
+    The port is that of RabbitMQ itself.
+    """
+    return f'127.0.1.{number}'
+
+
+def _transport_url(plan: Plan, cell: int = 0) -> str:
+    return BROKERS[plan.broker].transport_url.format(
+        address=gate_address(cell) if cell else ports.ADDRESS,
+        cell=virtual_host(cell) if cell else '', **plan.ports)
 
 
 def _messages(plan: Plan) -> Sections:
@@ -481,8 +498,8 @@ def nova_cell(plan: Plan, number: int) -> Sections:
     """What is put over nova.conf in a cell."""
     return {
         'DEFAULT': {
-            'transport_url': _transport_url(plan, virtual_host(number))},
-        'database': _database(plan, f'nova_cell{number}'),
+            'transport_url': _transport_url(plan, number)},
+        'database': _database(plan, f'nova_cell{number}', number),
     }
 
 

@@ -1,14 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The main program of each process of a cloud; started by minicloud only.
 
@@ -27,6 +17,7 @@ import threading
 import time
 import warnings
 
+from minicloud import config
 from minicloud import processes
 from minicloud.layout import Layout
 from minicloud.roles import Context
@@ -90,7 +81,7 @@ def main() -> int:
         signal.signal(number, lambda *_args: os._exit(0))
     context = context_of(args)
     preparing = args.role.startswith('prepare-')
-    module, _, what = args.role.partition('-')
+    module, _, what = config.kind_of(args.role).partition('-')
     if context.services:
         module = 'compute'
     if not preparing:

@@ -1,22 +1,12 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
 NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
 real volumes), ``faults`` (tests that kill the processes of a cloud),
-``tempest`` (our tests for tempest, with real guests), ``demo`` (with real
-guests), ``demo-app`` (and real volumes), ``bench`` and ``bench-quick`` (the
-benchmarks). They need
+``deployments`` (tests with cells, quorum queues and more), ``tempest`` (our
+tests for tempest, with real guests), ``demo`` (with real guests), ``demo-app``
+(and real volumes), ``bench`` and ``bench-quick`` (the benchmarks). They need
 Debian packages, see bindep.txt, and those with real guests need root. Without
 them a program says what is missing, and the tests are skipped with that
 reason, except where CI is set: there nothing may be skipped.
@@ -61,12 +51,14 @@ class Suite:
     :param command: what runs the tests; none for stestr
     :param service_down_time: seconds; short where services die for good. One
         that is there may be late to say so: guests take the processor.
+    :param settings: more lines for ``[quiesce]`` of nova.conf
     """
 
     missing: Callable[[], list[str]]
     options: tuple[str, ...]
     command: tuple[str, ...] = ()
     service_down_time: int = 60
+    settings: str = ''
 
 
 def missing_for_guests(*kinds: str) -> list[str]:
@@ -94,6 +86,13 @@ SUITES = {
         '--broker', 'rabbit', '--database', 'mariadb',
         '--computes', '2', '--quiesce-services', '2'),
         service_down_time=8),
+    'deployments': Suite(
+        functools.partial(missing_servers, 'rabbit', 'mariadb'), (
+            '--broker', 'rabbit', '--queues', 'quorum',
+            '--database', 'mariadb', '--cells', '2',
+            '--quiesce-services', '2', '--quiesce-host', 'shared'),
+        # So few that a test can occupy all of them.
+        settings='threads = 3\n'),
     'tempest': Suite(missing_for_guests, ('--driver', 'libvirt'), (
         str(HERE / 'tools' / 'run_tempest.py'), 'plugin')),
 }
@@ -128,7 +127,7 @@ def run(name: str, lines: list[str], arguments: list[str]) -> int:
     root = place()
     root.local.mkdir(parents=True, exist_ok=True)
     (root.local / 'nova.conf').write_text(
-        SETTINGS % SUITES[name].service_down_time)
+        SETTINGS % SUITES[name].service_down_time + SUITES[name].settings)
     TABLE.unlink(missing_ok=True)
     # In place of this process, so that it gets the signals and ends the cloud.
     os.execve(

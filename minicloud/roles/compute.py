@@ -1,14 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Nova's services: all in one process, or each in one of its own.
 
@@ -88,16 +78,20 @@ def _cell(number: int) -> Any:
 def map_cells(context: roles.Context) -> None:
     """Do what "nova-manage cell_v2 update_cell" does.
 
-    The mappings were made with the broker that the cloud had then.
+    The mappings were made with the broker that the cloud had then, and with
+    databases that were not behind gates.
     """
     import nova.conf
 
     for number in range(1, context.cells + 1):
         cell = _cell(number)
-        url = context.special_in_cell(number).get('DEFAULT', {}).get(
-            'transport_url', nova.conf.CONF.transport_url)
-        if cell.transport_url != url:
-            cell.transport_url = url
+        special = context.special_in_cell(number)
+        urls = (special.get('DEFAULT', {}).get(
+                    'transport_url', nova.conf.CONF.transport_url),
+                special.get('database', {}).get(
+                    'connection', nova.conf.CONF.database.connection))
+        if (cell.transport_url, cell.database_connection) != urls:
+            cell.transport_url, cell.database_connection = urls
             cell.save()
 
 

@@ -1,14 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Databases from nothing: what the ``*-manage`` commands do.
 
@@ -111,8 +101,9 @@ def _cells(context: roles.Context) -> None:
         name = f'cell{number}'
         if code := manage.CellV2Commands().create_cell(
                 name=name,
-                database_connection=special.get('database', {}).get(
-                    'connection', nova.conf.CONF.database.connection),
+                # Not through its gate, which is not there yet.
+                database_connection=config.database_url(
+                    context.layout, context.database, f'nova_{name}'),
                 transport_url=special.get('DEFAULT', {}).get(
                     'transport_url', nova.conf.CONF.transport_url)):
             raise SystemExit(f'{name}: {code}')

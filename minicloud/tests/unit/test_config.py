@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Configuration is a pure function of the plan."""
 
@@ -252,6 +242,29 @@ class CellsTest(unittest.TestCase):
         self.assertIn('conductor2', config.before(settings, 'compute4'))
         self.assertNotIn('conductor1', config.before(settings, 'compute4'))
 
+    def test_a_cell_is_reached_through_its_gate(self) -> None:
+        made = self.made(database='mariadb')
+        cell = config.nova_cell(made, 2)
+        self.assertIn('@127.0.1.2:', cell['DEFAULT']['transport_url'])
+        self.assertIn('/run/cell2.sock', cell['database']['connection'])
+        for options in config.nova(made).values():
+            for value in options.values():
+                self.assertNotIn('127.0.1.', value)
+                self.assertNotIn('/run/cell', value)
+
+    def test_all_wait_for_the_gates_that_they_go_through(self) -> None:
+        settings = config.Settings(broker='rabbit', cells=2)
+
+        def gates(role: str) -> list[str]:
+            return [other for other in config.before(settings, role)
+                    if config.kind_of(other) == 'gate']
+
+        for role in ('api', 'scheduler', 'quiesce1'):
+            self.assertEqual(['gate1', 'gate2'], gates(role))
+        for role in ('conductor2', 'compute2'):
+            self.assertEqual(['gate2'], gates(role))
+        self.assertEqual([], gates('volume'))
+
 
 class QueuesTest(unittest.TestCase):
 
@@ -351,9 +364,9 @@ class RolesTest(unittest.TestCase):
     def test_each_cell_has_a_conductor(self) -> None:
         settings = config.Settings(broker='rabbit', cells=2)
         self.assertEqual(
-            ('broker', 'identity', 'image', 'api', 'conductor', 'scheduler',
-             'conductor1', 'conductor2', 'compute1', 'compute2', 'quiesce1',
-             'volume'),
+            ('broker', 'gate1', 'gate2', 'identity', 'image', 'api',
+             'conductor', 'scheduler', 'conductor1', 'conductor2',
+             'compute1', 'compute2', 'quiesce1', 'volume'),
             config.roles_of(settings))
         self.assertEqual([('nova-conductor', 'conductor2')],
                          config.nova_services(settings)['conductor2'])
@@ -430,7 +443,7 @@ class DigestTest(unittest.TestCase):
         made = plan(broker='rabbit', cells=2, computes=3)
         after = {**self.files, 'nova-cell1.conf': 'other'}
         self.assertEqual(
-            ['api', 'conductor1', 'compute1', 'compute3'],
+            ['gate1', 'api', 'conductor1', 'compute1', 'compute3'],
             [role for role in config.roles_of(made)
              if config.digest(made, self.files, role)
              != config.digest(made, after, role)])

@@ -1,14 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What the processes of Nova are told of cells, and of the quiesce actions."""
 
@@ -25,6 +15,7 @@ from minicloud.layout import Layout
 from minicloud.roles import compute
 
 TOP = 'rabbit://host/'
+DATABASE = 'mysql+pymysql://host/nova_cell'
 
 
 def context(root: str = '/nowhere/cloud', role: str = 'api',
@@ -66,18 +57,22 @@ class CellsTest(unittest.TestCase):
         etc.mkdir()
         for number in (1, 2):
             (etc / f'nova-cell{number}.conf').write_text(
-                f'[DEFAULT]\ntransport_url = {TOP}cell{number}\n')
+                f'[DEFAULT]\ntransport_url = {TOP}cell{number}\n'
+                f'[database]\nconnection = {DATABASE}{number}\n')
 
     def urls_after_start(self, cells: int) -> list[str]:
         mappings = {number: mock.Mock(transport_url='fake:///')
                     for number in range(1, cells + 1)}
-        conf = mock.Mock(**{'CONF.transport_url': TOP})
+        conf = mock.Mock(**{'CONF.transport_url': TOP,
+                            'CONF.database.connection': DATABASE + '1'})
         modules = {'nova': mock.Mock(conf=conf), 'nova.conf': conf}
         with (mock.patch.dict(sys.modules, modules),
               mock.patch.object(compute, '_cell', mappings.get)):
             compute.map_cells(context(self.root, cells=cells))
-        for mapping in mappings.values():
+        for number, mapping in mappings.items():
             mapping.save.assert_called_once_with()
+            self.assertEqual(f'{DATABASE}{number}',
+                             mapping.database_connection)
         return [mapping.transport_url for mapping in mappings.values()]
 
     def test_nova_is_told_the_bus_of_each_cell(self) -> None:

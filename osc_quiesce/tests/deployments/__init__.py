@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Deployments as they are: cells, quorum queues, MariaDB, a rolling update."""
