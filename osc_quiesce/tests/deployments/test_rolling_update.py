@@ -23,15 +23,16 @@ SLOW = 3
 class RollingUpdateTest(base.DeploymentsTest):
 
     def start_old(self) -> 'subprocess.Popen[bytes]':
-        """Start the program of the service, which ends as one does.
+        """Start the program of the service, and wait until it is there.
 
-        Processes of this cloud end at once, as if they were killed.
+        The processes of the cloud itself end at once, as if they were killed.
         """
         layout = functional.cloud().layout
         own = layout.local / 'old.conf'
         own.write_text('[DEFAULT]\nhost = controller1\n')
         self.addCleanup(own.unlink)
-        log = (layout.log / 'nova-quiesce.log').open('ab')
+        path = layout.log / 'nova-quiesce.log'
+        log = path.open('wb')
         self.addCleanup(log.close)
         process = subprocess.Popen(
             [os.path.join(os.path.dirname(sys.executable), 'nova-quiesce'),
@@ -39,6 +40,8 @@ class RollingUpdateTest(base.DeploymentsTest):
              '--config-file', str(own)],
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         self.addCleanup(self.end, process)
+        self.wait_for(lambda: 'Starting quiesce node' in path.read_text(),
+                      'nova-quiesce has started', faults.BOUND)
         return process
 
     @staticmethod

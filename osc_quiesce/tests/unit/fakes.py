@@ -54,6 +54,9 @@ class FakeServer:
         None,
     )
     thaw_to: tuple[str, str | None, str | None] = ('active', 'Success', None)
+    # The request that has frozen it, or is about to; None if none has
+    freeze: str | None = None
+    withdrawn: set[str] = dataclasses.field(default_factory=set)
     actions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
@@ -63,6 +66,7 @@ class FakeNova:
     :ivar log: the requests so far, as "METHOD name-or-path [action]"
     :ivar hooks: called with each request before it is answered; what one
         returns is the answer, what it raises is the trouble on the way
+    :ivar page: how many rows a page of ``GET /os-quiesce`` has at the most
     :ivar clocks_differ: by how many seconds its database's clock is ahead
         of that of its API
     """
@@ -75,6 +79,7 @@ class FakeNova:
         self.hooks: list[Callable[[Any, Any], Any]] = []
         self.is_admin = True
         self.clocks_differ = 0.0
+        self.page = 1000  # servers
         self._changes: dict[str, tuple[Any, float]] = {}
         self._timers: list[tuple[float, Callable[[], object]]] = []
         mock.register_uri(
@@ -142,6 +147,8 @@ class FakeNova:
 
     def _answer(self, request: Any, context: Any) -> Any:
         url = parse.urlsplit(request.url)
+        if url.path == '/v2.1/os-quiesce':
+            return self._freezes(parse.parse_qs(url.query), context)
         # requests_mock's own attributes are in lower case
         parts = parse.unquote(url.path.removeprefix('/v2.1')).split('/')[2:]
         if parts[0] == 'detail':
@@ -194,6 +201,45 @@ class FakeNova:
     def _act(
         self, server: FakeServer, action: str, details: Any, context: Any
     ) -> Any:
+        given = (details or {}).get('request_id')
+        if given and action == 'quiesce':
+            if server.freeze == given:
+                context.status_code = 202
+                return None
+            if given in server.withdrawn or any(
+                    each['request_id'] == given for each in server.actions):
+                return error(
+                    context, 409, f'Request {given} has ended or was withdrawn'
+                )
+        elif given and server.freeze != given:
+            became = (
+                'ended'
+                if any(each['request_id'] == given for each in server.actions)
+                else 'withdrawn'
+            )
+            server.withdrawn.add(given)
+            return {
+                'unquiesce': {
+                    'request_id': given,
+                    'state': became,
+                    'message': f'The request is {became}',
+                }
+            }
+        elif given and server.task_state == 'quiescing':
+            server.withdrawn.add(given)
+            self._record(server, action, None)['events'][0]['result'] = (
+                'Success'
+            )
+            context.status_code = 202
+            return None
+        elif given and server.task_state == 'unquiescing':
+            return {
+                'unquiesce': {
+                    'request_id': given,
+                    'state': 'thawing',
+                    'message': 'The guest is being thawed',
+                }
+            }
         wanted = 'active' if action == 'quiesce' else 'quiesced'
         if (server.vm_state, server.task_state) != (wanted, None):
             return error(
@@ -202,25 +248,14 @@ class FakeNova:
                 f"Cannot '{action}' instance {server.id} while it is in "
                 f'vm_state {server.vm_state}',
             )
-        request_id = f'req-{uuid.uuid4()}'
-        event: dict[str, Any] = {
-            'event': f'quiesce_{action}_instance',
-            'result': None,
-            'details': None,
-        }
-        record: dict[str, Any] = {
-            'action': action,
-            'request_id': request_id,
-            'message': None,
-            'user_id': None,
-            'start_time': (EPOCH + datetime.timedelta(seconds=self.now))
-            .replace(tzinfo=None)
-            .isoformat(),
-            'events': [event],
-        }
-        server.actions.append(record)
+        record = self._record(
+            server, action, given if action == 'quiesce' else None
+        )
+        [event] = record['events']
+        request_id = record['request_id']
         if action == 'quiesce':
             server.task_state = 'quiescing'
+            server.freeze = request_id
             seconds, to = server.freeze_seconds, server.freeze_to
         else:
             server.task_state = 'unquiescing'
@@ -228,6 +263,11 @@ class FakeNova:
 
         def end() -> None:
             server.vm_state, event['result'], event['details'] = to
+            if action == 'quiesce' and request_id in server.withdrawn:
+                server.vm_state = 'active'
+                event['result'], event['details'] = 'Error', 'withdrawn'
+            if server.vm_state == 'active':
+                server.freeze = None
             record['message'] = 'Error' if event['result'] == 'Error' else None
             server.task_state = None
             seconds = (details or {}).get('unquiesce_after')
@@ -246,11 +286,78 @@ class FakeNova:
         def thaw() -> None:
             if server.actions[-1] is record:
                 server.vm_state = 'active'
+                server.freeze = None
 
         self.at(self.now + seconds, end)
         context.status_code = 202
         context.headers['x-openstack-request-id'] = request_id
         return None
+
+    def _record(
+        self, server: FakeServer, action: str, request_id: str | None
+    ) -> dict[str, Any]:
+        """Add an instance action with one event, and return it."""
+        start = EPOCH + datetime.timedelta(seconds=self.now)
+        event: dict[str, Any] = {
+            'event': f'quiesce_{action}_instance',
+            'result': None,
+            'details': None,
+        }
+        record: dict[str, Any] = {
+            'action': action,
+            'request_id': request_id or f'req-{uuid.uuid4()}',
+            'message': None,
+            'user_id': None,
+            'start_time': start.replace(tzinfo=None).isoformat(),
+            'events': [event],
+        }
+        server.actions.append(record)
+        return record
+
+    def _freezes(self, query: dict[str, list[str]], context: Any) -> Any:
+        if 'all_projects' in query and not self.is_admin:
+            return error(context, 403, 'Policy does not allow it')
+        [marker] = query.get('marker', [''])
+        found = sorted(
+            (
+                server
+                for server in self.servers.values()
+                if server.freeze
+                and server.id > marker
+                and server.id in query.get('server', [server.id])
+                and ('all_projects' in query or not server.foreign)
+            ),
+            key=lambda server: server.id,
+        )
+        page = found[: self.page]
+        return {
+            'freezes': [freeze_view(server) for server in page],
+            **(
+                {'freezes_links': [{'rel': 'next', 'href': 'next page'}]}
+                if len(found) > len(page)
+                else {}
+            ),
+        }
+
+
+def freeze_view(server: FakeServer) -> dict[str, Any]:
+    return {
+        'server_id': server.id,
+        'server_name': server.name,
+        'project_id': 'a project',
+        'user_id': 'a user',
+        'request_id': server.freeze,
+        'state': {
+            'quiescing': 'freezing',
+            'unquiescing': 'thawing',
+            None: 'frozen',
+        }[server.task_state],
+        'requested_at': '2026-01-01T00:00:00Z',
+        'frozen_at': '2026-01-01T00:00:00Z',
+        'unquiesce_at': None,
+        'attempts': 0,
+        'error': None,
+    }
 
 
 def view(server: FakeServer) -> dict[str, Any]:
