@@ -32,7 +32,7 @@ class TestStatus(test_recovery.RecoveryTest):
         server = self.boot()
         self.openstack('server quiesce --wait %s' % server)
         result = self.status('upgrade check')
-        self.assertEqual(6, result.stdout.count('Result: Success'))
+        self.assertEqual(7, result.stdout.count('Result: Success'))
 
     def test_who_is_quiesced_is_listed_and_thawed(self) -> None:
         first, second, third = (self.boot() for _number in range(3))
