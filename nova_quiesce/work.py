@@ -591,26 +591,18 @@ class Work:
                 error: exceptions.GuestError | None = None) -> None:
         """Send Nova's notification of an action."""
         try:
-            if error is not None:
-                raise error    # Nova tells where: so it must be raised
-            compute_utils.notify_about_instance_action(
-                context, instance, self._host, action=action.name,
-                phase=phase, source=rpcapi.BINARY)
-        except exceptions.GuestError:
-            self._notify_error(context, instance, action, error)
+            try:
+                if error is not None:
+                    raise error    # Nova tells where: so it must be raised
+                compute_utils.notify_about_instance_action(
+                    context, instance, self._host, action=action.name,
+                    phase=phase, source=rpcapi.BINARY)
+            except exceptions.GuestError:
+                compute_utils.notify_about_instance_action(
+                    context, instance, self._host, action=action.name,
+                    phase=phase, source=rpcapi.BINARY, exception=error)
         except Exception:
             LOG.exception('The action could not be notified',
-                          instance=instance)
-
-    def _notify_error(self, context: _Context, instance: objects.Instance,
-                      action: states.Action,
-                      error: exceptions.GuestError | None) -> None:
-        try:
-            compute_utils.notify_about_instance_action(
-                context, instance, self._host, action=action.name,
-                phase='error', source=rpcapi.BINARY, exception=error)
-        except Exception:
-            LOG.exception('The error could not be notified',
                           instance=instance)
 
 
