@@ -40,6 +40,7 @@ def own_context(context: nova_context.RequestContext,
     return own
 
 
+@db.retried
 def start(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action) -> None:
     """Record the context's request."""
@@ -47,11 +48,13 @@ def start(context: nova_context.RequestContext, instance_uuid: str,
         context, instance_uuid, action.name, want_result=False)
 
 
+@db.retried
 def drop(context: nova_context.RequestContext, instance_uuid: str) -> None:
     """Delete the record of a request that was refused, if nobody began it."""
     db.delete_action(context, instance_uuid, context.request_id)
 
 
+@db.retried
 def begin(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action, host: str) -> None:
     """Record that a service works on the context's request.

@@ -48,6 +48,17 @@ class Pool:
             CONF.quiesce.threads, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
+        self._is_closed = False
+
+    def close(self, timeout: float) -> None:
+        """Take nothing more, and wait until what is in hand is done.
+
+        :param timeout: for how many seconds to wait
+        """
+        self._is_closed = True
+        end = time.monotonic() + timeout
+        while self._in_hand and time.monotonic() < end:
+            time.sleep(0.1)
 
     @property
     def used(self) -> int:
@@ -57,7 +68,7 @@ class Pool:
     def submit(self, instance_uuid: str, hinted: bool = False) -> None:
         """Have a row worked on, unless that is under way."""
         with self._lock:
-            if instance_uuid in self._in_hand:
+            if self._is_closed or instance_uuid in self._in_hand:
                 return    # if it is due after that, a tick finds it
             self._in_hand.add(instance_uuid)
         self._executor.submit(self._run, instance_uuid, hinted)
@@ -100,12 +111,18 @@ class QuiesceManager(manager.Manager):
         self._sweep(nova_context.get_admin_context())
 
     def graceful_shutdown(self, timeout: float) -> None:
-        """Do what Nova called cleanup_host for until 2026.1."""
-        self.cleanup_host()
+        """End what is in hand, and report that this service is stopped.
+
+        :param timeout: for how many seconds to wait for what is in hand
+        """
+        began = time.monotonic()
+        for pool in (self.freezes, self.thaws):
+            pool.close(began + timeout - time.monotonic())
+        self.store.retire(self._report)
 
     def cleanup_host(self) -> None:
-        """Report that this service is stopped, and does not come back."""
-        self.store.retire(self._report)
+        """Do the same, for Nova until 2026.1."""
+        self.graceful_shutdown(CONF.graceful_shutdown_timeout)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str) -> None:

@@ -276,22 +276,22 @@ class Store:
         :raises NotClearedUp: if the server has a row already
         """
         key = {name: values[name] for name in ('instance_uuid', 'request_id')}
-        with self._write() as session:
-            try:
-                with session.begin_nested():
-                    session.execute(REQUESTS.insert().values(
-                        **key, withdrawn=False, created_at=now()))
-            except db_exception.DBDuplicateEntry as error:
+        is_known = True
+        # No savepoints: a deadlock takes them away, and hides behind that.
+        try:
+            with self._write() as session:
+                session.execute(REQUESTS.insert().values(
+                    **key, withdrawn=False, created_at=now()))
+                is_known = False
+                session.execute(FREEZES.insert().values(
+                    state=State.ASKED.value, attempts=0,
+                    requested_at=now(), due_at=now() + times.ASK_PAUSE,
+                    **values))
+        except db_exception.DBDuplicateEntry as error:
+            if is_known:
                 raise exceptions.RequestKnown(**key) from error
-            try:
-                with session.begin_nested():
-                    session.execute(FREEZES.insert().values(
-                        state=State.ASKED.value, attempts=0,
-                        requested_at=now(), due_at=now() + times.ASK_PAUSE,
-                        **values))
-            except db_exception.DBDuplicateEntry as error:
-                raise exceptions.NotClearedUp(
-                    instance_uuid=key['instance_uuid']) from error
+            raise exceptions.NotClearedUp(
+                instance_uuid=key['instance_uuid']) from error
 
     @_retried
     def withdraw(self, instance_uuid: str, request_id: str) -> bool:
@@ -299,14 +299,13 @@ class Store:
 
         :returns: False if it has arrived before, or was withdrawn before
         """
-        with self._write() as session:
-            try:
-                with session.begin_nested():
-                    session.execute(REQUESTS.insert().values(
-                        instance_uuid=instance_uuid, request_id=request_id,
-                        withdrawn=True, created_at=now()))
-            except db_exception.DBDuplicateEntry:
-                return False
+        try:
+            with self._write() as session:
+                session.execute(REQUESTS.insert().values(
+                    instance_uuid=instance_uuid, request_id=request_id,
+                    withdrawn=True, created_at=now()))
+        except db_exception.DBDuplicateEntry:
+            return False
         return True
 
     @_retried
@@ -358,14 +357,13 @@ class Store:
         :param values: the columns that :class:`Freeze` has no default for
         :returns: False if there is one by now
         """
-        with self._write() as session:
-            try:
-                with session.begin_nested():
-                    session.execute(FREEZES.insert().values(
-                        attempts=0, requested_at=now(),
-                        due_at=now() + times.ASK_PAUSE, **values))
-            except db_exception.DBDuplicateEntry:
-                return False
+        try:
+            with self._write() as session:
+                session.execute(FREEZES.insert().values(
+                    attempts=0, requested_at=now(),
+                    due_at=now() + times.ASK_PAUSE, **values))
+        except db_exception.DBDuplicateEntry:
+            return False
         return True
 
     @_retried

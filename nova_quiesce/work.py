@@ -256,8 +256,9 @@ class Work:
             if current is None:
                 return
             row = current    # withdrawn in the last moment
-            actions.finish(cell, row.instance_uuid, self._host,
-                           row.unquiesce_request_id, None)
+            db.retried(actions.finish)(
+                cell, row.instance_uuid, self._host,
+                row.unquiesce_request_id, None)
 
     def _save_failed(self, cell: _Context, instance: objects.Instance,
                      row: store.Freeze, error: exceptions.GuestError,
@@ -411,7 +412,7 @@ class Work:
         before = (states.QUIESCED, None)
         after = (states.QUIESCED, states.UNQUIESCING)
         if instance.vm_state == states.QUIESCED and not instance.task_state:
-            if db.move(cell, instance.uuid, before, after):
+            if db.retried(db.move)(cell, instance.uuid, before, after):
                 self._tell(cell, instance, before, after)
         actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
         self._notify(own, instance, states.UNQUIESCE, 'start')
@@ -567,8 +568,9 @@ class Work:
             return
         error = exceptions.Deleted()
         with nova_context.target_cell(context, cell) as targeted:
-            actions.finish(targeted, row.instance_uuid, self._host,
-                           row.request_id, error, others=error)
+            db.retried(actions.finish)(
+                targeted, row.instance_uuid, self._host, row.request_id,
+                error, others=error)
         self._store.delete(row)
         LOG.info('Server %s is deleted; its guest is not frozen any more',
                  row.instance_uuid)

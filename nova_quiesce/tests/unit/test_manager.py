@@ -86,6 +86,36 @@ class TestManager(world.WorldTest):
             self.sweep()
             self.assertEqual(1, forget.call_count)
 
+    def test_one_that_is_stopped_ends_what_it_has_in_hand(self) -> None:
+        pool = self.services['ctl1'].freezes
+        done: list[str] = []
+        pool._in_hand.add(self.uuid)
+
+        def sleep(seconds: float) -> None:
+            done.extend(['a moment'] if seconds else [])    # SQLAlchemy: 0
+            if len(done) == 3:
+                pool._in_hand.clear()
+
+        with mock.patch.object(manager.time, 'sleep', sleep):
+            self.services['ctl1'].graceful_shutdown(10)
+        self.assertEqual(3, len(done))
+        self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual([], self.guest.calls)
+
+    def test_one_that_is_stopped_waits_no_longer_than_it_may(self) -> None:
+        pool = self.services['ctl1'].thaws
+        pool._in_hand.add(self.uuid)
+        self.addCleanup(pool._in_hand.clear)
+        began = self.passed
+
+        def sleep(seconds: float) -> None:
+            self.passed += seconds
+
+        with mock.patch.object(manager.time, 'sleep', sleep):
+            self.services['ctl1'].graceful_shutdown(5)
+        self.assertAlmostEqual(5, self.passed - began, delta=0.2)
+
     def test_one_that_is_stopped_is_not_called_down(self) -> None:
         self.sweep('ctl1')
         self.services['ctl1'].graceful_shutdown(10)
