@@ -10,6 +10,7 @@ from keystoneauth1 import token_endpoint
 
 from osc_quiesce import api
 from osc_quiesce import exceptions
+from osc_quiesce.tests import contract
 from osc_quiesce.tests.unit import fakes
 
 
@@ -172,3 +173,17 @@ class TestFreezes(ApiTest):
         )
         with self.assertRaises(exceptions.Unreachable):
             self.api.freezes()
+
+
+class TestFakeNova(contract.Contract, ApiTest):
+    """The Nova of these tests keeps to the contract of the real one."""
+
+    def new_server(self, seconds: int = 0) -> str:
+        return self.nova.add('a server', freeze_seconds=seconds or 0.3).id
+
+    def wait_until(self, server_id: str, vm_state: str) -> None:
+        for _second in range(10):
+            if self.states_of(server_id) == (vm_state, None):
+                return
+            self.nova.sleep(1)
+        self.fail(f'server {server_id} is not {vm_state}')
