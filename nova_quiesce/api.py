@@ -45,8 +45,9 @@ class API:
         self._store = store.Store(CONF.host)
         self._rpcapi = rpcapi.QuiesceAPI()
         self._servicegroup = servicegroup.API()
-        #: until when what was found up counts as up, on the monotonic clock
-        self._up_until: dict[str, float] = {}
+        #: until when what was found well counts as well, on the monotonic
+        #: clock
+        self._well_until: dict[str, float] = {}
 
     # Quiesce --------------------------------------------------------------
 
@@ -133,12 +134,10 @@ class API:
     @compute.check_instance_state(vm_state=[states.QUIESCE.accepted_in])
     def _check_quiesce(self, context: nova_context.RequestContext,
                        instance: objects.Instance) -> None:
-        self._check_up('nova-quiesce', self._is_any_service_up,
-                       exceptions.NoService())
+        self._check('nova-quiesce', self._check_any_service)
         if not instance.host:
             raise exceptions.ComputeDown(instance_uuid=instance.uuid)
-        self._check_up(instance.host, lambda: self._is_compute_up(instance),
-                       exceptions.ComputeDown(instance_uuid=instance.uuid))
+        self._check(instance.host, lambda: self._check_compute(instance))
 
     def _begin_quiesce(self, context: nova_context.RequestContext,
                        instance: objects.Instance, request_id: str, *,
@@ -183,8 +182,7 @@ class API:
         :raises Unavailable: if nobody would do it
         """
         self._check_schema()
-        self._check_up('nova-quiesce', self._is_any_service_up,
-                       exceptions.NoService())
+        self._check('nova-quiesce', self._check_any_service)
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
@@ -303,29 +301,30 @@ class API:
 
     # Checks ---------------------------------------------------------------
 
-    def _check_up(self, what: str, is_up: Callable[[], bool],
-                  error: exceptions.QuiesceError) -> None:
+    def _check(self, what: str, check: Callable[[], None]) -> None:
+        """Check something that has not been found well a moment ago."""
         # Who dies within this time is found by the lease, or by the call.
         now = time.monotonic()
-        if now < self._up_until.get(what, 0.0):
-            return
-        if not is_up():
-            raise error
-        self._up_until[what] = now + CONF.report_interval
+        if now >= self._well_until.get(what, 0.0):
+            check()
+            self._well_until[what] = now + CONF.report_interval
 
     def _check_schema(self) -> None:
-        self._check_up('schema', store.check, exceptions.NoService())
+        self._check('schema', store.check)
 
-    def _is_any_service_up(self) -> bool:
-        return self._store.is_any_up(CONF.service_down_time)
+    def _check_any_service(self) -> None:
+        if not self._store.is_any_up(CONF.service_down_time):
+            raise exceptions.NoService()
 
-    def _is_compute_up(self, instance: objects.Instance) -> bool:
+    def _check_compute(self, instance: objects.Instance) -> None:
         try:
-            service = objects.Service.get_by_compute_host(
-                instance._context, instance.host)
+            is_up = self._servicegroup.service_is_up(
+                objects.Service.get_by_compute_host(
+                    instance._context, instance.host))
         except exception.NotFound:
-            return False
-        return bool(self._servicegroup.service_is_up(service))
+            is_up = False
+        if not is_up:
+            raise exceptions.ComputeDown(instance_uuid=instance.uuid)
 
     @staticmethod
     def _hint(cast: Callable[..., None],

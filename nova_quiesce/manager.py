@@ -55,7 +55,8 @@ class Pool:
 
         :param timeout: for how many seconds to wait
         """
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
         end = time.monotonic() + timeout
         while self._in_hand and time.monotonic() < end:
             time.sleep(0.1)

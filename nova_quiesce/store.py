@@ -220,16 +220,14 @@ def versions() -> tuple[str | None, str]:
     return found, head
 
 
-def check() -> bool:
-    """Return whether the tables are there, and those of this version.
+def check() -> None:
+    """Check that the tables are there, and those of this version.
 
-    :returns: True
     :raises SchemaMissing: if they are not; says what to run
     """
     found, wanted = versions()
     if found != wanted:
         raise exceptions.SchemaMissing(found=found or 'none', wanted=wanted)
-    return True
 
 
 def _retried(function: Any) -> Any:
