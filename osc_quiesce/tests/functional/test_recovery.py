@@ -61,10 +61,8 @@ class RequestsTest(base.FunctionalTest):
         self, server_id: str, seconds: float = base.TIMEOUT
     ) -> None:
         """Wait until the server has no row."""
-        end = time.monotonic() + seconds
-        while self.is_known(server_id):
-            self.assertLess(time.monotonic(), end, 'still has a row')
-            time.sleep(0.2)
+        self.wait_for(lambda: not self.is_known(server_id),
+                      'server %s has no row' % server_id, seconds)
 
     def times(self, server_id: str) -> list[float]:
         """Return when the guest was frozen and thawed."""
