@@ -12,7 +12,7 @@ Source: the API reference of nova_quiesce (``doc/source/api.rst``), and for
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 import dataclasses
 from typing import Any, Final
 from urllib import parse
@@ -87,6 +87,42 @@ class Result:
 def new_request_id() -> str:
     """Return an id for a request to quiesce."""
     return f'req-{uuid.uuid4()}'
+
+
+def result_of(action: Mapping[str, Any]) -> Result:
+    """Return how the request of an instance action has ended."""
+    events = action.get('events') or []
+    results = {event.get('result') for event in events}
+    if states.FAILURE in results or action.get('message') == 'Error':
+        reasons = [
+            event['details']
+            for event in events
+            if event.get('result') == states.FAILURE and event.get('details')
+        ]
+        return Result(states.FAILURE, '; '.join(reasons) or None)
+    if results == {states.SUCCESS}:
+        return Result(states.SUCCESS)
+    return Result()
+
+
+def list_servers(
+    read: Callable[[str], Mapping[str, Any]], query: Mapping[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the bodies of servers, page by page.
+
+    :param read: sends a GET of a path, and returns the body of the answer
+    """
+    query = dict(query)
+    while True:
+        body = read(f'/servers/detail?{parse.urlencode(query)}')
+        with transport.understood():
+            page = body['servers']
+            links = body.get('servers_links') or []
+            is_last = 'next' not in [link.get('rel') for link in links]
+        yield from page
+        if is_last or not page:
+            return
+        query['marker'] = page[-1]['id']
 
 
 class QuiesceAPI:
@@ -173,24 +209,14 @@ class QuiesceAPI:
 
         :raises exceptions.ServerNotFound: there is none, or no longer
         """
-        body = self._read(f'/servers/{_quote(server_id)}', server_id)
+        body = self._read(f'/servers/{transport.quoted(server_id)}', server_id)
         with transport.understood(server_id):
             found: Mapping[str, Any] = body['server']
             return found
 
     def servers(self, query: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
         """Yield the bodies of servers, page by page."""
-        query = dict(query)
-        while True:
-            body = self._read(f'/servers/detail?{parse.urlencode(query)}')
-            with transport.understood():
-                page = body['servers']
-                links = body.get('servers_links') or []
-                is_last = 'next' not in [link.get('rel') for link in links]
-            yield from page
-            if is_last or not page:
-                return
-            query['marker'] = page[-1]['id']
+        return list_servers(self._read, query)
 
     def result(self, server_id: str, request_id: str) -> Result:
         """Return how a request has ended.
@@ -200,28 +226,15 @@ class QuiesceAPI:
         """
         try:
             body = self._read(
-                f'/servers/{_quote(server_id)}/os-instance-actions/'
-                f'{_quote(request_id)}',
+                f'/servers/{transport.quoted(server_id)}/os-instance-actions/'
+                f'{transport.quoted(request_id)}',
                 server_id,
                 _ACTIONS_MICROVERSION,
             )
         except exceptions.Refused:
             return Result()  # not recorded yet, or not for the caller
         with transport.understood(server_id):
-            action = body['instanceAction']
-            events = action.get('events') or []
-            results = {event.get('result') for event in events}
-            if states.FAILURE in results or action.get('message') == 'Error':
-                reasons = [
-                    event['details']
-                    for event in events
-                    if event.get('result') == states.FAILURE
-                    and event.get('details')
-                ]
-                return Result(states.FAILURE, '; '.join(reasons) or None)
-            if results == {states.SUCCESS}:
-                return Result(states.SUCCESS)
-        return Result()
+            return result_of(body['instanceAction'])
 
     def _freezes(self, query: list[tuple[str, str]]) -> Iterator[Freeze]:
         while True:
@@ -250,7 +263,7 @@ class QuiesceAPI:
         response = transport.send(
             self._adapter,
             'POST',
-            f'/servers/{_quote(server_id)}/action',
+            f'/servers/{transport.quoted(server_id)}/action',
             server_id,
             json={action: details},
             microversion=_MICROVERSION,
@@ -289,7 +302,3 @@ class QuiesceAPI:
 
 def _is_json(response: requests.Response) -> bool:
     return 'json' in response.headers.get('content-type', '')
-
-
-def _quote(text: str) -> str:
-    return parse.quote(text, safe='')

@@ -24,13 +24,13 @@ import itertools
 import re
 import time
 from typing import Any, Final, TypeVar
-from urllib import parse
 import uuid
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
 import requests
 
+from osc_quiesce import api
 from osc_quiesce import exceptions
 from osc_quiesce.i18n import _
 from osc_quiesce import states
@@ -327,7 +327,7 @@ class Client:
         :raises exceptions.Refused: the caller may not see it
         :raises exceptions.Unreachable: no usable answer
         """
-        body = self._read(f'/servers/{_quote(server_id)}', server_id)
+        body = self._read(f'/servers/{transport.quoted(server_id)}', server_id)
         with transport.understood(server_id):
             return Server.from_api(body['server'])
 
@@ -1004,7 +1004,7 @@ class Client:
         self._under_way_at[server_id] = self._clock()
         response = self._send(
             'POST',
-            f'/servers/{_quote(server_id)}/action',
+            f'/servers/{transport.quoted(server_id)}/action',
             server_id,
             json={action: details},
             microversion=_MICROVERSION,
@@ -1117,17 +1117,10 @@ class Client:
 
     def _list(self, query: dict[str, str]) -> Iterator[Server]:
         """Yield servers page by page."""
-        while True:
-            body = self._read(f'/servers/detail?{parse.urlencode(query)}')
+        for body in api.list_servers(self._read, query):
             with transport.understood():
-                page = [Server.from_api(item) for item in body['servers']]
-                links = {
-                    link.get('rel') for link in body.get('servers_links') or []
-                }
-            yield from page
-            if 'next' not in links or not page:
-                return
-            query = {**query, 'marker': page[-1].id}
+                server = Server.from_api(body)
+            yield server
 
     def _action_result(
         self, server_id: str, request_id: str | None
@@ -1137,8 +1130,8 @@ class Client:
             return _ActionResult(None)
         try:
             body = self._read(
-                f'/servers/{_quote(server_id)}/os-instance-actions/'
-                f'{_quote(request_id)}',
+                f'/servers/{transport.quoted(server_id)}/os-instance-actions/'
+                f'{transport.quoted(request_id)}',
                 server_id,
                 _ACTIONS_MICROVERSION,
             )
@@ -1149,32 +1142,22 @@ class Client:
 
     @staticmethod
     def _judge_action(action: Mapping[str, Any]) -> _ActionResult:
-        # Nova shows events to the owner, their details to administrators.
-        events = action.get('events') or []
-        results = {event.get('result') for event in events}
-        if states.FAILURE in results or action.get('message') == 'Error':
-            reasons = [
-                event['details']
-                for event in events
-                if event.get('result') == states.FAILURE
-                and event.get('details')
-            ]
-            return _ActionResult(states.FAILURE, '; '.join(reasons) or None)
-        if results == {states.SUCCESS}:
-            deadlines = [
-                transport.parse_nova_date(event['finish_time'])
-                for event in events
-                if event['event'] == states.DEADLINE_EVENT
-            ]
-            return _ActionResult(
-                states.SUCCESS, unquiesce_at=next(iter(deadlines), None)
-            )
-        return _ActionResult(None)
+        result = api.result_of(action)
+        if result.result != states.SUCCESS:
+            return _ActionResult(result.result, result.reason)
+        deadlines = [
+            transport.parse_nova_date(event['finish_time'])
+            for event in action['events']
+            if event['event'] == states.DEADLINE_EVENT
+        ]
+        return _ActionResult(
+            states.SUCCESS, unquiesce_at=next(iter(deadlines), None)
+        )
 
     def _actions(self, server_id: str) -> list[dict[str, Any]]:
         """Return the instance actions, newest first."""
         body = self._read(
-            f'/servers/{_quote(server_id)}/os-instance-actions',
+            f'/servers/{transport.quoted(server_id)}/os-instance-actions',
             server_id,
             _ACTIONS_MICROVERSION,
         )
@@ -1349,7 +1332,3 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _quote(text: str) -> str:
-    return parse.quote(text, safe='')

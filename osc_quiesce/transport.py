@@ -15,6 +15,7 @@ import copy
 import datetime
 import email.utils
 from typing import Any, Final
+from urllib import parse
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import exceptions as ksa_exceptions
@@ -146,6 +147,11 @@ def json_of(
             server_id=server_id,
         )
     return body
+
+
+def quoted(text: str) -> str:
+    """Return a text as one part of a path."""
+    return parse.quote(text, safe='')
 
 
 @contextlib.contextmanager
