@@ -7,13 +7,13 @@ RUN = rm -f $(FAILURES); PATH="$$PATH$$(printf %s $(addprefix :,$(PYTHONS)))" .v
 # The directories of Pythons that pyenv has, but need not have in PATH.
 PYTHONS = $(wildcard $(PYENV_ROOT)/versions/3.1[123].*/bin)
 SHORT = package,install-guide,bench-quick,pep8,mypy,client,py3,docs
-TESTS = faults,functional,scenario,deployments,scenario_ceph,$(SHORT)
+TESTS = functional,faults,scenario,stories,deployments,scenario_ceph,$(SHORT)
 # The unit tests with each release on each Python, the functional tests on one;
 # those of 2026.2 are in TESTS.
 UNIT = py{311,312,313}{,-2025.1,-2025.2,-2026.1}
-RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,$(UNIT)
+RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,$(UNIT)
 # Everything: beside each that computes one that waits.
-ALL = functional,faults,functional-2025.1,scenario,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
+ALL = functional,faults,functional-2025.1,scenario,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
 # What tests of releases have given; functional is that of "make test".
 RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
 SHOW_RELEASES = $(PYTHON) tools/releases.py README.rst .tox/functional/functional.json $(RESULTS)

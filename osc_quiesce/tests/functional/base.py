@@ -20,9 +20,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+import unittest
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 from unittest import mock
 
 import fixtures
@@ -49,6 +50,32 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.4
 #: seconds, [DEFAULT]report_interval in minicloud
 REPORT_INTERVAL = 5
+
+
+#: what a test class has added to nova.conf of the cloud
+_additions = ''
+
+
+def configure(options: Mapping[str, float]) -> None:
+    """Have Nova run with these options of ``[quiesce]``, and no others.
+
+    It is restarted only if it does not: the classes of a module that want the
+    same share it.
+    """
+    global _additions
+    lines = ['%s = %s' % option for option in options.items()]
+    wanted = '\n'.join(['[quiesce]', *lines, '']) if lines else ''
+    if wanted == _additions:
+        return
+    path = cloud().layout.local / 'nova.conf'
+    if wanted:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(wanted)
+        unittest.addModuleCleanup(configure, {})
+    else:
+        path.unlink()
+    _additions = wanted
+    cloud().up()
 
 
 def looks(seconds: float = TIMEOUT) -> Iterator[None]:
@@ -193,6 +220,14 @@ def _silence(silent: bool) -> None:
 
 class FunctionalTest(testtools.TestCase):
     """A test on the shared cloud."""
+
+    #: what Nova has in ``[quiesce]``, beside minicloud's own, for these tests
+    OPTIONS: ClassVar[Mapping[str, float]] = {}
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        configure(cls.OPTIONS)
 
     def setUp(self) -> None:
         super().setUp()

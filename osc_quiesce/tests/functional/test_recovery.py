@@ -93,17 +93,6 @@ class RecoveryTest(RequestsTest):
         'max_unquiesce_after': LIMIT,
     }
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        additions = base.cloud().layout.local / 'nova.conf'
-        additions.parent.mkdir(exist_ok=True)
-        lines = [f'{name} = {value}' for name, value in cls.OPTIONS.items()]
-        additions.write_text('\n'.join(['[quiesce]', *lines, '']))
-        cls.addClassCleanup(base.cloud().up)
-        cls.addClassCleanup(additions.unlink)
-        base.cloud().up()
-
 
 class TestDeadline(RecoveryTest):
     def test_the_service_thaws_and_says_so(self) -> None:
