@@ -86,10 +86,12 @@ def map_cells(context: roles.Context) -> None:
     for number in range(1, context.cells + 1):
         cell = _cell(number)
         special = context.special_in_cell(number)
-        urls = (special.get('DEFAULT', {}).get(
-                    'transport_url', nova.conf.CONF.transport_url),
-                special.get('database', {}).get(
-                    'connection', nova.conf.CONF.database.connection))
+        urls = (
+            special.get('DEFAULT', {}).get(
+                'transport_url', nova.conf.CONF.transport_url),
+            special.get('database', {}).get(
+                'connection', nova.conf.CONF.database.connection),
+        )
         if (cell.transport_url, cell.database_connection) != urls:
             cell.transport_url, cell.database_connection = urls
             cell.save()
