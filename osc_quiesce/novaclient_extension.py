@@ -5,7 +5,7 @@
 And for Python programs a manager, ``client.quiesce``. novaclient finds this
 module by its entry point, takes every function ``do_...`` for a command, and
 the one manager class for an attribute with the name of the entry point. All
-else is in :mod:`osc_quiesce.commands` and :mod:`osc_quiesce.client`.
+else is in :mod:`osc_quiesce.cli.run` and :mod:`osc_quiesce.client`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from novaclient import base
 from novaclient import exceptions as nova_exceptions
 from novaclient import utils
 
+from osc_quiesce.cli import options
+from osc_quiesce.cli import run
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import commands
-from osc_quiesce import common
-from osc_quiesce import exceptions
+from osc_quiesce import errors
 from osc_quiesce.i18n import _
 
 # What callers of novaclient catch; all others are bad requests.
 _REFUSALS = {
-    exceptions.Conflict: nova_exceptions.Conflict,
-    exceptions.Unauthorized: nova_exceptions.Unauthorized,
-    exceptions.Forbidden: nova_exceptions.Forbidden,
-    exceptions.ServerNotFound: nova_exceptions.NotFound,
+    errors.Conflict: nova_exceptions.Conflict,
+    errors.Unauthorized: nova_exceptions.Unauthorized,
+    errors.Forbidden: nova_exceptions.Forbidden,
+    errors.ServerNotFound: nova_exceptions.NotFound,
 }
 
 
@@ -46,7 +46,7 @@ class QuiesceManager(base.Manager):
     def library(self) -> quiesce_client.Client:
         """The library underneath, with the session of this client.
 
-        It waits, and freezes groups (:mod:`osc_quiesce.consistency`).
+        It waits, and freezes groups (:mod:`osc_quiesce.group`).
         """
         http = self.client
         return quiesce_client.Client(
@@ -62,7 +62,7 @@ class QuiesceManager(base.Manager):
 
     def quiesce(
         self, server: Any, unquiesce_after: int | None = None
-    ) -> str | None:
+    ) -> str:
         """Ask Nova to freeze the file systems of a server.
 
         :param unquiesce_after: after how many seconds of being frozen the
@@ -70,7 +70,7 @@ class QuiesceManager(base.Manager):
         :returns: Nova's id of the request
         :raises novaclient.exceptions.ClientException: Nova has refused it;
             nothing was changed
-        :raises exceptions.QuiesceError: anything else, as in
+        :raises errors.QuiesceError: anything else, as in
             :meth:`osc_quiesce.client.Client.quiesce`
         """
         with _novaclient_errors():
@@ -82,7 +82,7 @@ class QuiesceManager(base.Manager):
         Returns and raises what :meth:`quiesce` does.
         """
         with _novaclient_errors():
-            return self.library.unquiesce(base.getid(server))
+            return self.library.unquiesce(base.getid(server)).request_id
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def _novaclient_errors() -> Iterator[None]:
     """Let a refusal be an error of novaclient, caused by ours."""
     try:
         yield
-    except exceptions.ServiceUnavailable as exc:
+    except errors.ServiceUnavailable as exc:
         if exc.http_status == nova_exceptions.RateLimit.http_status:
             raise nova_exceptions.RateLimit(
                 exc.http_status, str(exc), retry_after=exc.retry_after
@@ -98,7 +98,7 @@ def _novaclient_errors() -> Iterator[None]:
         raise nova_exceptions.ClientException(
             exc.http_status, str(exc)
         ) from exc
-    except exceptions.Refused as exc:
+    except errors.Refused as exc:
         error = _REFUSALS.get(type(exc), nova_exceptions.BadRequest)
         raise error(error.http_status, str(exc)) from exc
 
@@ -106,7 +106,7 @@ def _novaclient_errors() -> Iterator[None]:
 _server_argument = utils.arg(
     'server',
     metavar='<server>',
-    help=_('Name or ID of server; one of another project by ID only.'),
+    help=_('Name or ID of server; one of another project by ID.'),
 )
 
 
@@ -114,12 +114,11 @@ _server_argument = utils.arg(
 @utils.arg(
     '--unquiesce-after',
     metavar='<seconds>',
-    type=common.whole_seconds,
+    type=options.whole_seconds,
     default=None,
     help=_(
-        'Have the cloud thaw the server by itself so many seconds after it '
-        'was frozen, unless it was asked to before (default: what the cloud '
-        'has configured, usually never).'
+        'Have the cloud unquiesce the server automatically this many seconds '
+        'after it was quiesced (default: set by the cloud).'
     ),
 )
 @utils.arg(
@@ -133,7 +132,9 @@ _server_argument = utils.arg(
     ),
 )
 def do_quiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = commands.Quiesce(lambda: cs.quiesce.library, 'nova unquiesce')
+    command = run.Quiesce(
+        lambda: cs.quiesce.library, options.progress, 'nova unquiesce'
+    )
     _run(
         command,
         lambda: command.quiesce(
@@ -162,7 +163,7 @@ do_quiesce.__doc__ = _(
     help=_('Wait until the server is thawed, and check that it is.'),
 )
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = commands.Unquiesce(lambda: cs.quiesce.library)
+    command = run.Unquiesce(lambda: cs.quiesce.library, options.progress)
     _run(
         command,
         lambda: command.unquiesce([args.server], wait=args.poll),
@@ -178,8 +179,8 @@ do_unquiesce.__doc__ = _(
 
 
 def _run(
-    command: commands.Command,
-    work: Callable[[], list[commands.Row]],
+    command: run.Command,
+    work: Callable[[], list[run.Row]],
     accepted: str | None,
 ) -> None:
     """Run a command, and exit unless all went well.
@@ -191,16 +192,18 @@ def _run(
     def work_and_tell() -> None:
         for row in work():
             if not command.exit_code:
-                print(accepted % row.label if accepted else _result(row))
+                print(
+                    accepted % row.server.label if accepted else _result(row)
+                )
 
     exit_code = command.run(work_and_tell, sys.stdout)
     if exit_code:
         sys.exit(exit_code)
 
 
-def _result(row: commands.Row) -> str:
+def _result(row: run.Row) -> str:
     text = _('Server %(server)s is %(status)s.') % {
-        'server': row.label,
+        'server': row.server.label,
         'status': row.status,
     }
     if row.unquiesce_at:

@@ -24,25 +24,17 @@ DEFAULT_API_VERSION = '2'
 def make_client(instance: typing.Any) -> client.Client:
     """Return the client of this cloud's compute endpoint.
 
-    The endpoint is found as OpenStackClient finds it for its own compute
-    commands: overrides, region and interface are those of the cloud's
-    configuration. ``--os-compute-api-version`` has no influence, since each
-    request states the microversion that it needs.
+    Its adapter is that of OpenStackClient's own compute commands: overrides,
+    region and interface are found in the same way.
+    ``--os-compute-api-version`` has no influence, since each request states
+    the microversion that it needs.
 
     :param instance: the ``ClientManager`` of OpenStackClient
     :returns: an :class:`osc_quiesce.client.Client`
     """
     from osc_quiesce import client
 
-    config = instance.sdk_connection.config
-    return client.Client(
-        session=instance.session,
-        service_type=config.get_service_type('compute'),
-        service_name=config.get_service_name('compute'),
-        region_name=config.get_region_name('compute'),
-        interface=config.get_interface('compute'),
-        endpoint_override=config.get_endpoint('compute'),
-    )
+    return client.Client(adapter=instance.sdk_connection.compute)
 
 
 def build_option_parser(

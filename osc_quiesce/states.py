@@ -12,11 +12,14 @@ from typing import Final
 ACTIVE: Final = 'active'
 QUIESCED: Final = 'quiesced'
 ERROR: Final = 'error'
-DELETED: Final = 'deleted'
 
 # task_state
 QUIESCING: Final = 'quiescing'
 UNQUIESCING: Final = 'unquiescing'
+
+# What becomes of a freeze, in GET /os-quiesce and answers to unquiesce
+FROZEN: Final = 'frozen'
+THAWING: Final = 'thawing'
 
 # Names in the body of POST /servers/{id}/action, and of instance actions
 QUIESCE: Final = 'quiesce'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is read from and written to Nova and Cinder, as plain JSON."""
+"""What is read from and written to Cinder and Glance, as plain JSON."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from requests import adapters
 
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
-from osc_quiesce import transport
+from osc_quiesce import http
 
 THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
 
-# With the flavor in the server, and delete_on_termination in attachments
-_COMPUTE_MICROVERSION: Final = '2.79'
 _VOLUME_MICROVERSION: Final = '3.0'
 
 
 class CloudError(errors.ApplicationError):
-    """Nova or Cinder refused a request, or gave no usable answer.
+    """Cinder or Glance refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
     :param retry_after: seconds to wait before the next attempt, as asked for
@@ -44,12 +42,12 @@ class CloudError(errors.ApplicationError):
         self.retry_after = retry_after
 
     @property
-    def may_pass(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same request may well succeed a little later."""
         return self.status is None or self.status == 429 or self.status >= 500
 
     @property
-    def tells_nothing(self) -> bool:
+    def outcome_unknown(self) -> bool:
         """Whether the request may have been carried out, or may yet be.
 
         With 502 and 504 it is a proxy that answers, not the service.
@@ -57,19 +55,26 @@ class CloudError(errors.ApplicationError):
         return self.status in (None, 502, 504)
 
 
+def pause_after(error: Exception) -> float | None:
+    """Return in how many seconds to repeat a request; None if never."""
+    if isinstance(error, CloudError) and error.is_transient:
+        return error.retry_after
+    return None
+
+
 class NotThere(CloudError):
     """404"""
 
 
 class Cloud:
-    """The compute and the block storage API of an openstacksdk connection.
+    """The block storage and image API of an openstacksdk connection.
 
     :param connection: an :class:`openstack.connection.Connection`
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        _widen(connection.session.session)
+        _enlarge_connection_pool(connection.session.session)
 
     @property
     def project_id(self) -> str | None:
@@ -81,14 +86,6 @@ class Cloud:
         session = self._connection.session
         access = session.auth.get_access(session)
         return 'admin' in access.role_names
-
-    def compute(self, path: str) -> dict[str, Any]:
-        """GET from Nova."""
-        return _request(
-            lambda: self._connection.compute.get(
-                path, microversion=_COMPUTE_MICROVERSION, timeout=PATIENCE
-            )
-        )
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
@@ -130,7 +127,7 @@ class Cloud:
             query = {'marker': page['snapshots'][-1]['id']}
 
 
-def _widen(session: requests.Session) -> None:
+def _enlarge_connection_pool(session: requests.Session) -> None:
     """Let a session keep a connection for each of our requests under way.
 
     By default it keeps ten to a host, and closes each one more after its
@@ -153,7 +150,7 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
     except sdk_exceptions.HttpException as exc:
         pause = 0.0
         if exc.response is not None:
-            pause = transport.retry_after(exc.response)
+            pause = http.retry_after(exc.response)
         raise CloudError(str(exc), exc.status_code, pause) from exc
     except ksa_exceptions.HttpError as exc:  # an answer of Keystone
         raise CloudError(

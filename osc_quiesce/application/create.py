@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Freeze, take the snapshots, check, thaw: the making of a snapshot set.
+"""Freeze, take the snapshots, thaw, check: the making of a snapshot set.
 
 Servers are frozen only for what must be done meanwhile. Whatever fails, they
 are thawed first, and then the snapshots are deleted.
@@ -8,34 +8,32 @@ are thawed first, and then the snapshots are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-import concurrent.futures
+from collections.abc import Callable, Mapping
 import contextlib
 import datetime
-import functools
 import importlib.metadata
-import itertools
 import logging
-import threading
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import contention
 from osc_quiesce.application import errors
+from osc_quiesce.application import inspector
 from osc_quiesce.application import plan as planning
-from osc_quiesce.application import sets
+from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
-from osc_quiesce.application import turns
+from osc_quiesce.application import taking
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import consistency
+from osc_quiesce import concurrency
+from osc_quiesce import errors as quiesce_errors
+from osc_quiesce import group
 from osc_quiesce.i18n import _
+from osc_quiesce import model
 
 LOG = logging.getLogger(__name__)
 
 SEAL_PATIENCE: Final = 60.0  # seconds, for a Cinder that is away
-
-_T = TypeVar('_T')
-_U = TypeVar('_U')
 
 
 class Kept(errors.ApplicationError):
@@ -54,7 +52,7 @@ def create(
     shield: Callable[
         [], contextlib.AbstractContextManager[Any]
     ] = contextlib.nullcontext,
-) -> sets.SnapshotSet:
+) -> snapshot_sets.SnapshotSet:
     """Make a consistent snapshot set, or none.
 
     :param client: what its ``sleep`` raises stops everything
@@ -63,58 +61,74 @@ def create(
     :param keep_inconsistent: if a server turns out to have been thawed by
         somebody else meanwhile, keep the set and mark it
     :param progress: is told what is done next, in a sentence
-    :param shield: makes a context in which ``client.sleep`` must not raise
+    :param shield: makes a context in which the client's ``sleep`` must not
+        raise
     :returns: the set; it is consistent
     :raises errors.NotPossible: the plan has refusals; nothing was done
-    :raises exceptions.QuiesceError: a server could not be frozen, did not
-        stay frozen, or could not be thawed
-    :raises turns.TurnLost: another command over these servers goes first
+    :raises osc_quiesce.errors.QuiesceError: a server could not be frozen, did
+        not stay frozen, or could not be thawed
+    :raises contention.LostRace: another command over these servers goes first
     :raises Kept: the set is not consistent, and was kept because that was
         asked for; or it is, and only the thaw, or marking it, failed
     :raises errors.ApplicationError: Cinder failed, or the servers changed
     """
     planning.check(plan)
-    work = _Work(client, cloud, plan, description, properties or {})
-    verified = False
+    made = _Set(client, cloud, plan, description, properties or {})
+    frozen: group.Frozen | None = None
+    is_whole = False
     try:
-        try:
-            with turns.quiesced(
-                client, cloud, plan, timeout, progress, shield
-            ) as frozen:
-                progress(_('Taking %d snapshots ...') % len(plan.snapshots))
-                work.take(timeout)
-                # Both at the same time, and after the last snapshot.
-                others = work.look_for_others(timeout)
-                frozen.verify()
-                work.wait_for(others, timeout)
-                verified = True
-        finally:
-            # Not before the thaw: a request may take long.
-            work.finish()
-        client.sleep(0)  # where a signal may stop us
-        report = frozen.report
-        return work.seal(report.window, report.complete)
+        # Not before the thaw: a request may take long to come to its end.
+        with made.taking, contention.quiesced(
+            client, cloud, plan, timeout, progress, shield
+        ) as frozen:
+            progress(_('Taking %d snapshots ...') % len(plan.snapshots))
+            made.taking.take(timeout)
+            is_whole = True
+        frozen.verify()
+        _check_volumes(client, plan)
+        client.timer.sleep(0)  # where a signal may stop us
+        return made.seal(frozen.report.window, frozen.report.complete)
     except Kept:
         raise
     except BaseException as exc:
         with shield():
-            if keep_inconsistent and _not_consistent(exc):
-                work.keep(exc)
-            if verified and isinstance(exc, consistency.ThawFailed):
-                work.keep_consistent(exc, frozen.report.complete)
-            work.undo(progress)
+            if is_whole and frozen and isinstance(
+                exc, (quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)
+            ):
+                if frozen.report.is_consistent:
+                    made.keep_consistent(exc, frozen.report.complete)
+                elif keep_inconsistent:
+                    made.keep(exc)
+            made.undo(progress)
         raise
 
 
-def _not_consistent(exc: BaseException) -> bool:
-    return any(
-        isinstance(error, consistency.NotConsistent)
-        for error in (exc, exc.__cause__)
-    )
+def _check_volumes(
+    client: quiesce_client.Client, plan: planning.Plan
+) -> None:
+    """Check that no volume came or went since the plan was made.
+
+    Nova lets nobody change the volumes of a quiesced server, and records who
+    did before: so this can be asked for when nothing is frozen any more.
+    """
+
+    def check(server: planning.Server) -> None:
+        newest = inspector.newest_change(client, server.to_freeze)
+        if newest != server.newest_change:
+            raise errors.ApplicationError(
+                _(
+                    'A volume was attached to server %(server)s, or detached '
+                    'from it, by request %(request)s, since its volumes were '
+                    'looked at. Try again.'
+                )
+                % {'server': server.label, 'request': newest}
+            )
+
+    concurrency.run_all(check, plan.servers)
 
 
-class _Work:
-    """The snapshots of one set, from the first request to the last."""
+class _Set:
+    """The snapshot set that is being made."""
 
     def __init__(
         self,
@@ -130,88 +144,18 @@ class _Work:
         self._description = description
         self._properties = properties
         self._set_id = str(uuid.uuid4())
-        self._created_at = quiesce_client.time_text(
+        self._created_at = model.utc_text(
             datetime.datetime.now(datetime.UTC)
         )
-        self._stop = threading.Event()
-        self._started = False
-        self._snapshots: list[str] = []  # their ids, once all are known
-        # Volumes of which Cinder may yet make a snapshot
-        self._unanswered: list[str] = []
-        self._pool = concurrent.futures.ThreadPoolExecutor(cloud_api.THREADS)
-        self._bodies = [
+        bodies = [
             self._body(order, server, volume)
             for order, (server, volume) in enumerate(plan.snapshots)
         ]
-
-    def take(self, timeout: float) -> None:
-        """Take all snapshots at once, and wait until they exist.
-
-        Nova lets nobody change the volumes of a quiesced server: so it is
-        enough to look at them once while it is frozen.
-        """
-        deadline = self._client.clock() + timeout
-        late = _('Not all snapshots were made within %g s.') % timeout
-        requests = [self._start(self._request, b) for b in self._bodies]
-        checks = [
-            self._start(self._check_volumes, s, deadline)
-            for s in self._plan.servers
-        ]
-        self._wait([*requests, *checks], deadline, late)
-        made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
-        self._snapshots = [snapshot['id'] for _body, snapshot in made]
-        self._wait(
-            [self._start(self._watch, made, deadline)], deadline, late
-        )
-
-    def look_for_others(
-        self, timeout: float
-    ) -> list[concurrent.futures.Future[None]]:
-        """Begin to look who has volumes that several servers may have."""
-        deadline = self._client.clock() + timeout
-        return [
-            self._start(self._check_users, volume, deadline)
-            for _server, volume in self._plan.snapshots
-            if volume.multiattach
-        ]
-
-    def wait_for(
-        self,
-        checks: Sequence[concurrent.futures.Future[None]],
-        timeout: float,
-    ) -> None:
-        """Wait until these have ended, and raise what they have raised."""
-        self._wait(
-            checks,
-            self._client.clock() + timeout,
-            _('Cinder did not show all volumes within %g s.') % timeout,
-        )
-
-    def _wait(
-        self,
-        futures: Sequence[concurrent.futures.Future[Any]],
-        deadline: float,
-        late: str,
-    ) -> None:
-        pending = set(futures)
-        while pending:
-            done, pending = concurrent.futures.wait(
-                pending, 0.1, concurrent.futures.FIRST_EXCEPTION
-            )
-            for future in done:
-                future.result()
-            self._client.sleep(0)  # where a signal may stop us
-            if pending and self._client.clock() > deadline:
-                raise errors.ApplicationError(late)
-
-    def finish(self) -> None:
-        """Let the requests under way come to an end."""
-        self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        self.taking = taking.Taking(client, cloud, plan, bodies)
 
     def seal(
         self, window: float | None, complete: float | None
-    ) -> sets.SnapshotSet:
+    ) -> snapshot_sets.SnapshotSet:
         """Mark the set as consistent, and return it as Cinder has it.
 
         It is, whatever becomes of the marks: if Cinder does not take them for
@@ -220,7 +164,7 @@ class _Work:
         try:
             made = self._mark(
                 {
-                    'consistency': sets.CONSISTENT,
+                    'consistency': snapshot_sets.CONSISTENT,
                     'window': '' if window is None else f'{window:.3f}',
                     'complete': '' if complete is None else f'{complete:.3f}',
                 }
@@ -241,13 +185,13 @@ class _Work:
                     'name': self._plan.name,
                     'id': self._set_id,
                     'why': str(exc).rstrip('.'),
-                    'state': sets.PENDING,
-                    'key': f'{sets.PREFIX}consistency',
-                    'value': sets.CONSISTENT,
-                    'snapshots': ' '.join(self._snapshots),
+                    'state': snapshot_sets.PENDING,
+                    'key': f'{snapshot_sets.PREFIX}consistency',
+                    'value': snapshot_sets.CONSISTENT,
+                    'snapshots': ' '.join(self.taking.snapshots),
                 }
             ) from exc
-        if made.state != sets.CONSISTENT:
+        if made.state != snapshot_sets.CONSISTENT:
             raise errors.ApplicationError(
                 _('Snapshot set %(name)s (%(id)s) is %(state)s.')
                 % {'name': made.name, 'id': made.id, 'state': made.state}
@@ -257,7 +201,7 @@ class _Work:
     def keep(self, exc: BaseException) -> None:
         """Mark the set as inconsistent, and raise Kept."""
         try:
-            self._mark({'consistency': sets.INCONSISTENT})
+            self._mark({'consistency': snapshot_sets.INCONSISTENT})
         except errors.ApplicationError as error:
             LOG.error(_('The set cannot be marked: %s'), error)
             return
@@ -291,16 +235,16 @@ class _Work:
 
     def undo(self, progress: Callable[[str], object]) -> None:
         """Delete what was made; say what is left, if anything is."""
-        if not self._started:
+        if not self.taking.has_begun:
             return
         progress(_('Deleting the snapshots ...'))
         try:
-            unseen = sets.delete(
+            unseen = snapshot_sets.delete(
                 self._cloud,
                 self._set_id,
-                self._client.sleep,
-                self._client.clock,
-                late=self._unanswered,
+                self._client.timer.sleep,
+                self._client.timer.clock,
+                late=self.taking.unanswered,
             )
         except errors.ApplicationError as exc:
             LOG.error('%s', exc)
@@ -316,158 +260,32 @@ class _Work:
                 {'volumes': ', '.join(unseen), 'id': self._set_id},
             )
 
-    def _mark(self, metadata: Mapping[str, str]) -> sets.SnapshotSet:
+    def _mark(self, metadata: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
         """Mark the snapshots, and return the set as Cinder has it then.
 
         No server is frozen any more: there is time to repeat it.
         """
 
-        def mark() -> sets.SnapshotSet:
-            sets.mark(self._cloud, self._snapshots, metadata)
-            return sets.find(self._cloud, self._set_id)
+        def mark() -> snapshot_sets.SnapshotSet:
+            snapshot_sets.mark(self._cloud, self.taking.snapshots, metadata)
+            return snapshot_sets.find(self._cloud, self._set_id)
 
-        return self._patiently(
-            mark, self._client.clock() + SEAL_PATIENCE, self._client.sleep
+        return self._client.timer.repeat(
+            mark, cloud_api.pause_after, SEAL_PATIENCE
         )
-
-    def _patiently(
-        self,
-        do: Callable[[], _T],
-        deadline: float,
-        wait: Callable[[float], bool | None],
-    ) -> _T:
-        """Return what this returns, repeated while its trouble may pass.
-
-        :param deadline: by the client's clock; the error is raised then
-        :param wait: pauses for so many seconds, and returns whether to end
-            with the error
-        """
-        waits = quiesce_client.pauses()
-        while True:
-            try:
-                return do()
-            except cloud_api.CloudError as exc:
-                pause = max(next(waits), exc.retry_after)
-                if (
-                    not exc.may_pass
-                    or self._client.clock() + pause > deadline
-                    or wait(pause)
-                ):
-                    raise
-
-    def _read(self, do: Callable[[], _T], deadline: float) -> _T:
-        """Return what this reads while servers are frozen.
-
-        One answer that does not come is no reason to give up a good set; a
-        Cinder or Nova that stays away is, at the deadline of the whole step.
-        """
-        return self._patiently(do, deadline, self._stop.wait)
-
-    def _start(
-        self, do: Callable[..., _U], *args: Any
-    ) -> concurrent.futures.Future[_U]:
-        self._started = True
-        return self._pool.submit(do, *args)
-
-    def _request(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask for a snapshot, and return what Cinder makes of it."""
-        with _failure_of(body):
-            try:
-                made: dict[str, Any] = self._cloud.volume(
-                    'POST', '/snapshots', {'snapshot': body}
-                )['snapshot']
-            except cloud_api.CloudError as exc:
-                if exc.tells_nothing:
-                    self._unanswered.append(body['volume_id'])
-                raise
-            return made
-
-    def _watch(
-        self,
-        snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]],
-        deadline: float,
-    ) -> None:
-        """Wait until the storage has all snapshots.
-
-        Cinder says ``available`` as soon as the driver has made it. All are
-        needed: so one is waited for after the other, with few requests.
-
-        :param snapshots: what was asked for, and what Cinder made of it
-        """
-        for body, made in snapshots:
-            with _failure_of(body):
-                for pause in itertools.chain([0.0], quiesce_client.pauses()):
-                    if made['status'] == 'available':
-                        break
-                    if made['status'].startswith('error'):
-                        raise errors.ApplicationError(
-                            _('its status is %s') % made['status']
-                        )
-                    if self._stop.wait(pause):
-                        return
-                    read = functools.partial(
-                        self._cloud.volume, 'GET', f'/snapshots/{made["id"]}'
-                    )
-                    made = self._read(read, deadline)['snapshot']
-
-    def _check_volumes(
-        self, server: planning.Server, deadline: float
-    ) -> None:
-        with _not_known(
-            _('Whether the volumes of server %s changed meanwhile')
-            % server.label
-        ):
-            parts = self._read(
-                lambda: planning.attached(self._cloud, server.id), deadline
-            )
-        now = {part['volumeId'] for part in parts}
-        before = {volume.id for volume in server.volumes}
-        if now != before:
-            raise errors.ApplicationError(
-                _(
-                    'The volumes of server %(server)s changed meanwhile: '
-                    'gone %(gone)s, new %(new)s. Try again.'
-                )
-                % {
-                    'server': server.label,
-                    'gone': ', '.join(sorted(before - now)) or _('none'),
-                    'new': ', '.join(sorted(now - before)) or _('none'),
-                }
-            )
-
-    def _check_users(
-        self, volume: planning.Volume, deadline: float
-    ) -> None:
-        with _not_known(
-            _('Whether volume %s was attached to another server meanwhile')
-            % volume.id
-        ):
-            shown = self._read(
-                lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
-                deadline,
-            )['volume']
-        users = planning.strangers(shown, {s.id for s in self._plan.servers})
-        if users:
-            raise errors.ApplicationError(
-                _(
-                    'Volume %(volume)s was attached to %(users)s meanwhile, '
-                    'which is not frozen. Try again.'
-                )
-                % {'volume': volume.id, 'users': ', '.join(users)}
-            )
 
     def _body(
         self, order: int, server: planning.Server, volume: planning.Volume
     ) -> dict[str, Any]:
         plain = {
-            'format': sets.FORMAT,
+            'format': snapshot_sets.FORMAT,
             'version': importlib.metadata.version('osc-quiesce'),
             'set': self._plan.name,
             'set_id': self._set_id,
             'application': self._plan.application,
             'created_at': self._created_at,
             'volumes': str(len(self._plan.snapshots)),
-            'consistency': sets.PENDING,
+            'consistency': snapshot_sets.PENDING,
             'order': str(order),
             'stage': str(server.stage),
             'server_id': server.id,
@@ -490,39 +308,7 @@ class _Work:
             'force': True,  # it is in use
             'metadata': {
                 **self._properties,
-                **{sets.PREFIX + key: value for key, value in plain.items()},
-                **sets.pack('servers', servers),
+                **{snapshot_sets.PREFIX + k: v for k, v in plain.items()},
+                **snapshot_sets.pack('servers', servers),
             },
         }
-
-
-@contextlib.contextmanager
-def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
-    """Let an error say whose snapshot has failed."""
-    try:
-        yield
-    except errors.ApplicationError as exc:
-        raise errors.ApplicationError(
-            _(
-                'The snapshot of volume %(volume)s of server %(server)s '
-                'failed: %(why)s.'
-            )
-            % {
-                'volume': body['volume_id'],
-                'server': body['metadata'][f'{sets.PREFIX}server_name'],
-                'why': str(exc).rstrip('.'),
-            }
-        ) from exc
-
-
-@contextlib.contextmanager
-def _not_known(what: str) -> Iterator[None]:
-    """Let an error say what could not be checked."""
-    try:
-        yield
-    except cloud_api.CloudError as exc:
-        raise errors.ApplicationError(
-            # Translators: %(what)s is such as "Whether ... changed meanwhile".
-            _('%(what)s is not known: %(why)s. Try again once that works.')
-            % {'what': what, 'why': str(exc).rstrip('.')}
-        ) from exc

@@ -24,15 +24,18 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import create
-from osc_quiesce.application import errors
+from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import plan as planning
-from osc_quiesce.application import sets
+from osc_quiesce.application import preflight
+from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
+from osc_quiesce.cli import interrupts
+from osc_quiesce.cli import options
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import common
-from osc_quiesce import exceptions
+from osc_quiesce import errors
 from osc_quiesce.i18n import _
-from osc_quiesce import interrupts
+from osc_quiesce import model
+from osc_quiesce import retry
 
 LOG = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ class Servers(columns.FormattableColumn[Any]):
                 _('%(order)d. %(label)s, flavor %(flavor)s, image %(image)s')
                 % {
                     'order': server['order'] + 1,
-                    'label': exceptions.label(server['id'], server['name']),
+                    'label': model.label(server['id'], server['name']),
                     'flavor': flavor.get('original_name'),
                     'image': server['image'] or _('none (boots from volume)'),
                 }
@@ -122,9 +125,7 @@ class _Command:
     @property
     def _client(self) -> quiesce_client.Client:
         client: quiesce_client.Client = self.app.client_manager.server_quiesce
-        # In an interactive shell it was used by other commands before.
-        client.sleep = self._sleep
-        return client
+        return client.with_sleep(self._sleep)
 
 
 def _failed(exc: Exception) -> osc_exceptions.CommandError:
@@ -170,18 +171,18 @@ class CreateApplicationSnapshot(_Command, command.Lister):
         parser.add_argument(
             '--timeout',
             metavar='<seconds>',
-            type=common.timeout,
-            default=quiesce_client.DEFAULT_TIMEOUT,
+            type=options.timeout,
+            default=retry.DEFAULT_TIMEOUT,
             help=_(
                 'How long to wait for each stage, and for all snapshots, in '
                 'seconds (default: %g)'
             )
-            % quiesce_client.DEFAULT_TIMEOUT,
+            % retry.DEFAULT_TIMEOUT,
         )
         parser.add_argument(
             '--unquiesce-after',
             metavar='<seconds>',
-            type=common.whole_seconds,
+            type=options.whole_seconds,
             default=DEFAULT_UNQUIESCE_AFTER,
             help=_(
                 'Have the cloud thaw each server by itself so many seconds '
@@ -228,7 +229,8 @@ class CreateApplicationSnapshot(_Command, command.Lister):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
-        self._generate_columns_and_selector(
+        options.check_columns(
+            self,
             parsed_args,
             PLAN_COLUMNS if parsed_args.dry_run else _columns(parsed_args),
         )
@@ -249,7 +251,9 @@ class CreateApplicationSnapshot(_Command, command.Lister):
         self._check_options(parsed_args)
         try:
             plan = self._plan(parsed_args)
-        except errors.ApplicationError as exc:
+        except (
+            application_errors.ApplicationError, errors.QuiesceError
+        ) as exc:
             raise _failed(exc) from exc
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
@@ -266,10 +270,10 @@ class CreateApplicationSnapshot(_Command, command.Lister):
     @staticmethod
     def _check_options(parsed_args: argparse.Namespace) -> None:
         for key, value in parsed_args.properties.items():
-            if key.startswith(sets.PREFIX):
+            if key.startswith(snapshot_sets.PREFIX):
                 raise osc_exceptions.CommandError(
                     _('Properties that begin with "%s" are reserved.')
-                    % sets.PREFIX
+                    % snapshot_sets.PREFIX
                 )
             if max(len(key), len(value)) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
@@ -295,7 +299,7 @@ class CreateApplicationSnapshot(_Command, command.Lister):
             application = spec.from_servers(
                 parsed_args.name, parsed_args.server
             )
-        return planning.make(
+        return preflight.make(
             self._client,
             self._cloud,
             parsed_args.name,
@@ -306,7 +310,7 @@ class CreateApplicationSnapshot(_Command, command.Lister):
 
     def _create(
         self, plan: planning.Plan, parsed_args: argparse.Namespace
-    ) -> sets.SnapshotSet:
+    ) -> snapshot_sets.SnapshotSet:
         self._interrupts.install(
             _('stopping after the request under way, and thawing ...'),
             _('already stopping; thawing goes on until it is done'),
@@ -320,13 +324,15 @@ class CreateApplicationSnapshot(_Command, command.Lister):
                 parsed_args.description,
                 parsed_args.properties,
                 parsed_args.keep_inconsistent,
-                common.progress,
+                options.progress_of(self.app),
                 self._interrupts.shielded,
             )
         except create.Kept as exc:
             raise _failed(exc) from exc
-        except (errors.ApplicationError, exceptions.QuiesceError) as exc:
-            if isinstance(exc, exceptions.ThawFailed) and exc.__cause__:
+        except (
+            application_errors.ApplicationError, errors.QuiesceError
+        ) as exc:
+            if isinstance(exc, errors.ThawFailed) and exc.__cause__:
                 if isinstance(exc.__cause__, interrupts.Interrupted):
                     LOG.error('%s', exc)
                     raise exc.__cause__ from exc
@@ -344,11 +350,13 @@ def _columns(parsed_args: argparse.Namespace) -> tuple[str, ...]:
     return MACHINE_COLUMNS
 
 
-def _rows(made: sets.SnapshotSet, width: int) -> list[tuple[Any, ...]]:
+def _rows(
+    made: snapshot_sets.SnapshotSet, width: int
+) -> list[tuple[Any, ...]]:
     servers = {server['id']: server for server in made.servers}
     rows = []
     for snapshot in made.snapshots:
-        server = servers[sets.get(snapshot, 'server_id')]
+        server = servers[snapshot_sets.get(snapshot, 'server_id')]
         volume = next(
             v for v in server['volumes'] if v['id'] == snapshot['volume_id']
         )
@@ -404,8 +412,8 @@ class ListApplicationSnapshot(_Command, command.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         try:
-            found = sets.find_all(self._cloud)
-        except errors.ApplicationError as exc:
+            found = snapshot_sets.find_all(self._cloud)
+        except application_errors.ApplicationError as exc:
             raise _failed(exc) from exc
         return LIST_COLUMNS, [
             (
@@ -433,8 +441,8 @@ class ShowApplicationSnapshot(_Command, command.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
         try:
-            found = sets.find(self._cloud, parsed_args.set)
-        except errors.ApplicationError as exc:
+            found = snapshot_sets.find(self._cloud, parsed_args.set)
+        except application_errors.ApplicationError as exc:
             raise _failed(exc) from exc
         data = {
             'id': found.id,
@@ -456,7 +464,7 @@ class ShowApplicationSnapshot(_Command, command.ShowOne):
 
 class DeleteApplicationSnapshot(_Command, command.Command):
     _description = _(
-        'Delete all snapshots of a set, also if some are gone already.'
+        'Delete all snapshots of a set, even if some are already gone.'
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -465,17 +473,17 @@ class DeleteApplicationSnapshot(_Command, command.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         client, cloud = self._client, self._cloud
         try:
-            sets.delete(
+            snapshot_sets.delete(
                 cloud,
-                sets.find(cloud, parsed_args.set).id,
+                snapshot_sets.find(cloud, parsed_args.set).id,
                 self._sleep,
-                client.clock,
+                client.timer.clock,
             )
-        except sets.NoSuchSet as exc:
+        except snapshot_sets.NoSuchSet as exc:
             raise osc_exceptions.CommandError(
-                _('%s If there was one, nothing is left of it.') % exc
+                _('%s It may already have been deleted.') % exc
             ) from exc
-        except errors.ApplicationError as exc:
+        except application_errors.ApplicationError as exc:
             raise _failed(exc) from exc
 
 

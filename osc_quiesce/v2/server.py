@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``openstack server quiesce`` and ``openstack server unquiesce``.
+"""``openstack server quiesce | unquiesce``, ``quiesced server list``.
 
-Arguments and tables; what is done is in :mod:`osc_quiesce.commands`.
+Arguments and tables; what is done is in :mod:`osc_quiesce.cli.run`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,22 @@ import argparse
 from collections.abc import Sequence
 import functools
 import logging
+import sys
 from typing import Any
 
-from cliff import columns
 from osc_lib.command import command
+from osc_lib import exceptions as osc_exceptions
 
+from osc_quiesce.cli import options
+from osc_quiesce.cli import run as commands
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import commands
-from osc_quiesce import common
+from osc_quiesce import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import retry
 
 LOG = logging.getLogger(__name__)
 
 COLUMNS = ('Name', 'ID', 'Status', 'Seconds', 'Request ID')
-# Shown if the cloud thaws one of the servers by itself
-DEADLINE_COLUMN = 'Unquiesce At'
-
-
-class OptionalColumn(columns.FormattableColumn[Any]):
-    """A value that may be missing: empty for people, null for machines."""
-
-    def human_readable(self) -> str:
-        return '' if self._value is None else str(self._value)
 
 
 class _ServerCommand(command.Lister):
@@ -45,40 +39,49 @@ class _ServerCommand(command.Lister):
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
+        self._parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        self._parser.add_argument(
             'server',
             metavar='<server>',
             nargs='+',
+            help=_('Server (name or ID)'),
+        )
+        self._parser.add_argument(
+            '--all-projects',
+            action='store_true',
             help=_(
-                'Server (name or ID); servers of other projects by ID only'
+                'Look for the names in all projects (admin only by default)'
             ),
         )
-        parser.add_argument(
+        self._parser.add_argument(
             '--wait',
             action='store_true',
             help=_('Wait until it is done, and check that it is'),
         )
-        parser.add_argument(
+        self._parser.add_argument(
             '--timeout',
             metavar='<seconds>',
-            type=common.timeout,
-            help=self.timeout_help % quiesce_client.DEFAULT_TIMEOUT,
+            type=options.timeout,
+            help=self.timeout_help % retry.DEFAULT_TIMEOUT,
         )
-        return parser
+        return self._parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        misused = self._misused_option(parsed_args)
-        if misused:
-            LOG.error(_('%s has no meaning without --wait'), misused)
+        if misused := self._misused_option(parsed_args):
+            self._parser.print_usage(sys.stderr)
+            LOG.error(_('%s requires --wait'), misused)
             return 2
         if parsed_args.timeout is None:
-            parsed_args.timeout = quiesce_client.DEFAULT_TIMEOUT
+            parsed_args.timeout = retry.DEFAULT_TIMEOUT
         # An unknown column name must not come to light after a freeze.
-        self._generate_columns_and_selector(parsed_args, self.columns)
+        options.check_columns(self, parsed_args, self.columns)
+        self.command = self._new_command()
         return self.command.run(
             functools.partial(super().run, parsed_args), self.app.stdout
         )
+
+    def _new_command(self) -> commands.Command:
+        raise NotImplementedError
 
     def _misused_option(self, parsed_args: argparse.Namespace) -> str | None:
         if parsed_args.timeout is not None and not parsed_args.wait:
@@ -95,17 +98,18 @@ class QuiesceServer(_ServerCommand):
     _description = _(
         'Freeze the file systems of servers (admin only by default). With '
         '--wait, servers are quiesced strictly one after the other, in the '
-        'order given; if one fails, or on Ctrl-C, SIGTERM or SIGHUP, those '
-        'quiesced so far are thawed in reverse order.'
+        'order given; if one fails, or on Ctrl-C, SIGTERM or SIGHUP, the '
+        'servers quiesced so far are unquiesced in reverse order.'
     )
 
-    columns = (*COLUMNS, DEADLINE_COLUMN)
+    columns = (*COLUMNS, 'Unquiesce At')
     command: commands.Quiesce
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.command = commands.Quiesce(
-            self._client, 'openstack server unquiesce'
+    def _new_command(self) -> commands.Command:
+        return commands.Quiesce(
+            self._client,
+            options.progress_of(self.app),
+            'openstack server unquiesce',
         )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -113,11 +117,10 @@ class QuiesceServer(_ServerCommand):
         parser.add_argument(
             '--unquiesce-after',
             metavar='<seconds>',
-            type=common.whole_seconds,
+            type=options.whole_seconds,
             help=_(
-                'Have the cloud thaw each server by itself so many seconds '
-                'after it was frozen, unless it was asked to before '
-                '(default: what the cloud has configured, usually never)'
+                'Have the cloud unquiesce each server automatically this many '
+                'seconds after it was quiesced (default: set by the cloud)'
             ),
         )
         parser.add_argument(
@@ -125,8 +128,7 @@ class QuiesceServer(_ServerCommand):
             action='store_true',
             help=_(
                 'With --wait: if a server fails, or the command is '
-                'interrupted, leave those quiesced that are, instead of '
-                'thawing them'
+                'interrupted, leave servers quiesced that already are'
             ),
         )
         return parser
@@ -145,19 +147,18 @@ class QuiesceServer(_ServerCommand):
             timeout=parsed_args.timeout,
             unquiesce_after=parsed_args.unquiesce_after,
             keep=parsed_args.keep_quiesced,
+            all_projects=parsed_args.all_projects,
         )
-        columns: Sequence[str] = self.columns
-        if DEADLINE_COLUMN not in parsed_args.columns and not any(
-            row.unquiesce_at for row in rows
-        ):
-            columns = COLUMNS
-        return columns, [_cells(row)[: len(columns)] for row in rows]
+        return self.columns, [
+            (*_cells(row), options.OptionalColumn(row.unquiesce_at))
+            for row in rows
+        ]
 
 
 class UnquiesceServer(_ServerCommand):
     _description = _(
         'Thaw the file systems of quiesced servers (admin only by default). '
-        'Whatever fails, every other server is thawed nevertheless.'
+        'A failure of one server does not stop the others.'
     )
 
     command: commands.Unquiesce
@@ -166,9 +167,8 @@ class UnquiesceServer(_ServerCommand):
         '(default: %g)'
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.command = commands.Unquiesce(self._client)
+    def _new_command(self) -> commands.Command:
+        return commands.Unquiesce(self._client, options.progress_of(self.app))
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -177,16 +177,74 @@ class UnquiesceServer(_ServerCommand):
             parsed_args.server,
             wait=parsed_args.wait,
             timeout=parsed_args.timeout,
+            all_projects=parsed_args.all_projects,
         )
-        return COLUMNS, [_cells(row)[: len(COLUMNS)] for row in rows]
+        return COLUMNS, [_cells(row) for row in rows]
+
+
+class ListQuiescedServer(command.Lister):
+    _description = _(
+        'List the servers that are quiesced, or whose guests may be frozen.'
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all-projects',
+            action='store_true',
+            help=_('List those of all projects (admin only by default)'),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('List additional fields'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        manager: Any = self.app.client_manager
+        try:
+            found = manager.server_quiesce.freezes(
+                all_projects=parsed_args.all_projects
+            )
+        except errors.QuiesceError as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
+        optional = options.OptionalColumn
+        names = ['Name', 'ID', 'State', 'Unquiesce At']
+        rows = [
+            [
+                optional(freeze.server_name),
+                freeze.server_id,
+                freeze.state,
+                optional(freeze.unquiesce_at),
+            ]
+            for freeze in found
+        ]
+        if parsed_args.long:
+            names += [
+                'Project ID', 'User ID', 'Request ID', 'Requested At',
+                'Frozen At', 'Attempts', 'Error',
+            ]
+            for row, freeze in zip(rows, found):
+                row += [
+                    optional(freeze.project_id),
+                    optional(freeze.user_id),
+                    freeze.request_id,
+                    freeze.requested_at,
+                    optional(freeze.frozen_at),
+                    freeze.attempts,
+                    optional(freeze.error),
+                ]
+        return names, [tuple(row) for row in rows]
 
 
 def _cells(row: commands.Row) -> tuple[Any, ...]:
     return (
-        row.name,
-        row.id,
+        row.server.name,
+        row.server.id,
         row.status,
-        OptionalColumn(row.seconds),
-        OptionalColumn(row.request_id),
-        OptionalColumn(row.unquiesce_at),
+        options.OptionalColumn(row.seconds),
+        options.OptionalColumn(row.request_id),
     )

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import dataclasses
 import datetime
 import email.utils
-import functools
 import io
+import json
 import logging
 import re
+import threading
 from types import SimpleNamespace
 from typing import Any
 import unittest
@@ -25,7 +26,8 @@ import requests
 import requests_mock
 
 from osc_quiesce import client
-from osc_quiesce import threads
+from osc_quiesce import concurrency
+from osc_quiesce import model
 
 ENDPOINT = 'http://nova.example/v2.1'
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -56,6 +58,9 @@ class FakeServer:
     thaw_to: tuple[str, str | None, str | None] = ('active', 'Success', None)
     # The request that has frozen it, or is about to; None if none has
     freeze: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    unquiesce_at: str | None = None
     withdrawn: set[str] = dataclasses.field(default_factory=set)
     actions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
@@ -67,8 +72,6 @@ class FakeNova:
     :ivar hooks: called with each request before it is answered; what one
         returns is the answer, what it raises is the trouble on the way
     :ivar page: how many rows a page of ``GET /os-quiesce`` has at the most
-    :ivar clocks_differ: by how many seconds its database's clock is ahead
-        of that of its API
     """
 
     def __init__(self, mock: requests_mock.Mocker) -> None:
@@ -78,9 +81,8 @@ class FakeNova:
         self.log: list[str] = []
         self.hooks: list[Callable[[Any, Any], Any]] = []
         self.is_admin = True
-        self.clocks_differ = 0.0
         self.page = 1000  # servers
-        self._changes: dict[str, tuple[Any, float]] = {}
+        self._lock = threading.RLock()
         self._timers: list[tuple[float, Callable[[], object]]] = []
         mock.register_uri(
             requests_mock.ANY,
@@ -97,10 +99,11 @@ class FakeNova:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        if seconds:  # else a thread may be moving the clock
-            self.now += seconds
-        self._run_timers()
+        with self._lock:
+            if seconds:
+                self.sleeps.append(seconds)
+                self.now += seconds
+            self._run_timers()
 
     def at(self, seconds: float, do: Callable[[], object]) -> None:
         self._timers.append((seconds, do))
@@ -116,17 +119,12 @@ class FakeNova:
         self._timers = [t for t in self._timers if t[0] > self.now]
         for _time, do in sorted(due, key=lambda timer: timer[0]):
             do()
-        self._note_changes()
-
-    def _note_changes(self) -> None:
-        for server in self.servers.values():
-            state = (server.vm_state, server.task_state)
-            if self._changes.get(server.id, (None,))[0] != state:
-                self._changes[server.id] = (state, self.now)
 
     def _text(self, request: Any, context: Any) -> str:
-        import json
+        with self._lock:
+            return self._text_of(request, context)
 
+    def _text_of(self, request: Any, context: Any) -> str:
         context.headers['Date'] = email.utils.format_datetime(
             EPOCH + datetime.timedelta(seconds=int(self.now)), usegmt=True
         )
@@ -175,28 +173,15 @@ class FakeNova:
     def _list(self, query: dict[str, str], context: Any) -> Any:
         if query.get('all_tenants') and not self.is_admin:
             return error(context, 403, 'Policy does not allow it')
-        self._note_changes()
-        task_state = query.get('task_state') if self.is_admin else None
         return {
             'servers': [
                 view(server)
                 for server in self.servers.values()
                 if re.search(query.get('name', ''), server.name)
-                and task_state in (None, server.task_state)
-                and query.get('status') in (None, server.vm_state.upper())
-                and self._is_listed(server, query.get('changes-since'))
+                and server.vm_state != 'deleted'
+                and (query.get('all_tenants') or not server.foreign)
             ]
         }
-
-    def _is_listed(self, server: FakeServer, since: str | None) -> bool:
-        if server.foreign and not self.is_admin:
-            return False
-        if since is None:
-            return server.vm_state != 'deleted'
-        _state, changed = self._changes[server.id]
-        return EPOCH + datetime.timedelta(
-            seconds=changed + self.clocks_differ
-        ) >= datetime.datetime.fromisoformat(since)
 
     def _act(
         self, server: FakeServer, action: str, details: Any, context: Any
@@ -232,7 +217,9 @@ class FakeNova:
             )
             context.status_code = 202
             return None
-        elif given and server.task_state == 'unquiescing':
+        elif given and (server.vm_state, server.task_state) != (
+            'quiesced', None
+        ):
             return {
                 'unquiesce': {
                     'request_id': given,
@@ -256,6 +243,7 @@ class FakeNova:
         if action == 'quiesce':
             server.task_state = 'quiescing'
             server.freeze = request_id
+            server.error = server.unquiesce_at = None
             seconds, to = server.freeze_seconds, server.freeze_to
         else:
             server.task_state = 'unquiescing'
@@ -268,11 +256,15 @@ class FakeNova:
                 event['result'], event['details'] = 'Error', 'withdrawn'
             if server.vm_state == 'active':
                 server.freeze = None
+            elif server.vm_state == 'error':
+                server.error = event['details'] or 'it failed'
+                server.attempts += 1
             record['message'] = 'Error' if event['result'] == 'Error' else None
             server.task_state = None
             seconds = (details or {}).get('unquiesce_after')
             if seconds and server.vm_state == 'quiesced':
                 until = EPOCH + datetime.timedelta(seconds=self.now + seconds)
+                server.unquiesce_at = model.utc_text(until)
                 record['events'].append(
                     {
                         'event': 'quiesce_deadline',
@@ -285,6 +277,8 @@ class FakeNova:
 
         def thaw() -> None:
             if server.actions[-1] is record:
+                [event] = self._record(server, 'unquiesce', None)['events']
+                event['result'], event['details'] = 'Success', 'deadline'
                 server.vm_state = 'active'
                 server.freeze = None
 
@@ -347,17 +341,20 @@ def freeze_view(server: FakeServer) -> dict[str, Any]:
         'project_id': 'a project',
         'user_id': 'a user',
         'request_id': server.freeze,
-        'state': {
-            'quiescing': 'freezing',
-            'unquiescing': 'thawing',
-            None: 'frozen',
-        }[server.task_state],
+        'state': _row_state(server),
         'requested_at': '2026-01-01T00:00:00Z',
         'frozen_at': '2026-01-01T00:00:00Z',
-        'unquiesce_at': None,
-        'attempts': 0,
-        'error': None,
+        'unquiesce_at': server.unquiesce_at,
+        'attempts': server.attempts,
+        'error': server.error,
     }
+
+
+def _row_state(server: FakeServer) -> str:
+    if server.task_state == 'quiescing':
+        return 'freezing'
+    return 'frozen' if server.vm_state == 'quiesced' and (
+        server.task_state is None) else 'thawing'
 
 
 def view(server: FakeServer) -> dict[str, Any]:
@@ -374,8 +371,18 @@ def view(server: FakeServer) -> dict[str, Any]:
 
 
 def error(context: Any, status: int, message: str) -> Any:
+    """Return a fault as Nova has it."""
     context.status_code = status
-    return {'error': {'code': status, 'message': message}}
+    key = {
+        400: 'badRequest',
+        401: 'unauthorized',
+        403: 'forbidden',
+        404: 'itemNotFound',
+        409: 'conflictingRequest',
+        429: 'overLimit',
+        503: 'serviceUnavailable',
+    }[status]
+    return {key: {'code': status, 'message': message}}
 
 
 class TestCase(unittest.TestCase):
@@ -387,9 +394,8 @@ class TestCase(unittest.TestCase):
         mock.start()
         self.addCleanup(mock.stop)
         self.nova = FakeNova(mock)
-        # It knows no threads: what goes out at once comes in order.
-        one_thread = functools.partial(threads.at_once, threads=1)
-        patch = unittest_mock.patch.object(threads, 'at_once', one_thread)
+        # What goes out at once comes in order.
+        patch = unittest_mock.patch.object(concurrency, 'THREADS', 1)
         patch.start()
         self.addCleanup(patch.stop)
         self.client = self.new_client()
@@ -420,6 +426,7 @@ class TestCase(unittest.TestCase):
         return SimpleNamespace(
             client_manager=SimpleNamespace(server_quiesce=self.client),
             stdout=io.StringIO(),
+            options=SimpleNamespace(verbose_level=1),
             NAME='openstack',
         )
 

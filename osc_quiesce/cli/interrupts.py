@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import os
-import select
+import selectors
 import signal
 import socket
 import threading
@@ -60,7 +60,8 @@ class Interrupts:
         for end in self._sockets:
             end.setblocking(False)
         for signum in _SIGNALS:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
+            # None: a handler that was not installed by Python
+            if signal.getsignal(signum) not in (signal.SIG_IGN, None):
                 self._before[signum] = signal.signal(signum, self._note)
 
     def restore(self) -> None:
@@ -83,7 +84,9 @@ class Interrupts:
         if self._sockets is None or self._shielded:
             time.sleep(seconds)
         else:
-            select.select([self._sockets[0]], [], [], seconds)
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._sockets[0], selectors.EVENT_READ)
+                selector.select(seconds)
         self.check()
 
     @contextlib.contextmanager

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
-from osc_quiesce import threads
 
 PREFIX: Final = 'osc_quiesce:'
 FORMAT: Final = '1'
@@ -215,7 +215,7 @@ def mark(
 ) -> None:
     """Add to the metadata of snapshots, of all at once."""
     body = {'metadata': {PREFIX + k: v for k, v in metadata.items()}}
-    threads.at_once(
+    concurrency.run_all(
         lambda id_: cloud.volume('POST', f'/snapshots/{id_}/metadata', body),
         snapshot_ids,
         threads=cloud_api.THREADS,
@@ -225,7 +225,7 @@ def mark(
 def delete(
     cloud: cloud_api.Cloud,
     set_id: str,
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
     clock: Callable[[], float],
     timeout: float = DELETE_TIMEOUT,
     late: Iterable[str] = (),

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which command goes first when several want the same servers.
+
+If each is first at one of the servers, each is refused at another one, and
+thaws what it had. Then the command whose request has the smaller id may try
+again, and the other one is told by which request it was refused: both see the
+same two ids, and no times are compared.
+
+It waits only while nothing of its own command is frozen, and never for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import plan as planning
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import errors
+from osc_quiesce import group
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce import retry
+from osc_quiesce import states
+
+ATTEMPTS: Final = 3  # to freeze all servers
+PATIENCE: Final = 10.0  # seconds, for another command to let go of a server
+
+
+class LostRace(application_errors.ApplicationError):
+    """Another command goes first; nothing of ours is left."""
+
+
+@contextlib.contextmanager
+def quiesced(
+    client: quiesce_client.Client,
+    cloud: cloud_api.Cloud,
+    plan: planning.Plan,
+    timeout: float,
+    progress: Callable[[str], object],
+    shield: Callable[[], contextlib.AbstractContextManager[Any]],
+) -> Iterator[group.Frozen]:
+    """Freeze the servers of a plan, as :func:`group.quiesced` does.
+
+    :raises LostRace: another command wants the servers, and goes first
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in range(ATTEMPTS):
+            frozen = group.Frozen(
+                client,
+                plan.stages,
+                timeout,
+                {s.id: s.unquiesce_after for s in plan.servers},
+                progress,
+                shield,
+            )
+            try:
+                with contextlib.ExitStack() as attempted:
+                    attempted.enter_context(frozen)
+                    frozen.quiesce()
+                    stack.push(attempted.pop_all())
+                break
+            except errors.Conflict as exc:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                _wait_until_free(client, frozen.request_id, exc, progress)
+                _check_again(cloud, plan)
+        yield frozen
+
+
+def _wait_until_free(
+    client: quiesce_client.Client,
+    own_id: str,
+    refused: errors.Conflict,
+    progress: Callable[[str], object],
+) -> None:
+    """Return when the server that refused us can be frozen.
+
+    :param own_id: the id of our request
+    :raises LostRace: another command goes first, or has it for too long
+    :raises errors.Conflict: it was not another request that was in the way
+    """
+    server = refused.server
+    if server is None:
+        raise refused
+    progress(_('Waiting for another command ...'))
+    deadline = client.timer.clock() + PATIENCE
+    for pause in retry.pauses():
+        found = client.get_server(server)
+        other = client.api.newest_action(server, {states.QUIESCE})
+        is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
+        is_held = found.vm_state == states.QUIESCED or found.task_state in (
+            states.QUIESCING, states.UNQUIESCING)
+        if other is None or not (is_free or is_held):
+            raise refused
+        if other < own_id:
+            raise _lost(server, other, _('goes first')) from refused
+        if is_free:
+            return
+        if client.timer.clock() + pause > deadline:
+            raise _lost(
+                server, other, _('still held it after %g s') % PATIENCE
+            ) from refused
+        client.timer.sleep(pause)
+
+
+def _lost(server: model.Server, other: str, what: str) -> LostRace:
+    return LostRace(
+        _(
+            # Translators: the reason has no subject, such as "goes first".
+            'Server %(server)s was quiesced by request %(request)s, which '
+            '%(what)s. This command has unquiesced its servers and taken no '
+            'snapshot. Try again later.'
+        )
+        % {'server': server.label, 'request': other, 'what': what}
+    )
+
+
+def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
+    """Raise if another command has made the same set since the plan."""
+    found = snapshot_sets.find_all(cloud)
+    problems = planning.name_problems(found, plan.name)
+    if problems:
+        raise application_errors.NotPossible(problems)
+    wanted = {volume.id for _server, volume in plan.snapshots}
+    for each in found:
+        if (
+            each.id not in plan.sets_before
+            # Else it came to nothing, and is perhaps being deleted.
+            and each.state in (snapshot_sets.CONSISTENT, snapshot_sets.PENDING)
+            and wanted
+            <= {snapshot['volume_id'] for snapshot in each.snapshots}
+        ):
+            raise LostRace(
+                _(
+                    'Another command has made snapshot set %(name)s '
+                    '(%(id)s) of the same volumes meanwhile. This '
+                    'command has unquiesced its servers and taken no '
+                    'snapshot.'
+                )
+                % {'name': each.name, 'id': each.id}
+            )

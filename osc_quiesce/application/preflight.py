@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Everything that can fail is found out here, before the first freeze.
+
+It only reads, but for one request that cannot have an effect: to quiesce a
+server that cannot exist, which tells whether servers may stay frozen for as
+long as is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+import uuid
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import inspector
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce.application import spec
+from osc_quiesce.application.plan import Plan, Volume, name_problems
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import concurrency
+from osc_quiesce import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+
+NO_SERVER: Final = model.Server(str(uuid.UUID(int=0)))
+
+
+def make(
+    client: quiesce_client.Client,
+    cloud: cloud_api.Cloud,
+    name: str,
+    application: spec.Application,
+    unquiesce_after: int,
+    allow_local_disk: bool = False,
+) -> Plan:
+    """Look at everything, change nothing, and return what is to be done.
+
+    :param name: of the snapshot set
+    :param unquiesce_after: seconds, for servers without a time of their own
+    :param allow_local_disk: whether servers with a root or ephemeral disk
+        that is not a volume are taken as well
+    :returns: a plan, perhaps with refusals
+    :raises cloud.CloudError: Cinder cannot be asked
+    :raises errors.QuiesceError: Nova cannot be asked
+    """
+    longest = max(
+        member.unquiesce_after or unquiesce_after
+        for member in application.members
+    )
+    problems = _api_problems(client, longest)
+    found: list[tuple[int, spec.Member, str]] = []
+    for number, stage in enumerate(application.stages):
+        for member in stage:
+            try:
+                server_id = client.find_server(member.server).id
+            except errors.QuiesceError as exc:
+                problems.append(str(exc))
+                continue
+            if server_id in (id_ for _n, _m, id_ in found):
+                problems.append(
+                    _('Server %s is named twice.')
+                    % model.label(server_id, member.server)
+                )
+                continue
+            found.append((number, member, server_id))
+    members = frozenset(server_id for _n, _m, server_id in found)
+    reader = inspector.Inspector(
+        client, cloud, members, unquiesce_after, allow_local_disk)
+    servers = concurrency.run_all(
+        lambda item: reader.read(item[0], *item[1]),
+        enumerate(found),
+        threads=cloud_api.THREADS,
+    )
+    plan = Plan(name, application.name, tuple(servers), ())
+    if servers and not plan.snapshots:
+        problems.append(_('There is no volume to take a snapshot of.'))
+    problems += _quota_problems(cloud, plan)
+    before = snapshot_sets.find_all(cloud)
+    problems += name_problems(before, name)
+    return dataclasses.replace(
+        plan,
+        problems=tuple(problems),
+        sets_before=frozenset(each.id for each in before),
+    )
+
+
+def _api_problems(
+    client: quiesce_client.Client, unquiesce_after: int
+) -> list[str]:
+    try:
+        client.freezes([NO_SERVER.id])
+        client.api.quiesce(NO_SERVER, model.new_request_id(), unquiesce_after)
+    except errors.ServerNotFound:
+        pass
+    except errors.Refused as exc:
+        return [
+            _('This cloud would refuse every server: %s')
+            % ' '.join(filter(None, [exc.why.rstrip('.') + '.', exc.advice]))
+        ]
+    except errors.QuiesceError as exc:
+        return [_('The quiesce API cannot be used: %s') % exc.why]
+    try:
+        services = client.api.read('/os-services?binary=nova-quiesce')
+    except errors.QuiesceError:
+        return []  # only administrators may see them
+    if not any(each['state'] == 'up' for each in services['services']):
+        return [_('No nova-quiesce service is up.')]
+    return []
+
+
+def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
+    needed: dict[str, int] = {}
+
+    def need(key: str, volume: Volume, amount: int) -> None:
+        for quota in (key, f'{key}_{volume.type}'):
+            needed[quota] = needed.get(quota, 0) + amount
+
+    for _server, volume in plan.snapshots:
+        need('snapshots', volume, 1)
+        need('gigabytes', volume, volume.size)
+    try:
+        quotas = cloud.volume(
+            'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
+        )['quota_set']
+    except cloud_api.CloudError as exc:
+        return [_("Cinder's quota cannot be read: %s") % exc]
+    problems = []
+    for key, amount in needed.items():
+        quota = quotas.get(key)
+        if not quota or quota['limit'] < 0:
+            continue
+        left = quota['limit'] - quota['in_use'] - quota['reserved']
+        if amount > left:
+            problems.append(
+                _(
+                    "Cinder's quota %(key)s is too small: %(amount)d needed, "
+                    '%(left)d of %(limit)d left.'
+                )
+                % {
+                    'key': key,
+                    'amount': amount,
+                    'left': max(0, left),
+                    'limit': quota['limit'],
+                }
+            )
+    return problems
+
+

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the commands share: types of options, columns, and progress."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import math
+import sys
+from typing import Any
+
+from cliff import columns
+
+from osc_quiesce.i18n import _
+
+
+class OptionalColumn(columns.FormattableColumn[Any]):
+    """A value that may be missing: empty for people, null for machines."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else str(self._value)
+
+
+def timeout(text: str) -> float:
+    """Return the positive number of seconds that an option gives."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            _('"%s" is not a positive number of seconds') % text
+        )
+    return seconds
+
+
+def whole_seconds(text: str) -> int:
+    """Return the whole number of seconds that an option gives."""
+    try:
+        seconds = int(text)
+    except ValueError:
+        seconds = 0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(
+            _('"%s" is not a whole number of seconds above 0') % text
+        )
+    return seconds
+
+
+def check_columns(
+    command: Any, parsed_args: argparse.Namespace, names: Sequence[str]
+) -> None:
+    """Raise now if the user has named a column that will not be there.
+
+    cliff would say so only after the work, when it formats the result; it has
+    no public method for this.
+    """
+    command._generate_columns_and_selector(parsed_args, names)
+
+
+def progress_of(app: Any) -> Callable[[str], None]:
+    """Return what tells the user of a program what is done next."""
+    return silent if app.options.verbose_level == 0 else progress
+
+
+def progress(sentence: str) -> None:
+    """Say what is done next, on a terminal only."""
+    if sys.stderr and sys.stderr.isatty():
+        try:
+            print(sentence, file=sys.stderr, flush=True)
+        except OSError:
+            pass  # the terminal is gone; the servers are not
+
+
+def silent(sentence: str) -> None:
+    """Say nothing: the user wants it quiet."""

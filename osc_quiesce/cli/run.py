@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a command does to servers, whichever shell it belongs to.
+
+The promise of quiescing and waiting for it: either every server is quiesced by
+this command and the exit code is 0, or none stays frozen by it and the exit
+code is not 0. Refusals, failures, time-outs, signals and a broken output pipe
+all go the same way: thaw what was frozen, the last one first. Being told to
+keep what is quiesced is the only exception; a server of which it is not known
+yet whether it will be is thawed all the same.
+
+What the user has to know of the troubles on the way is logged. It parses no
+arguments and prints no results: the shells do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import logging
+from typing import TextIO
+
+from osc_lib import exceptions as osc_exceptions
+
+from osc_quiesce.cli import interrupts
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import errors
+from osc_quiesce import group
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce import retry
+from osc_quiesce import states
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Row:
+    """One server of the command line, and how far the command came.
+
+    :param status: what Nova last said, or what was asked of it
+    :param seconds: how long was waited; None if it was not reached
+    :param request_id: id of the request; None if none was accepted
+    :param unquiesce_at: when the cloud thaws it by itself; None if it does not
+    """
+
+    server: model.Server
+    status: str
+    seconds: float | None = None
+    request_id: str | None = None
+    unquiesce_at: str | None = None
+
+
+class Command:
+    """What both commands have in common: finding, signals and exit code.
+
+    :param get_client: returns the client
+    :param progress: is told what is done next, in a sentence
+    :ivar exit_code: what it would be if the command ended now
+    """
+
+    def __init__(
+        self,
+        get_client: Callable[[], quiesce_client.Client],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.exit_code = 0
+        self._interrupts = interrupts.Interrupts()
+        self._get_client = get_client
+        self._progress = progress
+
+    def run(self, work: Callable[[], object], out: TextIO) -> int:
+        """Do the work, tell the user, and return the exit code.
+
+        :param work: calls the one method of the command that is to be called,
+            and writes what came of it
+        :param out: what it writes to
+        """
+        try:
+            work()
+            # A broken pipe must count as a failure.
+            out.flush()
+            # No signal comes after the last look at them.
+            self._interrupts.restore()
+            self._interrupts.check()
+        except interrupts.Interrupted as exc:
+            self._record(exc)
+        finally:
+            self._interrupts.restore()
+        return self.exit_code
+
+    def _client(self) -> quiesce_client.Client:
+        return self._get_client().with_sleep(self._interrupts.sleep)
+
+    def _find(
+        self, names: Sequence[str], all_projects: bool
+    ) -> tuple[list[model.Server], int]:
+        """Return the servers found, and log and count the names in vain."""
+        found = []
+        failures = 0
+        client = self._client()
+        for name in names:
+            try:
+                found.append(client.find_server(name, all_projects))
+            except errors.QuiesceError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+        return found, failures
+
+    def _fail(self, message: str) -> None:
+        LOG.error('%s', message)
+        self.exit_code = self.exit_code or 1
+
+    def _record(self, exc: interrupts.Interrupted) -> None:
+        self.exit_code = exc.exit_code
+
+
+class Quiesce(Command):
+    """Freezes servers; thaws them again unless all went well.
+
+    :param unquiesce_command: how the user of this shell thaws a server
+    """
+
+    def __init__(
+        self,
+        get_client: Callable[[], quiesce_client.Client],
+        progress: Callable[[str], None],
+        unquiesce_command: str,
+    ) -> None:
+        super().__init__(get_client, progress)
+        self._unquiesce_command = unquiesce_command
+        self._frozen: group.Frozen | None = None
+
+    def run(self, work: Callable[[], object], out: TextIO) -> int:
+        try:
+            exit_code = super().run(work, out)
+            if exit_code == 0 and self._frozen:
+                self._frozen.keep()
+            return exit_code
+        finally:
+            self._thaw()
+
+    def quiesce(
+        self,
+        names: Sequence[str],
+        *,
+        wait: bool,
+        timeout: float = retry.DEFAULT_TIMEOUT,
+        unquiesce_after: int | None = None,
+        keep: bool = False,
+        all_projects: bool = False,
+    ) -> list[Row]:
+        """Freeze servers: one after the other, or all at once.
+
+        :param names: names or UUIDs
+        :param wait: whether to wait until each is quiesced, and only then to
+            ask the next one
+        :param timeout: seconds to wait for each
+        :param unquiesce_after: see :meth:`osc_quiesce.client.Client.quiesce`
+        :param keep: whether servers that are quiesced stay so if one fails, or
+            if the command is interrupted
+        :param all_projects: whether names are those of all projects
+        :returns: one for each name
+        :raises osc_lib.exceptions.CommandError: a name is unknown or
+            ambiguous, or a server cannot be quiesced: nothing was asked
+        """
+        servers = self._find_all(names, all_projects)
+        if not wait:
+            return self._ask(servers, unquiesce_after)
+        self._check_states(servers)
+        return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
+
+    def _find_all(
+        self, names: Sequence[str], all_projects: bool
+    ) -> list[model.Server]:
+        servers, failures = self._find(names, all_projects)
+        seen: set[str] = set()
+        for server in servers:
+            if server.id in seen:
+                LOG.error(_('Server %s is named twice'), server.label)
+                failures += 1
+            seen.add(server.id)
+        if failures:
+            raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
+        return servers
+
+    @staticmethod
+    def _check_states(servers: list[model.Server]) -> None:
+        bad = [
+            server
+            for server in servers
+            if (server.vm_state, server.task_state) != (states.ACTIVE, None)
+        ]
+        for server in bad:
+            LOG.error(
+                _(
+                    'Server %(server)s cannot be quiesced: its vm_state is '
+                    '%(vm)s, its task_state %(task)s; they must be %(ok)s '
+                    'and None.'
+                ),
+                {
+                    'server': server.label,
+                    'vm': server.vm_state,
+                    'task': server.task_state,
+                    'ok': states.ACTIVE,
+                },
+            )
+        if bad:
+            raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
+
+    # Without --wait -------------------------------------------------------
+
+    def _ask(
+        self, servers: list[model.Server], unquiesce_after: int | None
+    ) -> list[Row]:
+        self._interrupts.install(
+            _('stopping after the request under way ...'),
+            _('already stopping'),
+        )
+        client = self._client()
+        rows = [Row(server, server.status) for server in servers]
+        failures = 0
+        for row in rows:
+            try:
+                self._interrupts.check()
+                row.request_id = client.quiesce(row.server, unquiesce_after)
+                row.status = states.QUIESCING.upper()
+            except errors.QuiesceError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+            except interrupts.Interrupted as exc:
+                self._record(exc)
+                self._tell_what_was_asked(rows)
+                break
+        if failures:
+            self._fail(
+                _('%(failed)d of %(all)d servers failed to quiesce.')
+                % {'failed': failures, 'all': len(rows)}
+            )
+        return rows
+
+    @staticmethod
+    def _tell_what_was_asked(rows: list[Row]) -> None:
+        asked = [row.server.label for row in rows if row.request_id]
+        others = [row.server.label for row in rows if not row.request_id]
+        LOG.error(
+            _(
+                'Interrupted. Quiesce was requested for: %(asked)s. It was '
+                'not requested, refused or not answered for: %(others)s.'
+            ),
+            {
+                'asked': ', '.join(asked) or _('none'),
+                'others': ', '.join(others) or _('none'),
+            },
+        )
+
+    # With --wait ----------------------------------------------------------
+
+    def _quiesce_in_order(
+        self,
+        servers: list[model.Server],
+        timeout: float,
+        unquiesce_after: int | None,
+        keep: bool,
+    ) -> list[Row]:
+        self._interrupts.install(
+            _('stopping after the request under way, and unquiescing ...'),
+            _('already stopping; unquiescing goes on until it is done'),
+        )
+        self._frozen = frozen = group.Frozen(
+            self._client(),
+            [[server] for server in servers],
+            timeout,
+            unquiesce_after,
+            self._progress,
+            self._interrupts.shielded,
+        )
+        try:
+            frozen.quiesce()
+            frozen.check()
+        except interrupts.Interrupted as exc:
+            self._record(exc)
+        except errors.QuiesceError as exc:
+            LOG.error('%s', exc)
+        else:
+            return self._rows(frozen)
+        if keep:
+            frozen.keep()
+        kept = sum(server.frozen is not None for server in frozen.members)
+        self._thaw()
+        if keep:
+            self._fail(
+                _('%(kept)d of %(all)d servers stay quiesced '
+                  '(--keep-quiesced).')
+                % {'kept': kept, 'all': len(servers)}
+            )
+        elif len(servers) == 1:
+            self._fail(_('The server was not quiesced.'))
+        else:
+            self._fail(_('The %d servers were not quiesced.') % len(servers))
+        rows = self._rows(frozen)
+        for row in rows:
+            row.status, row.seconds, row.unquiesce_at = (
+                self._status(row.server), None, None)
+        return rows
+
+    def _status(self, server: model.Server) -> str:
+        """Return what Nova says now; '' if it does not."""
+        try:
+            return self._get_client().api.server(server).status
+        except errors.ServerNotFound:
+            return 'DELETED'
+        except errors.QuiesceError:
+            return ''
+
+    @staticmethod
+    def _rows(frozen: group.Frozen) -> list[Row]:
+        return [
+            Row(
+                member.server,
+                member.server.status,
+                None if member.frozen is None or member.requested is None
+                else round(member.frozen - member.requested, 1),
+                frozen.request_id if member.requested is not None else None,
+                member.unquiesce_at,
+            )
+            for member in frozen.members
+        ]
+
+    def _thaw(self) -> None:
+        """Thaw what this command froze, or may have frozen, and say so."""
+        frozen, self._frozen = self._frozen, None
+        if frozen is None:
+            return
+        try:
+            with frozen:
+                pass
+        except errors.ThawFailed as exc:
+            for error in exc.errors:
+                LOG.error('%s', error)
+                if not isinstance(error, errors.Failed) and error.server:
+                    self._warn(error.server)
+
+    def _warn(self, server: model.Server) -> None:
+        LOG.error(
+            _(
+                'Server %(server)s MAY STILL BE FROZEN: try "%(command)s '
+                '%(id)s".'
+            ),
+            {
+                'server': server.label,
+                'command': self._unquiesce_command,
+                'id': server.id,
+            },
+        )
+
+
+class Unquiesce(Command):
+    """Thaws servers, as many as can be, whatever fails."""
+
+    def unquiesce(
+        self,
+        names: Sequence[str],
+        *,
+        wait: bool,
+        timeout: float = retry.DEFAULT_TIMEOUT,
+        all_projects: bool = False,
+    ) -> list[Row]:
+        """Ask all servers to thaw, and then wait for them together.
+
+        A server that is active already counts as thawed.
+
+        :param names: names or UUIDs
+        :param wait: whether to wait until they are thawed
+        :param timeout: seconds to wait, for all together
+        :param all_projects: whether names are those of all projects
+        :returns: one for each server that was found
+        """
+        servers, failures = self._find(names, all_projects)
+        # A server that is named twice is thawed once.
+        servers = list({server.id: server for server in servers}.values())
+        total = len(servers) + failures
+        self._interrupts.install(
+            _('no longer waiting, but still unquiescing every server ...'),
+            _('already stopping; still unquiescing every server'),
+        )
+        if servers and wait:
+            labels = ', '.join(server.label for server in servers)
+            self._progress(_('Unquiescing %s ...') % labels)
+        client = self._client()
+        try:
+            outcomes = client.unquiesce_all(servers, wait, timeout)
+        except interrupts.Interrupted as exc:
+            self._record(exc)
+            wait = False
+            with self._interrupts.shielded():
+                outcomes = client.unquiesce_all(servers, wait)
+        for outcome in outcomes.values():
+            if outcome.error:
+                LOG.error('%s', outcome.error)
+                failures += 1
+            elif outcome.action_id is None and outcome.server.vm_state:
+                LOG.warning(
+                    _('Server %(server)s was not quiesced any more: it is '
+                      '%(status)s.'),
+                    {
+                        'server': outcome.server.label,
+                        'status': outcome.server.status,
+                    },
+                )
+        if failures:
+            self._fail(
+                _('%(failed)d of %(all)d servers failed to unquiesce.')
+                % {'failed': failures, 'all': total}
+            )
+        return [self._row(outcome, wait) for outcome in outcomes.values()]
+
+    @staticmethod
+    def _row(outcome: quiesce_client.Outcome, wait: bool) -> Row:
+        row = Row(outcome.server, outcome.server.status)
+        row.request_id = outcome.action_id
+        if outcome.error:
+            return row
+        if wait:
+            row.seconds = round(outcome.seconds, 1)
+        elif outcome.action_id:
+            row.status = states.UNQUIESCING.upper()
+        return row

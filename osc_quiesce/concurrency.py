@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Several requests under way at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+import concurrent.futures
+import time
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+#: as many as a session keeps connections to one host
+THREADS: Final = 10
+
+_T = TypeVar('_T')
+_U = TypeVar('_U')
+Future = concurrent.futures.Future
+
+
+class Calls:
+    """Calls in threads, in a ``with`` block.
+
+    What has begun comes to its end before the block is left, whatever is
+    raised, even if a signal raises again and again: a request that went on in
+    a thread could freeze a server after all were thawed. What has not begun by
+    then never begins.
+
+    :param threads: how many at once; THREADS by default
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads or THREADS)
+        self._stopped = False
+        self._begun: list[object] = []
+        self._ended: list[object] = []
+
+    def begin(self, call: Callable[..., _T], *args: Any) -> Future[_T]:
+        """Begin a call as soon as a thread is free."""
+
+        def run() -> _T:
+            self._begun.append(None)  # before it is seen whether to go on
+            try:
+                if self._stopped:
+                    raise concurrent.futures.CancelledError
+                return call(*args)
+            finally:
+                self._ended.append(None)
+
+        return self._pool.submit(run)
+
+    def stop(self) -> None:
+        """Begin no more calls."""
+        self._stopped = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+            self._pool.shutdown(cancel_futures=True)
+        finally:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait, whatever is raised meanwhile.
+
+        The pool cannot be relied on to wait: Python 3.11 takes a thread for
+        ended if a signal raises while it is joined.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self.stop()
+                while len(self._ended) < len(self._begun):
+                    time.sleep(0.01)
+                break
+            except BaseException as error:
+                interrupt = interrupt or error
+        if interrupt:
+            raise interrupt
+
+
+def run_all(
+    function: Callable[[_T], _U],
+    items: Iterable[_T],
+    threads: int | None = None,
+) -> list[_U]:
+    """Call a function with each item, in threads, and return the results.
+
+    :param threads: how many at once; THREADS by default
+    :returns: in the order of the items
+    :raises Exception: what the first of the items, in their order, has raised;
+        all are called nevertheless
+    """
+    with Calls(threads) as calls:
+        futures = [calls.begin(function, item) for item in items]
+        concurrent.futures.wait(futures)
+    return [future.result() for future in futures]

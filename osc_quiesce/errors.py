@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The errors that this package raises.
+
+Each tells in whole sentences what happened to which server, what state it is
+in, and what to do::
+
+    QuiesceError
+      Refused               nothing was changed
+        Conflict            wrong state, locked, or the request has ended
+        Unauthorized        unknown credentials
+        Forbidden           not allowed
+        ServerNotFound      no such server, or the caller may not see it
+        AmbiguousName       several servers have this name
+        NotInstalled        this cloud has no quiesce API
+        ServiceUnavailable  429 and 503 of Nova itself
+      Unreachable           no usable answer: the request may be carried out
+      NotSupported          accepted, then found impossible: not frozen
+      Failed                the guest may be frozen
+      NoLongerQuiesced      quiesced by this request, and unquiesced since
+      QuiescedByAnother     quiesced, but not by this request
+      TimedOut              not there yet when the time was up
+      ServerGone            deleted
+      SeveralErrors         of several servers
+        NotConsistent       it is not certain that all stayed frozen
+        ThawFailed          some may still be frozen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+
+
+class QuiesceError(Exception):
+    """Base of all errors of this package.
+
+    :param message: what happened, as a sentence that names the server
+    :param server: the server, as it was last seen
+    :param request_id: id of the request that the error is about
+    :param why: the reason alone, as the cloud has put it; the message by
+        default
+    """
+
+    advice = ''
+
+    def __init__(
+        self,
+        message: str,
+        server: model.Server | None = None,
+        request_id: str | None = None,
+        why: str = '',
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.why = why or message
+        self.server = server
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.server and self.server.vm_state:
+            parts.append(
+                _('It was last seen with vm_state %(vm)s, task_state %(task)s')
+                % {
+                    'vm': self.server.vm_state,
+                    'task': self.server.task_state,
+                }
+            )
+        if self.request_id:
+            parts.append(_('The request was %s') % self.request_id)
+        if self.advice:
+            parts.append(self.advice)
+        return ' '.join(part.rstrip('.') + '.' for part in parts)
+
+
+class Refused(QuiesceError):
+    """The cloud refused the request and changed nothing."""
+
+
+class Conflict(Refused):
+    """The server is not in the right state, is locked, or never started.
+
+    Or the request to quiesce has ended, or was withdrawn, before.
+    """
+
+
+class Unauthorized(Refused):
+    """The cloud does not know the caller, or not any more."""
+
+    advice = _('Check the credentials, or the token, that are used')
+
+
+class Forbidden(Refused):
+    """The caller is not allowed to do this."""
+
+    advice = _('By default only administrators may quiesce and unquiesce')
+
+
+class ServerNotFound(Refused):
+    """There is no such server, or the caller may not see it."""
+
+
+class AmbiguousName(Refused):
+    """Several servers have this name."""
+
+    advice = _('Name the server by its ID')
+
+
+class NotInstalled(Refused):
+    """This cloud has no quiesce API."""
+
+    advice = _(
+        'This cloud has no quiesce API: nova_quiesce is not installed on '
+        'its nova-api'
+    )
+
+
+class ServiceUnavailable(Refused):
+    """No nova-quiesce service is up, or the API is overloaded.
+
+    :ivar http_status: 429 or 503
+    :ivar retry_after: seconds to wait before the next attempt, as asked for
+        by the cloud; 0 if it did not say
+    """
+
+    http_status = 503
+    retry_after = 0.0
+    advice = _(
+        'Try again later; an administrator can look for nova-quiesce in '
+        '"openstack compute service list"'
+    )
+
+
+class Unreachable(QuiesceError):
+    """No usable answer: the connection was lost, 429, 5xx, or not of Nova.
+
+    The request may have been carried out.
+
+    :ivar retry_after: seconds to wait before the next attempt, as asked for
+        by the cloud; 0 if it did not say
+    """
+
+    retry_after = 0.0
+
+
+class NotSupported(QuiesceError):
+    """Hypervisor, image or guest cannot quiesce; nothing was frozen."""
+
+
+class Failed(QuiesceError):
+    """The cloud could not finish; the guest may be frozen."""
+
+    advice = _(
+        'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
+        'which "openstack server event list" shows. A hard reboot thaws it; '
+        'if not, repeat it a few minutes after nova-compute is back'
+    )
+
+
+class NoLongerQuiesced(QuiesceError):
+    """The server was quiesced by this request, and unquiesced since."""
+
+
+class QuiescedByAnother(QuiesceError):
+    """The server is quiesced, but by another request."""
+
+
+class TimedOut(QuiesceError):
+    """The state was not reached in time; it may still be reached later."""
+
+
+class ServerGone(QuiesceError):
+    """The server was deleted; there is nothing left to thaw."""
+
+
+class SeveralErrors(QuiesceError):
+    """What went wrong with one or several servers.
+
+    :param errors: an error for each of these servers
+    """
+
+    def __init__(self, errors: Sequence[QuiesceError]) -> None:
+        super().__init__(' '.join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+class NotConsistent(SeveralErrors):
+    """It is not certain that every server stayed frozen."""
+
+    advice = _(
+        'Anything that was saved while the servers were quiesced is not '
+        'consistent'
+    )
+
+
+class ThawFailed(SeveralErrors):
+    """Servers that were frozen could not be thawed, or may not have been."""
+
+    advice = _(
+        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"'
+    )

@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Several servers frozen together: in stages, all or none, then thawed.
+
+The promise of :func:`quiesced`: the block inside runs only while every server
+is frozen, and however it is left, every server that this block froze, or may
+have frozen, is thawed, the last stage first. What other requests froze is left
+alone. It knows no command line and no storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+import dataclasses
+import datetime
+import math
+from types import TracebackType
+from typing import Any
+
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce import retry
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerReport:
+    """When one server was frozen, as far as the caller can know. UTC.
+
+    :param requested_at: just before it was asked to quiesce; it was not
+        frozen before
+    :param frozen_at: when it was first seen frozen; it was frozen then, or
+        shortly before: an upper bound
+    :param thaw_requested_at: just before it was asked to thaw; None before
+    :param thawed_at: when it was first seen thawed, or gone: an upper bound;
+        None if it was not
+    :param seconds: from requested_at to thawed_at: an upper bound of how
+        long it was frozen; None without a thawed_at
+    :param thaw_request_id: id of the request to thaw it; None if none was
+        needed, for example because it was thawed before
+    :param is_proven: whether the cloud has confirmed that it was frozen
+        without a break until the request to thaw it
+    """
+
+    id: str
+    name: str
+    requested_at: datetime.datetime | None
+    frozen_at: datetime.datetime | None
+    thaw_requested_at: datetime.datetime | None
+    thawed_at: datetime.datetime | None
+    seconds: float | None
+    thaw_request_id: str | None
+    is_proven: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """How long the servers were frozen; durations by a monotonic clock.
+
+    :param servers: each server, in the order of the stages
+    :param window: seconds from the first request to quiesce until the last
+        thaw was seen: an upper bound of how long any was frozen; None unless
+        every thaw was seen
+    :param complete: seconds from when the last server was seen frozen until
+        just before the first request to thaw: a lower bound of how long all
+        were frozen at once, if they are consistent; None before the thaw, and
+        if not all were seen frozen
+    :param is_consistent: whether it is proven, for every server, that what
+        was saved inside the block was saved while all were frozen; False
+        before the block is left
+    """
+
+    servers: tuple[ServerReport, ...]
+    window: float | None
+    complete: float | None
+    is_consistent: bool
+
+
+@dataclasses.dataclass
+class Member:
+    """One server of a group, and how far it came; times are by the clock.
+
+    :ivar server: as it was last seen
+    :ivar to_thaw: whether it may be frozen because of this group
+    :ivar doubt: why it is not certain that it stayed frozen
+    :ivar is_proven: whether that is certain
+    :ivar error: why it was not thawed
+    """
+
+    server: model.Server
+    to_thaw: bool = False
+    requested: float | None = None
+    frozen: float | None = None
+    unquiesce_at: str | None = None
+    thaw_requested: float | None = None
+    thawed: float | None = None
+    thaw_request_id: str | None = None
+    doubt: str | None = None
+    error: errors.QuiesceError | None = None
+    is_proven: bool = False
+
+
+class Frozen:
+    """Servers that are frozen inside the block of :func:`quiesced`.
+
+    As a context manager it freezes nothing on the way in, and on the way out
+    thaws what :meth:`quiesce` has frozen.
+
+    :ivar request_id: the id of the request to quiesce, at every server
+    """
+
+    def __init__(
+        self,
+        client: quiesce_client.Client,
+        stages: Sequence[Sequence[model.Server | str]],
+        timeout: float = retry.GROUP_TIMEOUT,
+        unquiesce_after: int | Mapping[str, int] | None = None,
+        progress: Callable[[str], object] | None = None,
+        shield: Callable[
+            [], contextlib.AbstractContextManager[Any]
+        ] = contextlib.nullcontext,
+    ) -> None:
+        """See :func:`quiesced`."""
+        if not 0 < timeout < math.inf:
+            raise ValueError(
+                f'timeout is {timeout!r}, not a positive number of seconds'
+            )
+        self.request_id = model.new_request_id()
+        self._client = client
+        self._timeout = timeout
+        self._progress = progress
+        self._shield = shield
+        self._stages = _members(stages)
+        self._unquiesce_after = _deadlines(unquiesce_after, self.members)
+        self._is_left = False
+        # What the clock's zero is in UTC.
+        self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
+            seconds=client.timer.clock()
+        )
+
+    # What the caller asks -------------------------------------------------
+
+    def quiesce(self) -> None:
+        """Freeze the stages, one after the other.
+
+        :raises errors.QuiesceError: why a server could not be frozen
+        """
+        for stage in self._stages:
+            self._quiesce(stage)
+
+    def check(self) -> None:
+        """Check that every server is frozen by this request now.
+
+        :raises errors.NotConsistent: names each server that is not
+        """
+        found = self._client.check_quiesced(
+            [member.server for member in self.members], self.request_id
+        )
+        if found:
+            raise errors.NotConsistent(found)
+
+    def keep(self) -> None:
+        """Leave those quiesced that were seen frozen."""
+        for member in self.members:
+            if member.frozen is not None:
+                member.to_thaw = False
+
+    def verify(self) -> None:
+        """Check that every server stayed frozen until it was thawed.
+
+        To be called when the block is left: it is the thaw that tells, so
+        this sends no request.
+
+        :raises errors.NotConsistent: names each server of which it is not
+            proven
+        """
+        if not self._is_left:
+            raise RuntimeError('only the thaw tells whether all stayed frozen')
+        doubts = [
+            errors.QuiesceError(
+                _('Server %(server)s did not stay frozen, or it is not known '
+                  'whether it did: %(why)s')
+                % {
+                    'server': member.server.label,
+                    'why': member.doubt or _('it was not seen thawed'),
+                }
+            )
+            for member in self.members
+            if not member.is_proven
+        ]
+        if doubts:
+            raise errors.NotConsistent(doubts)
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """Each server, and how far it came, in the order of the stages."""
+        return [member for stage in self._stages for member in stage]
+
+    @property
+    def report(self) -> Report:
+        """What is known so far: everything, once the block is left."""
+        members = self.members
+        window = complete = None
+        thawed = [m.thawed for m in members]
+        if None not in thawed:
+            window = max(_known(thawed)) - min(
+                _known(m.requested for m in members)
+            )
+        thaws = _known(m.thaw_requested for m in members)
+        frozen = [m.frozen for m in members]
+        if thaws and None not in frozen:
+            complete = min(thaws) - max(_known(frozen))
+        return Report(
+            tuple(self._report_of(member) for member in members),
+            window,
+            complete,
+            self._is_left and all(member.is_proven for member in members),
+        )
+
+    def _report_of(self, member: Member) -> ServerReport:
+        seconds = None
+        if member.requested is not None and member.thawed is not None:
+            seconds = member.thawed - member.requested
+        return ServerReport(
+            id=member.server.id,
+            name=member.server.name,
+            requested_at=self._utc(member.requested),
+            frozen_at=self._utc(member.frozen),
+            thaw_requested_at=self._utc(member.thaw_requested),
+            thawed_at=self._utc(member.thawed),
+            seconds=seconds,
+            thaw_request_id=member.thaw_request_id,
+            is_proven=member.is_proven,
+        )
+
+    # Freezing -------------------------------------------------------------
+
+    def _quiesce(self, stage: list[Member]) -> None:
+        self._say(_('Quiescing %s ...'), [member.server for member in stage])
+        started = self._client.timer.clock()
+        for member in stage:
+            # Even if it is never asked: then the thaw withdraws nothing.
+            member.requested, member.to_thaw = started, True
+        outcomes = self._client.quiesce_all(
+            [member.server for member in stage],
+            self.request_id,
+            self._unquiesce_after,
+            self._timeout,
+        )
+        for member in stage:
+            outcome = outcomes.get(member.server.id)
+            if outcome is None:
+                continue
+            member.server = outcome.server
+            if outcome.asked is not None:
+                member.requested = started + outcome.asked
+            if outcome.error is None:
+                member.frozen = started + outcome.seconds
+                member.unquiesce_at = outcome.unquiesce_at
+            elif isinstance(outcome.error, errors.Refused):
+                member.to_thaw = False
+        for outcome in outcomes.values():
+            if outcome.error:
+                raise outcome.error
+
+    # Thawing --------------------------------------------------------------
+
+    def __enter__(self) -> Frozen:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        interrupt: BaseException | None = None
+        for _attempt in range(2):  # a signal may raise in the first one
+            try:
+                self._thaw()
+                break
+            except BaseException as error:
+                interrupt = interrupt or error
+        self._is_left = True
+        failed = [
+            member.error
+            or errors.QuiesceError(
+                _('Server %s was not seen thawed') % member.server.label,
+                member.server,
+                self.request_id,
+            )
+            for member in self.members
+            if member.to_thaw
+        ]
+        cause = interrupt or exc
+        if failed:
+            raise errors.ThawFailed(failed) from cause
+        if interrupt:
+            raise interrupt
+
+    def _thaw(self) -> None:
+        """Thaw those that may be frozen because of us."""
+        left = {m.server.id: m for m in self.members if m.to_thaw}
+        if not left:
+            return
+        stages = [
+            [member.server for member in stage if member.to_thaw]
+            for stage in reversed(self._stages)
+        ]
+        started = self._client.timer.clock()
+        with contextlib.ExitStack() as stack:
+            # Neither may a failing shield prevent a thaw.
+            with contextlib.suppress(Exception):
+                stack.enter_context(self._shield())
+            outcomes = self._client.thaw(
+                [stage for stage in stages if stage],
+                self.request_id,
+                max(retry.DEFAULT_TIMEOUT, self._timeout),
+                lambda servers: self._say(_('Unquiescing %s ...'), servers),
+            )
+            for server_id, outcome in outcomes.items():
+                member = left[server_id]
+                if outcome.asked is not None:
+                    member.thaw_requested = started + outcome.asked
+                member.thaw_request_id = outcome.action_id
+                member.doubt = outcome.doubt
+                member.error = outcome.error
+                member.to_thaw = outcome.error is not None
+                if outcome.error is None:
+                    member.thawed = started + outcome.seconds
+            self._prove(left.values())
+
+    def _prove(self, members: Iterable[Member]) -> None:
+        """Find out which servers stayed frozen until their thaw.
+
+        The cloud accepts a thaw by our request only of what that has frozen,
+        without a break. But a guest may tell afterwards that it was not.
+        """
+        accepted = [
+            member
+            for member in members
+            if member.frozen is not None
+            and member.thaw_request_id
+            and not member.doubt
+        ]
+        doubts = self._client.doubts({
+            member.server: str(member.thaw_request_id)
+            for member in accepted
+            if member.thawed is not None
+        })
+        for member in accepted:
+            member.doubt = doubts.get(member.server.id)
+            member.is_proven = not member.doubt
+
+    def _utc(self, seconds: float | None) -> datetime.datetime | None:
+        if seconds is None:
+            return None
+        return self._zero + datetime.timedelta(seconds=seconds)
+
+    def _say(self, message: str, servers: Sequence[model.Server]) -> None:
+        # A failing progress callback must not prevent a thaw.
+        with contextlib.suppress(Exception):
+            if self._progress:
+                self._progress(message % ', '.join(s.label for s in servers))
+
+
+@contextlib.contextmanager
+def quiesced(
+    client: quiesce_client.Client,
+    stages: Sequence[Sequence[model.Server | str]],
+    timeout: float = retry.GROUP_TIMEOUT,
+    unquiesce_after: int | Mapping[str, int] | None = None,
+    progress: Callable[[str], object] | None = None,
+    shield: Callable[
+        [], contextlib.AbstractContextManager[Any]
+    ] = contextlib.nullcontext,
+) -> Iterator[Frozen]:
+    """Freeze servers for the time of a ``with`` block, all of them or none.
+
+    The stages are quiesced strictly one after the other, the servers of a
+    stage at the same time. If one cannot be, all are thawed, and the error
+    says which one and why. On the way out, whatever is raised, the stages are
+    thawed in reverse. A stage holds up the thaw of the one before it for
+    3 seconds at most, then order counts less than thawing.
+
+    What was saved inside is consistent only if :attr:`Frozen.report` says so
+    when the block is left, or if :meth:`Frozen.verify` does not raise then.
+
+    Signals are the caller's: what the client's ``sleep`` raises stops the
+    freezing between two requests, and then everything is thawed.
+
+    :param client: used for all requests
+    :param stages: the servers of each stage, or their UUIDs
+    :param timeout: seconds to wait for each stage to be quiesced, and, but
+        not less than 120, for all servers to be thawed
+    :param unquiesce_after: seconds of being frozen after which the cloud thaws
+        a server by itself, for all servers or by UUID; by default as many as
+        the cloud has configured
+    :param progress: is told what is done next, in a sentence
+    :param shield: makes a context in which the client's ``sleep`` must not
+        raise, entered while servers are thawed
+    :returns: a context manager, to be entered once, of a :class:`Frozen`
+    :raises ValueError: a stage is empty, a server is named twice, timeout is
+        no number above 0, or unquiesce_after is no whole number above 0, or
+        for a server that is not in a stage; nothing was asked
+    :raises errors.QuiesceError: (on entering) a server could not be quiesced;
+        all are thawed
+    :raises errors.ThawFailed: servers may still be frozen; caused by the
+        exception that the block was left with, if any
+    """
+    with Frozen(
+        client, stages, timeout, unquiesce_after, progress, shield
+    ) as frozen:
+        frozen.quiesce()
+        yield frozen
+
+
+def _members(
+    stages: Sequence[Sequence[model.Server | str]],
+) -> list[list[Member]]:
+    """Check what the caller wants, before anything is asked."""
+    if not stages or not all(stages):
+        raise ValueError('there is no stage, or one without a server')
+    if any(isinstance(stage, str) for stage in stages):
+        raise ValueError('a stage is a string, not a sequence of servers')
+    members = [
+        [Member(model.Server.of(server)) for server in stage]
+        for stage in stages
+    ]
+    ids = [member.server.id for stage in members for member in stage]
+    for server_id in ids:
+        if ids.count(server_id) > 1:
+            raise ValueError(f'server {server_id} is named twice')
+    return members
+
+
+def _deadlines(
+    unquiesce_after: int | Mapping[str, int] | None,
+    members: Sequence[Member],
+) -> Mapping[str, int]:
+    """Return UUID of server to seconds, checked."""
+    ids = [member.server.id for member in members]
+    if unquiesce_after is None:
+        return {}
+    if not isinstance(unquiesce_after, Mapping):
+        unquiesce_after = dict.fromkeys(ids, unquiesce_after)
+    for server_id, seconds in unquiesce_after.items():
+        if server_id not in ids:
+            raise ValueError(f'server {server_id} is in no stage')
+        quiesce_client.check_unquiesce_after(seconds)
+    return unquiesce_after
+
+
+def _known(times: Iterable[float | None]) -> list[float]:
+    return [time for time in times if time is not None]

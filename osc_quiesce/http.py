@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One HTTP request to Nova, sent once, and what its answer means.
+
+This is where a status is judged. An answer is a refusal only if Nova itself
+has refused: whatever else comes (429, 5xx, a page of a proxy, silence) tells
+nothing of what became of the request, and is :class:`errors.Unreachable`.
+
+No request is repeated here, whatever the adapter is told elsewhere: only the
+caller knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import copy
+import datetime
+import email.utils
+from typing import Any, Final
+from urllib import parse
+
+from keystoneauth1 import adapter as ksa_adapter
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import session as ksa_session
+import requests
+
+from osc_quiesce import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+
+#: seconds for one request, if the session has no timeout
+REQUEST_TIMEOUT: Final = 30.0
+
+# The key of the body with which Nova itself says these. Source: the API
+# reference of Nova, and nova.api.openstack.wsgi.Fault.
+_FAULTS: Final = {
+    404: 'itemNotFound',
+    429: 'overLimit',
+    503: 'serviceUnavailable',
+}
+_NO_ROUTE: Final = 'Not Found'
+_REFUSALS: Final[dict[int, type[errors.Refused]]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.ServerNotFound,
+    409: errors.Conflict,
+    429: errors.ServiceUnavailable,
+    503: errors.ServiceUnavailable,
+}
+
+
+def bounded(session: ksa_session.Session) -> ksa_session.Session:
+    """Return a session like this one in which no request waits for ever.
+
+    Requests for a new token use the session's timeout, which must not change
+    for its other users; hence a copy. It keeps what ``--timing`` shows.
+    """
+    ours = copy.copy(session)
+    ours.timeout = REQUEST_TIMEOUT
+    ours._session = None  # else its end would close the connections
+    return ours
+
+
+def send(
+    adapter: ksa_adapter.Adapter,
+    method: str,
+    path: str,
+    server: model.Server | None = None,
+    **kwargs: Any,
+) -> requests.Response:
+    """Send one request once, and return an answer that is not an error.
+
+    :param server: the server that the request is about, for messages
+    :raises errors.Refused: nothing was changed
+    :raises errors.Unreachable: no usable answer
+    """
+    try:
+        response = adapter.request(
+            path,
+            method,
+            raise_exc=False,
+            connect_retries=0,
+            status_code_retries=0,
+            microversion_service_type='compute',
+            **kwargs,
+        )
+    except ksa_exceptions.HttpError as exc:
+        # Only Keystone's answers come this way.
+        if exc.http_status in (429, *range(500, 600)):
+            raise _unreachable(str(exc), server) from exc
+        raise errors.Unauthorized(_not_asked(exc, server), server) from exc
+    except (
+        ksa_exceptions.ConnectionError,
+        ksa_exceptions.InvalidResponse,  # from Keystone, or a proxy
+        OSError,  # such as a file of certificates that is being replaced
+    ) as exc:
+        raise _unreachable(str(exc), server) from exc
+    except ksa_exceptions.ClientException as exc:
+        raise errors.QuiesceError(_not_asked(exc, server), server) from exc
+    if response.status_code >= 400:
+        raise _error(response, method, server)
+    return response
+
+
+def _error(
+    response: requests.Response, method: str, server: model.Server | None
+) -> errors.QuiesceError:
+    """Return what an answer means that is an error, in the cloud's words."""
+    status = response.status_code
+    key, text = _fault(response)
+    if status == 404 and key == _NO_ROUTE:
+        return errors.NotInstalled(_('HTTP 404 Not Found'), server)
+    is_of_nova = _FAULTS.get(status, key) == key
+    if status == 500 and server and text:
+        return errors.Unreachable(
+            _('Server %(server)s: Nova answered with an internal error: '
+              '%(why)s') % {'server': server.label, 'why': text},
+            server,
+            why=text,
+        )
+    text = text or f'HTTP {status} {response.reason or ""}'.rstrip()
+    if not is_of_nova or (status >= 500 and status not in _REFUSALS):
+        unreachable = _unreachable(text, server)
+        unreachable.retry_after = retry_after(response)
+        return unreachable
+    refusal = _REFUSALS.get(status, errors.Refused)
+    if status == 400 and 'no such action' in text:
+        refusal = errors.NotInstalled
+    if server is None:
+        message = text
+    elif method == 'GET':
+        message = _('Server %(server)s could not be read: %(why)s') % {
+            'server': server.label, 'why': text}
+    else:
+        message = _('Server %(server)s was not changed: %(why)s') % {
+            'server': server.label, 'why': text}
+    error = refusal(message, server, why=text)
+    if isinstance(error, errors.ServiceUnavailable):
+        error.http_status = status
+        error.retry_after = retry_after(response)
+    return error
+
+
+def _unreachable(
+    why: str, server: model.Server | None
+) -> errors.Unreachable:
+    if server is None:
+        return errors.Unreachable(why)
+    return errors.Unreachable(
+        _('Server %(server)s: no usable answer came from Nova: %(why)s')
+        % {'server': server.label, 'why': why},
+        server,
+        why=why,
+    )
+
+
+def not_of_nova(server: model.Server | None = None) -> errors.Unreachable:
+    """Return the error for an answer that Nova would not give."""
+    return _unreachable(
+        _('the compute endpoint sent a response that is not of Nova'), server
+    )
+
+
+def _not_asked(error: Exception, server: model.Server | None) -> str:
+    if server is None:
+        return str(error)
+    return _('Server %(server)s: the request could not be sent: %(why)s') % {
+        'server': server.label, 'why': error}
+
+
+def _fault(response: requests.Response) -> tuple[str, str]:
+    """Return the key and the message of an error in JSON; '' without."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return '', ''
+    for key, part in body.items():  # {"itemNotFound": {"message": ...}}
+        if isinstance(part, dict) and part.get('message'):
+            return key, str(part['message'])
+    return str(body.get('title', '')), ''  # of WebOb, without a controller
+
+
+def json_of(
+    response: requests.Response, server: model.Server | None = None
+) -> dict[str, Any]:
+    """Return the JSON object of an answer."""
+    with parsing(server):
+        body = response.json()
+        if not isinstance(body, dict):
+            raise TypeError(body)
+        return body
+
+
+def quoted(text: str) -> str:
+    """Return a text as one part of a path."""
+    return parse.quote(text, safe='')
+
+
+@contextlib.contextmanager
+def parsing(server: model.Server | None = None) -> Iterator[None]:
+    """Turn what goes wrong with an odd answer into an error in words.
+
+    Valid JSON may still not be what Nova answers, for example if a proxy has
+    written it.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise not_of_nova(server) from exc
+
+
+def retry_after(response: requests.Response) -> float:
+    """Return the seconds that a Retry-After header asks for, or 0."""
+    value = response.headers.get('retry-after', '')
+    if value.isascii() and value.isdigit():
+        return float(value)
+    when, now = _date(value), _date(response.headers.get('date', ''))
+    if when is None:
+        return 0.0
+    now = now or datetime.datetime.now(datetime.UTC)
+    return max(0.0, (when - now).total_seconds())
+
+
+def _date(value: str) -> datetime.datetime | None:
+    """Return the time that a header tells, if it tells one."""
+    try:
+        return email.utils.parsedate_to_datetime(value).replace(
+            tzinfo=datetime.UTC
+        )
+    except ValueError:
+        return None

@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Asking servers, and looking at them until each got there.
+
+The one loop that asks and polls, whatever is asked for. What a request is,
+which answers to it are final, and what a look shows is said by a *verb*: see
+:mod:`osc_quiesce.verbs`.
+
+Every server has a pause of its own: no answer of one server, and no time that
+one asks for, delays another one. One server is looked at by itself; several
+are looked at together, with one request for a hundred.
+
+This module must never decide what becomes of a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import concurrent.futures
+import dataclasses
+import functools
+from typing import Any, Final, Protocol
+
+from osc_quiesce import api as quiesce_api
+from osc_quiesce import concurrency
+from osc_quiesce import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce import retry
+
+# Real seconds between two looks at whether a thread has come to its end.
+_TICK: Final = 0.05
+# Seconds for which a request may go on when the time for all is up.
+_GRACE: Final = 1.0
+# For the first attempt, in seconds: another nova-api may be faster.
+_FIRST_ATTEMPT: Final = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What an answer, or a look, has shown of a server.
+
+    :param done: whether the server got there
+    :param server: the server, if it was read
+    :param unquiesce_at: when the cloud thaws it by itself
+    :param doubt: see :class:`Outcome`
+    """
+
+    done: bool = False
+    server: model.Server | None = None
+    unquiesce_at: str | None = None
+    doubt: str | None = None
+
+
+#: the server is on its way
+MOVING: Final = Seen()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How it ended for one server.
+
+    :param server: the server, as it was last seen
+    :param request_id: the request to quiesce, if the caller gave one
+    :param action_id: the request that was sent or waited for; None if there
+        was nothing to do
+    :param asked: seconds from the start until it was first asked; None if it
+        was not
+    :param seconds: seconds from the start until it ended
+    :param error: why the state was not reached; None if it was
+    :param unquiesce_at: when the cloud thaws the server by itself, such as
+        ``2026-11-23T03:45:00Z``; None if it does not
+    :param doubt: of a thaw: why it is not certain that the server was frozen
+        by the request until then; None if it is certain
+    """
+
+    server: model.Server
+    request_id: str | None
+    action_id: str | None
+    asked: float | None
+    seconds: float
+    error: errors.QuiesceError | None = None
+    unquiesce_at: str | None = None
+    doubt: str | None = None
+
+
+@dataclasses.dataclass
+class Job:
+    """One server, and how far it came.
+
+    :ivar request_id: the request to quiesce; None if that is not known
+    :ivar action_id: the request whose instance action tells how it ended
+    :ivar is_asked: whether the cloud has answered
+    :ivar is_busy: whether a request about it alone is under way
+    :ivar is_alone: whether the table of freezes does not tell enough
+    :ivar due: when it may be asked, or looked at, next
+    :ivar doubt: see :class:`Outcome`
+    :ivar trouble: why the last request was of no use
+    """
+
+    server: model.Server
+    request_id: str | None = None
+    action_id: str | None = None
+    is_asked: bool = False
+    is_busy: bool = False
+    is_alone: bool = False
+    first_asked: float | None = None
+    due: float = 0.0
+    at_rest_since: float | None = None
+    doubt: str | None = None
+    trouble: errors.QuiesceError | None = None
+    pauses: Iterator[float] = dataclasses.field(default_factory=retry.pauses)
+
+    def settled(self, now: float, server: model.Server) -> bool:
+        """Return whether the server has been without a task for long enough.
+
+        Its state is saved a moment before or after the result of the action,
+        and a database may lag behind.
+        """
+        if server.task_state is not None:
+            self.at_rest_since = None
+            return False
+        if self.at_rest_since is None:
+            self.at_rest_since = now
+        return now - self.at_rest_since >= retry.SETTLE_TIME
+
+
+class Verb(Protocol):
+    """What is done to servers, and how one sees that it is done.
+
+    :cvar goal: the vm_state that the server is to get into
+    """
+
+    goal: str
+
+    def ask(
+        self, api: quiesce_api.QuiesceAPI, job: Job
+    ) -> tuple[str | None, Seen]:
+        """Send the request, once; return its id and what the answer shows."""
+
+    def pause_after(
+        self, error: errors.QuiesceError, seconds: float
+    ) -> float | None:
+        """Return in how many seconds to ask again; None if never.
+
+        :param seconds: since it was first asked
+        """
+
+    def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
+        """Return what the table of freezes shows of a server.
+
+        :returns: None if a look at the server itself has to tell
+        :raises errors.QuiesceError: the server will not get there
+        """
+
+    def look(
+        self, api: quiesce_api.QuiesceAPI, job: Job, now: float
+    ) -> Seen:
+        """Look at one server.
+
+        :raises errors.Unreachable: this look was of no use
+        :raises errors.QuiesceError: the server will not get there
+        """
+
+
+class Poller:
+    """Asks servers, and looks at them until each got there.
+
+    :param timeout: seconds, for all together
+    :param wait: whether to look at all; else a server is done when the cloud
+        has accepted the request
+    :param stop_at_error: whether the first error ends it for all; servers
+        that were still on their way are then not in the answer
+    :param looks_at_rows: whether even a single server is looked at in the
+        table of freezes
+    :param progress: is told which servers are asked next
+    """
+
+    def __init__(
+        self,
+        api: quiesce_api.QuiesceAPI,
+        timer: retry.Timer,
+        verb: Verb,
+        timeout: float,
+        *,
+        wait: bool = True,
+        stop_at_error: bool = False,
+        looks_at_rows: bool = False,
+        progress: Callable[[Sequence[model.Server]], object] | None = None,
+    ) -> None:
+        self._api = api
+        self._timer = timer
+        self._verb = verb
+        self._timeout = timeout
+        self._wait = wait
+        self._stop_at_error = stop_at_error
+        self._looks_at_rows = looks_at_rows
+        self._progress = progress
+        self._started = timer.clock()
+        self._waiting: list[list[Job]] = []
+        self._released = self._started
+        self._pending: dict[str, Job] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._calls: dict[
+            concurrency.Future[Any], Callable[[concurrency.Future[Any]], None]
+        ] = {}
+        self._pauses = retry.pauses()
+        self._rows_due = self._started
+        self._is_listing = False
+        self._all_projects = True  # until the cloud refuses that
+
+    def run(self, stages: Iterable[Sequence[Job]]) -> dict[str, Outcome]:
+        """Ask the servers of each stage at once, one stage after the other.
+
+        A stage is asked when those before it are done, or three seconds after
+        the one before it: then order counts less.
+
+        :returns: UUID of server to :class:`Outcome`, of every server unless an
+            error has stopped it
+        """
+        self._waiting = [list(stage) for stage in stages]
+        jobs = [job for stage in self._waiting for job in stage]
+        self._looks_at_rows = self._looks_at_rows or len(jobs) > 1
+        with concurrency.Calls() as calls:
+            while not self._is_over():
+                self._release()
+                self._begin_calls(calls)
+                self._pause()
+                self._take_ended()
+            calls.stop()
+        self._take_ended()
+        if not (self._stop_at_error and self._has_failed()):
+            for job in jobs:
+                if job.server.id not in self._outcomes:
+                    self._end(job, self._timed_out(job))
+        return {
+            job.server.id: self._outcomes[job.server.id]
+            for job in jobs
+            if job.server.id in self._outcomes
+        }
+
+    # The loop -------------------------------------------------------------
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the time is up."""
+        return self._started + self._timeout - self._timer.clock()
+
+    def _has_failed(self) -> bool:
+        return any(outcome.error for outcome in self._outcomes.values())
+
+    def _is_over(self) -> bool:
+        return (
+            not (self._pending or self._waiting)
+            or self._left <= 0
+            or (self._stop_at_error and self._has_failed())
+        )
+
+    def _release(self) -> None:
+        """Let the next stages be asked whose turn it is."""
+        while self._waiting and (
+            not self._pending
+            or self._timer.clock() >= self._released + retry.ORDER_TIME
+        ):
+            self._released = self._timer.clock()
+            stage = self._waiting.pop(0)
+            self._pending.update({job.server.id: job for job in stage})
+            if self._progress:
+                self._progress([job.server for job in stage])
+
+    def _begin_calls(self, calls: concurrency.Calls) -> None:
+        now = self._timer.clock()
+        api = self._api.within(self._left + _GRACE)
+        for job in self._pending.values():
+            if job.is_busy or job.due > now:
+                continue
+            if not job.is_asked:
+                self._begin_ask(calls, job, api)
+            elif job.is_alone or not self._looks_at_rows:
+                job.is_busy = True
+                self._begin(
+                    calls,
+                    functools.partial(self._looked, job),
+                    self._verb.look, api, job, now,
+                )
+        looked_at = [
+            job.server.id
+            for job in self._pending.values()
+            if job.is_asked and not job.is_alone
+        ]
+        if (
+            self._looks_at_rows
+            and looked_at
+            and not self._is_listing
+            and self._rows_due <= now
+        ):
+            self._is_listing = True
+            self._begin(
+                calls,
+                functools.partial(self._listed, looked_at),
+                api.freezes, looked_at, self._all_projects,
+            )
+
+    def _begin_ask(
+        self, calls: concurrency.Calls, job: Job, api: quiesce_api.QuiesceAPI
+    ) -> None:
+        job.is_busy = True
+        if job.first_asked is None:
+            job.first_asked = self._timer.clock()
+            api = api.within(_FIRST_ATTEMPT)
+        self._begin(
+            calls,
+            functools.partial(self._answered, job),
+            self._verb.ask, api, job,
+        )
+
+    def _begin(
+        self,
+        calls: concurrency.Calls,
+        take: Callable[[concurrency.Future[Any]], None],
+        call: Callable[..., Any],
+        *args: Any,
+    ) -> None:
+        self._calls[calls.begin(call, *args)] = take
+
+    def _pause(self) -> None:
+        """Wait until there is something to do, or until a call has ended."""
+        if self._calls:
+            concurrent.futures.wait(
+                self._calls, _TICK, concurrent.futures.FIRST_COMPLETED
+            )
+            self._timer.sleep(0)  # where a signal may stop it
+            return
+        due = [self._started + self._timeout]
+        if self._waiting:
+            due.append(self._released + retry.ORDER_TIME)
+        for job in self._pending.values():
+            due.append(
+                self._rows_due
+                if self._looks_at_rows and job.is_asked and not job.is_alone
+                else job.due
+            )
+        self._timer.sleep(max(0.0, min(due) - self._timer.clock()))
+
+    def _take_ended(self) -> None:
+        for call in [call for call in self._calls if call.done()]:
+            take = self._calls.pop(call)
+            if not call.cancelled():
+                take(call)
+
+    # What came of a call --------------------------------------------------
+
+    def _answered(self, job: Job, call: concurrency.Future[Any]) -> None:
+        job.is_busy = False
+        now = self._timer.clock()
+        try:
+            job.action_id, seen = call.result()
+        except errors.QuiesceError as exc:
+            pause = self._verb.pause_after(exc, now - (job.first_asked or now))
+            if pause is None:
+                self._end(job, exc)
+            else:
+                self._defer(job, exc, pause)
+            return
+        except Exception as exc:
+            self._end(job, _unforeseen(job, exc))
+            return
+        job.is_asked, job.trouble = True, None
+        job.pauses = retry.pauses()
+        job.due = now + next(job.pauses)
+        self._rows_due = min(self._rows_due, job.due)
+        self._see(
+            job, seen if self._wait else dataclasses.replace(seen, done=True)
+        )
+
+    def _looked(self, job: Job, call: concurrency.Future[Any]) -> None:
+        job.is_busy = False
+        try:
+            seen = call.result()
+        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
+            self._defer(job, exc, exc.retry_after)
+        except errors.ServerNotFound:
+            self._end(job, _gone(job))
+        except errors.QuiesceError as exc:
+            self._end(job, exc)
+        except Exception as exc:
+            self._end(job, _unforeseen(job, exc))
+        else:
+            job.trouble = None
+            job.due = self._timer.clock() + next(job.pauses)
+            self._see(job, seen)
+
+    def _listed(
+        self, looked_at: Sequence[str], call: concurrency.Future[Any]
+    ) -> None:
+        self._is_listing = False
+        jobs = [job for job in map(self._pending.get, looked_at) if job]
+        pause = next(self._pauses)
+        try:
+            rows = {row.server_id: row for row in call.result()}
+        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
+            for job in jobs:
+                job.trouble = exc
+            pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
+        except errors.QuiesceError:
+            if self._all_projects:
+                self._all_projects, pause = False, 0.0
+            else:
+                self._looks_at_rows = False  # each is looked at by itself
+        else:
+            for job in jobs:
+                job.trouble = None
+                try:
+                    seen = self._verb.in_row(job, rows.get(job.server.id))
+                except errors.QuiesceError as exc:
+                    self._end(job, exc)
+                    continue
+                job.is_alone = seen is None
+                if seen:
+                    self._see(job, seen)
+        self._rows_due = self._timer.clock() + pause
+
+    def _defer(
+        self, job: Job, trouble: errors.QuiesceError, pause: float
+    ) -> None:
+        job.trouble = trouble
+        if job.is_asked:
+            pause = min(pause, retry.LONGEST_DEFERRAL)
+        job.due = self._timer.clock() + max(pause, next(job.pauses))
+
+    def _see(self, job: Job, seen: Seen) -> None:
+        job.server = seen.server or job.server
+        if seen.done:
+            self._end(job, seen=seen)
+
+    def _end(
+        self,
+        job: Job,
+        error: errors.QuiesceError | None = None,
+        seen: Seen = MOVING,
+    ) -> None:
+        self._pending.pop(job.server.id, None)
+        if error and error.server and error.server.vm_state:
+            job.server = error.server
+        asked = job.first_asked
+        self._outcomes[job.server.id] = Outcome(
+            server=job.server,
+            request_id=job.request_id,
+            action_id=job.action_id,
+            asked=None if asked is None else asked - self._started,
+            seconds=self._timer.clock() - self._started,
+            error=error,
+            unquiesce_at=seen.unquiesce_at,
+            doubt=seen.doubt,
+        )
+
+    def _timed_out(self, job: Job) -> errors.TimedOut:
+        message = _(
+            'Server %(server)s did not become %(state)s within %(seconds)g s'
+        ) % {
+            'server': job.server.label,
+            'state': self._verb.goal,
+            'seconds': self._timeout,
+        }
+        if job.trouble:
+            message = f'{message}: {job.trouble.why}'
+        return errors.TimedOut(
+            message, job.server, job.action_id or job.request_id
+        )
+
+
+def _gone(job: Job) -> errors.ServerGone:
+    return errors.ServerGone(
+        _('Server %s was deleted') % job.server.label,
+        model.Server(job.server.id, job.server.name, 'DELETED'),
+    )
+
+
+def _unforeseen(job: Job, exc: Exception) -> errors.QuiesceError:
+    """Return an error that holds up no other server."""
+    error = errors.QuiesceError(
+        _('Server %(server)s: an unforeseen error came: %(why)r')
+        % {'server': job.server.label, 'why': exc},
+        job.server,
+    )
+    error.__cause__ = exc
+    return error

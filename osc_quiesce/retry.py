@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How long is waited, how often is polled, and the one loop that repeats.
+
+All durations are in seconds, by a clock that never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import time
+from typing import Final, TypeVar
+
+#: that a command waits for servers, unless it is told otherwise
+DEFAULT_TIMEOUT: Final = 120.0
+#: that a group waits for each stage, unless it is told otherwise
+GROUP_TIMEOUT: Final = 600.0
+#: for which a request is repeated that is not answered
+PATIENCE: Final = 30.0
+#: for which a request that only reads is repeated
+READ_PATIENCE: Final = 10.0
+#: that one server can hold up the thaw of the next one
+ORDER_TIME: Final = 3.0
+#: that the cloud can hold up one thaw by ``Retry-After``
+LONGEST_DEFERRAL: Final = 5.0
+#: between a state of a server and the result of the instance action
+SETTLE_TIME: Final = 5.0
+
+# Between two looks: short at first, then longer.
+_FIRST_PAUSE: Final = 0.05
+_PAUSE_GROWTH: Final = 1.25
+_LONGEST_PAUSE: Final = 2.0
+
+_T = TypeVar('_T')
+
+
+def pauses() -> Iterator[float]:
+    """Yield pauses between two attempts, or two looks."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timer:
+    """The clock by which is waited, and what waits.
+
+    :param clock: returns seconds, never going back
+    :param sleep: is called to pause; an exception that it raises ends what
+        it is called for, and it is called with 0 where that is safe
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+
+    def repeat(
+        self,
+        call: Callable[[], _T],
+        pause_after: Callable[[Exception], float | None],
+        patience: float,
+    ) -> _T:
+        """Return what a call returns, repeated as long as that may help.
+
+        :param pause_after: returns after how many seconds, at least, to
+            repeat a call that has raised this; None if that is final
+        :param patience: after how many seconds not to repeat it any more
+        :raises Exception: what the last call has raised
+        """
+        deadline = self.clock() + patience
+        waits = pauses()
+        while True:
+            try:
+                return call()
+            except Exception as exc:
+                least = pause_after(exc)
+                if least is None:
+                    raise
+                pause = max(least, next(waits))
+                if self.clock() + pause > deadline:
+                    raise
+            self.sleep(pause)
