@@ -79,7 +79,7 @@ def measure_window(args: argparse.Namespace) -> None:
 
     from benchmarks import cloud as cloud_api
     from benchmarks import window
-    from osc_quiesce import exceptions
+    from osc_quiesce import errors
 
     try:
         cloud = cloud_api.Cloud(args.os_cloud)
@@ -93,7 +93,7 @@ def measure_window(args: argparse.Namespace) -> None:
         window.measure_application(
             results, application, f'{len(args.server)} servers',
             dict.fromkeys(ways, args.rounds))
-    except (RuntimeError, exceptions.QuiesceError,
+    except (RuntimeError, errors.QuiesceError,
             keystone_exceptions.ClientException,
             sdk_exceptions.SDKException) as exc:
         sys.exit(str(exc))    # what was frozen is thawed, or is named in it

@@ -16,7 +16,7 @@ from benchmarks import measure
 from minicloud.guest import console as guest_console
 from minicloud.layout import Layout
 
-from osc_quiesce import consistency
+from osc_quiesce import group
 
 #: seconds for which the block holds the server frozen
 HOLD = 1.0
@@ -52,7 +52,7 @@ def gap(
     series: dict[str, list[float]] = {GUEST: [], SHOWN: [], BLOCK: []}
     for _number in range(rounds):
         before = len(console.records(disk))
-        with consistency.quiesced(
+        with group.quiesced(
             cloud.client, [[server]], unquiesce_after=60
         ) as frozen:
             time.sleep(HOLD)

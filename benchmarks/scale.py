@@ -20,7 +20,7 @@ import time
 from benchmarks import cloud as cloud_api
 from benchmarks import measure
 
-from osc_quiesce import consistency
+from osc_quiesce import group
 
 GROWTH = measure.Target(3)
 MEGABYTES = measure.Target(200)
@@ -33,7 +33,7 @@ def stage(servers: Sequence[str]) -> dict[str, float]:
     cloud = cloud_api.Cloud()
     started = time.monotonic()
     with cloud.counted() as traffic:
-        with consistency.quiesced(
+        with group.quiesced(
             cloud.client, [servers], timeout=TIMEOUT, unquiesce_after=TIMEOUT
         ):
             frozen = time.monotonic()

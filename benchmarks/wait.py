@@ -2,10 +2,10 @@
 
 """What waiting costs, and how late a waiting client notices.
 
-Ours is :meth:`osc_quiesce.client.Client.wait_for`, as
-:mod:`osc_quiesce.consistency` waits for a stage: a listing serves all that
-are under way. It is compared with what scripts do: one GET for each server,
-every two seconds. All requests of a wait count.
+Ours is :mod:`osc_quiesce.polling`, as :mod:`osc_quiesce.group` waits for a
+stage: one look at the table of freezes serves all that are under way. It is
+compared with what scripts do: one GET for each server, every two seconds. All
+requests of a wait count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import time
 from benchmarks import cloud as cloud_api
 from benchmarks import measure
 
-from osc_quiesce import states
+from osc_quiesce import model
+from osc_quiesce import jobs
+from osc_quiesce import polling
+from osc_quiesce import verbs
 
 #: seconds between two looks of a script
 INTERVAL = 2.0
@@ -48,7 +51,7 @@ def cost(
         waited for
     """
     waits: dict[str, Wait] = {
-        OURS: lambda asked: _ours(cloud, asked, states.QUIESCED),
+        OURS: lambda asked: _ours(cloud, asked),
         SCRIPT: lambda asked: _each(cloud, asked),
     }
     found: dict[str, dict[str, list[float]]] = {}
@@ -131,7 +134,7 @@ def _wait_from_before_the_work(
             begin = pool.submit(begin_late)
             with cloud.counted() as traffic:
                 duration = measure.seconds(
-                    lambda: _ours(cloud, asked, states.QUIESCED))
+                    lambda: _ours(cloud, asked))
     _thaw(cloud, servers)
     return traffic.requests, duration, begin.result()
 
@@ -144,20 +147,27 @@ def _ask_to_quiesce(
 
 def _thaw(cloud: cloud_api.Cloud, servers: Sequence[str]) -> int:
     """Thaw servers, and return with how many requests that was waited for."""
-    asked = {id_: cloud.client.unquiesce(id_) for id_ in servers}
     with cloud.counted() as traffic:
-        _ours(cloud, asked, states.ACTIVE)
-    return traffic.requests
+        outcomes = cloud.client.unquiesce_all(
+            servers, timeout=cloud_api.PATIENCE)
+    for outcome in outcomes.values():
+        if outcome.error:
+            raise outcome.error
+    return traffic.requests - len(servers)
 
 
 def _ours(
     cloud: cloud_api.Cloud,
     asked: Mapping[str, str | None],
-    vm_state: str,
 ) -> dict[str, float]:
     started = time.time()
-    outcomes = cloud.client.wait_for(
-        asked, vm_state, timeout=cloud_api.PATIENCE, ours=False)
+    outcomes = polling.Poller(
+        cloud.client.api, cloud.client.timer, verbs.Freezing(),
+        cloud_api.PATIENCE,
+    ).run([[
+        jobs.Job(model.Server(id_), request, request, is_asked=True)
+        for id_, request in asked.items()
+    ]])
     for outcome in outcomes.values():
         if outcome.error:
             raise outcome.error

@@ -167,7 +167,7 @@ class Application:
         try:
             yield asked, snapshots
         finally:
-            outcomes = self.cloud.client.thaw(dict.fromkeys(reversed(asked)))
+            outcomes = self.cloud.client.unquiesce_all(reversed(asked))
             self._delete(snapshots)
             for outcome in outcomes.values():
                 if outcome.error:

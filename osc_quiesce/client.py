@@ -2,42 +2,34 @@
 
 """The Python library: quiesce and unquiesce servers, and wait for it.
 
-It knows no command line. Groups of servers are in :mod:`osc_quiesce.group`.
-Whose freeze it is, the cloud knows: a request to quiesce bears an id that is
-chosen here, so it can be repeated, and undone, without harm. No time of the
-cloud is compared with anything.
-
-Waiting looks at the server (``GET /servers/{id}``) and at the instance action
-of the request; for several servers at once, at the table of freezes
-(``GET /os-quiesce``).
+A request to quiesce bears an id that is chosen here, so it can be repeated,
+and undone, without harm. Waiting looks at the server (``GET /servers/{id}``)
+and at the instance action of the request; for several servers at once, at the
+table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-import re
 import time
-from typing import Any, TypeVar
-import uuid
+from typing import Any
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
 
 from osc_quiesce import api as quiesce_api
-from osc_quiesce import concurrency
 from osc_quiesce import errors
 from osc_quiesce import http
 from osc_quiesce.i18n import _
+from osc_quiesce import jobs
+from osc_quiesce import lookup
 from osc_quiesce import model
 from osc_quiesce import polling
 from osc_quiesce import retry
-from osc_quiesce import states
 from osc_quiesce import verbs
 
-Outcome = polling.Outcome
+Outcome = jobs.Outcome
 Server = model.Server
-
-_T = TypeVar('_T')
 
 
 class Client:
@@ -65,20 +57,7 @@ class Client:
         sleep: Callable[[float], object] = time.sleep,
         **adapter_kwargs: Any,
     ) -> None:
-        if adapter is None:
-            if session is None:
-                raise TypeError('a session or an adapter is needed')
-            if session.timeout is None:
-                session = http.bounded(session)
-            adapter_kwargs.setdefault('service_type', 'compute')
-            if not adapter_kwargs.keys() & {
-                'endpoint_override', 'version', 'min_version', 'max_version'
-            }:
-                # Lets the catalog name the endpoint without its version.
-                adapter_kwargs.update(min_version='2', max_version='2.latest')
-            adapter = ksa_adapter.Adapter(
-                session, client_name='osc-quiesce', **adapter_kwargs
-            )
+        adapter = http.adapter_of(session, adapter, **adapter_kwargs)
         self.api = quiesce_api.QuiesceAPI(adapter)
         self.timer = retry.Timer(clock, sleep)
 
@@ -114,7 +93,7 @@ class Client:
             all the same; its ``request_id`` is what :meth:`thaw` undoes
         """
         if unquiesce_after is not None:
-            check_unquiesce_after(unquiesce_after)
+            model.check_unquiesce_after(unquiesce_after)
         server = Server.of(server)
         request_id = request_id or model.new_request_id()
         verb = verbs.Freezing(
@@ -122,13 +101,24 @@ class Client:
         )
         outcome = self._run(
             verb,
-            [[polling.Job(server, request_id)]],
+            [[jobs.Job(server, request_id)]],
             2 * retry.PATIENCE,
             wait=False,
         )[server.id]
-        if outcome.error:
-            outcome.error.request_id = request_id
-            raise outcome.error
+        error = outcome.error
+        if isinstance(error, errors.Refused) and outcome.action_id:
+            error = errors.Unreachable(
+                _(
+                    'Server %(server)s: no usable answer came from Nova, '
+                    'which has then refused the same request: %(why)s'
+                )
+                % {'server': server.label, 'why': error.why},
+                server,
+                why=error.why,
+            )
+        if error:
+            error.request_id = request_id
+            raise error
         return request_id
 
     def unquiesce(
@@ -147,14 +137,14 @@ class Client:
         """
         server = Server.of(server)
         if request_id:
-            return self._patiently(
+            return self.timer.until_answered(
                 lambda: self.api.unquiesce(server, request_id), retry.PATIENCE
             )
         outcome = self.unquiesce_all([server], wait=False)[server.id]
         if outcome.error:
             raise outcome.error
         return model.Unquiesced(
-            outcome.action_id, None if outcome.action_id else states.THAWING
+            outcome.action_id, None if outcome.action_id else 'ended'
         )
 
     def get_server(self, server: Server | str) -> Server:
@@ -164,7 +154,9 @@ class Client:
         :raises errors.Refused: the caller may not see it
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return self._patiently(lambda: self.api.server(Server.of(server)))
+        return self.timer.until_answered(
+            lambda: self.api.server(Server.of(server))
+        )
 
     def find_server(
         self, name_or_id: str, all_projects: bool = False
@@ -178,36 +170,7 @@ class Client:
         :raises errors.Refused: the caller may not look
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        if _is_uuid(name_or_id):
-            try:
-                return self.get_server(name_or_id)
-            except errors.ServerNotFound:
-                pass  # a name may look like an ID
-        # Nova takes the name as a regular expression, found anywhere.
-        query = {'name': f'^{re.escape(name_or_id)}$'}
-        if all_projects:
-            query['all_tenants'] = '1'
-        found = self._patiently(
-            lambda: [
-                server
-                for server in self.api.servers(query)
-                if server.name == name_or_id
-            ]
-        )
-        if not found:
-            raise errors.ServerNotFound(
-                _('No server has the name or ID "%s"') % name_or_id
-            )
-        if len(found) > 1:
-            raise errors.AmbiguousName(
-                _('%(count)d servers have the name "%(name)s": %(ids)s')
-                % {
-                    'count': len(found),
-                    'name': name_or_id,
-                    'ids': ', '.join(server.id for server in found),
-                }
-            )
-        return found[0]
+        return lookup.find(self.api, self.timer, name_or_id, all_projects)
 
     def freezes(
         self,
@@ -222,8 +185,21 @@ class Client:
         :raises errors.Refused: the caller may not see that
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return self._patiently(
+        return self.timer.until_answered(
             lambda: self.api.freezes(servers, all_projects)
+        )
+
+    def newest_action(
+        self, server: Server | str, names: Collection[str]
+    ) -> str | None:
+        """Return the id of a server's newest request of these kinds, if any.
+
+        :param names: of instance actions
+        :raises errors.Refused: the caller may not see that
+        :raises errors.Unreachable: no usable answer for 10 seconds
+        """
+        return self.timer.until_answered(
+            lambda: self.api.newest_action(Server.of(server), names)
         )
 
     # Waiting --------------------------------------------------------------
@@ -246,7 +222,7 @@ class Client:
         :raises errors.ServerGone: it was deleted
         :raises errors.Refused: the caller may not look, or no longer
         """
-        job = polling.Job(
+        job = jobs.Job(
             Server.of(server), request_id, request_id, is_asked=True
         )
         return self._one(verbs.Freezing(), job, timeout)
@@ -262,13 +238,13 @@ class Client:
         Parameters and errors are those of :meth:`wait_for_quiesced`, with
         the request that :meth:`unquiesce` returned.
         """
-        job = polling.Job(
+        job = jobs.Job(
             Server.of(server), action_id=request_id, is_asked=True
         )
         return self._one(verbs.Unquiescing(), job, timeout)
 
     def _one(
-        self, verb: polling.Verb, job: polling.Job, timeout: float
+        self, verb: jobs.Verb, job: jobs.Job, timeout: float
     ) -> Outcome:
         outcome = self._run(verb, [[job]], timeout)[job.server.id]
         if outcome.error:
@@ -294,10 +270,10 @@ class Client:
         :returns: UUID of server to :class:`Outcome`, of every server unless
             one has an error; errors are in there, and not raised
         """
-        jobs = [polling.Job(Server.of(s), request_id) for s in servers]
+        asked = [jobs.Job(Server.of(s), request_id) for s in servers]
         return self._run(
             verbs.Freezing(unquiesce_after),
-            [jobs],
+            [asked],
             timeout,
             stop_at_error=True,
         )
@@ -323,40 +299,17 @@ class Client:
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
-        jobs = [
-            [polling.Job(Server.of(s), request_id) for s in stage]
+        asked = [
+            [jobs.Job(Server.of(s), request_id) for s in stage]
             for stage in stages
         ]
         return self._run(
             verbs.Thawing(),
-            jobs,
+            asked,
             timeout,
             looks_at_rows=True,
             progress=progress,
         )
-
-    def doubts(self, thaws: Mapping[Server, str]) -> dict[str, str]:
-        """Return why servers may not have been frozen until their thaw.
-
-        The guest may say so itself: some give up a freeze after a while.
-
-        :param thaws: server to the id of the request that has thawed it
-        :returns: UUID of server to a reason, of those that there is one for
-        """
-
-        def doubt(thaw: tuple[Server, str]) -> str:
-            try:
-                result = self._patiently(lambda: self.api.result(*thaw))
-            except errors.QuiesceError as exc:
-                return exc.why
-            if result.result == states.SUCCESS:
-                return ''
-            return result.reason or _('Nova does not show how its thaw ended')
-
-        reasons = concurrency.run_all(doubt, thaws.items())
-        return {
-            server.id: why for server, why in zip(thaws, reasons) if why
-        }
 
     def unquiesce_all(
         self,
@@ -374,74 +327,18 @@ class Client:
         """
         return self._run(
             verbs.Unquiescing(),
-            [[polling.Job(Server.of(s))] for s in servers],
+            [[jobs.Job(Server.of(s))] for s in servers],
             timeout,
             wait=wait,
         )
 
-    def check_quiesced(
-        self, servers: Sequence[Server], request_id: str
-    ) -> list[errors.QuiesceError]:
-        """Return why servers are not frozen by this request at this moment.
-
-        :returns: an error for each server that is not; empty if all are
-        """
-        ids = [server.id for server in servers]
-        try:
-            rows = self.freezes(ids, all_projects=True)
-        except errors.Forbidden:
-            rows = self.freezes(ids)
-        frozen = {
-            row.server_id
-            for row in rows
-            if row.request_id == request_id and row.state == states.FROZEN
-        }
-        return [
-            errors.NoLongerQuiesced(
-                _('Server %s is not quiesced by this request any more')
-                % server.label,
-                request_id=request_id,
-            )
-            for server in servers
-            if server.id not in frozen
-        ]
-
     def _run(
         self,
-        verb: polling.Verb,
-        stages: Sequence[Sequence[polling.Job]],
+        verb: jobs.Verb,
+        stages: Sequence[Sequence[jobs.Job]],
         timeout: float,
         **options: Any,
     ) -> dict[str, Outcome]:
         return polling.Poller(
             self.api, self.timer, verb, timeout, **options
         ).run(stages)
-
-    def _patiently(
-        self, call: Callable[[], _T], patience: float = retry.READ_PATIENCE
-    ) -> _T:
-        """Return what a request returns, repeated until it is answered."""
-        return self.timer.repeat(call, _pause_after, patience)
-
-
-def check_unquiesce_after(seconds: int) -> None:
-    """Raise ValueError unless this is a whole number of seconds above 0."""
-    if type(seconds) is not int or seconds < 1:
-        raise ValueError(
-            f'unquiesce_after is {seconds!r}, not a whole '
-            'number of seconds above 0'
-        )
-
-
-def _pause_after(error: Exception) -> float | None:
-    if isinstance(error, (errors.Unreachable, errors.ServiceUnavailable)):
-        return error.retry_after
-    return None
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
-import dataclasses
 import datetime
 import math
 from types import TracebackType
@@ -22,84 +21,9 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce import proof
+from osc_quiesce import report as reports
 from osc_quiesce import retry
-
-
-@dataclasses.dataclass(frozen=True)
-class ServerReport:
-    """When one server was frozen, as far as the caller can know. UTC.
-
-    :param requested_at: just before it was asked to quiesce; it was not
-        frozen before
-    :param frozen_at: when it was first seen frozen; it was frozen then, or
-        shortly before: an upper bound
-    :param thaw_requested_at: just before it was asked to thaw; None before
-    :param thawed_at: when it was first seen thawed, or gone: an upper bound;
-        None if it was not
-    :param seconds: from requested_at to thawed_at: an upper bound of how
-        long it was frozen; None without a thawed_at
-    :param thaw_request_id: id of the request to thaw it; None if none was
-        needed, for example because it was thawed before
-    :param is_proven: whether the cloud has confirmed that it was frozen
-        without a break until the request to thaw it
-    """
-
-    id: str
-    name: str
-    requested_at: datetime.datetime | None
-    frozen_at: datetime.datetime | None
-    thaw_requested_at: datetime.datetime | None
-    thawed_at: datetime.datetime | None
-    seconds: float | None
-    thaw_request_id: str | None
-    is_proven: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """How long the servers were frozen; durations by a monotonic clock.
-
-    :param servers: each server, in the order of the stages
-    :param window: seconds from the first request to quiesce until the last
-        thaw was seen: an upper bound of how long any was frozen; None unless
-        every thaw was seen
-    :param complete: seconds from when the last server was seen frozen until
-        just before the first request to thaw: a lower bound of how long all
-        were frozen at once, if they are consistent; None before the thaw, and
-        if not all were seen frozen
-    :param is_consistent: whether it is proven, for every server, that what
-        was saved inside the block was saved while all were frozen; False
-        before the block is left
-    """
-
-    servers: tuple[ServerReport, ...]
-    window: float | None
-    complete: float | None
-    is_consistent: bool
-
-
-@dataclasses.dataclass
-class Member:
-    """One server of a group, and how far it came; times are by the clock.
-
-    :ivar server: as it was last seen
-    :ivar to_thaw: whether it may be frozen because of this group
-    :ivar doubt: why it is not certain that it stayed frozen
-    :ivar is_proven: whether that is certain
-    :ivar error: why it was not thawed
-    """
-
-    server: model.Server
-    to_thaw: bool = False
-    requested: float | None = None
-    frozen: float | None = None
-    unquiesce_at: str | None = None
-    thaw_requested: float | None = None
-    thawed: float | None = None
-    thaw_request_id: str | None = None
-    doubt: str | None = None
-    error: errors.QuiesceError | None = None
-    is_proven: bool = False
 
 
 class Frozen:
@@ -155,8 +79,10 @@ class Frozen:
 
         :raises errors.NotConsistent: names each server that is not
         """
-        found = self._client.check_quiesced(
-            [member.server for member in self.members], self.request_id
+        found = proof.not_frozen(
+            self._client,
+            [member.server for member in self.members],
+            self.request_id,
         )
         if found:
             raise errors.NotConsistent(found)
@@ -194,50 +120,18 @@ class Frozen:
             raise errors.NotConsistent(doubts)
 
     @property
-    def members(self) -> Sequence[Member]:
+    def members(self) -> Sequence[reports.Member]:
         """Each server, and how far it came, in the order of the stages."""
         return [member for stage in self._stages for member in stage]
 
     @property
-    def report(self) -> Report:
+    def report(self) -> reports.Report:
         """What is known so far: everything, once the block is left."""
-        members = self.members
-        window = complete = None
-        thawed = [m.thawed for m in members]
-        if None not in thawed:
-            window = max(_known(thawed)) - min(
-                _known(m.requested for m in members)
-            )
-        thaws = _known(m.thaw_requested for m in members)
-        frozen = [m.frozen for m in members]
-        if thaws and None not in frozen:
-            complete = min(thaws) - max(_known(frozen))
-        return Report(
-            tuple(self._report_of(member) for member in members),
-            window,
-            complete,
-            self._is_left and all(member.is_proven for member in members),
-        )
-
-    def _report_of(self, member: Member) -> ServerReport:
-        seconds = None
-        if member.requested is not None and member.thawed is not None:
-            seconds = member.thawed - member.requested
-        return ServerReport(
-            id=member.server.id,
-            name=member.server.name,
-            requested_at=self._utc(member.requested),
-            frozen_at=self._utc(member.frozen),
-            thaw_requested_at=self._utc(member.thaw_requested),
-            thawed_at=self._utc(member.thawed),
-            seconds=seconds,
-            thaw_request_id=member.thaw_request_id,
-            is_proven=member.is_proven,
-        )
+        return reports.make(self.members, self._zero, self._is_left)
 
     # Freezing -------------------------------------------------------------
 
-    def _quiesce(self, stage: list[Member]) -> None:
+    def _quiesce(self, stage: list[reports.Member]) -> None:
         self._say(_('Quiescing %s ...'), [member.server for member in stage])
         started = self._client.timer.clock()
         for member in stage:
@@ -259,7 +153,9 @@ class Frozen:
             if outcome.error is None:
                 member.frozen = started + outcome.seconds
                 member.unquiesce_at = outcome.unquiesce_at
-            elif isinstance(outcome.error, errors.Refused):
+            elif outcome.action_id is None and isinstance(
+                outcome.error, errors.Refused
+            ):
                 member.to_thaw = False
         for outcome in outcomes.values():
             if outcome.error:
@@ -332,11 +228,12 @@ class Frozen:
                     member.thawed = started + outcome.seconds
             self._prove(left.values())
 
-    def _prove(self, members: Iterable[Member]) -> None:
+    def _prove(self, members: Iterable[reports.Member]) -> None:
         """Find out which servers stayed frozen until their thaw.
 
         The cloud accepts a thaw by our request only of what that has frozen,
-        without a break. But a guest may tell afterwards that it was not.
+        without a break. But a guest may tell afterwards that it was not. One
+        that cannot be thawed tells nothing of that kind.
         """
         accepted = [
             member
@@ -345,19 +242,17 @@ class Frozen:
             and member.thaw_request_id
             and not member.doubt
         ]
-        doubts = self._client.doubts({
+        doubts = proof.doubts(self._client, {
             member.server: str(member.thaw_request_id)
             for member in accepted
             if member.thawed is not None
         })
         for member in accepted:
             member.doubt = doubts.get(member.server.id)
-            member.is_proven = not member.doubt
-
-    def _utc(self, seconds: float | None) -> datetime.datetime | None:
-        if seconds is None:
-            return None
-        return self._zero + datetime.timedelta(seconds=seconds)
+            member.is_proven = not member.doubt and (
+                member.thawed is not None
+                or isinstance(member.error, errors.Failed)
+            )
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:
         # A failing progress callback must not prevent a thaw.
@@ -419,14 +314,14 @@ def quiesced(
 
 def _members(
     stages: Sequence[Sequence[model.Server | str]],
-) -> list[list[Member]]:
+) -> list[list[reports.Member]]:
     """Check what the caller wants, before anything is asked."""
     if not stages or not all(stages):
         raise ValueError('there is no stage, or one without a server')
     if any(isinstance(stage, str) for stage in stages):
         raise ValueError('a stage is a string, not a sequence of servers')
     members = [
-        [Member(model.Server.of(server)) for server in stage]
+        [reports.Member(model.Server.of(server)) for server in stage]
         for stage in stages
     ]
     ids = [member.server.id for stage in members for member in stage]
@@ -438,7 +333,7 @@ def _members(
 
 def _deadlines(
     unquiesce_after: int | Mapping[str, int] | None,
-    members: Sequence[Member],
+    members: Sequence[reports.Member],
 ) -> Mapping[str, int]:
     """Return UUID of server to seconds, checked."""
     ids = [member.server.id for member in members]
@@ -449,9 +344,5 @@ def _deadlines(
     for server_id, seconds in unquiesce_after.items():
         if server_id not in ids:
             raise ValueError(f'server {server_id} is in no stage')
-        quiesce_client.check_unquiesce_after(seconds)
+        model.check_unquiesce_after(seconds)
     return unquiesce_after
-
-
-def _known(times: Iterable[float | None]) -> list[float]:
-    return [time for time in times if time is not None]

@@ -62,6 +62,35 @@ def bounded(session: ksa_session.Session) -> ksa_session.Session:
     return ours
 
 
+def adapter_of(
+    session: ksa_session.Session | None,
+    adapter: ksa_adapter.Adapter | None,
+    **adapter_kwargs: Any,
+) -> ksa_adapter.Adapter:
+    """Return an adapter of the compute endpoint, without endless requests.
+
+    :param adapter_kwargs: for the adapter that is made of a session
+    """
+    if adapter is None:
+        if session is None:
+            raise TypeError('a session or an adapter is needed')
+        if session.timeout is None:
+            session = bounded(session)
+        adapter_kwargs.setdefault('service_type', 'compute')
+        if not adapter_kwargs.keys() & {
+            'endpoint_override', 'version', 'min_version', 'max_version'
+        }:
+            # Lets the catalog name the endpoint without its version.
+            adapter_kwargs.update(min_version='2', max_version='2.latest')
+        adapter = ksa_adapter.Adapter(
+            session, client_name='osc-quiesce', **adapter_kwargs
+        )
+    elif adapter.session.timeout is None:
+        adapter = copy.copy(adapter)
+        adapter.session = bounded(adapter.session)
+    return adapter
+
+
 def send(
     adapter: ksa_adapter.Adapter,
     method: str,
@@ -76,7 +105,9 @@ def send(
     :raises errors.Unreachable: no usable answer
     """
     try:
-        response = adapter.request(
+        # Past that of openstacksdk, whose answers may be of a cache.
+        response = ksa_adapter.Adapter.request(
+            adapter,
             path,
             method,
             raise_exc=False,
@@ -97,7 +128,7 @@ def send(
     ) as exc:
         raise _unreachable(str(exc), server) from exc
     except ksa_exceptions.ClientException as exc:
-        raise errors.QuiesceError(_not_asked(exc, server), server) from exc
+        raise errors.Refused(_not_asked(exc, server), server) from exc
     if response.status_code >= 400:
         raise _error(response, method, server)
     return response
@@ -230,5 +261,5 @@ def _date(value: str) -> datetime.datetime | None:
         return email.utils.parsedate_to_datetime(value).replace(
             tzinfo=datetime.UTC
         )
-    except ValueError:
+    except (OverflowError, ValueError):
         return None

@@ -121,3 +121,12 @@ def new_request_id() -> str:
 def utc_text(when: datetime.datetime) -> str:
     """Return how messages, tables and the quiesce API write a time."""
     return when.astimezone(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
+
+
+def check_unquiesce_after(seconds: int) -> None:
+    """Raise ValueError unless this is a whole number of seconds above 0."""
+    if type(seconds) is not int or seconds < 1:
+        raise ValueError(
+            f'unquiesce_after is {seconds!r}, not a whole '
+            'number of seconds above 0'
+        )

@@ -5,7 +5,7 @@
 And for Python programs a manager, ``client.quiesce``. novaclient finds this
 module by its entry point, takes every function ``do_...`` for a command, and
 the one manager class for an attribute with the name of the entry point. All
-else is in :mod:`osc_quiesce.cli.run` and :mod:`osc_quiesce.client`.
+else is in :mod:`osc_quiesce.cli` and :mod:`osc_quiesce.client`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from novaclient import exceptions as nova_exceptions
 from novaclient import utils
 
 from osc_quiesce.cli import options
-from osc_quiesce.cli import run
+from osc_quiesce.cli import quiesce
+from osc_quiesce.cli import base as cli
+from osc_quiesce.cli import unquiesce
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -132,7 +134,7 @@ _server_argument = utils.arg(
     ),
 )
 def do_quiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = run.Quiesce(
+    command = quiesce.Quiesce(
         lambda: cs.quiesce.library, options.progress, 'nova unquiesce'
     )
     _run(
@@ -163,7 +165,7 @@ do_quiesce.__doc__ = _(
     help=_('Wait until the server is thawed, and check that it is.'),
 )
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = run.Unquiesce(lambda: cs.quiesce.library, options.progress)
+    command = unquiesce.Unquiesce(lambda: cs.quiesce.library, options.progress)
     _run(
         command,
         lambda: command.unquiesce([args.server], wait=args.poll),
@@ -179,8 +181,8 @@ do_unquiesce.__doc__ = _(
 
 
 def _run(
-    command: run.Command,
-    work: Callable[[], list[run.Row]],
+    command: cli.Command,
+    work: Callable[[], list[cli.Row]],
     accepted: str | None,
 ) -> None:
     """Run a command, and exit unless all went well.
@@ -201,7 +203,7 @@ def _run(
         sys.exit(exit_code)
 
 
-def _result(row: run.Row) -> str:
+def _result(row: cli.Row) -> str:
     text = _('Server %(server)s is %(status)s.') % {
         'server': row.server.label,
         'status': row.status,

@@ -15,16 +15,18 @@ This module must never decide what becomes of a server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses
 import functools
-from typing import Any, Final, Protocol
+import math
+from typing import Any, Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import concurrency
 from osc_quiesce import errors
-from osc_quiesce.i18n import _
+from osc_quiesce import jobs
+from osc_quiesce.jobs import MOVING, Job, Outcome, Seen, Verb
 from osc_quiesce import model
 from osc_quiesce import retry
 
@@ -32,135 +34,8 @@ from osc_quiesce import retry
 _TICK: Final = 0.05
 # Seconds for which a request may go on when the time for all is up.
 _GRACE: Final = 1.0
-# For the first attempt, in seconds: another nova-api may be faster.
+# Seconds for the first attempt: another nova-api may be faster.
 _FIRST_ATTEMPT: Final = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """What an answer, or a look, has shown of a server.
-
-    :param done: whether the server got there
-    :param server: the server, if it was read
-    :param unquiesce_at: when the cloud thaws it by itself
-    :param doubt: see :class:`Outcome`
-    """
-
-    done: bool = False
-    server: model.Server | None = None
-    unquiesce_at: str | None = None
-    doubt: str | None = None
-
-
-#: the server is on its way
-MOVING: Final = Seen()
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How it ended for one server.
-
-    :param server: the server, as it was last seen
-    :param request_id: the request to quiesce, if the caller gave one
-    :param action_id: the request that was sent or waited for; None if there
-        was nothing to do
-    :param asked: seconds from the start until it was first asked; None if it
-        was not
-    :param seconds: seconds from the start until it ended
-    :param error: why the state was not reached; None if it was
-    :param unquiesce_at: when the cloud thaws the server by itself, such as
-        ``2026-11-23T03:45:00Z``; None if it does not
-    :param doubt: of a thaw: why it is not certain that the server was frozen
-        by the request until then; None if it is certain
-    """
-
-    server: model.Server
-    request_id: str | None
-    action_id: str | None
-    asked: float | None
-    seconds: float
-    error: errors.QuiesceError | None = None
-    unquiesce_at: str | None = None
-    doubt: str | None = None
-
-
-@dataclasses.dataclass
-class Job:
-    """One server, and how far it came.
-
-    :ivar request_id: the request to quiesce; None if that is not known
-    :ivar action_id: the request whose instance action tells how it ended
-    :ivar is_asked: whether the cloud has answered
-    :ivar is_busy: whether a request about it alone is under way
-    :ivar is_alone: whether the table of freezes does not tell enough
-    :ivar due: when it may be asked, or looked at, next
-    :ivar doubt: see :class:`Outcome`
-    :ivar trouble: why the last request was of no use
-    """
-
-    server: model.Server
-    request_id: str | None = None
-    action_id: str | None = None
-    is_asked: bool = False
-    is_busy: bool = False
-    is_alone: bool = False
-    first_asked: float | None = None
-    due: float = 0.0
-    at_rest_since: float | None = None
-    doubt: str | None = None
-    trouble: errors.QuiesceError | None = None
-    pauses: Iterator[float] = dataclasses.field(default_factory=retry.pauses)
-
-    def settled(self, now: float, server: model.Server) -> bool:
-        """Return whether the server has been without a task for long enough.
-
-        Its state is saved a moment before or after the result of the action,
-        and a database may lag behind.
-        """
-        if server.task_state is not None:
-            self.at_rest_since = None
-            return False
-        if self.at_rest_since is None:
-            self.at_rest_since = now
-        return now - self.at_rest_since >= retry.SETTLE_TIME
-
-
-class Verb(Protocol):
-    """What is done to servers, and how one sees that it is done.
-
-    :cvar goal: the vm_state that the server is to get into
-    """
-
-    goal: str
-
-    def ask(
-        self, api: quiesce_api.QuiesceAPI, job: Job
-    ) -> tuple[str | None, Seen]:
-        """Send the request, once; return its id and what the answer shows."""
-
-    def pause_after(
-        self, error: errors.QuiesceError, seconds: float
-    ) -> float | None:
-        """Return in how many seconds to ask again; None if never.
-
-        :param seconds: since it was first asked
-        """
-
-    def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
-        """Return what the table of freezes shows of a server.
-
-        :returns: None if a look at the server itself has to tell
-        :raises errors.QuiesceError: the server will not get there
-        """
-
-    def look(
-        self, api: quiesce_api.QuiesceAPI, job: Job, now: float
-    ) -> Seen:
-        """Look at one server.
-
-        :raises errors.Unreachable: this look was of no use
-        :raises errors.QuiesceError: the server will not get there
-        """
 
 
 class Poller:
@@ -219,8 +94,8 @@ class Poller:
             error has stopped it
         """
         self._waiting = [list(stage) for stage in stages]
-        jobs = [job for stage in self._waiting for job in stage]
-        self._looks_at_rows = self._looks_at_rows or len(jobs) > 1
+        asked = [job for stage in self._waiting for job in stage]
+        self._looks_at_rows = self._looks_at_rows or len(asked) > 1
         with concurrency.Calls() as calls:
             while not self._is_over():
                 self._release()
@@ -230,16 +105,16 @@ class Poller:
             calls.stop()
         self._take_ended()
         if not (self._stop_at_error and self._has_failed()):
-            for job in jobs:
+            for job in asked:
                 if job.server.id not in self._outcomes:
-                    self._end(job, self._timed_out(job))
+                    self._end(job, jobs.timed_out(
+                        job, self._verb.goal, self._timeout
+                    ))
         return {
             job.server.id: self._outcomes[job.server.id]
-            for job in jobs
+            for job in asked
             if job.server.id in self._outcomes
         }
-
-    # The loop -------------------------------------------------------------
 
     @property
     def _left(self) -> float:
@@ -270,18 +145,17 @@ class Poller:
 
     def _begin_calls(self, calls: concurrency.Calls) -> None:
         now = self._timer.clock()
-        api = self._api.within(self._left + _GRACE)
         for job in self._pending.values():
             if job.is_busy or job.due > now:
                 continue
             if not job.is_asked:
-                self._begin_ask(calls, job, api)
+                self._begin_ask(calls, job)
             elif job.is_alone or not self._looks_at_rows:
                 job.is_busy = True
                 self._begin(
                     calls,
                     functools.partial(self._looked, job),
-                    self._verb.look, api, job, now,
+                    self._verb.look, job, now,
                 )
         looked_at = [
             job.server.id
@@ -298,20 +172,20 @@ class Poller:
             self._begin(
                 calls,
                 functools.partial(self._listed, looked_at),
-                api.freezes, looked_at, self._all_projects,
+                lambda api: api.freezes(looked_at, self._all_projects),
             )
 
-    def _begin_ask(
-        self, calls: concurrency.Calls, job: Job, api: quiesce_api.QuiesceAPI
-    ) -> None:
+    def _begin_ask(self, calls: concurrency.Calls, job: Job) -> None:
         job.is_busy = True
+        seconds = math.inf
         if job.first_asked is None:
             job.first_asked = self._timer.clock()
-            api = api.within(_FIRST_ATTEMPT)
+            seconds = _FIRST_ATTEMPT
         self._begin(
             calls,
             functools.partial(self._answered, job),
-            self._verb.ask, api, job,
+            self._verb.ask, job,
+            seconds=seconds,
         )
 
     def _begin(
@@ -320,8 +194,17 @@ class Poller:
         take: Callable[[concurrency.Future[Any]], None],
         call: Callable[..., Any],
         *args: Any,
+        seconds: float = math.inf,
     ) -> None:
-        self._calls[calls.begin(call, *args)] = take
+        """Begin a call with an API whose requests end with the time."""
+
+        def run() -> Any:
+            left = self._left  # it may have waited for a thread
+            if left <= 0:
+                raise concurrent.futures.CancelledError
+            return call(self._api.within(min(seconds, left + _GRACE)), *args)
+
+        self._calls[calls.begin(run)] = take
 
     def _pause(self) -> None:
         """Wait until there is something to do, or until a call has ended."""
@@ -345,7 +228,10 @@ class Poller:
     def _take_ended(self) -> None:
         for call in [call for call in self._calls if call.done()]:
             take = self._calls.pop(call)
-            if not call.cancelled():
+            never_began = call.cancelled() or isinstance(
+                call.exception(), concurrent.futures.CancelledError
+            )
+            if not never_began:
                 take(call)
 
     # What came of a call --------------------------------------------------
@@ -356,14 +242,12 @@ class Poller:
         try:
             job.action_id, seen = call.result()
         except errors.QuiesceError as exc:
-            pause = self._verb.pause_after(exc, now - (job.first_asked or now))
-            if pause is None:
-                self._end(job, exc)
-            else:
-                self._defer(job, exc, pause)
+            first_asked = now if job.first_asked is None else job.first_asked
+            pause = self._verb.pause_after(exc, now - first_asked)
+            self._defer(job, exc, pause)
             return
         except Exception as exc:
-            self._end(job, _unforeseen(job, exc))
+            self._end(job, jobs.unforeseen(job, exc))
             return
         job.is_asked, job.trouble = True, None
         job.pauses = retry.pauses()
@@ -380,11 +264,14 @@ class Poller:
         except (errors.Unreachable, errors.ServiceUnavailable) as exc:
             self._defer(job, exc, exc.retry_after)
         except errors.ServerNotFound:
-            self._end(job, _gone(job))
+            self._end(job, jobs.gone(job))
         except errors.QuiesceError as exc:
-            self._end(job, exc)
+            pause = None
+            if isinstance(exc, errors.Refused):
+                pause = self._verb.pause_after(exc, 0.0)
+            self._defer(job, exc, pause)
         except Exception as exc:
-            self._end(job, _unforeseen(job, exc))
+            self._end(job, jobs.unforeseen(job, exc))
         else:
             job.trouble = None
             job.due = self._timer.clock() + next(job.pauses)
@@ -394,12 +281,12 @@ class Poller:
         self, looked_at: Sequence[str], call: concurrency.Future[Any]
     ) -> None:
         self._is_listing = False
-        jobs = [job for job in map(self._pending.get, looked_at) if job]
+        found = [job for job in map(self._pending.get, looked_at) if job]
         pause = next(self._pauses)
         try:
             rows = {row.server_id: row for row in call.result()}
         except (errors.Unreachable, errors.ServiceUnavailable) as exc:
-            for job in jobs:
+            for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
         except errors.QuiesceError:
@@ -408,10 +295,14 @@ class Poller:
             else:
                 self._looks_at_rows = False  # each is looked at by itself
         else:
-            for job in jobs:
+            for job in found:
                 job.trouble = None
+                row = rows.get(job.server.id)
                 try:
-                    seen = self._verb.in_row(job, rows.get(job.server.id))
+                    # A row may be that of another project.
+                    seen = None
+                    if row or self._all_projects:
+                        seen = self._verb.in_row(job, row)
                 except errors.QuiesceError as exc:
                     self._end(job, exc)
                     continue
@@ -421,8 +312,12 @@ class Poller:
         self._rows_due = self._timer.clock() + pause
 
     def _defer(
-        self, job: Job, trouble: errors.QuiesceError, pause: float
+        self, job: Job, trouble: errors.QuiesceError, pause: float | None
     ) -> None:
+        """Try again, not before so many seconds; None: never."""
+        if pause is None:
+            self._end(job, trouble)
+            return
         job.trouble = trouble
         if job.is_asked:
             pause = min(pause, retry.LONGEST_DEFERRAL)
@@ -453,35 +348,3 @@ class Poller:
             unquiesce_at=seen.unquiesce_at,
             doubt=seen.doubt,
         )
-
-    def _timed_out(self, job: Job) -> errors.TimedOut:
-        message = _(
-            'Server %(server)s did not become %(state)s within %(seconds)g s'
-        ) % {
-            'server': job.server.label,
-            'state': self._verb.goal,
-            'seconds': self._timeout,
-        }
-        if job.trouble:
-            message = f'{message}: {job.trouble.why}'
-        return errors.TimedOut(
-            message, job.server, job.action_id or job.request_id
-        )
-
-
-def _gone(job: Job) -> errors.ServerGone:
-    return errors.ServerGone(
-        _('Server %s was deleted') % job.server.label,
-        model.Server(job.server.id, job.server.name, 'DELETED'),
-    )
-
-
-def _unforeseen(job: Job, exc: Exception) -> errors.QuiesceError:
-    """Return an error that holds up no other server."""
-    error = errors.QuiesceError(
-        _('Server %(server)s: an unforeseen error came: %(why)r')
-        % {'server': job.server.label, 'why': exc},
-        job.server,
-    )
-    error.__cause__ = exc
-    return error

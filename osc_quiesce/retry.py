@@ -12,6 +12,8 @@ import dataclasses
 import time
 from typing import Final, TypeVar
 
+from osc_quiesce import errors
+
 #: that a command waits for servers, unless it is told otherwise
 DEFAULT_TIMEOUT: Final = 120.0
 #: that a group waits for each stage, unless it is told otherwise
@@ -81,3 +83,18 @@ class Timer:
                 if self.clock() + pause > deadline:
                     raise
             self.sleep(pause)
+
+    def until_answered(
+        self, call: Callable[[], _T], patience: float = READ_PATIENCE
+    ) -> _T:
+        """Return what a request returns, repeated until it is answered.
+
+        :raises errors.QuiesceError: what the last attempt has raised
+        """
+        return self.repeat(call, _pause_after, patience)
+
+
+def _pause_after(error: Exception) -> float | None:
+    if isinstance(error, (errors.Unreachable, errors.ServiceUnavailable)):
+        return error.retry_after
+    return None

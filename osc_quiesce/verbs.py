@@ -19,8 +19,8 @@ import dataclasses
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
+from osc_quiesce.jobs import MOVING, Job, Seen
 from osc_quiesce import model
-from osc_quiesce.polling import MOVING, Job, Seen
 from osc_quiesce import retry
 from osc_quiesce import states
 
@@ -40,11 +40,16 @@ class Freezing:
     def ask(
         self, api: quiesce_api.QuiesceAPI, job: Job
     ) -> tuple[str | None, Seen]:
-        api.quiesce(
-            job.server,
-            str(job.request_id),
-            self._unquiesce_after.get(job.server.id),
-        )
+        try:
+            api.quiesce(
+                job.server,
+                str(job.request_id),
+                self._unquiesce_after.get(job.server.id),
+            )
+        except errors.Unreachable:
+            # A refusal of the next attempt says nothing about this one.
+            job.action_id = job.request_id
+            raise
         return job.request_id, MOVING
 
     def pause_after(
@@ -198,8 +203,7 @@ class Thawing(Unquiescing):
         try:
             answer = api.unquiesce(job.server, job.request_id)
         except errors.ServerNotFound:
-            gone = model.Server(job.server.id, job.server.name, 'DELETED')
-            return None, Seen(True, gone, doubt=_('it was deleted'))
+            return None, _gone(job.server)
         if answer.state is None:
             return answer.request_id, MOVING
         # Thawing: by its deadline, or by another request.
@@ -224,9 +228,17 @@ class Thawing(Unquiescing):
 
     def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
         # The caller may not list what is frozen.
-        return dataclasses.replace(
-            super().look(api, job, now), doubt=job.doubt
-        )
+        try:
+            seen = super().look(api, job, now)
+        except errors.ServerNotFound:
+            return _gone(job.server)
+        return dataclasses.replace(seen, doubt=job.doubt)
+
+
+def _gone(server: model.Server) -> Seen:
+    """Return what a thaw sees of a server that is gone."""
+    gone = model.Server(server.id, server.name, 'DELETED')
+    return Seen(True, gone, doubt=_('it was deleted'))
 
 
 def _no_reason() -> str:

@@ -49,7 +49,7 @@ NO_SENTENCES = {
         'the agent is in frozen state',
         'cannot acquire state change lock'),
     'novaclient_extension.py': ('nova unquiesce',),
-    'plan.py': ('VMware vCenter Server',),
+    'inspector.py': ('VMware vCenter Server',),
     'server.py': ('openstack server unquiesce',),
     'status.py': (
         '%s on %s: %d s',
@@ -60,7 +60,7 @@ NO_SENTENCES = {
         '# TYPE nova_quiesce_last_report_seconds gauge',
         '# TYPE nova_quiesce_%s gauge'),
     'store.py': ('(EXTRACT(EPOCH FROM clock_timestamp())::double precision)',),
-    'transport.py': ('no such action',),
+    'http.py': ('no such action',),
 }
 
 

@@ -110,6 +110,7 @@ class Cloud:
                 json=json,
                 microversion=_VOLUME_MICROVERSION,
                 timeout=PATIENCE,
+                skip_cache=True,  # clouds.yaml may ask for one
                 connect_retries=1 if method == 'GET' else 0,
             )
         )

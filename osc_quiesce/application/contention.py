@@ -24,7 +24,6 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
 
@@ -67,7 +66,12 @@ def quiesced(
                 break
             except errors.Conflict as exc:
                 if attempt == ATTEMPTS - 1:
-                    raise
+                    other, _is_free = _look(client, exc)
+                    raise _lost(
+                        exc, other,
+                        _('was in the way of the last of %d attempts')
+                        % ATTEMPTS,
+                    ) from exc
                 _wait_until_free(client, frozen.request_id, exc, progress)
                 _check_again(cloud, plan)
         yield frozen
@@ -85,39 +89,54 @@ def _wait_until_free(
     :raises LostRace: another command goes first, or has it for too long
     :raises errors.Conflict: it was not another request that was in the way
     """
-    server = refused.server
-    if server is None:
-        raise refused
     progress(_('Waiting for another command ...'))
     deadline = client.timer.clock() + PATIENCE
     for pause in retry.pauses():
-        found = client.get_server(server)
-        other = client.api.newest_action(server, {states.QUIESCE})
-        is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
-        is_held = found.vm_state == states.QUIESCED or found.task_state in (
-            states.QUIESCING, states.UNQUIESCING)
-        if other is None or not (is_free or is_held):
-            raise refused
+        other, is_free = _look(client, refused)
         if other < own_id:
-            raise _lost(server, other, _('goes first')) from refused
+            raise _lost(refused, other, _('goes first')) from refused
         if is_free:
             return
         if client.timer.clock() + pause > deadline:
             raise _lost(
-                server, other, _('still held it after %g s') % PATIENCE
+                refused, other, _('still held it after %g s') % PATIENCE
             ) from refused
         client.timer.sleep(pause)
 
 
-def _lost(server: model.Server, other: str, what: str) -> LostRace:
+def _look(
+    client: quiesce_client.Client, refused: errors.Conflict
+) -> tuple[str, bool]:
+    """Return whose request was in the way, and whether the server is free.
+
+    :raises errors.Conflict: it was not another request that was in the way
+    """
+    if refused.server is None:
+        raise refused
+    found = client.get_server(refused.server)
+    other = client.newest_action(refused.server, {states.QUIESCE})
+    is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
+    is_held = found.vm_state == states.QUIESCED or found.task_state in (
+        states.QUIESCING, states.UNQUIESCING)
+    if other is None or not (is_free or is_held):
+        raise refused
+    return other, is_free
+
+
+def _lost(refused: errors.Conflict, other: str, what: str) -> LostRace:
     return LostRace(
         _(
             # Translators: the reason has no subject, such as "goes first".
-            'Server %(server)s was quiesced by request %(request)s, which '
-            '%(what)s. This command has unquiesced its servers and taken no '
-            'snapshot. Try again later.'
+            'Server %(server)s could not be quiesced: %(why)s. Request '
+            '%(request)s to quiesce it %(what)s. This command has unquiesced '
+            'its servers and taken no snapshot. Try again later.'
         )
-        % {'server': server.label, 'request': other, 'what': what}
+        % {
+            'server': refused.server and refused.server.label,
+            'why': refused.why.rstrip('.'),
+            'request': other,
+            'what': what,
+        }
     )
 
 

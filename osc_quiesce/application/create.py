@@ -30,6 +30,7 @@ from osc_quiesce import errors as quiesce_errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce import report as reports
 
 LOG = logging.getLogger(__name__)
 
@@ -58,19 +59,14 @@ def create(
     :param client: what its ``sleep`` raises stops everything
     :param timeout: seconds, for each stage, and for all snapshots together
     :param properties: metadata that each snapshot gets
-    :param keep_inconsistent: if a server turns out to have been thawed by
-        somebody else meanwhile, keep the set and mark it
-    :param progress: is told what is done next, in a sentence
-    :param shield: makes a context in which the client's ``sleep`` must not
-        raise
+    :param keep_inconsistent: whether to keep a set, marked, of which it is
+        not proven that all servers stayed frozen
+    :param progress, shield: as for :func:`group.quiesced`
     :returns: the set; it is consistent
-    :raises errors.NotPossible: the plan has refusals; nothing was done
     :raises osc_quiesce.errors.QuiesceError: a server could not be frozen, did
         not stay frozen, or could not be thawed
-    :raises contention.LostRace: another command over these servers goes first
-    :raises Kept: the set is not consistent, and was kept because that was
-        asked for; or it is, and only the thaw, or marking it, failed
-    :raises errors.ApplicationError: Cinder failed, or the servers changed
+    :raises Kept: the set was kept, and the message says why
+    :raises errors.ApplicationError: it cannot be made; nothing is left
     """
     planning.check(plan)
     made = _Set(client, cloud, plan, description, properties or {})
@@ -92,13 +88,8 @@ def create(
         raise
     except BaseException as exc:
         with shield():
-            if is_whole and frozen and isinstance(
-                exc, (quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)
-            ):
-                if frozen.report.is_consistent:
-                    made.keep_consistent(exc, frozen.report.complete)
-                elif keep_inconsistent:
-                    made.keep(exc)
+            if is_whole and frozen:
+                made.keep_if_wanted(exc, frozen.report, keep_inconsistent)
             made.undo(progress)
         raise
 
@@ -125,6 +116,17 @@ def _check_volumes(
             )
 
     concurrency.run_all(check, plan.servers)
+
+
+def _is_unchanged(
+    client: quiesce_client.Client, plan: planning.Plan
+) -> bool:
+    try:
+        _check_volumes(client, plan)
+    except (errors.ApplicationError, quiesce_errors.QuiesceError) as exc:
+        LOG.error('%s', exc)
+        return False
+    return True
 
 
 class _Set:
@@ -197,6 +199,25 @@ class _Set:
                 % {'name': made.name, 'id': made.id, 'state': made.state}
             )
         return made
+
+    def keep_if_wanted(
+        self,
+        exc: BaseException,
+        report: reports.Report,
+        keep_inconsistent: bool,
+    ) -> None:
+        """Keep a set that is consistent, or marked; raise Kept if it is kept.
+
+        :param exc: what went wrong when all snapshots had been taken
+        """
+        if not isinstance(
+            exc, (quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)
+        ):
+            return
+        if report.is_consistent and _is_unchanged(self._client, self._plan):
+            self.keep_consistent(exc, report.complete)
+        elif keep_inconsistent:
+            self.keep(exc)
 
     def keep(self, exc: BaseException) -> None:
         """Mark the set as inconsistent, and raise Kept."""

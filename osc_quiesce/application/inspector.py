@@ -13,6 +13,7 @@ from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import plan
+from osc_quiesce.application import record
 from osc_quiesce.application import spec
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
@@ -47,7 +48,7 @@ def newest_change(
     client: quiesce_client.Client, server: model.Server
 ) -> str | None:
     """Return the id of the newest request that changed a server's volumes."""
-    return client.api.newest_action(server, _CHANGES)
+    return client.newest_action(server, _CHANGES)
 
 
 def attached(
@@ -76,6 +77,27 @@ def strangers(
         for each in volume.get('attachments') or ()
     }
     return sorted(users.difference(members))
+
+
+def _volume(
+    read: Mapping[str, Any],
+    part: Mapping[str, Any],
+    boots: bool,
+    excluded: bool,
+) -> plan.Volume:
+    """Return what Cinder (read) and Nova (part) tell of a volume."""
+    return plan.Volume(
+        id=read['id'],
+        name=read.get('name') or '',
+        device=part['device'] or '',
+        size=int(read['size']),
+        type=read.get('volume_type'),
+        boot_index=0 if boots else -1,
+        delete_on_termination=bool(part.get('delete_on_termination')),
+        status=read['status'],
+        excluded=excluded,
+        multiattach=bool(read.get('multiattach')),
+    )
 
 
 class Inspector:
@@ -110,6 +132,35 @@ class Inspector:
         # Before its volumes: what changes them later is newer.
         change = newest_change(self._client, server)
         refused: list[str] = []
+        volumes, boot_image = self._volumes(body, server, member, refused)
+        refused += self._state_problems(body)
+        refused += self._host_problems(body)
+        refused += self._disk_problems(body)
+        refused += self._image_problems(body, boot_image)
+        return plan.Server(
+            id=server_id,
+            name=body['name'],
+            stage=stage,
+            unquiesce_after=member.unquiesce_after or self._unquiesce_after,
+            volumes=tuple(volumes),
+            restore=record.make(
+                body, order, stage, volumes, self._ports(body)
+            ),
+            refused=tuple(refused),
+            newest_change=change,
+        )
+
+    def _volumes(
+        self,
+        body: Mapping[str, Any],
+        server: model.Server,
+        member: spec.Member,
+        refused: list[str],
+    ) -> tuple[list[plan.Volume], Mapping[str, Any] | None]:
+        """Return the volumes, and the image of the one that it boots from.
+
+        :param refused: is given why they cannot be taken
+        """
         root = body.get('OS-EXT-SRV-ATTR:root_device_name')
         volumes: list[plan.Volume] = []
         unknown = set(member.exclude_volumes)
@@ -118,7 +169,9 @@ class Inspector:
             attached(self._client, server),
             key=lambda part: (len(part['device'] or ''), part['device'] or ''),
         ):
-            read = self._volume(part['volumeId'])
+            read = self._cloud.volume(
+                'GET', f'/volumes/{part["volumeId"]}'
+            )['volume']
             names = {read['id'], read.get('name')}
             boots = part['device'] == root if root else (
                 not body.get('image') and not volumes
@@ -128,22 +181,7 @@ class Inspector:
             excluded = bool(names & set(member.exclude_volumes))
             if not excluded:
                 refused += self._sharing_problems(read)
-            volumes.append(
-                plan.Volume(
-                    id=read['id'],
-                    name=read.get('name') or '',
-                    device=part['device'] or '',
-                    size=int(read['size']),
-                    type=read.get('volume_type'),
-                    boot_index=0 if boots else -1,
-                    delete_on_termination=bool(
-                        part.get('delete_on_termination')
-                    ),
-                    status=read['status'],
-                    excluded=excluded,
-                    multiattach=bool(read.get('multiattach')),
-                )
-            )
+            volumes.append(_volume(read, part, boots, excluded))
             unknown -= names
         refused += [
             _('has no volume "%s" to leave out') % name
@@ -155,20 +193,7 @@ class Inspector:
             for volume in volumes
             if not volume.excluded and volume.status != 'in-use'
         ]
-        refused += self._state_problems(body)
-        refused += self._host_problems(body)
-        refused += self._disk_problems(body)
-        refused += self._image_problems(body, boot_image)
-        return plan.Server(
-            id=server_id,
-            name=body['name'],
-            stage=stage,
-            unquiesce_after=member.unquiesce_after or self._unquiesce_after,
-            volumes=tuple(volumes),
-            restore=self._restore(body, order, stage, volumes),
-            refused=tuple(refused),
-            newest_change=change,
-        )
+        return volumes, boot_image
 
     def _nova(self, path: str, server_id: str = '') -> dict[str, Any]:
         """GET from Nova."""
@@ -177,12 +202,6 @@ class Inspector:
             model.Server(server_id) if server_id else None,
             _COMPUTE_MICROVERSION,
         )
-
-    def _volume(self, volume_id: str) -> dict[str, Any]:
-        read: dict[str, Any] = self._cloud.volume(
-            'GET', f'/volumes/{volume_id}'
-        )['volume']
-        return read
 
     def _sharing_problems(self, volume: Mapping[str, Any]) -> list[str]:
         return [
@@ -310,45 +329,6 @@ class Inspector:
             )
         ]
 
-    def _restore(
-        self,
-        body: Mapping[str, Any],
-        order: int,
-        stage: int,
-        volumes: list[plan.Volume],
-    ) -> dict[str, Any]:
-        return {
-            'id': body['id'],
-            'name': body['name'],
-            'order': order,
-            'stage': stage,
-            'flavor': dict(body['flavor']),
-            'image': (body.get('image') or {}).get('id'),
-            'availability_zone': body.get('OS-EXT-AZ:availability_zone'),
-            'key_name': body.get('key_name'),
-            'security_groups': sorted(
-                {group['name'] for group in body.get('security_groups') or ()}
-            ),
-            'config_drive': bool(body.get('config_drive')),
-            'description': body.get('description'),
-            'metadata': body.get('metadata') or {},
-            'addresses': body.get('addresses') or {},
-            'ports': self._ports(body),
-            'volumes': [
-                {
-                    'id': volume.id,
-                    'name': volume.name,
-                    'device': volume.device,
-                    'size': volume.size,
-                    'type': volume.type,
-                    'boot_index': volume.boot_index,
-                    'delete_on_termination': volume.delete_on_termination,
-                    'excluded': volume.excluded,
-                }
-                for volume in volumes
-            ],
-        }
-
     def _ports(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not body.get('addresses'):
             return []
@@ -366,5 +346,3 @@ class Inspector:
             ]
         except errors.QuiesceError:
             return []  # the addresses are known all the same
-
-

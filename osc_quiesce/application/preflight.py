@@ -50,21 +50,7 @@ def make(
         for member in application.members
     )
     problems = _api_problems(client, longest)
-    found: list[tuple[int, spec.Member, str]] = []
-    for number, stage in enumerate(application.stages):
-        for member in stage:
-            try:
-                server_id = client.find_server(member.server).id
-            except errors.QuiesceError as exc:
-                problems.append(str(exc))
-                continue
-            if server_id in (id_ for _n, _m, id_ in found):
-                problems.append(
-                    _('Server %s is named twice.')
-                    % model.label(server_id, member.server)
-                )
-                continue
-            found.append((number, member, server_id))
+    found = _find_servers(client, application, problems)
     members = frozenset(server_id for _n, _m, server_id in found)
     reader = inspector.Inspector(
         client, cloud, members, unquiesce_after, allow_local_disk)
@@ -86,6 +72,33 @@ def make(
     )
 
 
+def _find_servers(
+    client: quiesce_client.Client,
+    application: spec.Application,
+    problems: list[str],
+) -> list[tuple[int, spec.Member, str]]:
+    """Return the stage and the UUID of each member.
+
+    :param problems: is given why servers were not found
+    """
+    found: list[tuple[int, spec.Member, str]] = []
+    for number, stage in enumerate(application.stages):
+        for member in stage:
+            try:
+                server_id = client.find_server(member.server).id
+            except errors.QuiesceError as exc:
+                problems.append(str(exc))
+                continue
+            if server_id in (id_ for _n, _m, id_ in found):
+                problems.append(
+                    _('Server %s is named twice.')
+                    % model.label(server_id, member.server)
+                )
+                continue
+            found.append((number, member, server_id))
+    return found
+
+
 def _api_problems(
     client: quiesce_client.Client, unquiesce_after: int
 ) -> list[str]:
@@ -97,10 +110,16 @@ def _api_problems(
     except errors.Refused as exc:
         return [
             _('This cloud would refuse every server: %s')
-            % ' '.join(filter(None, [exc.why.rstrip('.') + '.', exc.advice]))
+            % ' '.join(
+                part.rstrip('.') + '.'
+                for part in (exc.why, exc.advice)
+                if part
+            )
         ]
     except errors.QuiesceError as exc:
-        return [_('The quiesce API cannot be used: %s') % exc.why]
+        return [
+            _('The quiesce API cannot be used: %s.') % exc.why.rstrip('.')
+        ]
     try:
         services = client.api.read('/os-services?binary=nova-quiesce')
     except errors.QuiesceError:
@@ -125,7 +144,9 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
         )['quota_set']
     except cloud_api.CloudError as exc:
-        return [_("Cinder's quota cannot be read: %s") % exc]
+        return [
+            _("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')
+        ]
     problems = []
     for key, amount in needed.items():
         quota = quotas.get(key)
@@ -146,5 +167,3 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
                 }
             )
     return problems
-
-

@@ -266,35 +266,55 @@ def delete(
                 return sorted(unseen)
             sleep(1.0)
             continue
-        for snapshot in left:
-            id_, status = snapshot['id'], snapshot['status']
-            if status == 'deleting':
-                why.pop(id_, None)  # heard, also if no answer came
-            elif id_ in asked:
-                why[id_] = _('its status is %s') % status
-            elif status != 'creating':
-                try:
-                    cloud.volume('DELETE', f'/snapshots/{id_}')
-                    asked.add(id_)
-                    why.pop(id_, None)
-                except cloud_api.NotThere:
-                    pass
-                except cloud_api.CloudError as exc:
-                    why[id_] = str(exc)
+        _ask_to_delete(cloud, left, asked, why)
         # What fails now may succeed a little later.
         hopeless = all(s['id'] in why for s in left)
         if clock() > (min(deadline, started + 10) if hopeless else deadline):
-            raise errors.ApplicationError(
-                _(
-                    'Not all snapshots of set %(id)s are deleted: %(left)s. '
-                    'Try "openstack application snapshot delete %(id)s".'
-                )
-                % {
-                    'id': set_id,
-                    'left': ', '.join(
-                        '%s (%s)' % (s['id'], why.get(s['id'], s['status']))
-                        for s in left
-                    ),
-                }
-            )
+            raise _left(set_id, left, why)
         sleep(0.3)
+
+
+def _ask_to_delete(
+    cloud: cloud_api.Cloud,
+    left: Iterable[Mapping[str, Any]],
+    asked: set[str],
+    why: dict[str, str],
+) -> None:
+    """Ask Cinder to delete what it was not asked for yet.
+
+    :param asked: ids of the snapshots that it was asked for
+    :param why: why snapshots are not deleted, by their ids
+    """
+    for snapshot in left:
+        id_, status = snapshot['id'], snapshot['status']
+        if status == 'deleting':
+            why.pop(id_, None)  # heard, also if no answer came
+        elif id_ in asked:
+            why[id_] = _('its status is %s') % status
+        elif status != 'creating':
+            try:
+                cloud.volume('DELETE', f'/snapshots/{id_}')
+                asked.add(id_)
+                why.pop(id_, None)
+            except cloud_api.NotThere:
+                pass
+            except cloud_api.CloudError as exc:
+                why[id_] = str(exc)
+
+
+def _left(
+    set_id: str, left: Iterable[Mapping[str, Any]], why: Mapping[str, str]
+) -> errors.ApplicationError:
+    return errors.ApplicationError(
+        _(
+            'Not all snapshots of set %(id)s are deleted: %(left)s. '
+            'Try "openstack application snapshot delete %(id)s".'
+        )
+        % {
+            'id': set_id,
+            'left': ', '.join(
+                '%s (%s)' % (s['id'], why.get(s['id'], s['status']))
+                for s in left
+            ),
+        }
+    )

@@ -135,6 +135,11 @@ def from_yaml(text: str, path: str) -> Application:
             _line(node, found[0].absolute_path),
             f'{where}: {what}' if where else what,
         )
+    return _application(data)
+
+
+def _application(data: Any) -> Application:
+    """Return the application that checked data describe."""
     return Application(
         data['name'],
         tuple(

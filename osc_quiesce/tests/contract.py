@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 import uuid
 
-from osc_quiesce import api
-from osc_quiesce import exceptions
+from osc_quiesce import api as quiesce_api
+from osc_quiesce import errors
+from osc_quiesce import model
 
 
 class Contract:
@@ -20,7 +21,7 @@ class Contract:
     :ivar api: of this Nova, for an administrator
     """
 
-    api: api.QuiesceAPI
+    api: quiesce_api.QuiesceAPI
 
     # Those of unittest; the others are for the subclass to give.
     assertEqual: Any
@@ -38,78 +39,83 @@ class Contract:
 
     def states_of(self, server_id: str) -> tuple[str, str | None]:
         """Return vm_state and task_state of a server."""
-        server = self.api.server(server_id)
-        return server['OS-EXT-STS:vm_state'], server['OS-EXT-STS:task_state']
+        server = self.api.server(model.Server(server_id))
+        return str(server.vm_state), server.task_state
+
+    def _new(self, seconds: int = 0) -> tuple[model.Server, str]:
+        """Return an active server, and a request that it has not had."""
+        return model.Server(self.new_server(seconds)), model.new_request_id()
 
     def test_a_request_that_is_repeated_freezes_once(self) -> None:
-        server, request = self.new_server(), api.new_request_id()
+        server, request = self._new()
         self.api.quiesce(server, request)
         self.api.quiesce(server, request)
-        self.wait_until(server, 'quiesced')
+        self.wait_until(server.id, 'quiesced')
         self.api.quiesce(server, request)
-        self.assertEqual(('quiesced', None), self.states_of(server))
+        self.assertEqual(('quiesced', None), self.states_of(server.id))
         self.assertEqual('Success', self.api.result(server, request).result)
-        [freeze] = self.api.freezes([server, str(uuid.uuid4())])
+        [freeze] = self.api.freezes([server.id, str(uuid.uuid4())])
         self.assertEqual(
-            (server, request, 'frozen', None),
+            (server.id, request, 'frozen', None),
             (freeze.server_id, freeze.request_id, freeze.state, freeze.error),
         )
-        with self.assertRaises(exceptions.Conflict):
-            self.api.quiesce(server, api.new_request_id())
+        with self.assertRaises(errors.Conflict):
+            self.api.quiesce(server, model.new_request_id())
 
     def test_a_freeze_ends_once_and_only_by_its_request(self) -> None:
-        server, request = self.new_server(), api.new_request_id()
+        server, request = self._new()
         self.api.quiesce(server, request)
-        self.wait_until(server, 'quiesced')
-        other = self.api.unquiesce(server, api.new_request_id())
+        self.wait_until(server.id, 'quiesced')
+        other = self.api.unquiesce(server, model.new_request_id())
         self.assertEqual('withdrawn', other.state)
-        self.assertEqual(('quiesced', None), self.states_of(server))
+        self.assertEqual(('quiesced', None), self.states_of(server.id))
         thaw = self.api.unquiesce(server, request)
         self.assertIsNone(thaw.state)
-        self.wait_until(server, 'active')
+        self.wait_until(server.id, 'active')
         self.assertEqual(
             'Success', self.api.result(server, str(thaw.request_id)).result
         )
         self.assertEqual('ended', self.api.unquiesce(server, request).state)
-        self.assertEqual([], self.api.freezes([server]))
-        with self.assertRaises(exceptions.Conflict):
+        self.assertEqual([], self.api.freezes([server.id]))
+        with self.assertRaises(errors.Conflict):
             self.api.quiesce(server, request)
-        with self.assertRaises(exceptions.Conflict):
+        with self.assertRaises(errors.Conflict):
             self.api.unquiesce(server)
 
     def test_a_request_that_is_withdrawn_never_freezes(self) -> None:
-        server, request = self.new_server(), api.new_request_id()
+        server, request = self._new()
         self.assertEqual(
             'withdrawn', self.api.unquiesce(server, request).state
         )
-        with self.assertRaises(exceptions.Conflict):
+        with self.assertRaises(errors.Conflict):
             self.api.quiesce(server, request)
-        self.assertEqual(('active', None), self.states_of(server))
+        self.assertEqual(('active', None), self.states_of(server.id))
 
     def test_a_freeze_under_way_is_given_up(self) -> None:
-        server, request = self.new_server(seconds=2), api.new_request_id()
+        server, request = self._new(seconds=2)
         self.api.quiesce(server, request)
-        self.assertEqual(('active', 'quiescing'), self.states_of(server))
+        self.assertEqual(('active', 'quiescing'), self.states_of(server.id))
         self.assertIsNone(self.api.unquiesce(server, request).state)
-        self.wait_until(server, 'active')
+        self.wait_until(server.id, 'active')
         result = self.api.result(server, request)
         self.assertEqual('Error', result.result)
         self.assertIn('withdrawn', str(result.reason))
 
     def test_a_deadline_ends_a_freeze(self) -> None:
-        server, request = self.new_server(), api.new_request_id()
+        server, request = self._new()
         self.api.quiesce(server, request, unquiesce_after=3)
-        self.wait_until(server, 'quiesced')
-        self.wait_until(server, 'active')
+        self.wait_until(server.id, 'quiesced')
+        self.wait_until(server.id, 'active')
         self.assertEqual('ended', self.api.unquiesce(server, request).state)
 
     def test_a_server_that_is_not_there(self) -> None:
-        server, request = str(uuid.uuid4()), api.new_request_id()
+        server = model.Server(str(uuid.uuid4()))
+        request = model.new_request_id()
         for call in (
             lambda: self.api.quiesce(server, request),
             lambda: self.api.unquiesce(server),
             lambda: self.api.unquiesce(server, request),
             lambda: self.api.server(server),
         ):
-            with self.assertRaises(exceptions.ServerNotFound):
+            with self.assertRaises(errors.ServerNotFound):
                 call()

@@ -2,7 +2,7 @@
 
 """``openstack server quiesce | unquiesce``, ``quiesced server list``.
 
-Arguments and tables; what is done is in :mod:`osc_quiesce.cli.run`.
+Arguments and tables; what is done is in :mod:`osc_quiesce.cli`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import options
-from osc_quiesce.cli import run as commands
+from osc_quiesce.cli import quiesce
+from osc_quiesce.cli import base
+from osc_quiesce.cli import unquiesce
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -33,7 +35,7 @@ class _ServerCommand(command.Lister):
     """What both commands have in common: arguments, table and exit code."""
 
     columns: tuple[str, ...] = COLUMNS
-    command: commands.Command
+    command: base.Command
     timeout_help = _(
         'How long --wait waits for each server, in seconds (default: %g)'
     )
@@ -80,7 +82,7 @@ class _ServerCommand(command.Lister):
             functools.partial(super().run, parsed_args), self.app.stdout
         )
 
-    def _new_command(self) -> commands.Command:
+    def _new_command(self) -> base.Command:
         raise NotImplementedError
 
     def _misused_option(self, parsed_args: argparse.Namespace) -> str | None:
@@ -103,10 +105,10 @@ class QuiesceServer(_ServerCommand):
     )
 
     columns = (*COLUMNS, 'Unquiesce At')
-    command: commands.Quiesce
+    command: quiesce.Quiesce
 
-    def _new_command(self) -> commands.Command:
-        return commands.Quiesce(
+    def _new_command(self) -> base.Command:
+        return quiesce.Quiesce(
             self._client,
             options.progress_of(self.app),
             'openstack server unquiesce',
@@ -161,14 +163,14 @@ class UnquiesceServer(_ServerCommand):
         'A failure of one server does not stop the others.'
     )
 
-    command: commands.Unquiesce
+    command: unquiesce.Unquiesce
     timeout_help = _(
         'How long --wait waits for all servers together, in seconds '
         '(default: %g)'
     )
 
-    def _new_command(self) -> commands.Command:
-        return commands.Unquiesce(self._client, options.progress_of(self.app))
+    def _new_command(self) -> base.Command:
+        return unquiesce.Unquiesce(self._client, options.progress_of(self.app))
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -240,7 +242,7 @@ class ListQuiescedServer(command.Lister):
         return names, [tuple(row) for row in rows]
 
 
-def _cells(row: commands.Row) -> tuple[Any, ...]:
+def _cells(row: base.Row) -> tuple[Any, ...]:
     return (
         row.server.name,
         row.server.id,

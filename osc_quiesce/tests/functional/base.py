@@ -47,7 +47,7 @@ SKIP_VARIABLE = 'SKIP_REASON'
 TIMEOUT = 60.0
 #: seconds between two looks, at first and at most
 FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 0.4
+LONGEST_PAUSE = 0.8
 #: seconds, [DEFAULT]report_interval in minicloud
 REPORT_INTERVAL = 5
 

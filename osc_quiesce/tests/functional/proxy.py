@@ -86,6 +86,14 @@ def refuse(status: int, retry_after: int | None = None) -> Behaviour:
     return behave
 
 
+def forward_and_refuse(status: int) -> Behaviour:
+    """Answer as a load balancer does that has lost the answer of nova-api."""
+    def behave(handler: '_Handler', request: Request) -> None:
+        handler.ask_nova(request)
+        refuse(status)(handler, request)
+    return behave
+
+
 def first(do: Callable[[Request], None]) -> Behaviour:
     """Do something, and then pass the request on."""
     def behave(handler: '_Handler', request: Request) -> None:

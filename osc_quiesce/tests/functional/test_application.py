@@ -144,6 +144,13 @@ class ApplicationTest(base.FunctionalTest):
             'application snapshot create %s -f json %s' % (
                 self.set_name, ' '.join(options)), expect=expect)
 
+    @staticmethod
+    def taken(shown: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the volumes of which a set has a snapshot, each once."""
+        found = {volume['id']: volume for server in shown['servers']
+                 for volume in server['volumes'] if volume['snapshot_id']}
+        return list(found.values())
+
     def refused(self, *options: str) -> str:
         """Check that nothing is done, and return what was said."""
         result = self.create(*options, expect=1)
@@ -196,14 +203,17 @@ class TestSets(ApplicationTest):
         first, boot_volume = self.boot_from_volume()
         self.attach(first, data)
         second, [other] = self.with_volumes()
-        rows = self.create(
+        made = self.create(
             '--server', first, '--server', second, '--allow-local-disk',
             '--description', 'nightly', '--property', 'ticket=17').data
+        taken = self.taken(made)
         self.assertEqual([boot_volume, data, other],
-                         [row['Volume ID'] for row in rows])
-        self.assertEqual([0, -1, -1], [row['Boot Index'] for row in rows])
-        self.assertEqual({'available'}, {row['Status'] for row in rows})
-        self.assertGreater(rows[0]['Window'], 0)
+                         [volume['id'] for volume in taken])
+        self.assertEqual([0, -1, -1],
+                         [volume['boot_index'] for volume in taken])
+        self.assertEqual(
+            {'available'}, {each['status'] for each in self.snapshots()})
+        self.assertGreater(made['window'], 0)
         for server in (first, second):
             self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
         [listed] = [
@@ -217,10 +227,7 @@ class TestSets(ApplicationTest):
         self.assertEqual('nightly', shown['description'])
         self.assertEqual({'ticket': '17'}, shown['properties'])
         self.assertEqual([first, second], [s['id'] for s in shown['servers']])
-        self.assertEqual(
-            [row['Snapshot ID'] for row in rows],
-            [v['snapshot_id'] for s in shown['servers']
-             for v in s['volumes']])
+        self.assertEqual(made, shown)
         self.assertIsNone(shown['servers'][0]['image'])
         self.assertEqual(
             'tiny', shown['servers'][1]['flavor']['original_name'])
@@ -228,7 +235,7 @@ class TestSets(ApplicationTest):
             'application snapshot show %s' % listed['ID']).stdout)
         self.openstack('application snapshot delete %s' % self.set_name)
         self.assertEqual([], self.snapshots())
-        self.assertIn('nothing is left of it', self.openstack(
+        self.assertIn('may already have been deleted', self.openstack(
             'application snapshot delete %s' % self.set_name,
             expect=1).stderr)
 
@@ -242,9 +249,9 @@ class TestSets(ApplicationTest):
 
     def test_a_partial_set_is_incomplete_and_can_be_deleted(self) -> None:
         server, _volumes = self.with_volumes(2)
-        rows = self.create('--server', server, '--allow-local-disk').data
-        self.cinder('DELETE', '/snapshots/%s' % rows[0]['Snapshot ID'],
-                    expect=202)
+        made = self.create('--server', server, '--allow-local-disk').data
+        self.cinder('DELETE', '/snapshots/%s' % self.taken(made)[0][
+            'snapshot_id'], expect=202)
         self.wait_for(lambda: len(self.snapshots()) == 1, 'one is deleted')
         shown = self.openstack(
             'application snapshot show -f json %s' % self.set_name).data
@@ -259,12 +266,11 @@ class TestSets(ApplicationTest):
             'name: shop\nstages:\n- - server: %s\n'
             '    exclude_volumes: [%s]\n    unquiesce_after: 60\n'
             '- [%s]\n' % (first, unwanted, second))
-        rows = self.create('--file', path, '--allow-local-disk').data
-        self.assertEqual([wanted, other], [row['Volume ID'] for row in rows])
-        self.assertEqual([0, 1], [row['Stage'] for row in rows])
-        shown = self.openstack(
-            'application snapshot show -f json %s' % self.set_name).data
-        self.assertEqual('shop', shown['application'])
+        made = self.create('--file', path, '--allow-local-disk').data
+        self.assertEqual([wanted, other],
+                         [volume['id'] for volume in self.taken(made)])
+        self.assertEqual([0, 1], [each['stage'] for each in made['servers']])
+        self.assertEqual('shop', made['application'])
 
     def test_another_operator_of_the_project_finds_and_deletes_it(
             self) -> None:
@@ -291,16 +297,14 @@ class TestSets(ApplicationTest):
         self.attach(second, volume)
         self.assertIn(second, self.refused(
             '--server', first, '--allow-local-disk'))
-        [row] = self.create('--server', first, '--server', second,
-                            '--allow-local-disk').data
-        self.assertEqual((volume, first), (row['Volume ID'],
-                                           row['Server ID']))
-        shown = self.openstack(
-            'application snapshot show -f json %s' % self.set_name).data
-        self.assertEqual('consistent', shown['consistency'])
+        made = self.create('--server', first, '--server', second,
+                           '--allow-local-disk').data
+        [taken] = self.taken(made)
+        self.assertEqual(volume, taken['id'])
+        self.assertEqual('consistent', made['consistency'])
         self.assertEqual(
-            [row['Snapshot ID']] * 2,
-            [s['volumes'][0]['snapshot_id'] for s in shown['servers']])
+            [taken['snapshot_id']] * 2,
+            [s['volumes'][0]['snapshot_id'] for s in made['servers']])
         self.openstack('application snapshot delete %s' % self.set_name)
 
     def test_a_volume_that_another_server_gets_meanwhile(self) -> None:
@@ -321,12 +325,14 @@ class TestSets(ApplicationTest):
 
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
         server, volumes = self.with_volumes(2)
-        rows = self.create('--dry-run', '--server', server,
+        plan = self.create('--dry-run', '--server', server,
                            '--allow-local-disk').data
-        self.assertEqual(volumes, [row['Volume ID'] for row in rows])
-        self.assertEqual({''}, {row['Refused'] for row in rows})
-        rows = self.create('--dry-run', '--server', server, expect=1).data
-        self.assertIn('root disk', rows[0]['Refused'])
+        [planned] = plan['servers']
+        self.assertEqual(volumes, [each['id'] for each in planned['volumes']])
+        self.assertEqual(([], []), (planned['refused'], plan['refused']))
+        plan = self.create('--dry-run', '--server', server, expect=1).data
+        [why] = plan['refused']
+        self.assertIn('root disk', why)
         self.assertEqual([], self.guest_log(server))
         self.check_undone(server)
 
@@ -569,8 +575,8 @@ class TestFailures(ApplicationTest):
         between.on('snapshot', proxy.first(
             lambda request: between.on(
                 'GET', proxy.refuse(503), proxy.drop, proxy.drop)))
-        [row] = self.create('--server', server, '--allow-local-disk').data
-        self.assertEqual('consistent', row['Consistency'])
+        made = self.create('--server', server, '--allow-local-disk').data
+        self.assertEqual('consistent', made['consistency'])
         self.assertEqual(('active', None), self.states(server))
         # These failed before the thaw, and not when the set was marked.
         kinds = [request.kind for request in between.seen]
@@ -582,8 +588,8 @@ class TestFailures(ApplicationTest):
         between = self.cinder_proxy()
         between.on('metadata', proxy.refuse(503), proxy.drop,
                    proxy.forward_and_drop)
-        [row] = self.create('--server', server, '--allow-local-disk').data
-        self.assertEqual('consistent', row['Consistency'])
+        made = self.create('--server', server, '--allow-local-disk').data
+        self.assertEqual('consistent', made['consistency'])
 
     def test_set_that_cannot_be_marked(self) -> None:
         server, _volumes = self.with_volumes(2)
@@ -646,7 +652,8 @@ class TestFailures(ApplicationTest):
         self.cinder_proxy().on('snapshot', proxy.first(wait))
         said = self.create('--server', server, '--allow-local-disk',
                            '--unquiesce-after', '8', expect=1).stderr
-        self.assertIn('What was saved meanwhile is not consistent', said)
+        self.assertIn('did not stay frozen', said)
+        self.assertIn('is not consistent', said)
         self.wait(server, 'active')
         self.check_undone(server)
 
@@ -714,10 +721,11 @@ class TestFailures(ApplicationTest):
                    proxy.first(lambda _r: self.detach(server, volume)))
         said = self.create('--server', server, '--allow-local-disk',
                            expect=1).stderr
-        self.assertIn(volume, said)
+        self.assertIn('detached from it', said)
+        self.assertIn(server, said)
         self.check_undone(server)
 
-    def thawed_by_somebody_else(self, *options: str) -> tuple[str, str]:
+    def thawed_by_another_request(self, *options: str) -> tuple[str, str]:
         server, _volumes = self.with_volumes()
         between = self.cinder_proxy()
 
@@ -730,12 +738,12 @@ class TestFailures(ApplicationTest):
         return server, said
 
     def test_server_thawed_meanwhile(self) -> None:
-        server, said = self.thawed_by_somebody_else()
-        self.assertIn('not quiesced any more', said)
+        server, said = self.thawed_by_another_request()
+        self.assertIn('did not stay frozen', said)
         self.check_undone(server)
 
     def test_inconsistent_set_is_kept_and_marked_if_wanted(self) -> None:
-        _server, said = self.thawed_by_somebody_else('--keep-inconsistent')
+        _server, said = self.thawed_by_another_request('--keep-inconsistent')
         self.assertIn('NOT CONSISTENT', said)
         shown = self.openstack(
             'application snapshot show -f json %s' % self.set_name).data
@@ -793,7 +801,9 @@ class TestFailures(ApplicationTest):
         lost = self.check_one_won(results, server)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
         # It may have come to its preflight only then.
-        self.assertRegex(lost.stderr, 'came first|Nothing was quiesced')
+        self.assertRegex(
+            lost.stderr,
+            'goes first|has made snapshot set|Nothing was quiesced')
 
     def test_of_two_commands_with_opposite_orders_one_wins(self) -> None:
         first, second = [
@@ -817,7 +827,7 @@ class TestFailures(ApplicationTest):
                 if first in r.path or second in r.path}))
             self.assertRegex(
                 lost.stderr, '(%s|%s).* by request req-' % (first, second))
-            self.assertIn('what it had quiesced is thawed', lost.stderr)
+            self.assertIn('has unquiesced its servers', lost.stderr)
 
     def check_signal(self, signum: int, code: int) -> None:
         server, _volumes = self.with_volumes()

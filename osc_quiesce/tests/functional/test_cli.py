@@ -209,12 +209,23 @@ class TestUnquiesce(base.FunctionalTest):
         self.wait(server, 'active')
 
     def test_it_thaws_everything_it_can_then_reports(self) -> None:
-        running, frozen = self.boot('vm-running'), self.boot()
+        paused, frozen = self.boot('vm-paused'), self.boot()
+        self.act(paused, {'pause': None})
+        self.wait(paused, 'paused')
         self.openstack('server quiesce --wait %s' % frozen)
         result = self.openstack('server unquiesce --wait %s %s' % (
-            running, frozen), expect=1)
-        self.assertIn('vm-running', result.stderr)
+            paused, frozen), expect=1)
+        self.assertIn('vm-paused', result.stderr)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(frozen))
+
+    def test_a_server_that_is_active_already_is_no_failure(self) -> None:
+        server = self.boot('vm-running')
+        for option in ('', '--wait'):
+            result = self.openstack('server unquiesce %s -f json vm-running'
+                                    % option)
+            self.assertEqual('ACTIVE', result.data[0]['Status'])
+            self.assertIn('vm-running (%s) was not quiesced any more' % server,
+                          result.stderr)
 
     def test_an_unknown_name_does_not_keep_others_frozen(self) -> None:
         server = self.boot()
@@ -297,7 +308,7 @@ class TestProcess(base.FunctionalTest):
         process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=base.TIMEOUT)
         self.assertEqual(130, process.returncode, err)
-        self.assertIn('1 of 3 servers are quiesced, and kept so.', err)
+        self.assertIn('1 of 3 servers stay quiesced (--keep-quiesced).', err)
         self.assertEqual(('quiesced', None), self.states(first))
         self.assertEqual(['frozen', 'thawed'], self.guest_log(second))
         for server in (second, last):

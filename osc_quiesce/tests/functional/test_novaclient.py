@@ -10,7 +10,7 @@ import time
 from novaclient import client as nova_client
 from novaclient import exceptions as nova_exceptions
 
-from osc_quiesce import exceptions
+from osc_quiesce import errors
 from osc_quiesce.tests.functional import base
 
 
@@ -155,11 +155,14 @@ class TestUnquiesce(NovaTest):
     def test_a_server_that_is_not_quiesced(self) -> None:
         server = self.boot('vm-running')
         for option in ('', '--poll'):
-            result = self.nova(
-                'unquiesce %s vm-running' % option, expect=1
+            self.assertIn(
+                server, self.nova('unquiesce %s vm-running' % option).stderr
             )
-            for words in (server, 'active'):
-                self.assertIn(words, result.stderr)
+        self.act(server, {'pause': None})
+        self.wait(server, 'paused')
+        result = self.nova('unquiesce vm-running', expect=1)
+        for words in (server, 'paused'):
+            self.assertIn(words, result.stderr)
 
 
 class TestLibrary(base.FunctionalTest):
@@ -179,8 +182,11 @@ class TestLibrary(base.FunctionalTest):
         request_id = nova.quiesce.unquiesce(server)
         nova.quiesce.library.wait_for_unquiesced(server, request_id)
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
+        self.assertIsNone(nova.quiesce.unquiesce(server))
+        nova.servers.pause(server)
+        self.wait(server, 'paused')
         error = self.assertRaises(
             nova_exceptions.Conflict, nova.quiesce.unquiesce, server
         )
-        self.assertIn('active', str(error))
-        self.assertIsInstance(error.__cause__, exceptions.Conflict)
+        self.assertIn('paused', str(error))
+        self.assertIsInstance(error.__cause__, errors.Conflict)

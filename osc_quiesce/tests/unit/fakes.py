@@ -11,8 +11,10 @@ import email.utils
 import io
 import json
 import logging
+import os
 import re
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 import unittest
@@ -25,9 +27,11 @@ from keystoneauth1 import token_endpoint
 import requests
 import requests_mock
 
+from osc_quiesce.cli import interrupts
 from osc_quiesce import client
 from osc_quiesce import concurrency
 from osc_quiesce import model
+from osc_quiesce.tests import signals
 
 ENDPOINT = 'http://nova.example/v2.1'
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -62,6 +66,8 @@ class FakeServer:
     attempts: int = 0
     unquiesce_at: str | None = None
     withdrawn: set[str] = dataclasses.field(default_factory=set)
+    # What Nova shows of it besides
+    shown: dict[str, Any] = dataclasses.field(default_factory=dict)
     actions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
@@ -71,6 +77,8 @@ class FakeNova:
     :ivar log: the requests so far, as "METHOD name-or-path [action]"
     :ivar hooks: called with each request before it is answered; what one
         returns is the answer, what it raises is the trouble on the way
+    :ivar more: what a GET of other paths below /v2.1 is answered; the caller
+        may not see those that are not in it
     :ivar page: how many rows a page of ``GET /os-quiesce`` has at the most
     """
 
@@ -82,6 +90,7 @@ class FakeNova:
         self.hooks: list[Callable[[Any, Any], Any]] = []
         self.is_admin = True
         self.page = 1000  # servers
+        self.more: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._timers: list[tuple[float, Callable[[], object]]] = []
         mock.register_uri(
@@ -105,6 +114,21 @@ class FakeNova:
                 self.now += seconds
             self._run_timers()
 
+    def others(self, server: FakeServer, action: str, given: str = '') -> str:
+        """Let somebody else ask for something that Nova accepts.
+
+        :param given: id of the request to quiesce; a new one by default
+        :returns: id of the request
+        """
+        context = SimpleNamespace(headers={}, status_code=200)
+        with self._lock:
+            self._act(
+                server, action, {'request_id': given} if given else None,
+                context,
+            )
+        assert context.status_code == 202, 'it is refused'
+        return str(context.headers['x-openstack-request-id'])
+
     def at(self, seconds: float, do: Callable[[], object]) -> None:
         self._timers.append((seconds, do))
 
@@ -124,18 +148,22 @@ class FakeNova:
         with self._lock:
             return self._text_of(request, context)
 
+    def line_of(self, request: Any) -> str:
+        """Return how the log writes a request."""
+        path = parse.urlsplit(request.url).path.removeprefix('/v2.1')
+        for server in self.servers.values():
+            path = path.replace(server.id, server.name)
+        if request.method == 'POST':
+            [action] = json.loads(request.body)
+            return f'POST {path.split("/")[2]} {action}'
+        return f'{request.method} {path.removeprefix("/servers/")}'
+
     def _text_of(self, request: Any, context: Any) -> str:
         context.headers['Date'] = email.utils.format_datetime(
             EPOCH + datetime.timedelta(seconds=int(self.now)), usegmt=True
         )
         context.headers['Content-Type'] = 'application/json'
-        path = parse.urlsplit(request.url).path.removeprefix('/v2.1')
-        for server in self.servers.values():
-            path = path.replace(server.id, server.name)
-        line = f'{request.method} {path.removeprefix("/servers/")}'
-        if request.method == 'POST':
-            line = f'POST {path.split("/")[2]} {next(iter(request.json()))}'
-        self.log.append(line)
+        self.log.append(self.line_of(request))
         for hook in list(self.hooks):
             answer = hook(request, context)
             if answer is not None:
@@ -147,6 +175,11 @@ class FakeNova:
         url = parse.urlsplit(request.url)
         if url.path == '/v2.1/os-quiesce':
             return self._freezes(parse.parse_qs(url.query), context)
+        path = url.path.removeprefix('/v2.1')
+        if request.method == 'GET' and path in self.more:
+            return self.more[path]
+        if not path.startswith('/servers/'):
+            return error(context, 403, 'Policy does not allow it')
         # requests_mock's own attributes are in lower case
         parts = parse.unquote(url.path.removeprefix('/v2.1')).split('/')[2:]
         if parts[0] == 'detail':
@@ -212,10 +245,10 @@ class FakeNova:
             }
         elif given and server.task_state == 'quiescing':
             server.withdrawn.add(given)
-            self._record(server, action, None)['events'][0]['result'] = (
-                'Success'
-            )
+            record = self._record(server, action, None)
+            record['events'][0]['result'] = 'Success'
             context.status_code = 202
+            context.headers['x-openstack-request-id'] = record['request_id']
             return None
         elif given and (server.vm_state, server.task_state) != (
             'quiesced', None
@@ -367,7 +400,7 @@ def view(server: FakeServer) -> dict[str, Any]:
     }
     if server.fault:
         body['fault'] = {'message': server.fault}
-    return body
+    return body | server.shown
 
 
 def error(context: Any, status: int, message: str) -> Any:
@@ -390,10 +423,10 @@ class TestCase(unittest.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        mock = requests_mock.Mocker()
-        mock.start()
-        self.addCleanup(mock.stop)
-        self.nova = FakeNova(mock)
+        self.mock = requests_mock.Mocker()
+        self.mock.start()
+        self.addCleanup(self.mock.stop)
+        self.nova = FakeNova(self.mock)
         # What goes out at once comes in order.
         patch = unittest_mock.patch.object(concurrency, 'THREADS', 1)
         patch.start()
@@ -415,6 +448,33 @@ class TestCase(unittest.TestCase):
             sleep=self.nova.sleep,
             endpoint_override=ENDPOINT,
         )
+
+    def with_signals(self) -> None:
+        """Let commands take real signals, and wait by the fake clock.
+
+        What they say at once, past ``sys.stderr``, is ``self.announced``.
+        """
+        signals.as_in_terminal(self)
+        self.announced: list[str] = []
+        write = os.write
+
+        def announce(fd: int, data: bytes) -> int:
+            if fd != 2:
+                return write(fd, data)
+            self.announced.append(data.decode())
+            return len(data)
+
+        def sleep(noted: interrupts.Interrupts, seconds: float) -> None:
+            noted.check()
+            self.nova.sleep(seconds)
+            noted.check()
+
+        for patch in (
+            unittest_mock.patch.object(os, 'write', announce),
+            unittest_mock.patch.object(interrupts.Interrupts, 'sleep', sleep),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
 
     @property
     def said(self) -> str:
@@ -447,16 +507,50 @@ class TestCase(unittest.TestCase):
 
         self.nova.hooks.append(hook)
 
+    def hang(self, line: str, seconds: float) -> None:
+        """Let the next request that looks like this wait, unheard.
+
+        It holds up no other one, and is lost after its timeout, or when the
+        clock has gone so far.
+        """
+        send, left = requests.Session.send, [seconds]
+
+        def hanging(session: Any, request: Any, **options: Any) -> Any:
+            if not left or self.nova.line_of(request) != line:
+                return send(session, request, **options)
+            until = self.nova.now + min(left.pop(), options['timeout'])
+            self.nova.log.append(line)
+            give_up = time.monotonic() + 60
+            while self.nova.now < until and time.monotonic() < give_up:
+                time.sleep(0.005)
+            raise requests.ReadTimeout('it took too long')
+
+        patch = unittest_mock.patch.object(requests.Session, 'send', hanging)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def answer(
-        self, line: str, status: int, text: str, times: int = 1, **headers: str
+        self,
+        line: str,
+        status: int,
+        text: str,
+        times: int = 1,
+        heard: bool = False,
+        **headers: str,
     ) -> None:
-        """Answer the next requests that look like this one instead."""
+        """Answer the next requests that look like this one instead.
+
+        :param heard: whether Nova gets the request, and only its answer is
+            replaced
+        """
         left = [times]
 
         def hook(request: Any, context: Any) -> str | None:
             if self.nova.log[-1] != line or not left[0]:
                 return None
             left[0] -= 1
+            if heard:
+                self.nova._answer(request, context)
             context.status_code = status
             for name, value in headers.items():
                 context.headers[name.replace('_', '-')] = value

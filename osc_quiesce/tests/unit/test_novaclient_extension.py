@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import json
 import os
 import signal
 from typing import Any
 from unittest import mock
 
+from keystoneauth1 import fixture
+from keystoneauth1.identity import v3
 from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
 from novaclient import api_versions
 from novaclient import client as nova_client
 from novaclient import exceptions as nova_exceptions
 from novaclient import shell as nova_shell
+from osc_lib import exceptions as osc_exceptions
+import requests_mock
 
-from osc_quiesce import exceptions
-from osc_quiesce import interrupts
+from osc_quiesce import errors
 from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
 
@@ -59,64 +64,106 @@ class TestManager(TestCase):
 
     def test_the_library_underneath_waits(self) -> None:
         web = self.nova.add('web')
-        library = self.novaclient.quiesce.library
-        library.sleep = self.nova.sleep
+        library = self.novaclient.quiesce.library.with_sleep(self.nova.sleep)
         request_id = self.novaclient.quiesce.quiesce(web.id)
         outcome = library.wait_for_quiesced(web.id, request_id)
         self.assertEqual('quiesced', outcome.server.vm_state)
 
+    def test_unquiesce_of_an_active_server_is_no_error(self) -> None:
+        web = self.nova.add('web')
+        self.assertIsNone(self.novaclient.quiesce.unquiesce(web.id))
+
     def test_it_uses_the_endpoint_of_novaclients_client(self) -> None:
-        client: Any = nova_client.Client(
-            '2.60',
-            session=ksa_session.Session(),
-            service_type='nova',
-            region_name='here',
-            endpoint_type='internalURL',
-            extensions=self.extensions,
+        web = self.nova.add('web')
+        token = fixture.V3Token()
+        service = token.add_service('nova')
+        for region, interface, url in (
+            ('there', 'internal', 'http://there.example/v2.1'),
+            ('here', 'public', 'http://public.example/v2.1'),
+            ('here', 'internal', fakes.ENDPOINT),
+        ):
+            service.add_endpoint(interface, url, region=region)
+        token.add_service('compute').add_endpoint(
+            'internal', 'http://compute.example/v2.1', region='here'
         )
-        adapter = client.quiesce.library._adapter
-        self.assertEqual(
-            ('nova', 'here', 'internalURL'),
-            (adapter.service_type, adapter.region_name, adapter.interface),
-        )
+        with requests_mock.Mocker(real_http=True) as keystone:
+            keystone.post(
+                'http://keystone.example/v3/auth/tokens',
+                json=token,
+                headers={'X-Subject-Token': 'a-token'},
+            )
+            client: Any = nova_client.Client(
+                '2.60',
+                session=ksa_session.Session(
+                    v3.Token('http://keystone.example/v3', 'a-token')
+                ),
+                service_type='nova',
+                region_name='here',
+                endpoint_type='internalURL',
+                extensions=self.extensions,
+            )
+            client.quiesce.quiesce(web.id)
+        self.assertEqual('quiescing', web.task_state)
 
     def test_a_refusal_is_an_error_of_novaclient_caused_by_ours(self) -> None:
-        web = self.nova.add('web', vm_state='paused')
-        for status, theirs, ours in (
-            (400, nova_exceptions.BadRequest, exceptions.Refused),
-            (401, nova_exceptions.Unauthorized, exceptions.Unauthorized),
-            (403, nova_exceptions.Forbidden, exceptions.Forbidden),
-            (404, nova_exceptions.NotFound, exceptions.ServerNotFound),
-            (409, nova_exceptions.Conflict, exceptions.Conflict),
+        web = self.nova.add('web')
+        for status, key, theirs, ours in (
+            (400, 'badRequest', nova_exceptions.BadRequest, errors.Refused),
+            (
+                401,
+                'unauthorized',
+                nova_exceptions.Unauthorized,
+                errors.Unauthorized,
+            ),
+            (403, 'forbidden', nova_exceptions.Forbidden, errors.Forbidden),
+            (
+                404,
+                'itemNotFound',
+                nova_exceptions.NotFound,
+                errors.ServerNotFound,
+            ),
+            (
+                409,
+                'conflictingRequest',
+                nova_exceptions.Conflict,
+                errors.Conflict,
+            ),
             (
                 429,
+                'overLimit',
                 nova_exceptions.RateLimit,
-                exceptions.ServiceUnavailable,
+                errors.ServiceUnavailable,
             ),
             (
                 503,
+                'serviceUnavailable',
                 nova_exceptions.ClientException,
-                exceptions.ServiceUnavailable,
+                errors.ServiceUnavailable,
             ),
         ):
             with self.subTest(status=status):
-                self.answer(
-                    'POST web quiesce', status, '{"x": {"message": "no"}}'
-                )
+                body = json.dumps({key: {'message': 'no'}})
+                self.answer('POST web quiesce', status, body)
                 with self.assertRaises(theirs) as caught:
                     self.novaclient.quiesce.quiesce(web.id)
                 self.assertEqual(status, caught.exception.code)
                 self.assertIn(web.id, str(caught.exception))
                 self.assertIs(ours, type(caught.exception.__cause__))
 
+    def test_no_answer_is_an_error_of_ours(self) -> None:
+        web = self.nova.add('web')
+        self.novaclient.quiesce.library = self.client
+        self.drop('POST web quiesce', times=1000)
+        with self.assertRaises(errors.Unreachable):
+            self.novaclient.quiesce.quiesce(web.id)
+
     def test_a_rate_limit_says_when_to_try_again(self) -> None:
         web = self.nova.add('web')
-        library = self.novaclient.quiesce.library
-        library.sleep, library._clock = self.nova.sleep, self.nova.clock
-        self.answer('POST web quiesce', 429, 'no', Retry_After='20', times=99)
+        body = json.dumps({'overLimit': {'message': 'too much'}})
+        self.answer('POST web quiesce', 429, body, Retry_After='60')
         with self.assertRaises(nova_exceptions.RateLimit) as caught:
             self.novaclient.quiesce.quiesce(web.id)
-        self.assertEqual(20, caught.exception.retry_after)
+        self.assertEqual(60, caught.exception.retry_after)
 
 
 class TestShell(TestCase):
@@ -125,23 +172,13 @@ class TestShell(TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.novaclient.quiesce.library = self.client
-        signals.as_in_terminal(self)
+        self.with_signals()
 
-        # The fake clock, in place of the real one that signals interrupt.
-        def sleep(noted: interrupts.Interrupts, seconds: float) -> None:
-            noted.check()
-            self.nova.sleep(seconds)
-            noted.check()
-
-        patch = mock.patch.object(interrupts.Interrupts, 'sleep', sleep)
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    def run_nova(self, *argv: str) -> int:
+    def run_nova(self, *argv: str, stdout: io.StringIO | None = None) -> int:
         """Run a command, and return the exit code of the shell."""
         shell: Any = nova_shell.OpenStackComputeShell()
         shell.extensions = self.extensions
-        self.stdout, self.stderr = io.StringIO(), io.StringIO()
+        self.stdout, self.stderr = stdout or io.StringIO(), io.StringIO()
         with (
             contextlib.redirect_stdout(self.stdout),
             contextlib.redirect_stderr(self.stderr),
@@ -154,7 +191,7 @@ class TestShell(TestCase):
                 args.func(self.novaclient, args)
             except SystemExit as exc:
                 return int(str(exc.code))
-            except Exception as exc:  # what the shell prints, and exits with
+            except osc_exceptions.CommandError as exc:  # the shell prints it
                 self.errors.lines.append(str(exc))
                 return 1
         return 0
@@ -189,13 +226,14 @@ class TestShell(TestCase):
             self.stdout.getvalue(),
         )
 
-    def test_unquiesce(self) -> None:
+    def test_unquiesce_without_poll_returns_at_once(self) -> None:
         web = self.nova.add('web', vm_state='quiesced')
         self.assertEqual(0, self.run_nova('unquiesce', 'web'))
         self.assertEqual('unquiescing', web.task_state)
         self.assertIn('Request to unquiesce', self.stdout.getvalue())
-        self.nova.sleep(1)
-        web.vm_state = 'quiesced'
+
+    def test_unquiesce_with_poll_returns_when_it_is_thawed(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced', thaw_seconds=3)
         self.assertEqual(0, self.run_nova('unquiesce', 'web', '--poll'))
         self.assertEqual('active', web.vm_state)
         self.assertIn('is ACTIVE.', self.stdout.getvalue())
@@ -207,6 +245,38 @@ class TestShell(TestCase):
         self.assertEqual(1, self.run_nova('quiesce', 'web', '--poll'))
         self.assertIn('no agent', self.said)
         self.assertEqual('', self.stdout.getvalue())
+
+    def test_a_name_of_another_project_is_unknown(self) -> None:
+        web = self.nova.add('web', foreign=True)
+        self.assertEqual(1, self.run_nova('quiesce', 'web'))
+        self.assertIn('"web"', self.said)
+        self.assertEqual(0, self.run_nova('quiesce', web.id))
+
+    def test_unquiesce_of_an_active_server_succeeds_and_says_so(self) -> None:
+        web = self.nova.add('web')
+        for option in ([], ['--poll']):
+            with self.subTest(option=option):
+                self.errors.lines.clear()
+                self.assertEqual(0, self.run_nova('unquiesce', 'web', *option))
+                self.assertIn(
+                    f'Server web ({web.id}) was not quiesced any more: it is '
+                    'ACTIVE.',
+                    self.said,
+                )
+
+    def test_output_that_cannot_be_written_thaws(self) -> None:
+        self.nova.add('web')
+        for name, error in (
+            ('write', BrokenPipeError()),
+            ('flush', OSError(errno.ENOSPC, 'No space left on device')),
+        ):
+            with self.subTest(name=name):
+                stdout = io.StringIO()
+                setattr(stdout, name, mock.Mock(side_effect=error))
+                with self.assertRaises(type(error)):
+                    self.run_nova('quiesce', 'web', '--poll', stdout=stdout)
+                [web] = self.nova.servers.values()
+                self.assertEqual('active', web.vm_state)
 
     def test_a_refusal_is_told(self) -> None:
         self.nova.add('web', vm_state='paused')

@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import argparse
+import configparser
+import importlib
 import os
+import pathlib
 import pty
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,23 +18,35 @@ from typing import Any
 import unittest
 from unittest import mock
 
-from osc_quiesce.v2 import application
-from osc_quiesce.v2 import server
+import osc_quiesce
 
-COMMANDS: dict[str, Any] = {
-    'server quiesce': server.QuiesceServer,
-    'server unquiesce': server.UnquiesceServer,
-    'application snapshot create': application.CreateApplicationSnapshot,
-    'application snapshot delete': application.DeleteApplicationSnapshot,
-    'application snapshot list': application.ListApplicationSnapshot,
-    'application snapshot show': application.ShowApplicationSnapshot,
-}
+SETUP = pathlib.Path(osc_quiesce.__file__).parents[1] / 'setup.cfg'
+
+
+def _commands() -> dict[str, Any]:
+    """Return the commands of the plugin: those of its entry points."""
+    config = configparser.ConfigParser()
+    config.read(SETUP)
+    lines = config['entry_points']['openstack.server_quiesce.v2'].split('\n')
+    commands = {}
+    for name, _sign, target in map(str.split, filter(None, lines)):
+        module, _colon, attribute = target.partition(':')
+        commands[name.replace('_', ' ')] = getattr(
+            importlib.import_module(module), attribute
+        )
+    return commands
+
+
+COMMANDS = _commands()
 # Too long in the usage of any command with a long name
 CLIFFS_OWN = (
     '[--quote {all,minimal,none,nonnumeric}]',
     '[--sort-ascending | --sort-descending]',
 )
-PROGRESS = 'from osc_quiesce import common; common.progress("Thawing ...")'
+PROGRESS = (
+    'from osc_quiesce.cli import options;'
+    'options.progress("Unquiescing ...")'
+)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -39,15 +55,22 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _own_arguments(name: str) -> list[argparse.Action]:
-    """Return the arguments of a command, but for those of every command."""
-    parser = _parser(name)
-    return [
-        action
-        for group in (parser._positionals, parser._optionals)
-        for action in group._group_actions
-        if action.dest not in ('help', 'sort_columns', 'sort_direction')
-    ]
+def _own_arguments(name: str) -> dict[str, str]:
+    """Return the arguments of a command with their help.
+
+    But for those that every command has.
+    """
+    with mock.patch.dict(os.environ, {'COLUMNS': '500'}):
+        text = _parser(name).format_help()
+    # The help of a long option is in a line of its own.
+    sections = re.sub('\n {9,}', '  ', text).split('\n\n')
+    return dict(
+        line.strip().split('  ', 1)
+        for section in sections
+        if section.startswith(('positional arguments:', 'options:'))
+        for line in section.splitlines()[1:]
+        if not line.strip().startswith(('-h,', '--sort-'))
+    )
 
 
 def _on_terminal(*argv: str, **environment: str) -> str:
@@ -83,21 +106,24 @@ class TestHelp(unittest.TestCase):
         """As in OpenStackClient."""
         for name, command in COMMANDS.items():
             with self.subTest(name=name):
-                self.assertRegex(command._description, r'^[A-Z].*\.$')
-                for action in _own_arguments(name):
-                    self.assertRegex(action.help or '', r'^[A-Z].*[^.]$')
+                self.assertRegex(
+                    command(SimpleNamespace(), None).get_description(),
+                    r'^[A-Z].*\.$',
+                )
+                for help_text in _own_arguments(name).values():
+                    self.assertRegex(help_text.strip(), r'^[A-Z].*[^.]$')
 
     def test_placeholders_look_alike(self) -> None:
         for name in COMMANDS:
             with self.subTest(name=name):
-                for action in _own_arguments(name):
-                    if action.nargs != 0:
-                        self.assertRegex(str(action.metavar), '^<.+>$')
+                for argument in _own_arguments(name):
+                    for word in argument.split():
+                        self.assertRegex(word, '^(<.+>,?|-.*)$')
 
 
 class TestProgress(unittest.TestCase):
     def test_it_is_said_on_a_terminal(self) -> None:
-        self.assertEqual('Thawing ...\r\n', _on_terminal('-c', PROGRESS))
+        self.assertEqual('Unquiescing ...\r\n', _on_terminal('-c', PROGRESS))
 
     def test_nothing_is_said_where_there_is_none(self) -> None:
         done = subprocess.run(  # noqa: S603

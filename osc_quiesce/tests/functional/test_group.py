@@ -2,92 +2,57 @@
 
 """Groups of servers, frozen by the library on a real Nova."""
 
-import contextlib
 import threading
-import time
 from typing import Any
 
 from osc_quiesce import client
-from osc_quiesce import consistency
-from osc_quiesce import exceptions
-from osc_quiesce import states
+from osc_quiesce import errors
+from osc_quiesce import group
 from osc_quiesce.tests.functional import base
 from osc_quiesce.tests.functional import proxy
-from osc_quiesce import transport
 
 
-class TestWaiting(base.FunctionalTest):
-    """A stage is waited for with listings, whatever its size."""
+class TestRequests(base.FunctionalTest):
+    """What is sent, whatever the size of a stage."""
 
-    def test_each_look_takes_two_requests_at_most(self) -> None:
-        between = proxy.Proxy()
-        stack = contextlib.ExitStack()
-        stack.enter_context(between)
-        self.addCleanup(stack.close)
-        looks: list[list[str]] = []
-
-        def sleep(seconds: float) -> None:
-            paths = [r.path for r in between.requests('GET')]
-            between.seen.clear()
-            looks.append([p for p in paths if 'instance-actions' not in p])
-            time.sleep(seconds)
-
+    def test_inside_the_window_each_server_is_asked_twice(self) -> None:
+        between = self.enterContext(proxy.Proxy())
         quiesce = client.Client(
-            session=base.compute().session,
-            endpoint_override=between.url,
-            sleep=sleep,
+            session=base.compute().session, endpoint_override=between.url
         )
         stage = [
             self.boot(quiesce='slow:2', unquiesce='slow:2') for _ in range(5)
         ]
-        with consistency.quiesced(quiesce, [stage]):
-            sleep(0)
+        with group.quiesced(quiesce, [stage]) as frozen:
             self.assertEqual(
                 {('quiesced', None)}, {self.states(id_) for id_ in stage}
             )
-        sleep(0)
-        self.assertIn('changes-since', str(looks))
-        # When three seconds are over, the next look comes without a pause.
-        self.assertEqual([], [look for look in looks if len(look) > 2 * 2])
+        frozen.verify()
+        seen = [(r.method, r.path.split('?')[0]) for r in between.seen]
+        posts = [path for method, path in seen if method == 'POST']
+        self.assertEqual(2 * len(stage), len(posts))
+        last = max(n for n, (method, _p) in enumerate(seen)
+                   if method == 'POST')
+        looks = {path for method, path in seen[:last] if method == 'GET'}
+        self.assertEqual(['os-quiesce'], [p.split('/')[-1] for p in looks])
+        # And when all are thawed, once how the thaw of each has ended.
+        proofs = [path for _m, path in seen if 'instance-actions' in path]
+        self.assertEqual(len(stage), len(proofs))
 
     def test_one_that_is_deleted_is_gone(self) -> None:
         quiesce = client.Client(session=base.compute().session)
         gone, *others = servers = [self.boot() for _ in range(3)]
-        with consistency.quiesced(quiesce, [servers]):
-            asked = {id_: quiesce.unquiesce(id_) for id_ in servers}
+        with group.quiesced(quiesce, [servers]):
             self._delete(gone)
-            outcomes = quiesce.wait_for(asked, states.ACTIVE)
-        self.assertIsInstance(outcomes[gone].error, exceptions.ServerGone)
+            outcomes = quiesce.unquiesce_all(servers)
+        self.assertIsInstance(
+            outcomes[gone].error, (errors.ServerGone, errors.ServerNotFound)
+        )
         for server in others:
             self.assertIsNone(outcomes[server].error)
 
-    def test_for_all_callers_nova_lists_what_has_changed(self) -> None:
-        old, quiesced, deleted = (
-            self.boot(persona='member') for _ in range(3)
-        )
-        time.sleep(2)
-        since = transport.parse_http_date(
-            base.compute().get('/flavors').headers['date']
-        )
-        assert since
-        self.act(quiesced, {'quiesce': None})
-        self.wait(quiesced, 'quiesced')
-        self._delete(deleted)
-        for persona, scope in (('member', ''), ('admin', 'all_tenants=1&')):
-            listed = {
-                server['id']: server['OS-EXT-STS:vm_state']
-                for server in base.compute(persona).get(
-                    f'/servers/detail?{scope}changes-since='
-                    f'{client.time_text(since)}',
-                    microversion='2.1',
-                ).json()['servers']
-            }
-            self.assertNotIn(old, listed)
-            self.assertEqual(states.QUIESCED, listed[quiesced])
-            self.assertEqual(states.DELETED, listed[deleted])
 
-
-class TestConsistency(base.FunctionalTest):
+class TestGroup(base.FunctionalTest):
     def setUp(self) -> None:
         super().setUp()
         self.client = client.Client(session=base.compute().session)
@@ -115,13 +80,13 @@ class TestConsistency(base.FunctionalTest):
     def test_stages_in_order_frozen_inside_and_thawed_in_reverse(self) -> None:
         db, app1, app2, web = (self.boot() for _ in range(4))
         servers = (db, app1, app2, web)
-        with consistency.quiesced(
+        with group.quiesced(
             self.client, [[db], [app1, app2], [web]], unquiesce_after=60
         ) as frozen:
             for server in servers:
                 self.assertEqual(('quiesced', None), self.states(server))
                 self.assertEqual(['frozen'], self.guest_log(server))
-            frozen.verify()
+        frozen.verify()
         for server in servers:
             self.assertEqual(['frozen', 'thawed'], self.guest_log(server))
         self.assert_active(*servers)
@@ -146,7 +111,7 @@ class TestConsistency(base.FunctionalTest):
 
     def test_the_servers_of_a_stage_freeze_at_the_same_time(self) -> None:
         slow = [self.boot(quiesce='slow:6') for _ in range(3)]
-        with consistency.quiesced(self.client, [slow]) as frozen:
+        with group.quiesced(self.client, [slow]) as frozen:
             pass
         self.assertLess(frozen.report.window, 18)
         begun = [self.times(server)['quiesce'] for server in slow]
@@ -161,11 +126,11 @@ class TestConsistency(base.FunctionalTest):
             self.boot(),
         )
         error = self.assertRaises(
-            exceptions.NotSupported,
+            errors.NotSupported,
             self.enter,
             [[db], [fine, broken], [never]],
         )
-        self.assertEqual(broken, error.server_id)
+        self.assertEqual(broken, error.server.id)
         self.assert_active(db, fine, broken, never)
         self.assertEqual([], self.guest_log(never))
         self.assertEqual(['frozen', 'thawed'], self.guest_log(db))
@@ -175,9 +140,9 @@ class TestConsistency(base.FunctionalTest):
         self.act(foreign, {'quiesce': None})
         self.wait(foreign, 'quiesced')
         error = self.assertRaises(
-            exceptions.Conflict, self.enter, [[db], [foreign]]
+            errors.Conflict, self.enter, [[db], [foreign]]
         )
-        self.assertEqual(foreign, error.server_id)
+        self.assertEqual(foreign, error.server.id)
         self.assertEqual(('quiesced', None), self.states(foreign))
         self.assertEqual(['frozen'], self.guest_log(foreign))
         self.assert_active(db)
@@ -191,10 +156,10 @@ class TestConsistency(base.FunctionalTest):
         ends: list[Any] = []
 
         def first() -> None:
-            with consistency.quiesced(self.client, [[one, two]]) as frozen:
+            with group.quiesced(self.client, [[one, two]]) as frozen:
                 entered.set()
                 leave.wait(base.TIMEOUT)
-                frozen.verify()
+            frozen.verify()
             ends.append(frozen.report)
 
         thread = threading.Thread(target=first)
@@ -202,7 +167,7 @@ class TestConsistency(base.FunctionalTest):
         self.addCleanup(thread.join)
         self.addCleanup(leave.set)
         self.assertTrue(entered.wait(base.TIMEOUT))
-        self.assertRaises(exceptions.Conflict, self.enter, [[two], [one]])
+        self.assertRaises(errors.Conflict, self.enter, [[two], [one]])
         leave.set()
         thread.join()
         self.assertIsNotNone(ends[0].window)
@@ -218,10 +183,10 @@ class TestConsistency(base.FunctionalTest):
         )
         boom = RuntimeError('boom')
         error = self.assertRaises(
-            consistency.ThawFailed, self.enter, [[db], [stuck], [web]], boom
+            errors.ThawFailed, self.enter, [[db], [stuck], [web]], boom
         )
         self.assertIs(boom, error.__cause__)
-        self.assertEqual([stuck], [e.server_id for e in error.errors])
+        self.assertEqual([stuck], [e.server.id for e in error.errors])
         self.assertIn('MAY STILL BE FROZEN', str(error))
         self.assert_active(db, web)
 
@@ -229,24 +194,29 @@ class TestConsistency(base.FunctionalTest):
         # So long that db is frozen in time on a busy machine, too.
         db, slow = self.boot(), self.boot(quiesce='slow:20')
         error = self.assertRaises(
-            exceptions.TimedOut, self.enter, [[db], [slow]], timeout=10
+            errors.TimedOut, self.enter, [[db], [slow]], timeout=10
         )
-        self.assertEqual(slow, error.server_id)
+        self.assertEqual(slow, error.server.id)
         self.assert_active(db, slow)
 
-    def test_verify_sees_a_thaw_by_somebody_else(self) -> None:
+    def test_verify_sees_a_thaw_by_another_request(self) -> None:
         db, web = self.boot(), self.boot()
-        with consistency.quiesced(self.client, [[db], [web]]) as frozen:
+        with group.quiesced(self.client, [[db], [web]]) as frozen:
             self.act(web, {'unquiesce': None})
-            error = self.assertRaises(
-                consistency.NotConsistent, frozen.verify
-            )
-            self.assertEqual([web], [e.server_id for e in error.errors])
-            # Frozen again it is not the same.
+            self.wait(web, 'active')
+        error = self.assertRaises(errors.NotConsistent, frozen.verify)
+        self.assertEqual([web], [e.server.id for e in error.errors])
+        self.assertFalse(frozen.report.is_consistent)
+        self.assert_active(db, web)
+
+    def test_a_freeze_by_another_request_is_left_as_it_is(self) -> None:
+        db, web = self.boot(), self.boot()
+        with group.quiesced(self.client, [[db], [web]]) as frozen:
+            self.act(web, {'unquiesce': None})
             self.wait(web, 'active')
             self.act(web, {'quiesce': None})
             self.wait(web, 'quiesced')
-            self.assertRaises(consistency.NotConsistent, frozen.verify)
+        self.assertRaises(errors.NotConsistent, frozen.verify)
         self.assertEqual(('quiesced', None), self.states(web))
         self.assert_active(db)
         self.act(web, {'unquiesce': None})
@@ -254,21 +224,27 @@ class TestConsistency(base.FunctionalTest):
 
     def test_verify_sees_a_deadline_that_passed(self) -> None:
         db, web = self.boot(), self.boot()
-        with consistency.quiesced(
+        with group.quiesced(
             self.client, [[db], [web]], unquiesce_after={web: 8}
         ) as frozen:
             self.wait(web, 'active')
-            error = self.assertRaises(
-                consistency.NotConsistent, frozen.verify
-            )
-            self.assertIn(web, str(error))
+        error = self.assertRaises(errors.NotConsistent, frozen.verify)
+        self.assertIn(web, str(error))
         self.assert_active(db, web)
+
+    def test_verify_sees_a_guest_that_has_given_up_the_freeze(self) -> None:
+        db, windows = self.boot(), self.boot(unquiesce='lapsed')
+        with group.quiesced(self.client, [[db], [windows]]) as frozen:
+            pass
+        error = self.assertRaises(errors.NotConsistent, frozen.verify)
+        self.assertEqual([windows], [e.server.id for e in error.errors])
+        self.assert_active(db, windows)
 
     def test_a_server_deleted_inside_keeps_no_other_frozen(self) -> None:
         db, web = self.boot(), self.boot()
-        with consistency.quiesced(self.client, [[db], [web]]) as frozen:
+        with group.quiesced(self.client, [[db], [web]]) as frozen:
             self._delete(web)
-            self.assertRaises(consistency.NotConsistent, frozen.verify)
+        self.assertRaises(errors.NotConsistent, frozen.verify)
         self.assert_active(db)
 
     def enter(
@@ -278,5 +254,5 @@ class TestConsistency(base.FunctionalTest):
         **options: Any,
     ) -> None:
         """Freeze a group, and raise an error inside."""
-        with consistency.quiesced(self.client, stages, **options):
+        with group.quiesced(self.client, stages, **options):
             raise error or AssertionError('the block was entered')

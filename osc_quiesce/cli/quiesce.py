@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a command does to servers, whichever shell it belongs to.
+"""What ``server quiesce`` does, whichever shell it belongs to.
 
 The promise of quiescing and waiting for it: either every server is quiesced by
 this command and the exit code is 0, or none stays frozen by it and the exit
@@ -8,21 +8,18 @@ code is not 0. Refusals, failures, time-outs, signals and a broken output pipe
 all go the same way: thaw what was frozen, the last one first. Being told to
 keep what is quiesced is the only exception; a server of which it is not known
 yet whether it will be is thawed all the same.
-
-What the user has to know of the troubles on the way is logged. It parses no
-arguments and prints no results: the shells do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import logging
 from typing import TextIO
 
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import interrupts
+from osc_quiesce.cli import base
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import group
@@ -34,88 +31,7 @@ from osc_quiesce import states
 LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass
-class Row:
-    """One server of the command line, and how far the command came.
-
-    :param status: what Nova last said, or what was asked of it
-    :param seconds: how long was waited; None if it was not reached
-    :param request_id: id of the request; None if none was accepted
-    :param unquiesce_at: when the cloud thaws it by itself; None if it does not
-    """
-
-    server: model.Server
-    status: str
-    seconds: float | None = None
-    request_id: str | None = None
-    unquiesce_at: str | None = None
-
-
-class Command:
-    """What both commands have in common: finding, signals and exit code.
-
-    :param get_client: returns the client
-    :param progress: is told what is done next, in a sentence
-    :ivar exit_code: what it would be if the command ended now
-    """
-
-    def __init__(
-        self,
-        get_client: Callable[[], quiesce_client.Client],
-        progress: Callable[[str], None],
-    ) -> None:
-        self.exit_code = 0
-        self._interrupts = interrupts.Interrupts()
-        self._get_client = get_client
-        self._progress = progress
-
-    def run(self, work: Callable[[], object], out: TextIO) -> int:
-        """Do the work, tell the user, and return the exit code.
-
-        :param work: calls the one method of the command that is to be called,
-            and writes what came of it
-        :param out: what it writes to
-        """
-        try:
-            work()
-            # A broken pipe must count as a failure.
-            out.flush()
-            # No signal comes after the last look at them.
-            self._interrupts.restore()
-            self._interrupts.check()
-        except interrupts.Interrupted as exc:
-            self._record(exc)
-        finally:
-            self._interrupts.restore()
-        return self.exit_code
-
-    def _client(self) -> quiesce_client.Client:
-        return self._get_client().with_sleep(self._interrupts.sleep)
-
-    def _find(
-        self, names: Sequence[str], all_projects: bool
-    ) -> tuple[list[model.Server], int]:
-        """Return the servers found, and log and count the names in vain."""
-        found = []
-        failures = 0
-        client = self._client()
-        for name in names:
-            try:
-                found.append(client.find_server(name, all_projects))
-            except errors.QuiesceError as exc:
-                LOG.error('%s', exc)
-                failures += 1
-        return found, failures
-
-    def _fail(self, message: str) -> None:
-        LOG.error('%s', message)
-        self.exit_code = self.exit_code or 1
-
-    def _record(self, exc: interrupts.Interrupted) -> None:
-        self.exit_code = exc.exit_code
-
-
-class Quiesce(Command):
+class Quiesce(base.Command):
     """Freezes servers; thaws them again unless all went well.
 
     :param unquiesce_command: how the user of this shell thaws a server
@@ -134,11 +50,18 @@ class Quiesce(Command):
     def run(self, work: Callable[[], object], out: TextIO) -> int:
         try:
             exit_code = super().run(work, out)
-            if exit_code == 0 and self._frozen:
-                self._frozen.keep()
+            if exit_code == 0:
+                self._frozen = None  # to be left quiesced
             return exit_code
         finally:
-            self._thaw()
+            try:
+                if self._frozen:
+                    self._take_signals()  # no further one stops the thaw
+            finally:
+                try:
+                    self._thaw()
+                finally:
+                    self._interrupts.restore()
 
     def quiesce(
         self,
@@ -149,7 +72,7 @@ class Quiesce(Command):
         unquiesce_after: int | None = None,
         keep: bool = False,
         all_projects: bool = False,
-    ) -> list[Row]:
+    ) -> list[base.Row]:
         """Freeze servers: one after the other, or all at once.
 
         :param names: names or UUIDs
@@ -212,18 +135,21 @@ class Quiesce(Command):
 
     def _ask(
         self, servers: list[model.Server], unquiesce_after: int | None
-    ) -> list[Row]:
+    ) -> list[base.Row]:
         self._interrupts.install(
             _('stopping after the request under way ...'),
             _('already stopping'),
         )
         client = self._client()
-        rows = [Row(server, server.status) for server in servers]
+        rows = [base.Row(server, server.status) for server in servers]
         failures = 0
         for row in rows:
             try:
                 self._interrupts.check()
-                row.request_id = client.quiesce(row.server, unquiesce_after)
+                with self._interrupts.shielded():  # else its id is lost
+                    row.request_id = client.quiesce(
+                        row.server, unquiesce_after
+                    )
                 row.status = states.QUIESCING.upper()
             except errors.QuiesceError as exc:
                 LOG.error('%s', exc)
@@ -240,7 +166,7 @@ class Quiesce(Command):
         return rows
 
     @staticmethod
-    def _tell_what_was_asked(rows: list[Row]) -> None:
+    def _tell_what_was_asked(rows: list[base.Row]) -> None:
         asked = [row.server.label for row in rows if row.request_id]
         others = [row.server.label for row in rows if not row.request_id]
         LOG.error(
@@ -262,11 +188,8 @@ class Quiesce(Command):
         timeout: float,
         unquiesce_after: int | None,
         keep: bool,
-    ) -> list[Row]:
-        self._interrupts.install(
-            _('stopping after the request under way, and unquiescing ...'),
-            _('already stopping; unquiescing goes on until it is done'),
-        )
+    ) -> list[base.Row]:
+        self._take_signals()
         self._frozen = frozen = group.Frozen(
             self._client(),
             [[server] for server in servers],
@@ -286,9 +209,17 @@ class Quiesce(Command):
             return self._rows(frozen)
         if keep:
             frozen.keep()
-        kept = sum(server.frozen is not None for server in frozen.members)
         self._thaw()
+        rows = self._rows(frozen)
+        for row in rows:
+            row.status, row.seconds, row.unquiesce_at = (
+                self._status(row.server), None, None)
         if keep:
+            kept = sum(
+                member.frozen is not None
+                and row.status == states.QUIESCED.upper()
+                for member, row in zip(frozen.members, rows)
+            )
             self._fail(
                 _('%(kept)d of %(all)d servers stay quiesced '
                   '(--keep-quiesced).')
@@ -298,11 +229,13 @@ class Quiesce(Command):
             self._fail(_('The server was not quiesced.'))
         else:
             self._fail(_('The %d servers were not quiesced.') % len(servers))
-        rows = self._rows(frozen)
-        for row in rows:
-            row.status, row.seconds, row.unquiesce_at = (
-                self._status(row.server), None, None)
         return rows
+
+    def _take_signals(self) -> None:
+        self._interrupts.install(
+            _('stopping after the request under way, and unquiescing ...'),
+            _('already stopping; unquiescing goes on until it is done'),
+        )
 
     def _status(self, server: model.Server) -> str:
         """Return what Nova says now; '' if it does not."""
@@ -314,9 +247,9 @@ class Quiesce(Command):
             return ''
 
     @staticmethod
-    def _rows(frozen: group.Frozen) -> list[Row]:
+    def _rows(frozen: group.Frozen) -> list[base.Row]:
         return [
-            Row(
+            base.Row(
                 member.server,
                 member.server.status,
                 None if member.frozen is None or member.requested is None
@@ -353,76 +286,3 @@ class Quiesce(Command):
                 'id': server.id,
             },
         )
-
-
-class Unquiesce(Command):
-    """Thaws servers, as many as can be, whatever fails."""
-
-    def unquiesce(
-        self,
-        names: Sequence[str],
-        *,
-        wait: bool,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        all_projects: bool = False,
-    ) -> list[Row]:
-        """Ask all servers to thaw, and then wait for them together.
-
-        A server that is active already counts as thawed.
-
-        :param names: names or UUIDs
-        :param wait: whether to wait until they are thawed
-        :param timeout: seconds to wait, for all together
-        :param all_projects: whether names are those of all projects
-        :returns: one for each server that was found
-        """
-        servers, failures = self._find(names, all_projects)
-        # A server that is named twice is thawed once.
-        servers = list({server.id: server for server in servers}.values())
-        total = len(servers) + failures
-        self._interrupts.install(
-            _('no longer waiting, but still unquiescing every server ...'),
-            _('already stopping; still unquiescing every server'),
-        )
-        if servers and wait:
-            labels = ', '.join(server.label for server in servers)
-            self._progress(_('Unquiescing %s ...') % labels)
-        client = self._client()
-        try:
-            outcomes = client.unquiesce_all(servers, wait, timeout)
-        except interrupts.Interrupted as exc:
-            self._record(exc)
-            wait = False
-            with self._interrupts.shielded():
-                outcomes = client.unquiesce_all(servers, wait)
-        for outcome in outcomes.values():
-            if outcome.error:
-                LOG.error('%s', outcome.error)
-                failures += 1
-            elif outcome.action_id is None and outcome.server.vm_state:
-                LOG.warning(
-                    _('Server %(server)s was not quiesced any more: it is '
-                      '%(status)s.'),
-                    {
-                        'server': outcome.server.label,
-                        'status': outcome.server.status,
-                    },
-                )
-        if failures:
-            self._fail(
-                _('%(failed)d of %(all)d servers failed to unquiesce.')
-                % {'failed': failures, 'all': total}
-            )
-        return [self._row(outcome, wait) for outcome in outcomes.values()]
-
-    @staticmethod
-    def _row(outcome: quiesce_client.Outcome, wait: bool) -> Row:
-        row = Row(outcome.server, outcome.server.status)
-        row.request_id = outcome.action_id
-        if outcome.error:
-            return row
-        if wait:
-            row.seconds = round(outcome.seconds, 1)
-        elif outcome.action_id:
-            row.status = states.UNQUIESCING.upper()
-        return row

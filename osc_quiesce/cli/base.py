@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the commands of both shells have in common.
+
+What the user has to know of the troubles on the way is logged. It parses no
+arguments and prints no results: the shells do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import logging
+from typing import TextIO
+
+
+from osc_quiesce.cli import interrupts
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import errors
+from osc_quiesce import model
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Row:
+    """One server of the command line, and how far the command came.
+
+    :param status: what Nova last said, or what was asked of it
+    :param seconds: how long was waited; None if it was not reached
+    :param request_id: id of the request; None if none was accepted
+    :param unquiesce_at: when the cloud thaws it by itself; None if it does not
+    """
+
+    server: model.Server
+    status: str
+    seconds: float | None = None
+    request_id: str | None = None
+    unquiesce_at: str | None = None
+
+
+class Command:
+    """What both commands have in common: finding, signals and exit code.
+
+    :param get_client: returns the client
+    :param progress: is told what is done next, in a sentence
+    :ivar exit_code: what it would be if the command ended now
+    """
+
+    def __init__(
+        self,
+        get_client: Callable[[], quiesce_client.Client],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.exit_code = 0
+        self._interrupts = interrupts.Interrupts()
+        self._get_client = get_client
+        self._progress = progress
+
+    def run(self, work: Callable[[], object], out: TextIO) -> int:
+        """Do the work, tell the user, and return the exit code.
+
+        :param work: calls the one method of the command that is to be called,
+            and writes what came of it
+        :param out: what it writes to
+        """
+        try:
+            work()
+            # A broken pipe must count as a failure.
+            out.flush()
+            # No signal comes after the last look at them.
+            self._interrupts.restore()
+            self._interrupts.check()
+        except interrupts.Interrupted as exc:
+            self._record(exc)
+        finally:
+            self._interrupts.restore()
+        return self.exit_code
+
+    def _client(self) -> quiesce_client.Client:
+        return self._get_client().with_sleep(self._interrupts.sleep)
+
+    def _find(
+        self, names: Sequence[str], all_projects: bool
+    ) -> tuple[list[model.Server], int]:
+        """Return the servers found, and log and count the names in vain."""
+        found = []
+        failures = 0
+        client = self._client()
+        for name in names:
+            try:
+                found.append(client.find_server(name, all_projects))
+            except errors.QuiesceError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+        return found, failures
+
+    def _fail(self, message: str) -> None:
+        LOG.error('%s', message)
+        self.exit_code = self.exit_code or 1
+
+    def _record(self, exc: interrupts.Interrupted) -> None:
+        self.exit_code = exc.exit_code

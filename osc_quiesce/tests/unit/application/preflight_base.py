@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What Nova, Cinder and Glance say to those who plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import plan as planning
+from osc_quiesce.application import preflight
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce.application import spec
+from osc_quiesce.tests.unit import fakes
+
+PROJECT = 'shop-project'
+
+
+class FakeCloud:
+    """Stands in for :class:`cloud_api.Cloud`; nothing can be changed.
+
+    :ivar volumes: by id, as Cinder shows them
+    :ivar images: by id, as Glance shows them
+    :ivar quotas: of Cinder; None if they cannot be read
+    :ivar taken: names of the snapshot sets that there are
+    """
+
+    def __init__(self) -> None:
+        self.project_id = PROJECT
+        self.is_admin = True
+        self.volumes: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, dict[str, Any]] = {}
+        self.quotas: dict[str, Any] | None = {}
+        self.taken: list[str] = []
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        if image_id not in self.images:
+            raise cloud_api.NotThere('404')
+        return self.images[image_id]
+
+    def volume(self, method: str, path: str) -> dict[str, Any]:
+        assert method == 'GET', 'a plan changes nothing'
+        if path == f'/os-quota-sets/{PROJECT}?usage=True':
+            if self.quotas is None:
+                raise cloud_api.CloudError('403 is all it says.')
+            return {'quota_set': self.quotas}
+        return {'volume': self.volumes[path.removeprefix('/volumes/')]}
+
+    def snapshots(self) -> Iterator[dict[str, Any]]:
+        for name in self.taken:
+            yield {
+                'metadata': {
+                    f'{snapshot_sets.PREFIX}set': name,
+                    f'{snapshot_sets.PREFIX}set_id': f'id-of-{name}',
+                }
+            }
+
+
+class TestCase(fakes.TestCase):
+    """Two servers that boot from volumes; web has a second one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.cloud = FakeCloud()
+        self.services([{'state': 'up'}])
+        self.db = self.add('db', 'db-root')
+        self.web = self.add('web', 'web-root', 'web-data')
+        self.application = spec.from_servers('shop', ['db', 'web'])
+
+    def services(self, services: list[dict[str, Any]]) -> None:
+        """Let Nova have these nova-quiesce services."""
+        self.nova.more['/os-services'] = {'services': services}
+
+    def add(self, name: str, *volumes: str) -> fakes.FakeServer:
+        """Add a server that boots from the first of the volumes."""
+        server = self.nova.add(
+            name,
+            shown={
+                'tenant_id': PROJECT,
+                'locked': False,
+                'image': '',
+                'flavor': {'original_name': 'tiny', 'ephemeral': 0},
+                'OS-EXT-SRV-ATTR:root_device_name': '/dev/vda',
+            },
+        )
+        self.nova.more[
+            f'/servers/{server.id}/os-volume_attachments'
+        ] = {'volumeAttachments': []}
+        for volume in volumes:
+            self.attach(server, volume)
+        return server
+
+    def attached(self, server: fakes.FakeServer) -> list[dict[str, Any]]:
+        """Return Nova's attachments of a server."""
+        found: list[dict[str, Any]] = self.nova.more[
+            f'/servers/{server.id}/os-volume_attachments'
+        ]['volumeAttachments']
+        return found
+
+    def attach(self, server: fakes.FakeServer, volume: str) -> None:
+        attached = self.attached(server)
+        attached.append(
+            {
+                'volumeId': volume,
+                'device': '/dev/vd%s' % 'abcdef'[len(attached)],
+                'delete_on_termination': False,
+            }
+        )
+        shown = self.cloud.volumes.setdefault(
+            volume,
+            {
+                'id': volume,
+                'name': f'name of {volume}',
+                'size': 2,
+                'volume_type': 'fast',
+                'status': 'in-use',
+                'attachments': [],
+                'volume_image_metadata': {'hw_qemu_guest_agent': 'yes'},
+            },
+        )
+        shown['attachments'].append({'server_id': server.id})
+
+    def boot_from_image(self, server: fakes.FakeServer, image: str) -> None:
+        """Give a server a local root disk in place of its boot volume."""
+        server.shown['image'] = {'id': image}
+        gone = self.attached(server).pop(0)
+        del self.cloud.volumes[gone['volumeId']]
+
+    def make(self, **kwargs: Any) -> planning.Plan:
+        cloud: Any = self.cloud
+        return preflight.make(
+            self.client, cloud, 'nightly', self.application, 120, **kwargs
+        )
+
+    def refused(self, *words: str, **kwargs: Any) -> str:
+        """Check that there is one refusal, a sentence with these words."""
+        plan = self.make(**kwargs)
+        self.assertEqual(1, len(plan.refusals), plan.refusals)
+        [refusal] = plan.refusals
+        for word in words:
+            self.assertIn(word, refusal)
+        self.assertRegex(refusal, r'\A[A-Z0-9].*[^.]\.\Z')
+        with self.assertRaises(errors.NotPossible):
+            planning.check(plan)
+        self.assert_only_looked()
+        return refusal
+
+    def accepted(self, **kwargs: Any) -> planning.Plan:
+        plan = self.make(**kwargs)
+        self.assertEqual((), plan.refusals)
+        planning.check(plan)
+        self.assert_only_looked()
+        return plan
+
+    def assert_only_looked(self) -> None:
+        self.assertLessEqual(
+            set(self.nova.posts()),
+            {f'POST {preflight.NO_SERVER.id} quiesce'},
+        )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is found out about each server before anything is frozen."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import spec
+from osc_quiesce.tests.unit.application import preflight_base
+
+
+class RestoreTest(preflight_base.TestCase):
+    def test_what_a_restore_needs_is_kept(self) -> None:
+        self.web.shown.update(
+            {
+                'key_name': 'ops',
+                'OS-EXT-AZ:availability_zone': 'az1',
+                'security_groups': [{'name': 'b'}, {'name': 'a'}],
+                'addresses': {'net': [{'addr': '192.0.2.7'}]},
+                'metadata': {'role': 'web'},
+                'config_drive': 'True',
+            }
+        )
+        self.nova.more[f'/servers/{self.web.id}/os-interface'] = {
+            'interfaceAttachments': [{
+                'port_id': 'p',
+                'net_id': 'n',
+                'mac_addr': 'm',
+                'fixed_ips': [],
+                'port_state': 'ACTIVE',
+            }]
+        }
+        restore = self.accepted().servers[1].restore
+        for key, value in {
+            'order': 1,
+            'stage': 1,
+            'image': None,
+            'flavor': {'original_name': 'tiny', 'ephemeral': 0},
+            'key_name': 'ops',
+            'availability_zone': 'az1',
+            'security_groups': ['a', 'b'],
+            'addresses': {'net': [{'addr': '192.0.2.7'}]},
+            'metadata': {'role': 'web'},
+            'config_drive': True,
+        }.items():
+            self.assertEqual(value, restore[key], key)
+        self.assertEqual(
+            [{
+                'port_id': 'p',
+                'net_id': 'n',
+                'mac_addr': 'm',
+                'fixed_ips': [],
+            }],
+            restore['ports'],
+        )
+        self.assertEqual(
+            ['web-root', 'web-data'], [v['id'] for v in restore['volumes']]
+        )
+
+    def test_ports_that_may_not_be_seen_are_no_obstacle(self) -> None:
+        self.web.shown['addresses'] = {'net': [{'addr': '192.0.2.7'}]}
+        self.assertEqual([], self.accepted().servers[1].restore['ports'])
+
+
+class ServerTest(preflight_base.TestCase):
+    def hypervisors(self, types: dict[str, str]) -> None:
+        """Let Nova show these hypervisors: name to type."""
+        self.nova.more['/os-hypervisors/detail'] = {
+            'hypervisors': [
+                {'hypervisor_hostname': name, 'hypervisor_type': kind}
+                for name, kind in types.items()
+            ]
+        }
+
+    def test_one_that_is_not_active_is_refused(self) -> None:
+        self.db.vm_state = 'stopped'
+        self.refused('db', self.db.id, 'vm_state stopped')
+
+    def test_a_guest_that_does_not_run_is_refused(self) -> None:
+        for number, name in ((3, 'paused'), (4, 'shutdown')):
+            self.db.shown['OS-EXT-STS:power_state'] = number
+            self.refused(self.db.id, f'power_state {number} ({name})')
+
+    def test_a_guest_that_runs_as_far_as_is_known_is_accepted(self) -> None:
+        for number in (0, 1):
+            self.db.shown['OS-EXT-STS:power_state'] = number
+            self.accepted()
+
+    def test_a_host_that_is_down_is_refused(self) -> None:
+        self.db.shown['host_status'] = 'DOWN'
+        self.db.shown['OS-EXT-SRV-ATTR:host'] = 'kvm7'
+        self.refused(self.db.id, 'on host kvm7', 'nova-compute is down')
+
+    def test_a_host_that_takes_no_new_servers_is_accepted(self) -> None:
+        self.db.shown['host_status'] = 'MAINTENANCE'
+        self.accepted()
+
+    def test_a_hypervisor_that_cannot_quiesce_is_refused(self) -> None:
+        self.db.shown['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'metal1'
+        self.hypervisors({'metal10': 'QEMU', 'metal1': 'ironic'})
+        self.refused(self.db.id, 'hypervisor of type ironic')
+
+    def test_a_hypervisor_that_may_be_able_is_accepted(self) -> None:
+        self.db.shown['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'kvm7'
+        self.accepted()  # who may not see hypervisors
+        for hypervisors in {'kvm7': 'QEMU'}, {'kvm77': 'ironic'}:
+            self.hypervisors(hypervisors)
+            self.accepted()
+
+    def test_a_hypervisor_of_several_servers_is_asked_for_once(self) -> None:
+        for server in (self.db, self.web):
+            server.shown['OS-EXT-SRV-ATTR:hypervisor_hostname'] = 'kvm7'
+        # Else two threads may ask at the same moment.
+        with mock.patch.object(cloud_api, 'THREADS', 1):
+            self.accepted()
+        self.assertEqual(
+            1, self.nova.log.count('GET /os-hypervisors/detail')
+        )
+
+    def test_one_with_a_task_is_refused(self) -> None:
+        self.db.task_state = 'rebooting'
+        self.refused('db', 'task_state rebooting')
+
+    def test_a_locked_one_is_refused(self) -> None:
+        self.web.shown['locked'] = True
+        self.cloud.is_admin = False
+        self.refused('web', 'is locked: unlock it first')
+
+    def test_a_locked_one_of_an_administrator_is_accepted(self) -> None:
+        self.web.shown['locked'] = True
+        self.accepted()
+
+    def test_one_of_another_project_is_refused(self) -> None:
+        self.web.shown['tenant_id'] = 'others'
+        self.refused('web', 'is of project others')
+
+    def test_a_root_disk_that_is_no_volume_is_refused(self) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {'hw_qemu_guest_agent': 'yes'}
+        self.refused('web', 'root disk', '--allow-local-disk')
+        self.accepted(allow_local_disk=True)
+
+    def test_an_ephemeral_disk_is_refused(self) -> None:
+        self.web.shown['flavor']['ephemeral'] = 1
+        self.refused('web', 'ephemeral disk', '--allow-local-disk')
+        self.accepted(allow_local_disk=True)
+
+    def test_an_image_without_guest_agent_is_refused(self) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {'id': 'tiny'}
+        self.refused('web', 'hw_qemu_guest_agent', allow_local_disk=True)
+
+    def test_a_boot_volume_without_guest_agent_is_refused(self) -> None:
+        image = self.cloud.volumes['web-root']['volume_image_metadata']
+        for value in ('no', 'False', ''):
+            image['hw_qemu_guest_agent'] = value
+            self.refused('web', 'hw_qemu_guest_agent')
+        image['hw_qemu_guest_agent'] = 'True'
+        self.accepted()
+
+    def test_an_image_that_is_gone_is_accepted(self) -> None:
+        self.boot_from_image(self.web, 'gone')
+        self.accepted(allow_local_disk=True)
+
+
+class VolumeTest(preflight_base.TestCase):
+    def test_devices_are_sorted_as_disks_are(self) -> None:
+        for number, part in enumerate(self.attached(self.web)):
+            part['device'] = ('/dev/vdaa', '/dev/vdz')[number]
+        del self.web.shown['OS-EXT-SRV-ATTR:root_device_name']
+        plan = self.accepted()
+        self.assertEqual(
+            ['/dev/vdz', '/dev/vdaa'],
+            [volume.device for volume in plan.servers[1].volumes],
+        )
+
+    def test_who_may_not_see_the_root_device_gets_the_first_volume(
+        self,
+    ) -> None:
+        del self.web.shown['OS-EXT-SRV-ATTR:root_device_name']
+        self.assertEqual(
+            [0, -1],
+            [v.boot_index for v in self.accepted().servers[1].volumes],
+        )
+
+    def test_one_that_is_not_in_use_is_refused(self) -> None:
+        self.cloud.volumes['web-data']['status'] = 'detaching'
+        self.refused('web', 'web-data', 'not in-use but detaching')
+
+    def test_the_state_of_one_that_is_left_out_does_not_matter(self) -> None:
+        self.cloud.volumes['web-data']['status'] = 'detaching'
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data',)),),)
+        )
+        self.accepted()
+
+    def test_one_of_a_server_that_goes_on_writing_is_refused(self) -> None:
+        other = self.add('other', 'web-data')
+        self.refused('web', 'web-data', 'also attached to', other.id)
+        self.application = spec.from_servers('shop', ['db', 'web', 'other'])
+        self.accepted()
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data',)),),)
+        )
+        self.accepted()
+
+    def test_an_unknown_one_to_leave_out_is_refused(self) -> None:
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data', 'scratch')),),)
+        )
+        self.refused('web', 'has no volume "scratch" to leave out')
+
+    def test_the_newest_change_of_volumes_is_noted(self) -> None:
+        for number, action in enumerate(
+            ('attach_volume', 'swap_volume', 'detach_volume', 'reboot')
+        ):
+            self.web.actions.append(
+                {'action': action, 'request_id': f'req-{number}'}
+            )
+        self.assertEqual(
+            [None, 'req-2'],
+            [server.newest_change for server in self.accepted().servers],
+        )
+
+    def test_changes_are_looked_for_before_the_volumes(self) -> None:
+        # What comes in between is then newer than what was noted.
+        self.accepted()
+        self.assertLess(
+            self.nova.log.index('GET web/os-instance-actions'),
+            self.nova.log.index('GET web/os-volume_attachments'),
+        )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import unittest
+from unittest import mock
+
+from osc_quiesce.cli import interrupts
+from osc_quiesce.tests import signals
+
+
+class TestInterrupts(unittest.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        signals.as_in_terminal(self)
+        # The first words go past sys.stderr.
+        patch = mock.patch.object(os, 'write')
+        self.write = patch.start()
+        self.addCleanup(patch.stop)
+        self.interrupts = interrupts.Interrupts()
+        self.interrupts.install('stopping', 'still stopping')
+        self.addCleanup(self.interrupts.restore)
+
+    @property
+    def said(self) -> list[str]:
+        return [call.args[1].decode() for call in self.write.mock_calls]
+
+    def test_a_signal_wakes_up_the_sleeper(self) -> None:
+        killer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+        killer.start()
+        self.addCleanup(killer.join)
+        with self.assertRaises(interrupts.Interrupted) as caught:
+            self.interrupts.sleep(3600)
+        self.assertEqual(143, caught.exception.exit_code)
+
+    def test_the_first_signal_decides_the_exit_code(self) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        with self.assertRaises(interrupts.Interrupted) as caught:
+            self.interrupts.check()
+        self.assertEqual(129, caught.exception.exit_code)
+
+    def test_no_signal_raises_while_shielded(self) -> None:
+        with self.interrupts.shielded():
+            os.kill(os.getpid(), signal.SIGINT)
+            self.interrupts.sleep(0)
+            self.interrupts.check()
+        with self.assertRaises(interrupts.Interrupted):
+            self.interrupts.sleep(3600)
+
+    def test_restore_gives_the_signals_back(self) -> None:
+        self.assertNotEqual(
+            signal.default_int_handler, signal.getsignal(signal.SIGINT)
+        )
+        self.interrupts.restore()
+        self.assertEqual(
+            signal.default_int_handler, signal.getsignal(signal.SIGINT)
+        )
+
+    def test_restore_forgets_no_signal(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.interrupts.restore()
+        with self.assertRaises(interrupts.Interrupted) as caught:
+            self.interrupts.check()
+        self.assertEqual(143, caught.exception.exit_code)
+
+    def test_each_signal_is_answered_at_once(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        self.assertEqual(
+            ['SIGTERM: stopping\n', 'SIGINT: still stopping\n'], self.said
+        )
+
+    def test_a_terminal_that_is_gone_does_not_matter(self) -> None:
+        self.write.side_effect = OSError
+        os.kill(os.getpid(), signal.SIGHUP)
+        with self.assertRaises(interrupts.Interrupted):
+            self.interrupts.check()
+
+    def test_more_signals_than_the_socket_holds_do_not_matter(self) -> None:
+        for _number in range(5000):
+            signal.raise_signal(signal.SIGTERM)
+        with self.assertRaises(interrupts.Interrupted):
+            self.interrupts.sleep(3600)
+
+    def test_no_handler_is_installed_in_another_thread(self) -> None:
+        self.interrupts.restore()
+        handler = signal.getsignal(signal.SIGTERM)
+        others = interrupts.Interrupts()
+        thread = threading.Thread(target=others.install, args=('', ''))
+        thread.start()
+        thread.join()
+        self.assertEqual(handler, signal.getsignal(signal.SIGTERM))
+        others.sleep(0)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import concurrent.futures
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import Any
+import unittest
+
+from osc_quiesce import concurrency
+from osc_quiesce.tests import signals
+
+PATIENCE = 60  # seconds that no test should need
+
+
+class TestRunAll(unittest.TestCase):
+    def test_results_are_in_the_order_of_the_items(self) -> None:
+        self.assertEqual(
+            [1, 4, 9], concurrency.run_all(lambda n: n * n, [1, 2, 3])
+        )
+
+    def test_no_items_give_no_results(self) -> None:
+        self.assertEqual([], concurrency.run_all(str, []))
+
+    def test_all_items_are_under_way_at_the_same_time(self) -> None:
+        barrier = threading.Barrier(3, timeout=PATIENCE)
+        self.assertEqual(
+            [0, 1, 2],
+            sorted(concurrency.run_all(lambda _item: barrier.wait(), 'abc')),
+        )
+
+    def test_no_more_items_are_under_way_than_there_are_threads(self) -> None:
+        lock = threading.Lock()
+        free = [2]
+
+        def do(_item: int) -> None:
+            with lock:
+                free[0] -= 1
+                self.assertGreaterEqual(free[0], 0)
+            time.sleep(0.01)
+            with lock:
+                free[0] += 1
+
+        concurrency.run_all(do, range(8), threads=2)
+        self.assertEqual([2], free)
+
+    def test_the_first_error_comes_when_all_items_have_ended(self) -> None:
+        ended = []
+
+        def do(item: str) -> None:
+            if item in 'bc':
+                raise ValueError(item)
+            ended.append(item)
+
+        with self.assertRaisesRegex(ValueError, 'b'):
+            concurrency.run_all(do, 'abcd', threads=1)
+        self.assertEqual(['a', 'd'], ended)
+
+
+class TestCalls(unittest.TestCase):
+    def test_a_call_returns_its_result_or_raises_its_error(self) -> None:
+        with concurrency.Calls() as calls:
+            good = calls.begin(divmod, 7, 2)
+            bad = calls.begin(divmod, 7, 0)
+            self.assertEqual((3, 1), good.result(PATIENCE))
+            with self.assertRaises(ZeroDivisionError):
+                bad.result(PATIENCE)
+
+    def test_the_block_is_left_when_its_calls_have_ended(self) -> None:
+        begun, ended = threading.Event(), []
+
+        def call() -> None:
+            begun.set()
+            time.sleep(0.1)
+            ended.append('call')
+
+        with self.assertRaises(LookupError):
+            with concurrency.Calls() as calls:
+                calls.begin(call)
+                begun.wait(PATIENCE)
+                raise LookupError
+        self.assertEqual(['call'], ended)
+
+    def test_queued_calls_never_begin_once_the_block_is_left(self) -> None:
+        begun: list[int] = []
+        may_end = threading.Event()
+
+        def call(number: int) -> None:
+            begun.append(number)
+            may_end.wait(PATIENCE)
+
+        with concurrency.Calls(threads=1) as calls:
+            futures = [calls.begin(call, number) for number in range(9)]
+            _wait_until(lambda: bool(begun))
+            threading.Timer(0.1, may_end.set).start()
+        self.assertEqual([0], begun)
+        for future in futures[1:]:
+            with self.assertRaises(concurrent.futures.CancelledError):
+                future.result(0)
+
+    def test_calls_never_begin_once_they_are_stopped(self) -> None:
+        begun: list[int] = []
+        with concurrency.Calls() as calls:
+            calls.stop()
+            future = calls.begin(begun.append, 1)
+        self.assertEqual([], begun)
+        with self.assertRaises(concurrent.futures.CancelledError):
+            future.result(0)
+
+
+class TestSignals(unittest.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        signals.as_in_terminal(self)
+        self.handled = threading.Event()
+
+        def handle(number: int, frame: Any) -> None:
+            self.handled.set()
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
+
+    def interrupt(self) -> None:
+        """Have KeyboardInterrupt raised in the main thread."""
+        self.handled.clear()
+        os.kill(os.getpid(), signal.SIGINT)
+        self.handled.wait(PATIENCE)
+        time.sleep(0.1)  # what it raises comes a moment later
+
+    def test_signals_again_and_again_leave_no_call_behind(self) -> None:
+        ended = []
+
+        def do(_item: int) -> None:
+            for _number in range(4):
+                self.interrupt()
+            ended.append(True)
+
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                concurrency.run_all(do, [1])
+            self.assertEqual([True], ended)
+        finally:  # or the signals hit the next test
+            while not ended:
+                with contextlib.suppress(KeyboardInterrupt):
+                    time.sleep(0.1)
+
+    def test_no_call_begins_after_a_signal(self) -> None:
+        begun = []
+
+        def do(item: int) -> None:
+            begun.append(item)
+            self.interrupt()
+
+        with self.assertRaises(KeyboardInterrupt):
+            concurrency.run_all(do, range(9), threads=1)
+        self.assertEqual([0], begun)
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise AssertionError('it took too long')
+        time.sleep(0.01)

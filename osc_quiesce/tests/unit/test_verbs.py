@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is asked of a server, and what one answer or one look shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from osc_quiesce import errors
+from osc_quiesce import model
+from osc_quiesce import jobs
+from osc_quiesce import retry
+from osc_quiesce.tests.unit import fakes
+from osc_quiesce import verbs
+
+REQUEST = model.new_request_id()
+ROW = model.Freeze(
+    server_id='web-id',
+    server_name='web',
+    project_id='a project',
+    user_id='a user',
+    request_id=REQUEST,
+    state='frozen',
+    requested_at='2026-01-01T00:00:00Z',
+    frozen_at='2026-01-01T00:00:01Z',
+    unquiesce_at=None,
+    attempts=0,
+    error=None,
+)
+
+
+class VerbTest(fakes.TestCase):
+    verb: jobs.Verb
+
+    def see(
+        self,
+        vm_state: str,
+        task_state: str | None = None,
+        result: str | None = None,
+        details: str | None = None,
+        *,
+        later: float = 0.0,
+        **server: Any,
+    ) -> jobs.Seen:
+        """Look at a server, and return what that shows.
+
+        :param result: of the event of the instance action, with its details
+        :param later: seconds after a first look at the same
+        """
+        action = {
+            'request_id': REQUEST,
+            'events': [
+                {'event': 'it', 'result': result, 'details': details}
+            ],
+        }
+        found = self.nova.add(
+            'web',
+            vm_state=vm_state,
+            task_state=task_state,
+            actions=[action],
+            **server,
+        )
+        job = jobs.Job(model.Server(found.id), REQUEST, REQUEST)
+        seen = self.verb.look(self.client.api, job, 100)
+        if later:
+            self.assertFalse(seen.done)
+            seen = self.verb.look(self.client.api, job, 100 + later)
+        return seen
+
+    def in_row(self, **row: Any) -> jobs.Seen | None:
+        return self.verb.in_row(
+            jobs.Job(model.Server('web-id', 'web'), REQUEST),
+            dataclasses.replace(ROW, **row),
+        )
+
+    def ask(
+        self, server: fakes.FakeServer, request_id: str = REQUEST
+    ) -> tuple[str | None, jobs.Seen]:
+        return self.verb.ask(
+            self.client.api,
+            jobs.Job(model.Server(server.id, server.name), request_id),
+        )
+
+
+class TestFreezing(VerbTest):
+    verb = verbs.Freezing()
+
+    def test_quiesced_with_success_is_there(self) -> None:
+        seen = self.see('quiesced', None, 'Success')
+        self.assertTrue(seen.done)
+        assert seen.server
+        self.assertEqual('QUIESCED', seen.server.status)
+
+    def test_the_state_may_come_before_the_result(self) -> None:
+        self.assertFalse(self.see('quiesced').done)
+
+    def test_a_result_that_never_comes_is_not_waited_for(self) -> None:
+        self.assertTrue(
+            self.see('quiesced', later=retry.SETTLE_TIME).done
+        )
+
+    def test_a_task_goes_on(self) -> None:
+        for state in ('active', 'quiesced', 'error'):
+            with self.subTest(state):
+                self.assertFalse(self.see(state, 'quiescing').done)
+
+    def test_active_with_a_failure_is_not_supported(self) -> None:
+        with self.assertRaisesRegex(
+            errors.NotSupported,
+            r'Server web \(.*\) cannot be quiesced: no agent\. '
+            'It was last seen with vm_state active',
+        ):
+            self.see('active', None, 'Error', 'no agent')
+
+    def test_a_failure_without_a_reason_tells_who_sees_it(self) -> None:
+        with self.assertRaisesRegex(
+            errors.NotSupported, 'no reason is given.*administrators'
+        ):
+            self.see('active', None, 'Error')
+
+    def test_active_without_a_result_waits_for_the_reason(self) -> None:
+        self.assertFalse(self.see('active').done)
+
+    def test_active_without_a_result_for_long_is_not_supported(self) -> None:
+        with self.assertRaisesRegex(
+            errors.NotSupported, 'its instance action gives no reason'
+        ):
+            self.see('active', later=retry.SETTLE_TIME)
+
+    def test_error_has_failed_with_the_reason_of_the_action(self) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'nova-quiesce died'):
+            self.see('error', None, 'Error', 'nova-quiesce died', fault='x')
+
+    def test_error_has_failed_with_the_fault_of_the_server(self) -> None:
+        with self.assertRaisesRegex(
+            errors.Failed, 'agent timed out.*MAY STILL BE FROZEN'
+        ):
+            self.see('error', fault='agent timed out')
+
+    def test_active_with_success_was_unquiesced_since(self) -> None:
+        with self.assertRaisesRegex(
+            errors.NoLongerQuiesced, 'was quiesced, and has been unquiesced'
+        ):
+            self.see('active', None, 'Success')
+
+    def test_quiesced_with_a_failure_is_by_another_request(self) -> None:
+        with self.assertRaisesRegex(
+            errors.QuiescedByAnother, 'quiesced by another request'
+        ):
+            self.see('quiesced', None, 'Error')
+
+    def test_its_own_row_that_says_frozen_is_there(self) -> None:
+        seen = self.in_row(unquiesce_at='2026-01-01T00:05:00Z')
+        assert seen and seen.server
+        self.assertTrue(seen.done)
+        self.assertEqual('quiesced', seen.server.vm_state)
+        self.assertEqual('2026-01-01T00:05:00Z', seen.unquiesce_at)
+
+    def test_its_own_row_that_says_freezing_goes_on(self) -> None:
+        for state in ('asked', 'freezing'):
+            self.assertEqual(jobs.MOVING, self.in_row(state=state))
+
+    def test_its_own_row_with_an_error_has_failed(self) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'agent timed out'):
+            self.in_row(state='thawing', error='agent timed out')
+
+    def test_other_rows_do_not_tell_enough(self) -> None:
+        self.assertIsNone(self.in_row(request_id=model.new_request_id()))
+        self.assertIsNone(self.in_row(state='thawing'))
+        self.assertIsNone(
+            self.verb.in_row(jobs.Job(model.Server('web-id'), REQUEST),
+                             None)
+        )
+
+    def test_a_refusal_is_final(self) -> None:
+        for error in (
+            errors.Conflict('no'),
+            errors.Forbidden('no'),
+            errors.Unauthorized('no'),
+            errors.NotInstalled('no'),
+            errors.ServiceUnavailable('no service is up'),
+        ):
+            with self.subTest(error=error):
+                self.assertIsNone(self.verb.pause_after(error, 0))
+
+    def test_what_asks_to_come_back_is_asked_again(self) -> None:
+        error = errors.ServiceUnavailable('later')
+        error.retry_after = 7
+        self.assertEqual(7, self.verb.pause_after(error, 0))
+        self.assertEqual(7, self.verb.pause_after(error, 20))
+        self.assertIsNone(self.verb.pause_after(error, 25))
+
+    def test_a_lost_answer_is_asked_for_again_for_a_while(self) -> None:
+        error = errors.Unreachable('lost')
+        self.assertEqual(0, self.verb.pause_after(error, 0))
+        self.assertEqual(0, self.verb.pause_after(error, retry.PATIENCE))
+        self.assertIsNone(self.verb.pause_after(error, retry.PATIENCE + 1))
+
+
+class TestUnquiescing(VerbTest):
+    verb: jobs.Verb = verbs.Unquiescing()
+
+    def test_active_with_a_result_is_there(self) -> None:
+        self.assertTrue(self.see('active', None, 'Success').done)
+
+    def test_one_read_that_may_be_stale_is_not_enough(self) -> None:
+        self.assertFalse(self.see('active').done)
+        self.assertTrue(self.see('active', later=retry.SETTLE_TIME).done)
+
+    def test_a_task_goes_on(self) -> None:
+        for state in ('active', 'quiesced', 'error'):
+            with self.subTest(state):
+                self.assertFalse(self.see(state, 'unquiescing').done)
+
+    def test_still_quiesced_after_a_failure_has_failed(self) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'no agent'):
+            self.see('quiesced', None, 'Error', 'no agent')
+
+    def test_still_quiesced_for_long_has_failed(self) -> None:
+        with self.assertRaises(errors.Failed):
+            self.see('quiesced', later=retry.SETTLE_TIME)
+
+    def test_error_has_failed_once_that_is_certain(self) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'no agent'):
+            self.see('error', None, 'Error', 'no agent')
+        with self.assertRaisesRegex(errors.Failed, 'a fault'):
+            self.see('error', later=retry.SETTLE_TIME, fault='a fault')
+
+    def test_quiesced_again_is_by_another_request(self) -> None:
+        with self.assertRaisesRegex(
+            errors.QuiescedByAnother, 'then quiesced again by another request'
+        ):
+            self.see('quiesced', None, 'Success')
+
+    def test_a_server_that_another_request_thaws_goes_on(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced',
+                            task_state='unquiescing')
+        action_id, seen = self.ask(web)
+        self.assertIsNone(action_id)
+        self.assertFalse(seen.done)
+
+    def test_a_server_that_was_thawed_already_is_there(self) -> None:
+        action_id, seen = self.ask(self.nova.add('web'))
+        self.assertIsNone(action_id)
+        self.assertTrue(seen.done)
+
+    def test_any_other_conflict_is_told_in_novas_words(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        self.answer(
+            'POST web unquiesce', 409,
+            '{"conflictingRequest": {"message": "Instance is locked"}}',
+        )
+        with self.assertRaisesRegex(errors.Conflict, 'Instance is locked'):
+            self.ask(web)
+
+    def test_its_row_tells_no_more_than_that_it_goes_on(self) -> None:
+        self.assertEqual(jobs.MOVING, self.in_row(state='thawing'))
+        self.assertIsNone(self.in_row(state='frozen'))
+        self.assertIsNone(self.in_row(state='thawing', attempts=1))
+        self.assertIsNone(
+            self.verb.in_row(jobs.Job(model.Server('web-id')), None)
+        )
+
+    def test_a_refusal_is_final(self) -> None:
+        for error in (errors.Forbidden('no'), errors.Conflict('no')):
+            with self.subTest(error=error):
+                self.assertIsNone(self.verb.pause_after(error, 0))
+
+    def test_trouble_is_outlasted_for_a_while(self) -> None:
+        for error in (
+            errors.Unreachable('lost'), errors.ServiceUnavailable('later'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, self.verb.pause_after(error, 0))
+                self.assertIsNone(
+                    self.verb.pause_after(error, retry.PATIENCE + 1)
+                )
+
+
+class TestThawing(VerbTest):
+    verb = verbs.Thawing()
+
+    def test_what_its_request_has_frozen_is_on_its_way(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced', freeze=REQUEST)
+        action_id, seen = self.ask(web)
+        self.assertEqual(web.actions[-1]['request_id'], action_id)
+        self.assertEqual(jobs.MOVING, seen)
+
+    def test_what_another_request_thaws_is_doubted(self) -> None:
+        web = self.nova.add(
+            'web', vm_state='quiesced', task_state='unquiescing',
+            freeze=REQUEST,
+        )
+        action_id, seen = self.ask(web)
+        self.assertIsNone(action_id)
+        self.assertEqual(
+            (False, 'The guest is being thawed'), (seen.done, seen.doubt)
+        )
+
+    def test_what_its_request_never_froze_is_done_and_doubted(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced', freeze='another')
+        _action_id, seen = self.ask(web)
+        self.assertEqual(
+            (True, 'The request is withdrawn'), (seen.done, seen.doubt)
+        )
+        self.assertEqual('quiesced', web.vm_state)
+
+    def test_a_server_that_is_gone_is_done_and_doubted(self) -> None:
+        web = fakes.FakeServer('web')
+        _action_id, seen = self.ask(web)
+        assert seen.server
+        self.assertEqual(
+            (True, 'it was deleted', 'DELETED'),
+            (seen.done, seen.doubt, seen.server.status),
+        )
+        job = jobs.Job(model.Server(web.id, 'web'), REQUEST)
+        self.assertEqual(seen, self.verb.look(self.client.api, job, 0))
+
+    def test_nothing_that_is_refused_ends_it(self) -> None:
+        for error in (
+            errors.Refused('400'),
+            errors.Unauthorized('401'),
+            errors.Forbidden('403'),
+            errors.NotInstalled('no such action'),
+            errors.Conflict('locked'),
+            errors.ServiceUnavailable('503'),
+            errors.Unreachable('lost'),
+            errors.QuiesceError('odd'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, self.verb.pause_after(error, 10000))
+
+    def test_politeness_does_not_outrank_a_frozen_guest(self) -> None:
+        error = errors.ServiceUnavailable('later')
+        error.retry_after = 100
+        self.assertEqual(
+            retry.LONGEST_DEFERRAL, self.verb.pause_after(error, 0)
+        )
+
+    def test_its_row_goes_when_it_is_thawed(self) -> None:
+        job = jobs.Job(model.Server('web-id'), REQUEST, doubt='why')
+        self.assertEqual(jobs.MOVING, self.in_row(state='frozen'))
+        self.assertEqual(jobs.MOVING, self.in_row(state='thawing'))
+        self.assertEqual(
+            jobs.Seen(True, doubt='why'), self.verb.in_row(job, None)
+        )
+        other = dataclasses.replace(ROW, request_id=model.new_request_id())
+        self.assertEqual(
+            jobs.Seen(True, doubt='why'), self.verb.in_row(job, other)
+        )
+
+    def test_its_row_tells_of_a_thaw_that_failed(self) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'no agent'):
+            self.in_row(state='thawing', attempts=1, error='no agent')
+        self.assertEqual(
+            jobs.MOVING, self.in_row(state='thawing', error='freeze failed')
+        )

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``openstack application snapshot create``.
+
+The promise: either there is a consistent set of snapshots and
+the exit code is 0, or no server stays frozen by this command, no snapshot is
+left (but for ``--keep-inconsistent``), and the exit code is not 0. If only a
+thaw failed, or the set could not be marked as consistent, or could not be
+printed, it is kept and named on stderr, and the exit code is not 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import logging
+from typing import Any
+
+from cliff import columns
+from osc_lib.cli import parseractions
+from osc_lib.command import command
+from osc_lib import exceptions as osc_exceptions
+
+from osc_quiesce.application import create
+from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import plan as planning
+from osc_quiesce.application import preflight
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce.application import spec
+from osc_quiesce.cli import interrupts
+from osc_quiesce.cli import options
+from osc_quiesce import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce import retry
+from osc_quiesce.v2 import application
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_UNQUIESCE_AFTER = 120  # seconds
+
+PLAN_COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
+
+
+class Sentences(columns.FormattableColumn[Any]):
+    """A line each for people, a list for machines."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(self._value)
+
+    def machine_readable(self) -> list[str]:
+        return list(self._value)
+
+
+class PlannedServers(columns.FormattableColumn[Any]):
+    """What would be frozen and saved: a summary for people."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for server in self._value:
+            lines.append(
+                _('stage %(stage)d: %(label)s') % {
+                    'stage': server['stage'] + 1,
+                    'label': model.label(server['id'], server['name']),
+                }
+            )
+            lines += [
+                _('   %(device)s: volume %(id)s, %(size)d GiB%(left_out)s') % {
+                    **volume,
+                    'left_out': '' if volume['snapshot']
+                    else _(', without a snapshot'),
+                }
+                for volume in server['volumes']
+            ]
+        return '\n'.join(lines)
+
+
+class CreateApplicationSnapshot(application.Command, command.ShowOne):
+    _description = _(
+        'Take a consistent snapshot of all volumes of several servers (admin '
+        'only by default). Everything is checked first. Then the servers are '
+        'quiesced in order, all snapshots are taken at once, and the servers '
+        'are thawed in reverse order. If anything fails, or on Ctrl-C, '
+        'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.'
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._interrupts = interrupts.Interrupts()
+        self._made: snapshot_sets.SnapshotSet | None = None
+
+    def _sleep(self, seconds: float) -> None:
+        self._interrupts.sleep(seconds)
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<name>', help=_('Name of the snapshot set')
+        )
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument(
+            '--server',
+            metavar='<server>',
+            action='append',
+            help=_(
+                'Server (name or ID); repeat the option for several servers, '
+                'which are quiesced one after the other in this order'
+            ),
+        )
+        what.add_argument(
+            '--file',
+            metavar='<file>',
+            help=_('File in YAML that describes the application'),
+        )
+        self._add_times(parser)
+        self._add_options(parser)
+        return parser
+
+    @staticmethod
+    def _add_times(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            '--timeout',
+            metavar='<seconds>',
+            type=options.timeout,
+            default=retry.DEFAULT_TIMEOUT,
+            help=_(
+                'How long to wait for each stage, and for all snapshots, in '
+                'seconds (default: %g)'
+            )
+            % retry.DEFAULT_TIMEOUT,
+        )
+        parser.add_argument(
+            '--unquiesce-after',
+            metavar='<seconds>',
+            type=options.whole_seconds,
+            default=DEFAULT_UNQUIESCE_AFTER,
+            help=_(
+                'Safety net: have the cloud unquiesce each server this many '
+                'seconds after it was quiesced, even if this command dies '
+                '(default: %d)'
+            )
+            % DEFAULT_UNQUIESCE_AFTER,
+        )
+
+    @staticmethod
+    def _add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            '--description',
+            metavar='<description>',
+            default='',
+            help=_('Description of the snapshots'),
+        )
+        parser.add_argument(
+            '--property',
+            metavar='<key=value>',
+            dest='properties',
+            action=parseractions.KeyValueAction,
+            default={},
+            help=_('Metadata of the snapshots (repeat for several)'),
+        )
+        parser.add_argument(
+            '--allow-local-disk',
+            action='store_true',
+            help=_(
+                'Accept servers with a root or ephemeral disk that is not a '
+                'volume, and so will not be in the snapshots'
+            ),
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help=_('Show what would be done and refused, and do nothing'),
+        )
+        parser.add_argument(
+            '--keep-inconsistent',
+            action='store_true',
+            help=_(
+                'If a server turns out not to have stayed frozen, keep the '
+                'snapshots and mark them, instead of deleting them'
+            ),
+        )
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # An unknown column name must not come to light after a freeze.
+        options.check_columns(
+            self,
+            parsed_args,
+            PLAN_COLUMNS if parsed_args.dry_run else application.SHOW_COLUMNS,
+        )
+        self._exit_code = 0
+        try:
+            exit_code = super().run(parsed_args) or self._exit_code
+            # A full disk, or a broken pipe, must count as a failure.
+            self.app.stdout.flush()
+            return exit_code
+        except interrupts.Interrupted as exc:
+            LOG.error(
+                _('Interrupted; no consistent snapshot set was made.')
+            )
+            return exc.exit_code
+        except Exception as exc:
+            if self._made is None:
+                raise
+            raise osc_exceptions.CommandError(
+                _(
+                    'Snapshot set %(name)s (%(id)s) is consistent, and is '
+                    'kept, but it could not be printed: %(why)s. "openstack '
+                    'application snapshot show %(id)s" shows it.'
+                )
+                % {'name': self._made.name, 'id': self._made.id, 'why': exc}
+            ) from exc
+        finally:
+            self._interrupts.restore()
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+        self._check_options(parsed_args)
+        try:
+            plan = self._plan(parsed_args)
+        except (
+            application_errors.ApplicationError, errors.QuiesceError
+        ) as exc:
+            raise application.failed(exc) from exc
+        for refusal in plan.refusals:
+            LOG.error('%s', refusal)
+        if parsed_args.dry_run:
+            self._exit_code = 1 if plan.refusals else 0
+            return PLAN_COLUMNS, _planned(plan)
+        if plan.refusals:
+            raise osc_exceptions.CommandError(
+                _('Nothing was quiesced, and no snapshot was taken.')
+            )
+        self._made = self._create(plan, parsed_args)
+        return application.SHOW_COLUMNS, application.shown(self._made)
+
+    @staticmethod
+    def _check_options(parsed_args: argparse.Namespace) -> None:
+        for key, value in parsed_args.properties.items():
+            if key.startswith(snapshot_sets.PREFIX):
+                raise osc_exceptions.CommandError(
+                    _('Properties that begin with "%s" are reserved.')
+                    % snapshot_sets.PREFIX
+                )
+            if max(len(key), len(value)) > spec.LONGEST_NAME:
+                raise osc_exceptions.CommandError(
+                    _('Property "%(key)s" is longer than %(max)d characters.')
+                    % {'key': key, 'max': spec.LONGEST_NAME}
+                )
+        name = parsed_args.name
+        if not name.strip() or len(name) > spec.LONGEST_NAME:
+            raise osc_exceptions.CommandError(
+                _('The name must have 1 to %d characters.')
+                % spec.LONGEST_NAME
+            )
+        if len(parsed_args.description) > spec.LONGEST_NAME:
+            raise osc_exceptions.CommandError(
+                _('The description must have at most %d characters.')
+                % spec.LONGEST_NAME
+            )
+
+    def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
+        if parsed_args.file:
+            wanted = spec.from_file(parsed_args.file)
+        else:
+            wanted = spec.from_servers(
+                parsed_args.name, parsed_args.server
+            )
+        return preflight.make(
+            self._client,
+            self._cloud,
+            parsed_args.name,
+            wanted,
+            parsed_args.unquiesce_after,
+            parsed_args.allow_local_disk,
+        )
+
+    def _create(
+        self, plan: planning.Plan, parsed_args: argparse.Namespace
+    ) -> snapshot_sets.SnapshotSet:
+        self._interrupts.install(
+            _('stopping after the request under way, and thawing ...'),
+            _('already stopping; thawing goes on until it is done'),
+        )
+        try:
+            return create.create(
+                self._client,
+                self._cloud,
+                plan,
+                parsed_args.timeout,
+                parsed_args.description,
+                parsed_args.properties,
+                parsed_args.keep_inconsistent,
+                options.progress_of(self.app),
+                self._interrupts.shielded,
+            )
+        except create.Kept as exc:
+            raise application.failed(exc) from exc
+        except (
+            application_errors.ApplicationError, errors.QuiesceError
+        ) as exc:
+            if isinstance(exc, errors.ThawFailed) and exc.__cause__:
+                if isinstance(exc.__cause__, interrupts.Interrupted):
+                    LOG.error('%s', exc)
+                    raise exc.__cause__ from exc
+                LOG.error('%s', exc.__cause__)
+            LOG.error('%s', exc)
+            raise osc_exceptions.CommandError(
+                _('No consistent snapshot set "%s" was made.') % plan.name
+            ) from exc
+
+
+def _planned(plan: planning.Plan) -> tuple[Any, ...]:
+    """Return the values of PLAN_COLUMNS."""
+    taken = {(s.id, v.id) for s, v in plan.snapshots}
+    servers = [
+        {
+            'id': server.id,
+            'name': server.name,
+            'stage': server.stage,
+            'unquiesce_after': server.unquiesce_after,
+            'refused': list(server.refused),
+            'volumes': [
+                {
+                    'id': volume.id,
+                    'name': volume.name,
+                    'device': volume.device,
+                    'size': volume.size,
+                    'snapshot': (server.id, volume.id) in taken,
+                }
+                for volume in server.volumes
+            ],
+        }
+        for server in plan.servers
+    ]
+    return (
+        plan.name,
+        plan.application,
+        len(plan.snapshots),
+        PlannedServers(servers),
+        Sentences(plan.refusals),
+    )
