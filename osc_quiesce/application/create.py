@@ -56,13 +56,12 @@ def create(
 ) -> snapshot_sets.SnapshotSet:
     """Make a consistent snapshot set, or none.
 
-    :param client: what its ``sleep`` raises stops everything
     :param timeout: seconds, for each stage, and for all snapshots together
     :param properties: metadata that each snapshot gets
     :param keep_inconsistent: whether to keep a set, marked, of which it is
         not proven that all servers stayed frozen
     :param progress, shield: as for :func:`group.quiesced`
-    :returns: the set; it is consistent
+    :returns: a consistent set
     :raises osc_quiesce.errors.QuiesceError: a server could not be frozen, did
         not stay frozen, or could not be thawed
     :raises Kept: the set was kept, and the message says why
