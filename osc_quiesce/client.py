@@ -26,6 +26,7 @@ from osc_quiesce import lookup
 from osc_quiesce import model
 from osc_quiesce import polling
 from osc_quiesce import retry
+from osc_quiesce import states
 from osc_quiesce import verbs
 
 Outcome = jobs.Outcome
@@ -144,7 +145,7 @@ class Client:
         if outcome.error:
             raise outcome.error
         return model.Unquiesced(
-            outcome.action_id, None if outcome.action_id else 'ended'
+            outcome.action_id, None if outcome.action_id else states.ENDED
         )
 
     def get_server(self, server: Server | str) -> Server:

@@ -111,7 +111,8 @@ class Frozen:
                 % {
                     'server': member.server.label,
                     'why': member.doubt or _('it was not seen thawed'),
-                }
+                },
+                model.Server(member.server.id, member.server.name),
             )
             for member in self.members
             if not member.is_proven

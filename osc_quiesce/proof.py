@@ -31,13 +31,16 @@ def not_frozen(
     frozen = {
         row.server_id
         for row in rows
-        if row.request_id == request_id and row.state == states.FROZEN
+        # A server is quiesced a moment before its row says it.
+        if row.request_id == request_id
+        and row.state in (states.FREEZING, states.FROZEN)
     }
     return [
         errors.NoLongerQuiesced(
             _('Server %s is not quiesced by this request any more')
             % server.label,
-            request_id=request_id,
+            model.Server(server.id, server.name),
+            request_id,
         )
         for server in servers
         if server.id not in frozen

@@ -18,8 +18,10 @@ QUIESCING: Final = 'quiescing'
 UNQUIESCING: Final = 'unquiescing'
 
 # What becomes of a freeze, in GET /os-quiesce and answers to unquiesce
+FREEZING: Final = 'freezing'
 FROZEN: Final = 'frozen'
 THAWING: Final = 'thawing'
+ENDED: Final = 'ended'
 
 # Names in the body of POST /servers/{id}/action, and of instance actions
 QUIESCE: Final = 'quiesce'

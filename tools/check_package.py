@@ -166,14 +166,14 @@ class Environment:
                  *requirements: str) -> None:
         venv.create(path, symlinks=True)
         self.bin = path / 'bin'
-        self._pip('install', '--quiet', '--no-compile', '-c', constraints,
-                  *requirements)
+        self._pip('install', '--quiet', '-c', constraints, *requirements)
         self._pip('check')
 
     def _pip(self, *argv: str) -> None:
         done = subprocess.run(
-            [sys.executable, '-m', 'pip', '--disable-pip-version-check',
-             '--python', str(self.bin / 'python'), *argv],
+            # It resolves as pip does, in seconds.
+            [sys.executable, '-m', 'uv', 'pip', argv[0],
+             '--python', str(self.bin / 'python'), *argv[1:]],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         check(not done.returncode, 'pip %s: %s' % (argv[0], done.stdout))
 

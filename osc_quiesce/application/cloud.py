@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib import parse
 
@@ -21,6 +21,7 @@ THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
 
 _VOLUME_MICROVERSION: Final = '3.0'
+_FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 
 
 class CloudError(errors.ApplicationError):
@@ -96,7 +97,11 @@ class Cloud:
         )
 
     def volume(
-        self, method: str, path: str, json: Any = None
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        microversion: str = _VOLUME_MICROVERSION,
     ) -> dict[str, Any]:
         """Send a request to Cinder.
 
@@ -108,24 +113,28 @@ class Cloud:
                 path,
                 method,
                 json=json,
-                microversion=_VOLUME_MICROVERSION,
+                microversion=microversion,
                 timeout=PATIENCE,
                 skip_cache=True,  # clouds.yaml may ask for one
                 connect_retries=1 if method == 'GET' else 0,
             )
         )
 
-    def snapshots(self) -> Iterator[dict[str, Any]]:
-        """Yield all snapshots of the project, with their metadata."""
-        query: dict[str, str] = {}
+    def snapshots(
+        self, metadata: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the snapshots of the project that have these metadata."""
+        query = {'metadata': str(dict(metadata))}
         while True:
             page = self.volume(
-                'GET', f'/snapshots/detail?{parse.urlencode(query)}'
+                'GET',
+                f'/snapshots/detail?{parse.urlencode(query)}',
+                microversion=_FILTER_MICROVERSION,
             )
             yield from page['snapshots']
             if not page['snapshots'] or not page.get('snapshots_links'):
                 return
-            query = {'marker': page['snapshots'][-1]['id']}
+            query['marker'] = page['snapshots'][-1]['id']
 
 
 def _enlarge_connection_pool(session: requests.Session) -> None:

@@ -167,7 +167,8 @@ def unpack(metadata: Mapping[str, str], key: str) -> Any:
 def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
     """Return all sets of the project, the oldest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for snapshot in cloud.snapshots():
+    # Cinder leaves out what other programs have made.
+    for snapshot in cloud.snapshots({PREFIX + 'format': FORMAT}):
         if get(snapshot, 'set_id'):
             groups.setdefault(get(snapshot, 'set_id'), []).append(snapshot)
     found = [
@@ -247,7 +248,7 @@ def delete(
     unseen = set(late)
     while True:
         try:
-            left = [s for s in cloud.snapshots() if get(s, 'set_id') == set_id]
+            left = list(cloud.snapshots({PREFIX + 'set_id': set_id}))
         except cloud_api.CloudError as exc:
             if clock() > deadline:
                 raise errors.ApplicationError(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 from typing import Any
 
@@ -45,12 +45,18 @@ class FakeCinder:
         self.statuses: list[str] = []
         self.away: dict[str, list[cloud_api.CloudError]] = {}
 
-    def snapshots(self) -> Iterator[dict[str, Any]]:
+    def snapshots(
+        self, metadata: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
         self._note('GET /snapshots/detail')
         for made in self.made.values():
             if made.get('status') == 'creating':
                 made['status'] = self._status()
-        return iter(list(self.made.values()))
+        return iter([
+            made
+            for made in self.made.values()
+            if metadata.items() <= (made.get('metadata') or {}).items()
+        ])
 
     def volume(
         self, method: str, path: str, json: Any = None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -48,7 +48,9 @@ class FakeCloud:
             return {'quota_set': self.quotas}
         return {'volume': self.volumes[path.removeprefix('/volumes/')]}
 
-    def snapshots(self) -> Iterator[dict[str, Any]]:
+    def snapshots(
+        self, metadata: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
         for name in self.taken:
             yield {
                 'metadata': {

@@ -57,6 +57,7 @@ class TestCase(base.TestCase):
                 'volume_id': volume,
                 'status': status,
                 'metadata': {
+                    snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
                     snapshot_sets.PREFIX + 'set_id': 'other-id',
                     snapshot_sets.PREFIX + 'set': 'weekly',
                     snapshot_sets.PREFIX + 'volumes': '4',
@@ -188,6 +189,7 @@ class WinnerTest(TestCase):
                 'id': 'other',
                 'volume_id': 'v',
                 'metadata': {
+                    snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
                     snapshot_sets.PREFIX + 'set_id': 'other-id',
                     snapshot_sets.PREFIX + 'set': 'nightly',
                 },

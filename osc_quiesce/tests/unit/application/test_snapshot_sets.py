@@ -74,6 +74,7 @@ class FindTest(TestCase):
             'volume_id': 'v',
             'status': 'available',
             'metadata': {
+                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
                 snapshot_sets.PREFIX + 'set_id': 'other-set',
                 snapshot_sets.PREFIX + 'set': 'nightly',
             },
@@ -86,6 +87,7 @@ class FindTest(TestCase):
         self.cinder.made['other'] = {
             'id': 'other',
             'metadata': {
+                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
                 snapshot_sets.PREFIX + 'set_id': 'other-set',
                 snapshot_sets.PREFIX + 'created_at': '1999-12-31T23:59:59Z',
             },
@@ -153,17 +155,17 @@ class DeleteTest(TestCase):
         snapshots = self.cinder.snapshots
         fails = [cloud_api.CloudError('away', 503)] * 5
 
-        def away() -> Any:
+        def away(metadata: Any) -> Any:
             if fails:
                 raise fails.pop()
-            return snapshots()
+            return snapshots(metadata)
 
         self.cloud.snapshots = away
         self.delete()
         self.assertEqual({}, self.cinder.made)
 
     def test_a_cinder_that_lists_nothing_any_more_is_told(self) -> None:
-        def away() -> Any:
+        def away(metadata: Any) -> Any:
             raise cloud_api.CloudError('away', 503)
 
         self.cloud.snapshots = away
