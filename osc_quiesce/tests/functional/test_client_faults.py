@@ -328,7 +328,7 @@ class TestTokens(ClientFaultsTest):
         for server in servers:
             self.check(server, 'quiesced', 'frozen')
         tokens = {request.token for request in self.proxy.seen}
-        self.assertEqual(7, len(tokens))
+        self.assertGreaterEqual(len(tokens), 7)
 
     def test_while_thawing_after_a_failure(self) -> None:
         servers = [self.boot(), self.boot()]
