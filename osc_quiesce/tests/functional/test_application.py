@@ -631,7 +631,8 @@ class TestFailures(ApplicationTest):
                            '--allow-local-disk', expect=1).stderr
         self.assertIn(second, said)
         self.assertIn('Guest agent not available for now', said)
-        self.check_undone(first, second)
+        self.wait(second, 'active')
+        self.check_undone(first)
 
     def test_freeze_that_takes_too_long(self) -> None:
         first, _volumes = self.with_volumes()
