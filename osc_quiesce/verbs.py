@@ -220,7 +220,8 @@ class Thawing(Unquiescing):
 
     def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
         if row is not None and row.request_id == job.request_id:
-            if row.attempts and row.error:
+            # The cloud goes on, but nobody knows for how long.
+            if row.error:
                 raise _failed(job.server, row.error, job.request_id)
             return MOVING
         # A row goes only after a confirmed thaw.

@@ -198,6 +198,7 @@ class Quiesce(base.Command):
             self._progress,
             self._interrupts.shielded,
         )
+        told: Exception | None = None
         try:
             frozen.quiesce()
             frozen.check()
@@ -205,11 +206,12 @@ class Quiesce(base.Command):
             self._record(exc)
         except errors.QuiesceError as exc:
             LOG.error('%s', exc)
+            told = exc
         else:
             return self._rows(frozen)
         if keep:
             frozen.keep()
-        self._thaw()
+        self._thaw(told)
         rows = self._rows(frozen)
         for row in rows:
             row.status, row.seconds, row.unquiesce_at = (
@@ -260,8 +262,11 @@ class Quiesce(base.Command):
             for member in frozen.members
         ]
 
-    def _thaw(self) -> None:
-        """Thaw what this command froze, or may have frozen, and say so."""
+    def _thaw(self, told: Exception | None = None) -> None:
+        """Thaw what this command froze, or may have frozen, and say so.
+
+        :param told: what was logged before; it is not said again
+        """
         frozen, self._frozen = self._frozen, None
         if frozen is None:
             return
@@ -270,8 +275,12 @@ class Quiesce(base.Command):
                 pass
         except errors.ThawFailed as exc:
             for error in exc.errors:
+                if isinstance(error, errors.Failed):
+                    if str(error) != str(told):
+                        LOG.error('%s', error)
+                    continue
                 LOG.error('%s', error)
-                if not isinstance(error, errors.Failed) and error.server:
+                if error.server:
                     self._warn(error.server)
 
     def _warn(self, server: model.Server) -> None:

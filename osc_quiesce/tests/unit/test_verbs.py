@@ -351,8 +351,9 @@ class TestThawing(VerbTest):
         )
 
     def test_its_row_tells_of_a_thaw_that_failed(self) -> None:
-        with self.assertRaisesRegex(errors.Failed, 'no agent'):
-            self.in_row(state='thawing', attempts=1, error='no agent')
+        for state in ('freezing', 'thawing'):
+            with self.assertRaisesRegex(errors.Failed, 'no agent'):
+                self.in_row(state=state, error='no agent')
         self.assertEqual(
-            jobs.MOVING, self.in_row(state='thawing', error='freeze failed')
+            jobs.MOVING, self.in_row(state='thawing', attempts=1)
         )
