@@ -240,7 +240,7 @@ def check_client_translated(client: Environment,
             ('application snapshot create', 'Take a consistent snapshot')):
         check_translated(
             client.run('openstack', 'help', *command.split(), **environment),
-            description, 'How long ', 'Have the cloud thaw each server')
+            description, 'How long ', 'Have the cloud unquiesce each server')
     check_translated(    # an error
         client.run('openstack', '--os-auth-type', 'none', '--os-endpoint',
                    'http://127.0.0.1:9', 'server', 'quiesce', '--timeout',

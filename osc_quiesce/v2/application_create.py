@@ -135,9 +135,8 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             type=options.whole_seconds,
             default=DEFAULT_UNQUIESCE_AFTER,
             help=_(
-                'Safety net: have the cloud unquiesce each server this many '
-                'seconds after it was quiesced, even if this command dies '
-                '(default: %d)'
+                'Have the cloud unquiesce each server this many seconds after '
+                'it was quiesced, even if this command dies (default: %d)'
             )
             % DEFAULT_UNQUIESCE_AFTER,
         )
