@@ -114,6 +114,8 @@ def send(
             connect_retries=0,
             status_code_retries=0,
             microversion_service_type='compute',
+            # Else Nova answers what it has no route for in HTML.
+            headers={'Accept': 'application/json'},
             **kwargs,
         )
     except ksa_exceptions.HttpError as exc:

@@ -107,6 +107,14 @@ class TestRefusals(HttpTest):
         error = self.error_of(401, fault('unauthorized', 'Who are you?'))
         self.assertRegex(str(error), 'Who are you?.*credentials')
 
+    def test_every_answer_is_wanted_in_json(self) -> None:
+        self.mock.register_uri(requests_mock.ANY, URL, status_code=202)
+        for method in ('GET', 'POST'):
+            self.send(method)
+            self.assertEqual(
+                'application/json', self.mock.last_request.headers['Accept']
+            )
+
     def test_a_cloud_without_the_api_is_told_so(self) -> None:
         for status, text in (
             (400, fault('badRequest', 'There is no such action: quiesce')),
