@@ -84,13 +84,9 @@ class Freezing:
         return None if row.state == states.THAWING else MOVING
 
     def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
-        server = api.server(job.server)
-        settled = job.settled(now, server)
+        server, settled, result = _look_at(api, job, now, job.request_id)
         if server.task_state is not None:
             return Seen(server=server)
-        result = model.Result()
-        if job.request_id:
-            result = api.result(server, job.request_id)
         if server.vm_state == states.ERROR:
             raise _failed(server, result.reason, job.request_id)
         if server.vm_state == states.QUIESCED:
@@ -166,13 +162,9 @@ class Unquiescing:
         return MOVING
 
     def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
-        server = api.server(job.server)
-        settled = job.settled(now, server)
+        server, settled, result = _look_at(api, job, now, job.action_id)
         if server.task_state is not None:
             return Seen(server=server)
-        result = model.Result()
-        if job.action_id:
-            result = api.result(server, job.action_id)
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
                 raise _failed(server, result.reason, job.action_id)
@@ -234,6 +226,21 @@ class Thawing(Unquiescing):
         except errors.ServerNotFound:
             return _gone(job.server)
         return dataclasses.replace(seen, doubt=job.doubt)
+
+
+def _look_at(
+    api: quiesce_api.QuiesceAPI, job: Job, now: float, request_id: str | None
+) -> tuple[model.Server, bool, model.Result]:
+    """Return a server, whether it has settled, and how a request ended.
+
+    A server with a task is on its way: then the request is not looked at.
+    """
+    server = api.server(job.server)
+    settled = job.settled(now, server)
+    result = model.Result()
+    if server.task_state is None and request_id:
+        result = api.result(server, request_id)
+    return server, settled, result
 
 
 def _gone(server: model.Server) -> Seen:

@@ -13,7 +13,6 @@ import dataclasses
 import logging
 from typing import TextIO
 
-
 from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors

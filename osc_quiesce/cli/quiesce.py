@@ -18,8 +18,8 @@ from typing import TextIO
 
 from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import base
+from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import group

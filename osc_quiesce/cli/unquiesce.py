@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 import logging
 
-from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import base
+from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 from osc_quiesce import retry

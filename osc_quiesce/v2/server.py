@@ -17,9 +17,9 @@ from typing import Any
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
+from osc_quiesce.cli import base
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
-from osc_quiesce.cli import base
 from osc_quiesce.cli import unquiesce
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
