@@ -8,6 +8,7 @@ so that nothing survives a root directory that somebody removed.
 """
 
 import argparse
+import gc
 import importlib
 import os
 import signal
@@ -61,6 +62,9 @@ def context_of(args: argparse.Namespace) -> Context:
 
 
 def main() -> int:
+    # What a service loads stays: to look for garbage in it takes a sixth of
+    # the processor time of a start.
+    gc.disable()
     args = parse(sys.argv[1:])
     warnings.simplefilter('ignore')
     # Several services read the command line themselves.
@@ -97,6 +101,8 @@ def main() -> int:
                 raise
         return 0
     keep = run(context)
+    gc.freeze()
+    gc.enable()
     told(True)
     print(f'--- {args.role} is ready', flush=True)
 

@@ -2,6 +2,9 @@
 
 """SQLite for services with many threads.
 
+To open a database costs more than most queries do, and oslo.db opens one for
+each transaction. Here connections are kept.
+
 oslo.db begins each transaction as a deferred one. One that reads first and
 writes later then fails at once with "database is locked" if another one has
 committed in between; no timeout applies. Here writers take the write lock
@@ -28,7 +31,39 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> None:
             old.backup(new)
 
 
-def immediate_writers() -> None:
+def prepare_process() -> None:
+    """Make oslo.db in this process fit for SQLite with many threads."""
+    _keep_connections()
+    _immediate_writers()
+
+
+def _keep_connections() -> None:
+    import sqlalchemy
+    from sqlalchemy import event
+    from sqlalchemy import pool
+
+    create_engine = sqlalchemy.create_engine
+
+    def pooled(url: Any, **options: Any) -> Any:
+        keeps = options.get('poolclass') is pool.NullPool and str(
+            url).startswith('sqlite')
+        if keeps:
+            options.update(
+                poolclass=pool.QueuePool, pool_size=5, max_overflow=-1)
+        engine = create_engine(url, **options)
+        if keeps:
+            event.listen(engine, 'checkin', _forget_transaction)
+        return engine
+
+    sqlalchemy.create_engine = pooled
+
+
+def _forget_transaction(_connection: Any, record: Any) -> None:
+    """Remove oslo.db's mark of a transaction; there is none any more."""
+    record.info.pop('in_transaction', None)
+
+
+def _immediate_writers() -> None:
     """Make oslo.db's writers in this process begin with the write lock."""
     from oslo_db.sqlalchemy import enginefacade
     import sqlalchemy

@@ -192,7 +192,7 @@ def run(context: roles.Context) -> list[Any]:
     programs = {name for name, _host in context.services}
     hosts = {host for _name, host in context.services}
     releases.choose_nova_threads()
-    sqlite.immediate_writers()
+    sqlite.prepare_process()
     _import_services(programs)
     import nova.conf
     from nova import objects

@@ -12,7 +12,7 @@ def run(context: roles.Context) -> None:
         OS_KEYSTONE_CONFIG_DIR=str(context.layout.etc),
         OS_KEYSTONE_CONFIG_FILES='keystone.conf',
         OS_PLACEMENT_CONFIG_DIR=str(context.layout.etc))
-    sqlite.immediate_writers()
+    sqlite.prepare_process()
     from keystone.wsgi import api as keystone
     context.serve('identity', keystone.application)
     from placement.wsgi import api as placement

@@ -11,6 +11,6 @@ def run(context: roles.Context) -> None:
         OS_GLANCE_CONFIG_DIR=str(context.layout.etc),
         OS_GLANCE_CONFIG_FILES='glance-api.conf',
         OS_GLANCE_DISABLE_EVENTLET_PATCHING='1')
-    sqlite.immediate_writers()
+    sqlite.prepare_process()
     from glance.wsgi import api as glance
     context.serve('image', glance.application)

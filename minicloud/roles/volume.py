@@ -16,7 +16,7 @@ def run(context: roles.Context) -> list[Any]:
     if context.storage == 'ceph':
         ceph.load_modules()
     releases.choose_cinder_threads()
-    sqlite.immediate_writers()
+    sqlite.prepare_process()
     # Registers command-line options: before the command line is parsed.
     from cinder.cmd import volume as volume_command
     from cinder.common import constants

@@ -289,8 +289,10 @@ class TestRestart(ClientFaultsTest):
         self.assertIn('vm-interrupted', self.finish(process, 1))
         self.check(first, 'active', 'frozen', 'thawed')
         self.check(last, 'active')
-        # Once it is certain that the guest is not frozen.
-        self.wait(server, 'active')
+        # Once it is certain that no freeze can follow: its lease has to end,
+        # and what was sent in it has to expire.
+        self.wait_for(lambda: self.states(server) == ('active', None),
+                      'the server is active', 2 * base.TIMEOUT)
         self.assertNotEqual(['frozen'], self.guest_log(server)[-1:])
 
 
