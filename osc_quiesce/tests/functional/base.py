@@ -76,6 +76,9 @@ def configure(options: Mapping[str, float]) -> None:
         path.unlink()
     _additions = wanted
     cloud().up()
+    for _look in looks():
+        if are_all_up():
+            return
 
 
 def looks(seconds: float = TIMEOUT) -> Iterator[None]:
@@ -91,6 +94,13 @@ def looks(seconds: float = TIMEOUT) -> Iterator[None]:
         time.sleep(pause)
         pause = min(1.2 * pause, LONGEST_PAUSE)
     yield
+
+
+def are_all_up() -> bool:
+    """Return whether Nova takes all of its services for alive."""
+    answer = compute().get('/os-services')
+    return answer.status_code == 200 and all(
+        service['state'] == 'up' for service in answer.json()['services'])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,12 +396,7 @@ class FunctionalTest(testtools.TestCase):
 
     def wait_until_up(self) -> None:
         """Wait until Nova takes all of its services for alive."""
-        self.wait_for(self._are_all_up, 'the services are up again')
-
-    def _are_all_up(self) -> bool:
-        answer = compute().get('/os-services')
-        return answer.status_code == 200 and all(
-            service['state'] == 'up' for service in answer.json()['services'])
+        self.wait_for(are_all_up, 'the services are up again')
 
     def settle(self, server_id: str) -> tuple[str, str | None]:
         """Wait until nothing is being done, and return the states."""
