@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is read from and written to Cinder and Glance, as plain JSON."""
+"""What is asked of Cinder, Glance and Neutron, as plain JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 
 
 class CloudError(errors.ApplicationError):
-    """Cinder or Glance refused a request, or gave no usable answer.
+    """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
     :param retry_after: seconds to wait before the next attempt, as asked for
@@ -68,7 +68,7 @@ class NotThere(CloudError):
 
 
 class Cloud:
-    """The block storage and image API of an openstacksdk connection.
+    """The storage, image and network API of an openstacksdk connection.
 
     :param connection: an :class:`openstack.connection.Connection`
     """
@@ -116,6 +116,24 @@ class Cloud:
                 microversion=microversion,
                 timeout=PATIENCE,
                 skip_cache=True,  # clouds.yaml may ask for one
+                connect_retries=1 if method == 'GET' else 0,
+            )
+        )
+
+    def network(
+        self, method: str, path: str, json: Any = None
+    ) -> dict[str, Any]:
+        """Send a request to Neutron; there need not be one.
+
+        :param path: below ``/v2.0``
+        """
+        return _request(
+            lambda: self._connection.network.request(
+                path,
+                method,
+                json=json,
+                timeout=PATIENCE,
+                skip_cache=True,
                 connect_retries=1 if method == 'GET' else 0,
             )
         )
