@@ -67,6 +67,10 @@ class NotThere(CloudError):
     """404"""
 
 
+class NoService(CloudError):
+    """The cloud does not have this service."""
+
+
 class Cloud:
     """The storage, image and network API of an openstacksdk connection.
 
@@ -175,6 +179,11 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
         body = response.json() if response.content else {}
     except sdk_exceptions.NotFoundException as exc:
         raise NotThere(str(exc), exc.status_code) from exc
+    except (
+        sdk_exceptions.ConfigException,  # also: not in the catalog
+        ksa_exceptions.EndpointNotFound,
+    ) as exc:
+        raise NoService(str(exc)) from exc
     except sdk_exceptions.HttpException as exc:
         pause = 0.0
         if exc.response is not None:
