@@ -70,6 +70,10 @@ class NotThere(CloudError):
 class NoService(CloudError):
     """The cloud does not have this service."""
 
+    @property
+    def is_transient(self) -> bool:
+        return False
+
 
 class Cloud:
     """The storage, image and network API of an openstacksdk connection.
