@@ -15,7 +15,6 @@ TEXTS = (
     'caf\xe9 \u0446\u0435\u0445 \U0001f600',
     'C:\\xe9 \\\\ \\u0041 \\',
     'two\nlines',
-    '\udc80 of a terminal that is not UTF-8',
 )
 
 
@@ -33,6 +32,12 @@ class EscapeTest(unittest.TestCase):
     def test_what_was_written_by_hand_is_read_as_it_is(self) -> None:
         for text in ('caf\xe9', '\\U99999999', '\\x4', '\\'):
             self.assertEqual(text, metadata.unescape(text))
+
+    def test_what_was_not_utf8_can_be_written_and_printed(self) -> None:
+        for text in ('\udc80', '\ud83d'):
+            escaped = metadata.escape(text)
+            self.assertTrue(escaped.isascii(), escaped)
+            self.assertEqual(escaped, metadata.unescape(escaped))
 
     def test_what_is_too_long_is_not_cut_inside_a_character(self) -> None:
         for text in ('x' * 300, '\U0001f600' * 100, '\\' * 300):
