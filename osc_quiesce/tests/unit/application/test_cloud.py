@@ -189,7 +189,6 @@ class CloudTest(TestCase):
         with self.assertRaises(cloud_api.NotThere):
             self.cloud.image('gone')
 
-
     def test_networks_are_read(self) -> None:
         self.assertEqual({}, self.cloud.network('GET', '/ports?device_id=a'))
         self.assertIn('GET /ports?device_id=a', self.server.asked)
