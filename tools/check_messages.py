@@ -49,7 +49,7 @@ NO_SENTENCES = {
         'the agent is in frozen state',
         'cannot acquire state change lock'),
     'novaclient_extension.py': ('nova unquiesce',),
-    'inspector.py': ('VMware vCenter Server',),
+    'guests.py': ('VMware vCenter Server',),
     'server.py': ('openstack server unquiesce',),
     'status.py': (
         '%s on %s: %d s',

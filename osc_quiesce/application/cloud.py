@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is read from and written to Cinder and Glance, as plain JSON."""
+"""What is asked of Cinder, Glance and Neutron, as plain JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 
 
 class CloudError(errors.ApplicationError):
-    """Cinder or Glance refused a request, or gave no usable answer.
+    """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
     :param retry_after: seconds to wait before the next attempt, as asked for
@@ -67,8 +67,16 @@ class NotThere(CloudError):
     """404"""
 
 
+class NoService(CloudError):
+    """The cloud does not have this service."""
+
+    @property
+    def is_transient(self) -> bool:
+        return False
+
+
 class Cloud:
-    """The block storage and image API of an openstacksdk connection.
+    """The storage, image and network API of an openstacksdk connection.
 
     :param connection: an :class:`openstack.connection.Connection`
     """
@@ -120,6 +128,24 @@ class Cloud:
             )
         )
 
+    def network(
+        self, method: str, path: str, json: Any = None
+    ) -> dict[str, Any]:
+        """Send a request to Neutron; there need not be one.
+
+        :param path: below ``/v2.0``
+        """
+        return _request(
+            lambda: self._connection.network.request(
+                path,
+                method,
+                json=json,
+                timeout=PATIENCE,
+                skip_cache=True,
+                connect_retries=1 if method == 'GET' else 0,
+            )
+        )
+
     def snapshots(
         self, metadata: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
@@ -157,6 +183,11 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
         body = response.json() if response.content else {}
     except sdk_exceptions.NotFoundException as exc:
         raise NotThere(str(exc), exc.status_code) from exc
+    except (
+        sdk_exceptions.ConfigException,  # also: not in the catalog
+        ksa_exceptions.EndpointNotFound,
+    ) as exc:
+        raise NoService(str(exc)) from exc
     except sdk_exceptions.HttpException as exc:
         pause = 0.0
         if exc.response is not None:

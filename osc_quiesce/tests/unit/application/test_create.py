@@ -10,6 +10,7 @@ from typing import Any
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import create
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import errors as quiesce_errors
@@ -34,10 +35,31 @@ class CreateTest(base.TestCase):
         self.assertTrue(made.window and made.window > 0)
         self.assertTrue(made.complete is not None and made.complete >= 0)
 
+    def test_everything_that_cinder_is_given_is_ascii(self) -> None:
+        smile = '\U0001f600'
+        db, web = self.plan.servers
+        restore = {**db.restore, 'name': smile}
+        db = dataclasses.replace(db, name=smile * 255, restore=restore)
+        self.plan = dataclasses.replace(
+            self.plan, name='ü', application=smile, servers=(db, web)
+        )
+        made = self.create(
+            description=smile, properties={'owner': f'C:\\{smile}'}
+        )
+        for snapshot in made.snapshots:
+            self.assertTrue(str(snapshot).isascii(), snapshot)
+            self.assertLessEqual(len(snapshot['name']), metadata.PIECE)
+        self.assertEqual(
+            ('ü', smile, smile),
+            (made.name, made.application, made.description),
+        )
+        self.assertEqual({'owner': f'C:\\{smile}'}, made.properties)
+        self.assertEqual(smile, made.servers[0]['name'])
+
     def test_a_set_keeps_cinders_limit_of_metadata(self) -> None:
         for snapshot in self.create().snapshots:
             for value in snapshot['metadata'].values():
-                self.assertLessEqual(len(value), snapshot_sets.PIECE)
+                self.assertLessEqual(len(value), metadata.PIECE)
 
     def test_a_plan_with_refusals_freezes_nothing(self) -> None:
         self.plan = planning.Plan(

@@ -8,6 +8,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.tests.unit.application import base
 
@@ -34,9 +35,16 @@ class StateTest(TestCase):
         self.cinder.made['s-web-vdb']['status'] = 'error'
         self.assertEqual(snapshot_sets.INCOMPLETE, self.find().state)
 
+    def test_a_set_that_is_being_backed_up_is_whole(self) -> None:
+        for snapshot in self.cinder.made.values():
+            snapshot['status'] = 'backing-up'
+        self.assertEqual(snapshot_sets.CONSISTENT, self.find().state)
+        self.cinder.made['s-web-vdb']['status'] = 'restoring'
+        self.assertEqual(snapshot_sets.INCOMPLETE, self.find().state)
+
     def test_a_set_that_was_never_checked_is_pending(self) -> None:
         for snapshot in self.cinder.made.values():
-            snapshot['metadata'][snapshot_sets.PREFIX + 'consistency'] = (
+            snapshot['metadata'][metadata.PREFIX + 'consistency'] = (
                 snapshot_sets.PENDING
             )
         self.assertEqual(
@@ -53,9 +61,9 @@ class StateTest(TestCase):
 
     def test_damaged_metadata_hide_no_set(self) -> None:
         for snapshot in self.cinder.made.values():
-            snapshot['metadata'].pop(snapshot_sets.PREFIX + 'servers.0', None)
+            snapshot['metadata'].pop(metadata.PREFIX + 'servers.0', None)
             for key in ('order', 'volumes', 'window', 'complete'):
-                snapshot['metadata'][snapshot_sets.PREFIX + key] = 'damaged'
+                snapshot['metadata'][metadata.PREFIX + key] = 'damaged'
         found = self.find()
         self.assertEqual(4, len(found.snapshots))
         self.assertEqual([], found.servers)
@@ -74,9 +82,9 @@ class FindTest(TestCase):
             'volume_id': 'v',
             'status': 'available',
             'metadata': {
-                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                snapshot_sets.PREFIX + 'set_id': 'other-set',
-                snapshot_sets.PREFIX + 'set': 'nightly',
+                metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                metadata.PREFIX + 'set_id': 'other-set',
+                metadata.PREFIX + 'set': 'nightly',
             },
         }
         with self.assertRaisesRegex(errors.ApplicationError, 'other-set'):
@@ -87,32 +95,15 @@ class FindTest(TestCase):
         self.cinder.made['other'] = {
             'id': 'other',
             'metadata': {
-                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                snapshot_sets.PREFIX + 'set_id': 'other-set',
-                snapshot_sets.PREFIX + 'created_at': '1999-12-31T23:59:59Z',
+                metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                metadata.PREFIX + 'set_id': 'other-set',
+                metadata.PREFIX + 'created_at': '1999-12-31T23:59:59Z',
             },
         }
         self.assertEqual(
             ['other-set', self.made.id],
             [each.id for each in snapshot_sets.find_all(self.cloud)],
         )
-
-
-class PackTest(base.TestCase):
-    def test_what_was_packed_is_unpacked(self) -> None:
-        for value in ({}, ['ü' * 700], {'a': None}, 'x' * 255):
-            with self.subTest(value):
-                packed = snapshot_sets.pack('key', value)
-                self.assertLessEqual(
-                    max(map(len, packed.values())), snapshot_sets.PIECE
-                )
-                self.assertEqual(value, snapshot_sets.unpack(packed, 'key'))
-
-    def test_what_is_not_wholly_there_is_none(self) -> None:
-        packed = snapshot_sets.pack('key', 'x' * 700)
-        packed.popitem()
-        self.assertIsNone(snapshot_sets.unpack(packed, 'key'))
-        self.assertIsNone(snapshot_sets.unpack({}, 'key'))
 
 
 class DeleteTest(TestCase):
@@ -148,6 +139,28 @@ class DeleteTest(TestCase):
             f'Try "openstack application snapshot delete {self.made.id}".',
         ):
             self.assertIn(words, said)
+
+    def test_a_snapshot_that_is_being_backed_up_is_named(self) -> None:
+        self.cinder.made['s-db-vdb']['status'] = 'backing-up'
+        started = self.nova.now
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            r'deleted: s-db-vdb \(it is being backed up: wait',
+        ):
+            self.delete()
+        self.assertLess(self.nova.now, started + 12)
+        self.assertEqual(['s-db-vdb'], list(self.cinder.made))
+        self.assertNotIn('DELETE /snapshots/s-db-vdb', self.cinder.log)
+
+    def test_a_backup_that_ends_soon_is_waited_for(self) -> None:
+        backed_up = self.cinder.made['s-db-vdb']
+        backed_up['status'] = 'backing-up'
+        self.nova.at(
+            self.nova.now + 5,
+            lambda: backed_up.update(status='available'),
+        )
+        self.delete()
+        self.assertEqual({}, self.cinder.made)
 
     def test_a_cinder_that_lists_nothing_for_a_while_is_waited_for(
         self,
