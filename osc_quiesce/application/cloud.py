@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is read from and written to Cinder and Glance, as plain JSON."""
+"""What is read from and written to the services of a site, as plain JSON."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
 
 _VOLUME_MICROVERSION: Final = '3.0'
+_COMPUTE_MICROVERSION: Final = '2.1'
 _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 
 
@@ -68,7 +69,7 @@ class NotThere(CloudError):
 
 
 class Cloud:
-    """The block storage and image API of an openstacksdk connection.
+    """The services that an openstacksdk connection leads to.
 
     :param connection: an :class:`openstack.connection.Connection`
     """
@@ -108,8 +109,55 @@ class Cloud:
         One whose answer is lost is not sent again unless it only reads: it
         may have made a snapshot.
         """
+        return self._send('block_storage', method, path, json, microversion)
+
+    def compute(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        microversion: str = _COMPUTE_MICROVERSION,
+    ) -> dict[str, Any]:
+        """Send a request to Nova, as :meth:`volume` does to Cinder."""
+        return self._send('compute', method, path, json, microversion)
+
+    def network(
+        self, method: str, path: str, json: Any = None
+    ) -> dict[str, Any]:
+        """Send a request to Neutron, as :meth:`volume` does to Cinder."""
+        return self._send('network', method, path, json, None)
+
+    def pages(
+        self, service: str, path: str, key: str, microversion: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, whatever the size of its pages.
+
+        :param service: ``block_storage``, ``compute``, ``image`` or
+            ``network``
+        :param key: of the list in the answer
+        """
+        mark = '&' if '?' in path else '?'
+        where = path
+        while True:
+            body = self._send(service, 'GET', where, None, microversion)
+            yield from body[key]
+            if not body[key] or not (
+                body.get(f'{key}_links') or body.get('next')
+            ):
+                return
+            marker = parse.urlencode({'marker': body[key][-1]['id']})
+            where = f'{path}{mark}{marker}'
+
+    def _send(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        json: Any,
+        microversion: str | None,
+    ) -> dict[str, Any]:
         return _request(
-            lambda: self._connection.block_storage.request(
+            lambda: getattr(self._connection, service).request(
                 path,
                 method,
                 json=json,
