@@ -81,12 +81,12 @@ class Filler:
 
     def _from_snapshot(self, item: restore_plan.Item) -> dict[str, Any]:
         """Return a volume made of a snapshot: its data are those of it."""
-        volume = item.volume or self._make(item, snapshot_id=item.copy.id)
-        volume = self._waiter.volume(volume['id'], _BUSY)
+        found = item.volume or self._make(item, snapshot_id=item.copy.id)
+        volume = self._waiter.volume(found['id'], _BUSY)
         if volume['status'].startswith('error'):
             self._delete(volume)
-            volume = self._make(item, snapshot_id=item.copy.id)
-            volume = self._waiter.volume(volume['id'], _BUSY)
+            found = self._make(item, snapshot_id=item.copy.id)
+            volume = self._waiter.volume(found['id'], _BUSY)
         self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
             return volume
@@ -162,7 +162,7 @@ class Filler:
 
     def _mended(
         self, item: restore_plan.Item, volume: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
 
         An administrator can reset it, which keeps its ID, and with it the

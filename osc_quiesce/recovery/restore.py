@@ -42,7 +42,8 @@ PROOF: Final = 'verification'
 class Means:
     """How a restore is made.
 
-    :param timeout: seconds, for each volume, each server and each check
+    :param timeout: seconds, for each server and each check
+    :param volume_timeout: seconds, for each volume, and for each proof
     :param check: a command for ``/bin/sh -c``; empty for none
     :param container: of the proofs
     :param progress: is told what is done next, in a sentence
@@ -50,6 +51,7 @@ class Means:
     """
 
     timeout: float
+    volume_timeout: float
     check: str = ''
     asks_agents: bool = True
     container: str = proof.CONTAINER
@@ -98,7 +100,9 @@ class _Restore:
         self._plan = plan
         self._means = means
         self._clock = client.timer.clock
-        self._waiter = waiting.Waiter(cloud, client.timer, means.timeout)
+        self._waiter = waiting.Waiter(
+            cloud, client.timer, means.volume_timeout
+        )
         self._rows: dict[str, reports.Volume] = {}
         self.report = reports.Report(
             plan.restore_id,
@@ -203,7 +207,9 @@ class _Restore:
     def start(self) -> None:
         """Make the servers, one stage after the other."""
         booter = booting.Booter(
-            self._waiter,
+            waiting.Waiter(
+                self._cloud, self._client.timer, self._means.timeout
+            ),
             self._plan,
             {source: row.id for source, row in self._rows.items()},
         )
