@@ -111,4 +111,8 @@ def rpo(
 
 
 def _rounded(row: Volume | Server) -> dict[str, Any]:
-    return {**dataclasses.asdict(row), 'seconds': round(row.seconds, 1)}
+    return {
+        **dataclasses.asdict(row),
+        'stage': row.stage + 1,  # people count from 1
+        'seconds': round(row.seconds, 1),
+    }

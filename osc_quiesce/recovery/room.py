@@ -156,9 +156,9 @@ def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
             if backend
             in ('', pool['capabilities'].get('volume_backend_name'))
         ]
-        if all(isinstance(each, (int, float)) for each in free) and (
-            sum(free) < size
-        ):
+        known = [each for each in free if isinstance(each, (int, float))]
+        # Without a pool, or with one that does not tell, nothing is known.
+        if known and len(known) == len(free) and sum(known) < size:
             found.append(
                 _(
                     'The pools of %(backend)s have room for %(free).0f GiB, '
@@ -166,7 +166,7 @@ def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
                 )
                 % {
                     'backend': backend or _('all backends'),
-                    'free': sum(free),
+                    'free': sum(known),
                     'size': size,
                 }
             )
