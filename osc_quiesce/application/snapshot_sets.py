@@ -34,6 +34,9 @@ PENDING: Final = 'pending'
 # Snapshots are missing, for example since deleting it was interrupted
 INCOMPLETE: Final = 'incomplete'
 
+#: statuses of a snapshot whose data are there
+THERE: Final = frozenset({'available', 'backing-up'})
+
 #: seconds that deleting waits for Cinder
 DELETE_TIMEOUT: Final = 300.0
 #: seconds after which a request without an answer counts as lost
@@ -93,7 +96,7 @@ class SnapshotSet:
         if INCONSISTENT in said:
             return INCONSISTENT
         if len(self.snapshots) != self.volumes or any(
-            s['status'] != 'available' for s in self.snapshots
+            s['status'] not in THERE for s in self.snapshots
         ):
             return INCOMPLETE
         return CONSISTENT if said == {CONSISTENT} else PENDING
