@@ -36,17 +36,17 @@ _PATIENCE: Final = 60.0
 class Bundle:
     """The records of a set and of all that it needs.
 
-    :param records: by the ID of the backup
     :param set_id: ID of the backup set
+    :param by_id: the records, by the ID of the backup
     """
 
     set_id: str
-    records: Mapping[str, records.Record]
+    by_id: Mapping[str, records.Record]
 
     @property
     def backup_set(self) -> backup_sets.BackupSet:
         """The set, as the records tell of it."""
-        rows = [_row(each) for each in self.records.values()]
+        rows = [_row(each) for each in self.by_id.values()]
         found = [
             each for each in backup_sets.group(rows) if each.id == self.set_id
         ]
@@ -62,7 +62,7 @@ class Bundle:
         :raises errors.ApplicationError: the bundle does not have it
         """
         try:
-            return self.records[backup_id]
+            return self.by_id[backup_id]
         except KeyError:
             raise errors.ApplicationError(
                 _(
@@ -152,7 +152,7 @@ def save(bundle: Bundle, path: str) -> None:
             'application': found.application,
             'created_at': found.created_at,
             'records': [
-                records.encode(each) for each in bundle.records.values()
+                records.encode(each) for each in bundle.by_id.values()
             ],
         },
         indent=1,

@@ -36,26 +36,30 @@ class Removal:
 
     :param sets: the sets that go
     :param backups: all of theirs, in the order in which they can be deleted
+    :param rows: the IDs of those of which the other site has a row as well
     :param problems: why none of it can be done; empty if it can
     """
 
     sets: tuple[backup_sets.BackupSet, ...]
     backups: tuple[dict[str, Any], ...]
+    rows: frozenset[str]
     problems: tuple[str, ...]
 
 
 def plan(
     cloud: cloud_api.Cloud,
     names: Sequence[str],
+    application: str | None = None,
     keep_last: int | None = None,
     owner_is_gone: bool = False,
     elsewhere: cloud_api.Cloud | None = None,
 ) -> Removal:
     """Return what is to be deleted, and every reason why it cannot be.
 
-    :param names: names or IDs of sets; with keep_last, of one application
-    :param keep_last: how many consistent sets of each application stay, and
-        all that these need
+    :param names: names or IDs of sets
+    :param application: all sets of this one are meant as well
+    :param keep_last: how many consistent ones of these sets stay, of each
+        application, with all that is needed by what stays
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
@@ -64,57 +68,88 @@ def plan(
     """
     backups = list(cloud.backups())
     sets = backup_sets.group(backups)
-    wanted = [backup_sets.choose(sets, name) for name in names]
+    rows = list(elsewhere.backups()) if elsewhere else []
+    there = backup_sets.group(rows)
+    wanted = [each for each in sets if each.application == application]
+    gone = set()
+    for name in names:
+        try:
+            wanted.append(backup_sets.choose(sets, name))
+        except backup_sets.NoSuchSet:
+            # Deleted here, but not there yet?
+            found = _gone_here(cloud, there, name)
+            gone |= {each['id'] for each in found.everything}
     if keep_last is not None:
-        wanted = _older(wanted, sets, keep_last)
+        wanted = _older(wanted, keep_last)
     wanted = list({each.id: each for each in wanted}.values())
-    problems = [] if owner_is_gone else _owner_problems(cloud, wanted)
-    if elsewhere is not None and not owner_is_gone:
-        problems += _failover_problems(wanted, elsewhere)
     going = {each['id'] for s in wanted for each in s.everything}
+    problems = [] if owner_is_gone else _owner_problems(cloud, wanted)
     if keep_last is None:
         problems += _needed_problems(sets, backups, wanted, going)
     else:
         kept = [b for b in backups if b['id'] not in going]
         going -= chains.needed(kept, backups)
-    problems += [
+    problems += _failover_problems(cloud, wanted, sets, there)
+    problems += _needed_there_problems(cloud, going, there, rows)
+    leaving = chains.newest_first(b for b in backups if b['id'] in going)
+    problems += _status_problems(leaving)
+    gone -= {each['id'] for each in backups}
+    return Removal(
+        tuple(wanted),
+        tuple(leaving),
+        frozenset(going | gone),
+        tuple(problems),
+    )
+
+
+def _gone_here(
+    cloud: cloud_api.Cloud,
+    there: Sequence[backup_sets.BackupSet],
+    name: str,
+) -> backup_sets.BackupSet:
+    """Return a set that this site has made, and only the other one has.
+
+    :raises errors.ApplicationError: there is none
+    """
+    own = [each for each in there if each.owner == cloud.project_id]
+    try:
+        return backup_sets.choose(own, name)
+    except backup_sets.NoSuchSet as exc:
+        raise backup_sets.NoSuchSet(
+            _('%s It may already have been deleted.') % exc
+        ) from exc
+
+
+def _older(
+    candidates: Sequence[backup_sets.BackupSet], keep_last: int
+) -> list[backup_sets.BackupSet]:
+    """Return those that are older than the last ones worth keeping.
+
+    A set that is not consistent does not count as one of these, but goes only
+    when it is older.
+    """
+    found = []
+    for application in sorted({each.application for each in candidates}):
+        own = [s for s in candidates if s.application == application]
+        good = sorted(
+            {s.created_at for s in own if s.state == backup_sets.CONSISTENT}
+        )
+        if len(good) > keep_last:
+            found += [s for s in own if s.created_at < good[-keep_last]]
+    return found
+
+
+def _status_problems(backups: Iterable[dict[str, Any]]) -> list[str]:
+    return [
         _(
             'Backup %(backup)s is in status %(status)s: wait until that is '
             'over.'
         )
         % {'backup': backup_sets.label(each), 'status': each['status']}
         for each in backups
-        if each['id'] in going
-        and each['status'] in ('creating', 'restoring')
+        if each['status'] in ('creating', 'restoring')
+        or marks.get(each, marks.HIDDEN_BY)
     ]
-    return Removal(
-        tuple(wanted),
-        tuple(
-            chains.newest_first(b for b in backups if b['id'] in going)
-        ),
-        tuple(problems),
-    )
-
-
-def _older(
-    named: Sequence[backup_sets.BackupSet],
-    sets: Iterable[backup_sets.BackupSet],
-    keep_last: int,
-) -> list[backup_sets.BackupSet]:
-    """Return the sets that are older than the last ones worth keeping.
-
-    A set that is not consistent does not count as one of the last, but goes
-    only when it is older than these.
-    """
-    found = []
-    for application in sorted({each.application for each in named}):
-        own = [s for s in sets if s.application == application]
-        good = [s for s in own if s.state == backup_sets.CONSISTENT]
-        if len(good) <= keep_last:
-            continue
-        first_kept = good[-keep_last].created_at
-        found += [s for s in own if s.created_at < first_kept]
-    return found
 
 
 def _owner_problems(
@@ -134,30 +169,33 @@ def _owner_problems(
 
 
 def _failover_problems(
-    sets: Iterable[backup_sets.BackupSet], elsewhere: cloud_api.Cloud
+    cloud: cloud_api.Cloud,
+    wanted: Iterable[backup_sets.BackupSet],
+    sets: Sequence[backup_sets.BackupSet],
+    there: Iterable[backup_sets.BackupSet],
 ) -> list[str]:
     """Return why nothing must go: the application runs elsewhere now.
 
-    Backups that were made there since are children of those here.
+    :param sets: all sets here
+    :param there: those of the other site
     """
-    there = [
-        each
-        for each in backup_sets.find_all(elsewhere)
-        if not backup_sets.is_of_another_site(each, elsewhere)
-    ]
     problems = []
-    for application in sorted({each.application for each in sets}):
+    for application in sorted({each.application for each in wanted}):
         newest = max(
-            (s.created_at for s in sets if s.application == application),
+            s.created_at for s in sets if s.application == application
         )
         for each in there:
-            if each.application == application and each.created_at > newest:
+            if (
+                each.application == application
+                and each.owner != cloud.project_id
+                and each.created_at > newest
+            ):
                 problems.append(
                     _(
-                        'Application %(application)s has a newer backup set '
-                        '%(name)s (%(id)s) that was made at the other site, '
-                        'which may depend on those here: nothing is deleted '
-                        'before the application is back.'
+                        'The newest backup set of application '
+                        '%(application)s, %(name)s (%(id)s), was made at the '
+                        'other site: the application seems to run there. '
+                        'Nothing is deleted before it is back.'
                     )
                     % {
                         'application': application,
@@ -167,6 +205,28 @@ def _failover_problems(
                 )
                 break
     return problems
+
+
+def _needed_there_problems(
+    cloud: cloud_api.Cloud,
+    going: set[str],
+    there: Iterable[backup_sets.BackupSet],
+    rows: Sequence[dict[str, Any]],
+) -> list[str]:
+    """Return which sets made at the other site depend on those to go.
+
+    :param rows: all backups of the other site
+    """
+    return [
+        _(
+            'Backup set %(name)s (%(id)s), made at the other site, has only '
+            'the differences to what is to be deleted: delete it there first.'
+        )
+        % {'name': each.name, 'id': each.id}
+        for each in there
+        if each.owner != cloud.project_id
+        and chains.needed(each.backups, rows) & going
+    ]
 
 
 def _needed_problems(
@@ -271,20 +331,14 @@ def _delete_one(
         timer.sleep(next(pauses))
 
 
-def of_other_site(
-    elsewhere: cloud_api.Cloud, ids: Iterable[str]
+def rows_of(
+    elsewhere: cloud_api.Cloud, ids: frozenset[str]
 ) -> list[dict[str, Any]]:
     """Return the rows at another site of backups that are gone here.
 
-    Their data are gone: deleting them there only removes the rows, which would
-    go on to promise a restore.
-
-    :param ids: of the sets
+    Their data are gone: deleting them there only removes rows that would go
+    on to promise a restore.
     """
-    wanted = set(ids)
     return chains.newest_first(
-        backup
-        for found in backup_sets.find_all(elsewhere)
-        if found.id in wanted
-        for backup in found.everything
+        each for each in elsewhere.backups() if each['id'] in ids
     )
