@@ -50,7 +50,9 @@ def _port(
     _add_addresses(rows, port, entry, found, body)
     _add_mac(rows, port, entry, found, body)
     _add_security(rows, port, body)
-    return resolved.Port(str(port.get('id') or port.get('port_id')), body)
+    return resolved.Port(
+        str(port.get('id') or port.get('port_id')), body, port.get('tag')
+    )
 
 
 def _add_addresses(

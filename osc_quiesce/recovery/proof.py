@@ -45,6 +45,20 @@ class NotEqual(errors.ApplicationError):
     """The volume differs from its backup: it must not be used."""
 
 
+def recover(waiter: waiting.Waiter) -> None:
+    """Put right what interrupted proofs have left at a site.
+
+    A backup that is still in ``error`` for a proof makes its set incomplete.
+    """
+    prover = Prover(waiter)
+    for volume_id in {
+        each['volume_id']
+        for each in prover.backups()
+        if marks.get(each, marks.HIDDEN_BY)
+    }:
+        prover.tidy(volume_id)
+
+
 class Prover:
     """Proves that volumes are equal to the backups restored into them.
 
@@ -85,7 +99,7 @@ class Prover:
 
     def tidy(self, volume_id: str) -> None:
         """Remove what an interrupted proof of a volume has left."""
-        for each in self._backups(volume_id):
+        for each in self.backups(volume_id):
             if marks.get(each, marks.PROOF_OF):
                 self._delete(each['id'])
             elif marks.get(each, marks.HIDDEN_BY):
@@ -131,7 +145,7 @@ class Prover:
             )['backup']
         except cloud_api.CloudError as exc:
             if exc.outcome_unknown:
-                for each in self._backups(volume_id):
+                for each in self.backups(volume_id):
                     if marks.get(each, marks.PROOF_OF) == backup_id:
                         return each
             raise NotProven(
@@ -190,7 +204,7 @@ class Prover:
         """
         newer = [
             each
-            for each in self._backups(volume_id)
+            for each in self.backups(volume_id)
             if each['status'] == 'available'
             and each['id'] != backup['id']
             and _moment(each) >= _moment(backup)
@@ -261,18 +275,20 @@ class Prover:
             microversion=waiting.BACKUP_MICROVERSION,
         )
 
-    def _backups(self, volume_id: str) -> list[dict[str, Any]]:
+    def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
+        """Return the backups of a volume; by default of all volumes."""
+        query = f'?volume_id={volume_id}' if volume_id else ''
         return list(
             self._cloud.pages(
                 'block_storage',
-                f'/backups/detail?volume_id={volume_id}',
+                f'/backups/detail{query}',
                 'backups',
                 waiting.BACKUP_MICROVERSION,
             )
         )
 
     def _delete(self, backup_id: str) -> None:
-        """Delete a proof; one that stays would be a dependent of the backup."""
+        """Delete a proof: one that stays depends on the backup."""
         try:
             self._waiter.backup(backup_id, {'creating'})
             self._cloud.volume('DELETE', f'/backups/{backup_id}')

@@ -87,10 +87,12 @@ class Port:
 
     :param id: of the port at the source
     :param body: of the request that makes it
+    :param tag: of the device in the guest, if it has one
     """
 
     id: str
     body: Mapping[str, Any]
+    tag: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
