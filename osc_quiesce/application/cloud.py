@@ -28,7 +28,7 @@ BACKUP_MICROVERSION: Final = '3.43'
 
 
 class CloudError(errors.ApplicationError):
-    """Cinder or Glance refused a request, or gave no usable answer.
+    """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
     :param retry_after: seconds to wait before the next attempt, as asked for
@@ -132,7 +132,10 @@ class Cloud:
     def network(
         self, method: str, path: str, json: Any = None
     ) -> dict[str, Any]:
-        """Send a request to Neutron, as :meth:`volume` does to Cinder."""
+        """Send a request to Neutron; there need not be one.
+
+        :param path: below ``/v2.0``
+        """
         return self._send('network', method, path, json, None)
 
     def backups(self, **filters: str) -> Iterator[dict[str, Any]]:

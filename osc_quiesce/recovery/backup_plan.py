@@ -6,18 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any, Final
+from typing import Any
 
-from osc_quiesce.application import spec
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
-from osc_quiesce.recovery import resolved
-
-#: characters of metadata with which a record can still be imported: it is
-#: JSON in base64, and a request has at most 112 KiB
-MOST_METADATA: Final = 80_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +111,8 @@ class Plan:
             'name': self._backup_name(item),
             'incremental': item.choice.mode == chains.INCREMENTAL,
             'metadata': {
-                resolved.ascii_of(key): resolved.ascii_of(value)
-                for key, value in {
-                    **item.metadata,
-                    **marks.keys(self._own_keys(item)),
-                }.items()
+                **{key: _ascii(text) for key, text in item.metadata.items()},
+                **metadata.ours(self._own_keys(item)),
             },
         }
         if self.container is not None:
@@ -145,11 +137,12 @@ class Plan:
         """
         order = marks.get({'metadata': item.metadata}, 'order')
         end = f'_{order}_{item.server}_{item.device[5:]}'
-        return resolved.ascii_of(
-            f'{self.name[:100]}{end}'
-        )[: spec.LONGEST_NAME]
+        return metadata.fitting(f'{self.name[:100]}{end}')
 
 
-def metadata_size(body: Mapping[str, Any]) -> int:
-    """Return how many characters the metadata of a request have."""
-    return sum(len(k) + len(v) for k, v in body['metadata'].items())
+def _ascii(text: str) -> str:
+    """Return what somebody has written on a snapshot, as Cinder takes it.
+
+    What we have written there is ASCII already.
+    """
+    return text if text.isascii() else metadata.fitting(text)

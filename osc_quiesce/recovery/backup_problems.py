@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import capacity
@@ -89,8 +90,8 @@ def _snapshot_problem(
 def of_metadata(plan: backup_plan.Plan) -> list[str]:
     problems = []
     for item in plan.items:
-        size = backup_plan.metadata_size(plan.body(item))
-        if size > backup_plan.MOST_METADATA and not item.is_there:
+        size = metadata.size(plan.body(item)['metadata'])
+        if size > metadata.MOST and not item.is_there:
             problems.append(
                 _(
                     'What is recorded with volume %(volume)s has %(size)d '
@@ -101,7 +102,7 @@ def of_metadata(plan: backup_plan.Plan) -> list[str]:
                 % {
                     'volume': item.label,
                     'size': size,
-                    'most': backup_plan.MOST_METADATA,
+                    'most': metadata.MOST,
                 }
             )
     return problems

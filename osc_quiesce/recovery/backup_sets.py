@@ -18,6 +18,7 @@ import uuid
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
@@ -101,7 +102,7 @@ class BackupSet:
     @property
     def volumes(self) -> int:
         """How many backups the set has when it is complete."""
-        return snapshot_sets.number(self.backups[0], 'volumes')
+        return metadata.number(self.backups[0], 'volumes')
 
     @property
     def size(self) -> int:
@@ -143,7 +144,7 @@ class BackupSet:
         }
         servers: dict[str, dict[str, Any]] = {}
         for backup in self.backups:
-            found = snapshot_sets.unpack(backup['metadata'], 'servers')
+            found = metadata.unpack(backup['metadata'], 'servers')
             for server in found or ():
                 servers.setdefault(server['id'], server)
         for server in servers.values():
@@ -231,7 +232,7 @@ def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
         tuple(
             sorted(
                 best.values(),
-                key=lambda each: snapshot_sets.number(each, 'order'),
+                key=lambda each: metadata.number(each, 'order'),
             )
         ),
         tuple(others),
@@ -302,7 +303,7 @@ def mark(
             f'/backups/{backup_id}',
             microversion=cloud_api.BACKUP_MICROVERSION,
         )['backup'].get('metadata') or {}
-        wanted = {**there, **marks.keys(values)}
+        wanted = {**there, **metadata.ours(values)}
         if wanted != there:
             cloud.volume(
                 'PUT',

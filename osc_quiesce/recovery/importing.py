@@ -12,6 +12,7 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 
@@ -61,7 +62,10 @@ def plan(
         registration.Need(
             found.application,
             found.servers,
-            {each['volume_id']: each['size'] for each in found.backups},
+            {
+                marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
+                for each in found.backups
+            },
             len(missing),
             sum(each.size for each in missing),
         )

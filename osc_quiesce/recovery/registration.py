@@ -192,7 +192,9 @@ class Destination:
         return self._records[backup_id]
 
     def _import(self, record: records.Record) -> None:
-        target = self._targets.get(record.volume_id)
+        target = self._targets.get(record.volume_id) or self._targets.get(
+            marks.get(record.data, backup_sets.SOURCE_VOLUME)
+        )
         if target:
             record = record.for_volume(target)
         try:

@@ -33,7 +33,7 @@ from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_backup
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
 
@@ -297,5 +297,5 @@ def _planned(plan: backup_plan.Plan) -> tuple[Any, ...]:
                 for item in plan.items
             ]
         ),
-        application_create.Sentences(plan.problems),
+        application_plan.Sentences(plan.problems),
     )

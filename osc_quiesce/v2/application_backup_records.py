@@ -28,7 +28,7 @@ from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_plan
 
 LOG = logging.getLogger(__name__)
 
@@ -169,5 +169,5 @@ def _planned(plan: importing.Plan) -> tuple[Any, ...]:
         len(plan.bundle.by_id),
         len(plan.missing),
         sum(each.size for each in plan.missing),
-        application_create.Sentences(plan.problems),
+        application_plan.Sentences(plan.problems),
     )
