@@ -23,10 +23,12 @@ PATIENCE: Final = 60.0  # seconds, with one request
 _VOLUME_MICROVERSION: Final = '3.0'
 _COMPUTE_MICROVERSION: Final = '2.1'
 _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
+#: of backups with metadata
+BACKUP_MICROVERSION: Final = '3.43'
 
 
 class CloudError(errors.ApplicationError):
-    """Cinder or Glance refused a request, or gave no usable answer.
+    """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
     :param retry_after: seconds to wait before the next attempt, as asked for
@@ -89,6 +91,12 @@ class Cloud:
         access = session.auth.get_access(session)
         return 'admin' in access.role_names
 
+    @property
+    def volume_url(self) -> str | None:
+        """Where Cinder is, which tells one site from another."""
+        url: str | None = self._connection.block_storage.get_endpoint()
+        return url
+
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
         return _request(
@@ -124,8 +132,24 @@ class Cloud:
     def network(
         self, method: str, path: str, json: Any = None
     ) -> dict[str, Any]:
-        """Send a request to Neutron, as :meth:`volume` does to Cinder."""
+        """Send a request to Neutron; there need not be one.
+
+        :param path: below ``/v2.0``
+        """
         return self._send('network', method, path, json, None)
+
+    def backups(self, **filters: str) -> Iterator[dict[str, Any]]:
+        """Yield the backups of the project, with their metadata.
+
+        :param filters: ``name``, ``status`` or ``volume_id``
+        """
+        query = f'?{parse.urlencode(filters)}' if filters else ''
+        yield from self.pages(
+            'block_storage',
+            f'/backups/detail{query}',
+            'backups',
+            BACKUP_MICROVERSION,
+        )
 
     def pages(
         self, service: str, path: str, key: str, microversion: str | None

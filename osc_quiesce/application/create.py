@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import contextlib
-import datetime
-import importlib.metadata
 import logging
 from typing import Any, Final
 import uuid
@@ -20,16 +18,16 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import contention
 from osc_quiesce.application import errors
 from osc_quiesce.application import inspector
+from osc_quiesce.application import labels
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
-from osc_quiesce.application import spec
 from osc_quiesce.application import taking
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce import errors as quiesce_errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce import report as reports
 
 LOG = logging.getLogger(__name__)
@@ -142,16 +140,8 @@ class _Set:
         self._client = client
         self._cloud = cloud
         self._plan = plan
-        self._description = description
-        self._properties = properties
         self._set_id = str(uuid.uuid4())
-        self._created_at = model.utc_text(
-            datetime.datetime.now(datetime.UTC)
-        )
-        bodies = [
-            self._body(order, server, volume)
-            for order, (server, volume) in enumerate(plan.snapshots)
-        ]
+        bodies = labels.bodies(plan, self._set_id, description, properties)
         self.taking = taking.Taking(client, cloud, plan, bodies)
 
     def seal(
@@ -187,7 +177,7 @@ class _Set:
                     'id': self._set_id,
                     'why': str(exc).rstrip('.'),
                     'state': snapshot_sets.PENDING,
-                    'key': f'{snapshot_sets.PREFIX}consistency',
+                    'key': f'{metadata.PREFIX}consistency',
                     'value': snapshot_sets.CONSISTENT,
                     'snapshots': ' '.join(self.taking.snapshots),
                 }
@@ -280,55 +270,16 @@ class _Set:
                 {'volumes': ', '.join(unseen), 'id': self._set_id},
             )
 
-    def _mark(self, metadata: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
+    def _mark(self, marks: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
         """Mark the snapshots, and return the set as Cinder has it then.
 
         No server is frozen any more: there is time to repeat it.
         """
 
         def mark() -> snapshot_sets.SnapshotSet:
-            snapshot_sets.mark(self._cloud, self.taking.snapshots, metadata)
+            snapshot_sets.mark(self._cloud, self.taking.snapshots, marks)
             return snapshot_sets.find(self._cloud, self._set_id)
 
         return self._client.timer.repeat(
             mark, cloud_api.pause_after, SEAL_PATIENCE
         )
-
-    def _body(
-        self, order: int, server: planning.Server, volume: planning.Volume
-    ) -> dict[str, Any]:
-        plain = {
-            'format': snapshot_sets.FORMAT,
-            'version': importlib.metadata.version('osc-quiesce'),
-            'set': self._plan.name,
-            'set_id': self._set_id,
-            'application': self._plan.application,
-            'created_at': self._created_at,
-            'volumes': str(len(self._plan.snapshots)),
-            'consistency': snapshot_sets.PENDING,
-            'order': str(order),
-            'stage': str(server.stage),
-            'server_id': server.id,
-            'server_name': server.name,
-            'device': volume.device,
-            'boot_index': str(volume.boot_index),
-        }
-        # Servers without a snapshot of their own go with the first one.
-        with_snapshot = {s.id for s, _volume in self._plan.snapshots}
-        servers = [
-            s.restore
-            for s in self._plan.servers
-            if s.id == server.id or (order == 0 and s.id not in with_snapshot)
-        ]
-        name = f'{self._plan.name}_{server.name}_{volume.device[5:]}'
-        return {
-            'volume_id': volume.id,
-            'name': name[: spec.LONGEST_NAME],
-            'description': self._description,
-            'force': True,  # it is in use
-            'metadata': {
-                **self._properties,
-                **{snapshot_sets.PREFIX + k: v for k, v in plain.items()},
-                **snapshot_sets.pack('servers', servers),
-            },
-        }

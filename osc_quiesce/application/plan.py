@@ -23,6 +23,8 @@ class Volume:
         others
     :param excluded: no snapshot is wanted
     :param multiattach: several servers may have it at the same time
+    :param encrypted: its key is in the key manager of this cloud only
+    :param restore: what one needs to make it again, as JSON has it
     """
 
     id: str
@@ -35,6 +37,10 @@ class Volume:
     status: str
     excluded: bool = False
     multiattach: bool = False
+    encrypted: bool = False
+    restore: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, compare=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)

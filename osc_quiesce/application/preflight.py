@@ -9,12 +9,14 @@ long as is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Final
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import inspector
+from osc_quiesce.application import labels
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
 from osc_quiesce.application.plan import Plan, Volume, name_problems
@@ -34,6 +36,9 @@ def make(
     application: spec.Application,
     unquiesce_after: int,
     allow_local_disk: bool = False,
+    with_user_data: bool = False,
+    description: str = '',
+    properties: Mapping[str, str] | None = None,
 ) -> Plan:
     """Look at everything, change nothing, and return what is to be done.
 
@@ -41,19 +46,21 @@ def make(
     :param unquiesce_after: seconds, for servers without a time of their own
     :param allow_local_disk: whether servers with a root or ephemeral disk
         that is not a volume are taken as well
+    :param with_user_data: whether to record it; it may hold secrets
+    :param description: of the snapshots
+    :param properties: metadata that each snapshot gets
     :returns: a plan, perhaps with refusals
     :raises cloud.CloudError: Cinder cannot be asked
     :raises errors.QuiesceError: Nova cannot be asked
     """
-    longest = max(
-        member.unquiesce_after or unquiesce_after
-        for member in application.members
-    )
-    problems = _api_problems(client, longest)
+    times = [m.unquiesce_after or unquiesce_after for m in application.members]
+    problems = _api_problems(client, max(times))
     found = _find_servers(client, application, problems)
     members = frozenset(server_id for _n, _m, server_id in found)
     reader = inspector.Inspector(
-        client, cloud, members, unquiesce_after, allow_local_disk)
+        client, cloud, members, unquiesce_after, allow_local_disk,
+        with_user_data,
+    )
     servers = concurrency.run_all(
         lambda item: reader.read(item[0], *item[1]),
         enumerate(found),
@@ -62,9 +69,12 @@ def make(
     plan = Plan(name, application.name, tuple(servers), ())
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
-    problems += _quota_problems(cloud, plan)
     before = snapshot_sets.find_all(cloud)
-    problems += name_problems(before, name)
+    problems += [
+        *labels.problems(plan, description, properties or {}),
+        *_quota_problems(cloud, plan),
+        *name_problems(before, name),
+    ]
     return dataclasses.replace(
         plan,
         problems=tuple(problems),

@@ -5,27 +5,24 @@
 There is no file and no database of ours, so a set can be listed, shown and
 deleted from any machine by anybody who may use the project's snapshots. A set
 counts as consistent only if all its snapshots are there and say so.
-
-Cinder's metadata are strings of at most 255 characters: what is longer is
-JSON, cut into numbered pieces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
-import json
-import re
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 
-PREFIX: Final = 'osc_quiesce:'
-FORMAT: Final = '1'
-PIECE: Final = 255  # characters in a value, Cinder's limit
+FORMAT: Final = '2'
+
+#: of snapshots whose data are there
+THERE: Final = frozenset({'available', 'backing-up'})
 
 CONSISTENT: Final = 'consistent'
 INCONSISTENT: Final = 'inconsistent'
@@ -69,12 +66,12 @@ class SnapshotSet:
 
     @property
     def description(self) -> str:
-        return self.snapshots[0].get('description') or ''
+        return metadata.unescape(self.snapshots[0].get('description') or '')
 
     @property
     def volumes(self) -> int:
         """How many snapshots the set has when it is complete."""
-        return number(self.snapshots[0], 'volumes')
+        return metadata.number(self.snapshots[0], 'volumes')
 
     @property
     def window(self) -> float | None:
@@ -89,11 +86,11 @@ class SnapshotSet:
     @property
     def state(self) -> str:
         """One of CONSISTENT, INCONSISTENT, PENDING and INCOMPLETE."""
-        said = {get(s, 'consistency') for s in self.snapshots}
+        said = {metadata.get(s, 'consistency') for s in self.snapshots}
         if INCONSISTENT in said:
             return INCONSISTENT
         if len(self.snapshots) != self.volumes or any(
-            s['status'] != 'available' for s in self.snapshots
+            s['status'] not in THERE for s in self.snapshots
         ):
             return INCOMPLETE
         return CONSISTENT if said == {CONSISTENT} else PENDING
@@ -101,9 +98,9 @@ class SnapshotSet:
     @property
     def properties(self) -> dict[str, str]:
         return {
-            key: value
+            key: metadata.unescape(value)
             for key, value in self.snapshots[0]['metadata'].items()
-            if not key.startswith(PREFIX)
+            if not key.startswith(metadata.PREFIX)
         }
 
     @property
@@ -116,7 +113,8 @@ class SnapshotSet:
         by_volume = {s['volume_id']: s['id'] for s in self.snapshots}
         servers: dict[str, dict[str, Any]] = {}
         for snapshot in self.snapshots:
-            for server in unpack(snapshot['metadata'], 'servers') or ():
+            packed = metadata.unpack(snapshot['metadata'], 'servers')
+            for server in packed or ():
                 servers.setdefault(server['id'], server)
         for server in servers.values():
             for volume in server['volumes']:
@@ -124,42 +122,13 @@ class SnapshotSet:
         return sorted(servers.values(), key=lambda server: server['order'])
 
     def _get(self, key: str) -> str:
-        return get(self.snapshots[0], key)
-
-
-def get(snapshot: Mapping[str, Any], key: str) -> str:
-    """Return one of our keys of a snapshot, or an empty text."""
-    return str((snapshot.get('metadata') or {}).get(PREFIX + key, ''))
+        return metadata.get(self.snapshots[0], key)
 
 
 def _seconds(snapshot: Mapping[str, Any], key: str) -> float | None:
     """Return one of our keys that is a time; None without, or if damaged."""
     try:
-        return float(get(snapshot, key))
-    except ValueError:
-        return None
-
-
-def number(snapshot: Mapping[str, Any], key: str) -> int:
-    """Return one of our keys that is a number; 0 if somebody damaged it."""
-    text = get(snapshot, key)
-    return int(text) if text.isdecimal() else 0
-
-
-def pack(key: str, value: Any) -> dict[str, str]:
-    """Return metadata that hold a value of any length."""
-    text = json.dumps(value, separators=(',', ':'))
-    pieces = re.findall(f'.{{1,{PIECE}}}', text)  # one line, all ASCII
-    return {f'{PREFIX}{key}.{n}': piece for n, piece in enumerate(pieces)}
-
-
-def unpack(metadata: Mapping[str, str], key: str) -> Any:
-    """Return what pack put there, or None if it is not (wholly) there."""
-    pieces: list[str] = []
-    while (name := f'{PREFIX}{key}.{len(pieces)}') in metadata:
-        pieces.append(metadata[name])
-    try:
-        return json.loads(''.join(pieces))
+        return float(metadata.get(snapshot, key))
     except ValueError:
         return None
 
@@ -168,14 +137,14 @@ def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
     """Return all sets of the project, the oldest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
     # Cinder leaves out what other programs have made.
-    for snapshot in cloud.snapshots({PREFIX + 'format': FORMAT}):
-        if get(snapshot, 'set_id'):
-            groups.setdefault(get(snapshot, 'set_id'), []).append(snapshot)
+    for snapshot in cloud.snapshots({metadata.PREFIX + 'format': FORMAT}):
+        if set_id := metadata.get(snapshot, 'set_id'):
+            groups.setdefault(set_id, []).append(snapshot)
     found = [
         SnapshotSet(
             set_id,
             tuple(
-                sorted(group, key=lambda s: number(s, 'order'))
+                sorted(group, key=lambda s: metadata.number(s, 'order'))
             ),
         )
         for set_id, group in groups.items()
@@ -212,10 +181,10 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
 def mark(
     cloud: cloud_api.Cloud,
     snapshot_ids: Iterable[str],
-    metadata: Mapping[str, str],
+    values: Mapping[str, str],
 ) -> None:
     """Add to the metadata of snapshots, of all at once."""
-    body = {'metadata': {PREFIX + k: v for k, v in metadata.items()}}
+    body = {'metadata': metadata.ours(values)}
     concurrency.run_all(
         lambda id_: cloud.volume('POST', f'/snapshots/{id_}/metadata', body),
         snapshot_ids,
@@ -248,7 +217,7 @@ def delete(
     unseen = set(late)
     while True:
         try:
-            left = list(cloud.snapshots({PREFIX + 'set_id': set_id}))
+            left = list(cloud.snapshots({metadata.PREFIX + 'set_id': set_id}))
         except cloud_api.CloudError as exc:
             if clock() > deadline:
                 raise errors.ApplicationError(
@@ -290,6 +259,9 @@ def _ask_to_delete(
         id_, status = snapshot['id'], snapshot['status']
         if status == 'deleting':
             why.pop(id_, None)  # heard, also if no answer came
+        elif status == 'backing-up':
+            asked.discard(id_)
+            why[id_] = _('it is being backed up: wait until that has ended')
         elif id_ in asked:
             why[id_] = _('its status is %s') % status
         elif status != 'creating':

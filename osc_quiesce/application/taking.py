@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import inspector
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
-from osc_quiesce.application import snapshot_sets
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
@@ -190,7 +190,7 @@ def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
             )
             % {
                 'volume': body['volume_id'],
-                'server': snapshot_sets.get(body, 'server_name'),
+                'server': metadata.get(body, 'server_name'),
                 'why': str(exc).rstrip('.'),
             }
         ) from exc

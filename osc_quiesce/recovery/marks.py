@@ -15,7 +15,7 @@ from typing import Any, Final
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import snapshot_sets as metadata
+from osc_quiesce.application import metadata
 
 PREFIX: Final = metadata.PREFIX
 

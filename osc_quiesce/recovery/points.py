@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
@@ -109,7 +110,7 @@ def _of_backups(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
         found.state,
         found.servers,
         {
-            snapshot_sets.get(each, 'source_volume_id'): Copy(
+            metadata.get(each, 'source_volume_id'): Copy(
                 each['id'],
                 BACKUP,
                 int(each['size']),

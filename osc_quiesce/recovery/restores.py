@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
-from osc_quiesce.application import snapshot_sets
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import ports
@@ -68,8 +68,8 @@ class Restore:
         """COMPLETE or INCOMPLETE."""
         wanted = [
             (
-                snapshot_sets.number(each, marks.VOLUMES),
-                snapshot_sets.number(each, marks.SERVERS),
+                metadata.number(each, marks.VOLUMES),
+                metadata.number(each, marks.SERVERS),
             )
             for each in self.volumes
         ]
@@ -109,7 +109,7 @@ def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
             sorted(
                 servers.get(id_, ()),
                 key=lambda s: (
-                    snapshot_sets.number(s, marks.STAGE), s['name']
+                    metadata.number(s, marks.STAGE), s['name']
                 ),
             ),
         )

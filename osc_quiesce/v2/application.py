@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import logging
 import time
 from typing import Any
@@ -55,22 +55,35 @@ class Servers(columns.FormattableColumn[Any]):
     def human_readable(self) -> str:
         lines = []
         for server in self._value:
-            flavor = server['flavor']
             lines.append(
                 _('%(order)d. %(label)s, flavor %(flavor)s, image %(image)s')
                 % {
                     'order': server['order'] + 1,
                     'label': model.label(server['id'], server['name']),
-                    'flavor': flavor.get('original_name'),
-                    'image': server['image'] or _('none (boots from volume)'),
+                    'flavor': server['flavor']['name'],
+                    'image': _image(server['image']),
                 }
             )
             lines += [
-                _('   %(device)s: volume %(id)s, %(size)d GiB, snapshot %(s)s')
-                % {**volume, 's': volume['snapshot_id'] or _('none')}
+                _(
+                    '   %(device)s: volume %(id)s, %(size)d GiB%(encrypted)s, '
+                    'snapshot %(s)s'
+                )
+                % {
+                    **volume,
+                    's': volume['snapshot_id'] or _('none'),
+                    'encrypted': _(', encrypted') if volume['encrypted']
+                    else '',
+                }
                 for volume in server['volumes']
             ]
         return '\n'.join(lines)
+
+
+def _image(image: Mapping[str, str] | None) -> str:
+    if image is None:
+        return _('none (boots from volume)')
+    return image['name'] or image['id']
 
 
 class Command:

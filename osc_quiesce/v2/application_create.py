@@ -16,13 +16,13 @@ from collections.abc import Sequence
 import logging
 from typing import Any
 
-from cliff import columns
 from osc_lib.cli import parseractions
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import create
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import preflight
 from osc_quiesce.application import snapshot_sets
@@ -31,48 +31,13 @@ from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_plan
 
 LOG = logging.getLogger(__name__)
 
 DEFAULT_UNQUIESCE_AFTER = 120  # seconds
-
-PLAN_COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
-
-
-class Sentences(columns.FormattableColumn[Any]):
-    """A line each for people, a list for machines."""
-
-    def human_readable(self) -> str:
-        return '\n'.join(self._value)
-
-    def machine_readable(self) -> list[str]:
-        return list(self._value)
-
-
-class PlannedServers(columns.FormattableColumn[Any]):
-    """What would be frozen and saved: a summary for people."""
-
-    def human_readable(self) -> str:
-        lines = []
-        for server in self._value:
-            lines.append(
-                _('stage %(stage)d: %(label)s') % {
-                    'stage': server['stage'] + 1,
-                    'label': model.label(server['id'], server['name']),
-                }
-            )
-            lines += [
-                _('   %(device)s: volume %(id)s, %(size)d GiB%(left_out)s') % {
-                    **volume,
-                    'left_out': '' if volume['snapshot']
-                    else _(', without a snapshot'),
-                }
-                for volume in server['volumes']
-            ]
-        return '\n'.join(lines)
 
 
 class CreateApplicationSnapshot(application.Command, command.ShowOne):
@@ -166,6 +131,14 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             ),
         )
         parser.add_argument(
+            '--with-user-data',
+            action='store_true',
+            help=_(
+                'Record the user data of the servers as well, which may hold '
+                'secrets: whoever sees the snapshots can read them'
+            ),
+        )
+        parser.add_argument(
             '--dry-run',
             action='store_true',
             help=_('Show what would be done and refused, and do nothing'),
@@ -184,7 +157,9 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
         options.check_columns(
             self,
             parsed_args,
-            PLAN_COLUMNS if parsed_args.dry_run else application.SHOW_COLUMNS,
+            application_plan.COLUMNS
+            if parsed_args.dry_run
+            else application.SHOW_COLUMNS,
         )
         self._exit_code = 0
         try:
@@ -225,7 +200,7 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
             self._exit_code = 1 if plan.refusals else 0
-            return PLAN_COLUMNS, _planned(plan)
+            return application_plan.COLUMNS, application_plan.shown(plan)
         if plan.refusals:
             raise osc_exceptions.CommandError(
                 _('Nothing was quiesced, and no snapshot was taken.')
@@ -236,12 +211,21 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
     @staticmethod
     def _check_options(parsed_args: argparse.Namespace) -> None:
         for key, value in parsed_args.properties.items():
-            if key.startswith(snapshot_sets.PREFIX):
+            if key.startswith(metadata.PREFIX):
                 raise osc_exceptions.CommandError(
                     _('Properties that begin with "%s" are reserved.')
-                    % snapshot_sets.PREFIX
+                    % metadata.PREFIX
                 )
-            if max(len(key), len(value)) > spec.LONGEST_NAME:
+            if not metadata.KEY.fullmatch(key):
+                raise osc_exceptions.CommandError(
+                    _(
+                        'Cinder does not take property "%s": its key may '
+                        'have letters of ASCII, digits, spaces and "-_:./", '
+                        'up to 255 in all.'
+                    )
+                    % key
+                )
+            if len(value) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
                     _('Property "%(key)s" is longer than %(max)d characters.')
                     % {'key': key, 'max': spec.LONGEST_NAME}
@@ -272,6 +256,9 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             wanted,
             parsed_args.unquiesce_after,
             parsed_args.allow_local_disk,
+            parsed_args.with_user_data,
+            parsed_args.description,
+            parsed_args.properties,
         )
 
     def _create(
@@ -307,35 +294,3 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             raise osc_exceptions.CommandError(
                 _('No consistent snapshot set "%s" was made.') % plan.name
             ) from exc
-
-
-def _planned(plan: planning.Plan) -> tuple[Any, ...]:
-    """Return the values of PLAN_COLUMNS."""
-    taken = {(s.id, v.id) for s, v in plan.snapshots}
-    servers = [
-        {
-            'id': server.id,
-            'name': server.name,
-            'stage': server.stage,
-            'unquiesce_after': server.unquiesce_after,
-            'refused': list(server.refused),
-            'volumes': [
-                {
-                    'id': volume.id,
-                    'name': volume.name,
-                    'device': volume.device,
-                    'size': volume.size,
-                    'snapshot': (server.id, volume.id) in taken,
-                }
-                for volume in server.volumes
-            ],
-        }
-        for server in plan.servers
-    ]
-    return (
-        plan.name,
-        plan.application,
-        len(plan.snapshots),
-        PlannedServers(servers),
-        Sentences(plan.refusals),
-    )

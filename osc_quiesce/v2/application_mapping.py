@@ -16,7 +16,7 @@ from osc_quiesce.recovery import points
 from osc_quiesce.recovery import site as sites
 from osc_quiesce.recovery import skeleton
 from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_plan
 
 COLUMNS = ('file', 'application', 'filled', 'empty')
 
@@ -64,7 +64,7 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
             parsed_args.output,
             point.application,
             made.filled,
-            application_create.Sentences(made.empty),
+            application_plan.Sentences(made.empty),
         )
 
 

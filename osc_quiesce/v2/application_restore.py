@@ -14,6 +14,7 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import checking
@@ -187,7 +188,7 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
 
 def _server(server: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        'stage': snapshot_sets.number(server, marks.STAGE) + 1,
+        'stage': metadata.number(server, marks.STAGE) + 1,
         'name': server['name'],
         'id': server['id'],
         'source_id': marks.get(server, marks.SOURCE),

@@ -34,7 +34,7 @@ from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import waiting
 from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import application_restore
 
 LOG = logging.getLogger(__name__)
@@ -404,7 +404,7 @@ def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
                 for row in plan.rows
             ]
         ),
-        application_create.Sentences(plan.refusals),
+        application_plan.Sentences(plan.refusals),
     )
 
 

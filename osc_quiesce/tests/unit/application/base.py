@@ -153,6 +153,8 @@ class TestCase(fakes.TestCase):
             'order': number,
             # Longer than what fits into one value.
             'metadata': {'note': 'x' * 700},
+            'flavor': {'id': 'f', 'name': 'tiny'},
+            'image': None,
             'volumes': [{'id': v.id} for v in volumes],
         }
         return planning.Server(

@@ -9,9 +9,9 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import preflight
-from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
 from osc_quiesce.tests.unit import fakes
 
@@ -23,6 +23,8 @@ class FakeCloud:
 
     :ivar volumes: by id, as Cinder shows them
     :ivar images: by id, as Glance shows them
+    :ivar neutron: what a GET of a path is answered; None without Neutron
+    :ivar network_log: the paths that Neutron was asked for
     :ivar quotas: of Cinder; None if they cannot be read
     :ivar taken: names of the snapshot sets that there are
     """
@@ -32,6 +34,8 @@ class FakeCloud:
         self.is_admin = True
         self.volumes: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, Any]] = {}
+        self.neutron: dict[str, Any] | None = None
+        self.network_log: list[str] = []
         self.quotas: dict[str, Any] | None = {}
         self.taken: list[str] = []
 
@@ -48,14 +52,23 @@ class FakeCloud:
             return {'quota_set': self.quotas}
         return {'volume': self.volumes[path.removeprefix('/volumes/')]}
 
+    def network(self, method: str, path: str) -> dict[str, Any]:
+        assert method == 'GET', 'a plan changes nothing'
+        self.network_log.append(path)
+        if self.neutron is None:
+            raise cloud_api.CloudError('there is none in the catalog')
+        if path not in self.neutron:
+            raise cloud_api.NotThere('404', 404)
+        return self.neutron[path]
+
     def snapshots(
-        self, metadata: Mapping[str, str]
+        self, wanted: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         for name in self.taken:
             yield {
                 'metadata': {
-                    f'{snapshot_sets.PREFIX}set': name,
-                    f'{snapshot_sets.PREFIX}set_id': f'id-of-{name}',
+                    f'{metadata.PREFIX}set': name,
+                    f'{metadata.PREFIX}set_id': f'id-of-{name}',
                 }
             }
 

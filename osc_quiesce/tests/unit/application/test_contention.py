@@ -12,6 +12,7 @@ from typing import Any
 from osc_quiesce.application import contention
 from osc_quiesce.application import create
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import errors as quiesce_errors
 from osc_quiesce.tests.unit import fakes
@@ -57,11 +58,11 @@ class TestCase(base.TestCase):
                 'volume_id': volume,
                 'status': status,
                 'metadata': {
-                    snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                    snapshot_sets.PREFIX + 'set_id': 'other-id',
-                    snapshot_sets.PREFIX + 'set': 'weekly',
-                    snapshot_sets.PREFIX + 'volumes': '4',
-                    snapshot_sets.PREFIX + 'order': str(number),
+                    metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                    metadata.PREFIX + 'set_id': 'other-id',
+                    metadata.PREFIX + 'set': 'weekly',
+                    metadata.PREFIX + 'volumes': '4',
+                    metadata.PREFIX + 'order': str(number),
                 },
             }
 
@@ -189,9 +190,9 @@ class WinnerTest(TestCase):
                 'id': 'other',
                 'volume_id': 'v',
                 'metadata': {
-                    snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                    snapshot_sets.PREFIX + 'set_id': 'other-id',
-                    snapshot_sets.PREFIX + 'set': 'nightly',
+                    metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                    metadata.PREFIX + 'set_id': 'other-id',
+                    metadata.PREFIX + 'set': 'nightly',
                 },
             }
 

@@ -10,6 +10,7 @@ from typing import Any
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import create
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import errors as quiesce_errors
@@ -37,7 +38,7 @@ class CreateTest(base.TestCase):
     def test_a_set_keeps_cinders_limit_of_metadata(self) -> None:
         for snapshot in self.create().snapshots:
             for value in snapshot['metadata'].values():
-                self.assertLessEqual(len(value), snapshot_sets.PIECE)
+                self.assertLessEqual(len(value), metadata.PIECE)
 
     def test_a_plan_with_refusals_freezes_nothing(self) -> None:
         self.plan = planning.Plan(

@@ -8,6 +8,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.tests.unit.application import base
 
@@ -36,7 +37,7 @@ class StateTest(TestCase):
 
     def test_a_set_that_was_never_checked_is_pending(self) -> None:
         for snapshot in self.cinder.made.values():
-            snapshot['metadata'][snapshot_sets.PREFIX + 'consistency'] = (
+            snapshot['metadata'][metadata.PREFIX + 'consistency'] = (
                 snapshot_sets.PENDING
             )
         self.assertEqual(
@@ -53,9 +54,9 @@ class StateTest(TestCase):
 
     def test_damaged_metadata_hide_no_set(self) -> None:
         for snapshot in self.cinder.made.values():
-            snapshot['metadata'].pop(snapshot_sets.PREFIX + 'servers.0', None)
+            snapshot['metadata'].pop(metadata.PREFIX + 'servers.0', None)
             for key in ('order', 'volumes', 'window', 'complete'):
-                snapshot['metadata'][snapshot_sets.PREFIX + key] = 'damaged'
+                snapshot['metadata'][metadata.PREFIX + key] = 'damaged'
         found = self.find()
         self.assertEqual(4, len(found.snapshots))
         self.assertEqual([], found.servers)
@@ -74,9 +75,9 @@ class FindTest(TestCase):
             'volume_id': 'v',
             'status': 'available',
             'metadata': {
-                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                snapshot_sets.PREFIX + 'set_id': 'other-set',
-                snapshot_sets.PREFIX + 'set': 'nightly',
+                metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                metadata.PREFIX + 'set_id': 'other-set',
+                metadata.PREFIX + 'set': 'nightly',
             },
         }
         with self.assertRaisesRegex(errors.ApplicationError, 'other-set'):
@@ -87,9 +88,9 @@ class FindTest(TestCase):
         self.cinder.made['other'] = {
             'id': 'other',
             'metadata': {
-                snapshot_sets.PREFIX + 'format': snapshot_sets.FORMAT,
-                snapshot_sets.PREFIX + 'set_id': 'other-set',
-                snapshot_sets.PREFIX + 'created_at': '1999-12-31T23:59:59Z',
+                metadata.PREFIX + 'format': snapshot_sets.FORMAT,
+                metadata.PREFIX + 'set_id': 'other-set',
+                metadata.PREFIX + 'created_at': '1999-12-31T23:59:59Z',
             },
         }
         self.assertEqual(
@@ -102,17 +103,17 @@ class PackTest(base.TestCase):
     def test_what_was_packed_is_unpacked(self) -> None:
         for value in ({}, ['ü' * 700], {'a': None}, 'x' * 255):
             with self.subTest(value):
-                packed = snapshot_sets.pack('key', value)
+                packed = metadata.pack('key', value)
                 self.assertLessEqual(
-                    max(map(len, packed.values())), snapshot_sets.PIECE
+                    max(map(len, packed.values())), metadata.PIECE
                 )
-                self.assertEqual(value, snapshot_sets.unpack(packed, 'key'))
+                self.assertEqual(value, metadata.unpack(packed, 'key'))
 
     def test_what_is_not_wholly_there_is_none(self) -> None:
-        packed = snapshot_sets.pack('key', 'x' * 700)
+        packed = metadata.pack('key', 'x' * 700)
         packed.popitem()
-        self.assertIsNone(snapshot_sets.unpack(packed, 'key'))
-        self.assertIsNone(snapshot_sets.unpack({}, 'key'))
+        self.assertIsNone(metadata.unpack(packed, 'key'))
+        self.assertIsNone(metadata.unpack({}, 'key'))
 
 
 class DeleteTest(TestCase):

@@ -28,6 +28,7 @@ from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit.application import base
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_create as commands
+from osc_quiesce.v2 import application_plan
 
 
 class Stderr(io.StringIO):
@@ -50,7 +51,7 @@ class TestCase(base.TestCase):
             restore.update(
                 {
                     'stage': server.stage,
-                    'flavor': {'original_name': 'tiny'},
+                    'flavor': {'id': 'f', 'name': 'tiny'},
                     'image': None,
                     'volumes': [
                         {
@@ -62,6 +63,7 @@ class TestCase(base.TestCase):
                             'boot_index': volume.boot_index,
                             'delete_on_termination': False,
                             'excluded': False,
+                            'encrypted': False,
                         }
                         for volume in server.volumes
                     ],
@@ -144,7 +146,7 @@ class TestCreate(TestCase):
             ],
         )
         for server in made['servers']:
-            self.assertEqual('tiny', server['flavor']['original_name'])
+            self.assertEqual('tiny', server['flavor']['name'])
         self.assertEqual({'active'}, self.vm_states())
 
     def test_people_get_a_summary(self) -> None:
@@ -179,7 +181,7 @@ class TestCreate(TestCase):
 
     def test_defaults(self) -> None:
         self.run_create('--dry-run')
-        name, application, unquiesce_after, allow_local_disk = self.asked()
+        name, application, *options = self.asked()
         self.assertEqual('nightly', name)
         self.assertEqual('nightly', application.name)
         self.assertEqual(
@@ -219,11 +221,16 @@ class TestCreate(TestCase):
                 '--unquiesce-after',
                 '30',
                 '--allow-local-disk',
+                '--with-user-data',
+                '--description',
+                'd',
+                '--property',
+                'k=v',
             )
-        name, application, unquiesce_after, allow_local_disk = self.asked()
+        name, application, *options = self.asked()
         self.assertEqual(('nightly', 'shop'), (name, application.name))
         self.assertEqual(1, len(application.stages))
-        self.assertEqual((30, True), (unquiesce_after, allow_local_disk))
+        self.assertEqual([30, True, True, 'd', {'k': 'v'}], options)
 
     def test_nonsense_is_refused_before_anything_is_asked(self) -> None:
         for argv in (
@@ -233,6 +240,10 @@ class TestCreate(TestCase):
             ['x', '--server', 'db', '--unquiesce-after', '1.5'],
             ['x', '--server', 'db', '--property', 'osc_quiesce:set=y'],
             ['x', '--server', 'db', '--property', 'k=' + 256 * 'v'],
+            ['x', '--server', 'db', '--property', 'owner@site=x'],
+            ['x', '--server', 'db', '--property', '(a)=x'],
+            ['x', '--server', 'db', '--property', 'цех=x'],
+            ['x', '--server', 'db', '--property', 'a\n=x'],
             ['x', '--server', 'db', '--description', 256 * 'd'],
             ['x', '--server', 'db', '-c', 'Colour'],
             [' ', '--server', 'db'],
@@ -267,7 +278,7 @@ class TestCreate(TestCase):
     def test_a_dry_run_shows_the_plan_and_does_nothing(self) -> None:
         self.assertEqual(0, self.run_create('--dry-run', '-f', 'json'))
         plan = self.printed()
-        self.assertEqual(list(commands.PLAN_COLUMNS), list(plan))
+        self.assertEqual(list(application_plan.COLUMNS), list(plan))
         volumes = [
             volume
             for server in plan['servers']

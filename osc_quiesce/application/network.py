@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ports of servers, as Neutron shows them, or else Nova.
+
+It only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import logging
+from typing import Any, Final
+from urllib import parse
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import shared
+from osc_quiesce.i18n import _
+
+LOG = logging.getLogger(__name__)
+
+# The paths of what has a name, and the key of the answer
+_NETWORK: Final = ('networks', 'network')
+_SUBNET: Final = ('subnets', 'subnet')
+_GROUP: Final = ('security-groups', 'security_group')
+
+
+class Network:
+    """Neutron; each network, subnet and security group is read once.
+
+    A cloud need not have one, and the caller need not be allowed to see all:
+    what cannot be seen is None.
+    """
+
+    def __init__(self, cloud: cloud_api.Cloud) -> None:
+        self._cloud = cloud
+        self._shared = shared.Shared()
+        self._is_away = False
+
+    def ports(self, server_id: str) -> list[dict[str, Any]] | None:
+        """Return the ports of a server; None if Neutron does not show them."""
+        found = self._read(
+            '/ports?%s' % parse.urlencode({'device_id': server_id})
+        )
+        if found is None:
+            return None
+        return [self._port(port) for port in found.get('ports') or ()]
+
+    def _port(self, port: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            'id': port['id'],
+            'name': port.get('name') or '',
+            'network': self._named(_NETWORK, port.get('network_id')),
+            'fixed_ips': [
+                {
+                    'ip_address': ip.get('ip_address'),
+                    'subnet': self._named(
+                        _SUBNET, ip.get('subnet_id'), 'cidr'
+                    ),
+                }
+                for ip in port.get('fixed_ips') or ()
+            ],
+            'mac_address': port.get('mac_address'),
+            'security_groups': [
+                self._named(_GROUP, id_)
+                for id_ in port.get('security_groups') or ()
+            ],
+            'allowed_address_pairs': list(
+                port.get('allowed_address_pairs') or ()
+            ),
+            'vnic_type': port.get('binding:vnic_type'),
+            'port_security_enabled': port.get('port_security_enabled'),
+            'tag': None,
+        }
+
+    def _named(
+        self, kind: tuple[str, str], id_: str | None, *more: str
+    ) -> dict[str, Any]:
+        """Return id, name and more attributes of what has this id."""
+        names = ('name', *more)
+        if id_ is None:
+            return {'id': None, **dict.fromkeys(names)}
+        path, key = kind
+        found = self._shared.read(
+            (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}')
+        )
+        shown = (found or {}).get(key) or {}
+        return {'id': id_, **{name: shown.get(name) for name in names}}
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        if self._is_away:
+            return None
+        try:
+            return self._cloud.network('GET', path)
+        except cloud_api.NotThere:
+            return None
+        except cloud_api.CloudError as exc:
+            if exc.status is None:
+                self._is_away = True
+                LOG.info('There is no usable Neutron: %s', exc)
+            else:
+                LOG.warning(
+                    _(
+                        'Neutron does not show all that is to be recorded of '
+                        'the ports of the servers: %s.'
+                    ),
+                    str(exc).rstrip('.'),
+                )
+            return None
+
+
+def without_neutron(
+    body: Mapping[str, Any], interfaces: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return ports, as far as Nova shows them.
+
+    :param body: the server, as Nova shows it
+    :param interfaces: those of the server, as Nova shows them, if it does
+    """
+    labels: dict[str | None, str] = {}
+    ips: dict[str | None, list[str]] = {}
+    for label, addresses in (body.get('addresses') or {}).items():
+        for each in addresses:
+            mac = each.get('OS-EXT-IPS-MAC:mac_addr')
+            if each.get('OS-EXT-IPS:type') != 'floating':
+                labels[mac] = label
+                ips.setdefault(mac, []).append(each['addr'])
+    if not interfaces:
+        interfaces = [
+            {'mac_addr': mac, 'fixed_ips': [{'ip_address': ip} for ip in each]}
+            for mac, each in ips.items()
+        ]
+    return [
+        {
+            'id': port.get('port_id'),
+            'name': None,
+            'network': {
+                'id': port.get('net_id'),
+                'name': labels.get(port.get('mac_addr')),
+            },
+            'fixed_ips': [
+                {
+                    'ip_address': ip.get('ip_address'),
+                    'subnet': {
+                        'id': ip.get('subnet_id'), 'name': None, 'cidr': None
+                    },
+                }
+                for ip in port.get('fixed_ips') or ()
+            ],
+            'mac_address': port.get('mac_addr'),
+            'security_groups': _groups(body),
+            'allowed_address_pairs': None,
+            'vnic_type': None,
+            'port_security_enabled': None,
+            'tag': None,
+        }
+        for port in interfaces
+    ]
+
+
+def _groups(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the security groups that Nova names, of all ports together."""
+    names = {group['name'] for group in body.get('security_groups') or ()}
+    return [{'id': None, 'name': name} for name in sorted(names)]

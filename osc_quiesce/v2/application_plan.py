@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What ``openstack application snapshot create --dry-run`` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cliff import columns
+
+from osc_quiesce.application import plan as planning
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+
+COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
+
+
+class Sentences(columns.FormattableColumn[Any]):
+    """A line each for people, a list for machines."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(self._value)
+
+    def machine_readable(self) -> list[str]:
+        return list(self._value)
+
+
+class PlannedServers(columns.FormattableColumn[Any]):
+    """What would be frozen and saved: a summary for people."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for server in self._value:
+            lines.append(
+                _('stage %(stage)d: %(label)s') % {
+                    'stage': server['stage'] + 1,
+                    'label': model.label(server['id'], server['name']),
+                }
+            )
+            lines += [
+                _(
+                    '   %(device)s: volume %(id)s, %(size)d GiB%(encrypted)s'
+                    '%(left_out)s'
+                )
+                % {
+                    **volume,
+                    'encrypted': _(', encrypted') if volume['encrypted']
+                    else '',
+                    'left_out': '' if volume['snapshot']
+                    else _(', without a snapshot'),
+                }
+                for volume in server['volumes']
+            ]
+        return '\n'.join(lines)
+
+
+def shown(plan: planning.Plan) -> tuple[Any, ...]:
+    """Return the values of COLUMNS."""
+    taken = {(s.id, v.id) for s, v in plan.snapshots}
+    servers = [
+        {
+            'id': server.id,
+            'name': server.name,
+            'stage': server.stage,
+            'unquiesce_after': server.unquiesce_after,
+            'refused': list(server.refused),
+            'volumes': [
+                {
+                    'id': volume.id,
+                    'name': volume.name,
+                    'device': volume.device,
+                    'size': volume.size,
+                    'encrypted': volume.encrypted,
+                    'snapshot': (server.id, volume.id) in taken,
+                }
+                for volume in server.volumes
+            ],
+        }
+        for server in plan.servers
+    ]
+    return (
+        plan.name,
+        plan.application,
+        len(plan.snapshots),
+        PlannedServers(servers),
+        Sentences(plan.refusals),
+    )
