@@ -179,10 +179,8 @@ class Booter:
                 **marks.foreign(recorded.get('metadata')),
                 **marks.keys(
                     {
-                        marks.APPLICATION: resolved.ascii_of(
-                            self._plan.point.application
-                        ),
-                        marks.RESTORE: resolved.ascii_of(self._plan.name),
+                        marks.APPLICATION: self._plan.point.application,
+                        marks.RESTORE: self._plan.name,
                         marks.RESTORE_ID: self._plan.restore_id,
                         marks.SET_ID: self._plan.point.id,
                         marks.SOURCE: server.id,

@@ -30,7 +30,7 @@ _UNQUIESCE_AFTER: Final = 60
 _AGENT_TIMEOUT: Final = 30.0
 
 ANSWERED: Final = 'answered'
-NOT_ASKED: Final = 'not asked'
+NOT_ASKED: Final = 'not_asked'
 
 
 class CheckFailed(errors.ApplicationError):

@@ -25,7 +25,6 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
-from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import targets
 from osc_quiesce.recovery import waiting
@@ -126,8 +125,8 @@ class Filler:
     ) -> dict[str, str]:
         plan = self._plan
         values = {
-            marks.APPLICATION: resolved.ascii_of(item.wanted.application),
-            marks.RESTORE: resolved.ascii_of(plan.name),
+            marks.APPLICATION: item.wanted.application,
+            marks.RESTORE: plan.name,
             marks.RESTORE_ID: plan.restore_id,
             marks.SET_ID: plan.point.id,
             marks.BACKUP_ID: item.copy.id,

@@ -35,8 +35,9 @@ VERIFIED: Final = 'verified'
 VOLUMES: Final = 'restore_volumes'
 
 _NAMESPACE: Final = uuid.UUID('a07a3c7f-6a0a-5c0a-9d3a-5d7b8c1b2e46')
-_TARGET: Final = 'osc-quiesce target of volume '
-_OWN: Final = 'osc-quiesce restore '
+_TARGET: Final = f'{PREFIX}{TARGET_OF}='
+_OWN: Final = f'{PREFIX}{RESTORE_ID}='
+_OF: Final = f';{SOURCE}='
 
 
 def get(resource: Mapping[str, Any], key: str) -> str:
@@ -45,8 +46,8 @@ def get(resource: Mapping[str, Any], key: str) -> str:
 
 
 def keys(values: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata with our keys."""
-    return {PREFIX + key: value for key, value in values.items()}
+    """Return metadata with our keys, escaped, so that :func:`get` reads it."""
+    return metadata.ours(values)
 
 
 def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
@@ -70,7 +71,7 @@ def target_description(volume_id: str) -> str:
 
 def own_description(restore: str, volume_id: str) -> str:
     """Return the description of a volume that a restore has made."""
-    return f'{_OWN}{restore} of volume {volume_id}'
+    return f'{_OWN}{restore}{_OF}{volume_id}'
 
 
 def target_of(volume: Mapping[str, Any]) -> str:
@@ -87,7 +88,7 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
     Both are empty if none has.
     """
     found = re.fullmatch(
-        f'{_OWN}(.+) of volume (.+)', volume.get('description') or ''
+        f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or ''
     )
     return (found[1], found[2]) if found else ('', '')
 

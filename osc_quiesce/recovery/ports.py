@@ -11,11 +11,12 @@ from typing import Any, Final
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import mapping as mappings
+from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import rows as tables
 
 #: what the descriptions of our ports begin with
-MARK: Final = 'osc-quiesce restore '
+MARK: Final = f'{marks.PREFIX}{marks.RESTORE_ID}='
 
 
 def resolve(
@@ -210,4 +211,4 @@ def _add_security(
 
 def description(restore_id: str, port_id: str) -> str:
     """Return the description by which a port of a restore is found again."""
-    return f'{MARK}{restore_id} of port {port_id}'
+    return f'{MARK}{restore_id};port_id={port_id}'

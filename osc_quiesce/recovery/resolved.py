@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
-from osc_quiesce.application import spec
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
@@ -71,7 +71,7 @@ class Volume:
         # Cinder gives another name to a volume without one, or with this
         # prefix, when it restores into it; and some of its releases damage
         # their row by characters beyond the BMP.
-        return ascii_of(name)[: spec.LONGEST_NAME]
+        return metadata.fitting(name)
 
     @property
     def label(self) -> str:
@@ -157,8 +157,3 @@ def in_order(volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(
         volumes, key=lambda v: (len(v['device'] or ''), v['device'] or '')
     )
-
-
-def ascii_of(text: str) -> str:
-    """Return a text with all that is not ASCII escaped."""
-    return text.encode('ascii', 'backslashreplace').decode()

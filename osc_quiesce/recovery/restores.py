@@ -248,6 +248,6 @@ def _ports(
         each
         for each in found
         if (each.get('description') or '').startswith(
-            ports.description(restore_id, '').rstrip()
+            ports.description(restore_id, '')
         )
     ]

@@ -53,15 +53,10 @@ def make(
     recorded = list(servers)
     for section, wanted in _wanted(recorded):
         writer.section(section, wanted)
-    writer.lines += [
-        '',
-        '# servers:',
-        *(
-            f'#   {_scalar(str(server["name"]))}: '
-            '{flavor: ..., hostname: ..., exclude: false}'
-            for server in recorded
-        ),
-    ]
+    writer.lines += ['', '# servers:']
+    for server in recorded:
+        name = _scalar(str(server['name']))
+        writer.lines.append(f'#   {name}: {{flavor: small, exclude: false}}')
     return Skeleton(
         '\n'.join(writer.lines) + '\n', writer.filled, tuple(writer.empty)
     )
@@ -85,44 +80,12 @@ def _wanted(
 ) -> Iterator[tuple[str, list[_Wanted]]]:
     """Yield each section with what is wanted of it, each name once."""
     found: dict[str, dict[str, _Wanted]] = {}
-
-    def want(section: str, name: Any, *more: Any) -> None:
-        if name:
-            found.setdefault(section, {}).setdefault(
-                str(name), _Wanted(str(name), *more)
-            )
-
     for server in servers:
-        flavor = dict(server['flavor'])
-        flavor['name'] = flavor.get('name') or flavor.get('original_name')
-        want(
-            'flavors',
-            flavor['name'],
-            losses.flavor_text(flavor),
-            _fits_flavor(flavor),
-        )
-        image = server.get('image')
-        if image:
-            want(
-                'images',
-                image
-                if isinstance(image, str)
-                else image.get('name') or image['id'],
-            )
-        for port in server.get('ports') or ():
-            network = port.get('network') or {}
-            want('networks', network.get('name') or network.get('id'))
-            if port.get('port_security_enabled') is not False:
-                for group in port.get('security_groups') or ():
-                    want('security_groups', group.get('name') or group['id'])
-        for volume in server['volumes']:
-            if not volume.get('excluded'):
-                want('volume_types', volume.get('type'))
-                want('volume_zones', volume.get('availability_zone'))
-        want('zones', server.get('availability_zone'))
-        want('keypairs', server.get('key_name'))
-        for each in server.get('server_groups') or ():
-            want('server_groups', each.get('name') or each['id'])
+        for section, name, *more in _names(server):
+            if name:
+                found.setdefault(section, {}).setdefault(
+                    str(name), _Wanted(str(name), *more)
+                )
     for section in (
         'flavors',
         'images',
@@ -131,6 +94,37 @@ def _wanted(
     ):
         if section in found:
             yield section, list(found[section].values())
+
+
+def _names(server: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield sections and names of what a server needs, with what fits."""
+    flavor = dict(server['flavor'])
+    flavor['name'] = flavor.get('name') or flavor.get('original_name')
+    yield (
+        'flavors',
+        flavor['name'],
+        losses.flavor_text(flavor),
+        _fits_flavor(flavor),
+    )
+    image = server.get('image')
+    yield 'images', _name(image) if isinstance(image, dict) else image
+    for port in server.get('ports') or ():
+        yield 'networks', _name(port.get('network'))
+        if port.get('port_security_enabled') is not False:
+            for group in port.get('security_groups') or ():
+                yield 'security_groups', _name(group)
+    for volume in server['volumes']:
+        if not volume.get('excluded'):
+            yield 'volume_types', volume.get('type')
+            yield 'volume_zones', volume.get('availability_zone')
+    yield 'zones', server.get('availability_zone')
+    yield 'keypairs', server.get('key_name')
+    for group in server.get('server_groups') or ():
+        yield 'server_groups', _name(group)
+
+
+def _name(thing: Mapping[str, Any] | None) -> str | None:
+    return thing and (thing.get('name') or thing.get('id'))
 
 
 def _fits_flavor(

@@ -62,7 +62,7 @@ def ensure(
                 marks.target_description(volume.id),
                 {
                     marks.TARGET_OF: volume.id,
-                    marks.APPLICATION: resolved.ascii_of(volume.application),
+                    marks.APPLICATION: volume.application,
                 },
             )
         elif marks.target_of(found) != volume.id:

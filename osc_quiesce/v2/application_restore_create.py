@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import datetime
 import logging
 from typing import Any
 
@@ -32,16 +31,14 @@ from osc_quiesce.recovery import proof
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import restore_preflight
 from osc_quiesce.recovery import waiting
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import application_restore
+from osc_quiesce.v2 import restore_options
 
 LOG = logging.getLogger(__name__)
-
-DEFAULT_TIMEOUT = 600.0  # seconds, for a server
-DEFAULT_VOLUME_TIMEOUT = 86400.0  # seconds
-DEFAULT_PARALLEL = 4
 
 PLAN_COLUMNS = (
     'name',
@@ -86,165 +83,7 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         self._interrupts.sleep(seconds)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'set',
-            metavar='<backup-set or snapshot-set>',
-            help=_('Backup set or snapshot set (name or ID)'),
-        )
-        parser.add_argument(
-            '--mapping',
-            metavar='<file>',
-            required=True,
-            help=_(
-                'File that says what stands for what at this site; '
-                '"application mapping create" writes one to begin with'
-            ),
-        )
-        self._add_what(parser)
-        self._add_checks(parser)
-        self._add_times(parser)
-        return parser
-
-    @staticmethod
-    def _add_what(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            '--name',
-            metavar='<name>',
-            default='',
-            help=_('Name of the restore (default: that of the set)'),
-        )
-        parser.add_argument(
-            '--server',
-            metavar='<server>',
-            action='append',
-            default=[],
-            help=_(
-                'Restore this server only (name or ID at the source); repeat '
-                'the option for several servers'
-            ),
-        )
-        parser.add_argument(
-            '--no-start',
-            action='store_true',
-            help=_('Restore the volumes, and make no ports and servers'),
-        )
-        parser.add_argument(
-            '--allow-inconsistent',
-            action='store_true',
-            help=_('Restore a set that is not consistent'),
-        )
-        parser.add_argument(
-            '--from-cloud',
-            metavar='<cloud>',
-            help=_(
-                'The site of the source, a name in clouds.yaml: if it can be '
-                'reached and its servers are ACTIVE, nothing is restored'
-            ),
-        )
-        parser.add_argument(
-            '--force',
-            action='store_true',
-            help=_('Restore although servers of the source are ACTIVE'),
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be done and refused, and do nothing'),
-        )
-
-    @staticmethod
-    def _add_checks(parser: argparse.ArgumentParser) -> None:
-        verify = parser.add_mutually_exclusive_group()
-        verify.add_argument(
-            '--verify',
-            dest='verify',
-            action='store_true',
-            default=None,
-            help=_(
-                'Prove that each volume is equal to its backup before a '
-                'server is started, and refuse if that cannot be done '
-                '(default: prove what can be proven; admin only)'
-            ),
-        )
-        verify.add_argument(
-            '--no-verify',
-            dest='verify',
-            action='store_false',
-            help=_('Prove nothing'),
-        )
-        parser.add_argument(
-            '--proof-container',
-            metavar='<container>',
-            default=proof.CONTAINER,
-            help=_(
-                'Container for the backups that prove it, which are deleted '
-                'at once; this site must be able to write there (default: %s)'
-            )
-            % proof.CONTAINER,
-        )
-        parser.add_argument(
-            '--check',
-            metavar='<command>',
-            default='',
-            help=_(
-                'Command for /bin/sh that is repeated until it succeeds, for '
-                'each server, before the next stage is started. It gets '
-                'OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, '
-                'OSC_QUIESCE_STAGE, OSC_QUIESCE_ADDRESS and '
-                'OSC_QUIESCE_ADDRESSES in its environment'
-            ),
-        )
-        parser.add_argument(
-            '--no-agent-check',
-            action='store_true',
-            help=_(
-                'Do not quiesce and unquiesce each server for a moment to see '
-                'that the agent in it answers'
-            ),
-        )
-
-    @staticmethod
-    def _add_times(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            '--parallel',
-            metavar='<n>',
-            type=options.whole_seconds,
-            default=DEFAULT_PARALLEL,
-            help=_('How many volumes are restored at once (default: %d)')
-            % DEFAULT_PARALLEL,
-        )
-        parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
-            default=DEFAULT_TIMEOUT,
-            help=_(
-                'How long to wait for each server and for its checks, in '
-                'seconds (default: %g)'
-            )
-            % DEFAULT_TIMEOUT,
-        )
-        parser.add_argument(
-            '--volume-timeout',
-            metavar='<seconds>',
-            type=options.timeout,
-            default=DEFAULT_VOLUME_TIMEOUT,
-            help=_(
-                'How long to wait for each volume to be restored, and to be '
-                'verified, in seconds (default: %g)'
-            )
-            % DEFAULT_VOLUME_TIMEOUT,
-        )
-        parser.add_argument(
-            '--failed-at',
-            metavar='<time>',
-            type=_moment,
-            help=_(
-                'When the source failed, such as 2026-11-29T02:00:00Z: the '
-                'RPO is counted until then (default: now)'
-            ),
-        )
+        return restore_options.add(super().get_parser(prog_name))
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after the work.
@@ -313,7 +152,7 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         source = None
         if parsed_args.from_cloud:
             source = connect(parsed_args.from_cloud)
-        return restore_plan.make(
+        return restore_preflight.make(
             cloud,
             points.find(cloud, parsed_args.set),
             mapping,
@@ -369,18 +208,6 @@ def connect(name: str) -> cloud_api.Cloud:
             _('Cloud %(name)s cannot be used: %(why)s')
             % {'name': name, 'why': exc}
         ) from exc
-
-
-def _moment(text: str) -> datetime.datetime:
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a time such as 2026-11-29T02:00:00Z') % text
-        ) from exc
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=datetime.UTC)
-    return moment
 
 
 def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:

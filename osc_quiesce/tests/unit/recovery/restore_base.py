@@ -18,6 +18,7 @@ from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import restore_preflight
 from osc_quiesce.recovery import waiting
 from osc_quiesce.tests.unit import fakes
 
@@ -234,8 +235,8 @@ class FakeSite:
     def _volumes(
         self, method: str, id_: str = '', *more: Any
     ) -> dict[str, Any]:
-        body = more[-1] if more else id_
-        if method == 'POST' and not more[:-1] and not id_:
+        body: Any = more[-1]
+        if method == 'POST' and not id_:
             wanted = body['volume']
             types = {e['id']: e['name'] for e in self.lists['volume_types']}
             made = self.add_volume(**{
@@ -545,7 +546,7 @@ class TestCase(fakes.TestCase):
         return mappings.from_yaml(self.text, 'mapping.yaml')
 
     def plan(self, **options: Any) -> restore_plan.Plan:
-        return restore_plan.make(
+        return restore_preflight.make(
             self.cloud,
             self.point,
             self.mapping,

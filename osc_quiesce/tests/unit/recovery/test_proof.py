@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import proof
@@ -100,7 +102,7 @@ class TestProof(restore_base.TestCase):
             self.prove()
 
     def test_it_uses_a_container_of_its_own(self) -> None:
-        bodies = []
+        bodies: list[Any] = []
         begin = self.site._begin_proof
 
         def note(body: object) -> object:

@@ -20,7 +20,7 @@ class TestResolving(restore_base.TestCase):
             sites.Site(self.cloud), self.mapping, self.servers, 'shop'
         )
 
-    def said(self) -> str:
+    def refusals(self) -> str:
         return ' '.join(self.resolve().refusals)
 
     def test_everything_is_found(self) -> None:
@@ -45,7 +45,7 @@ class TestResolving(restore_base.TestCase):
 
     def test_a_name_that_is_not_mapped_is_refused(self) -> None:
         self.text = '{}'
-        said = self.said()
+        said = self.refusals()
         for section in 'flavors."m1.small"', 'networks."a-net"', (
             'keypairs."ops"'
         ), 'volume_types."rbd"', 'zones."nova"':
@@ -56,23 +56,23 @@ class TestResolving(restore_base.TestCase):
         self.assertIn(
             'Server db (db-id), flavor m1.small (1 vCPU, 512 MiB): '
             'mapping.yaml, line 2 (flavors.m1.small) is empty.',
-            self.said(),
+            self.refusals(),
         )
 
     def test_what_is_not_there_is_refused(self) -> None:
         self.text = self.text.replace('m1.small: small', 'm1.small: tiny')
-        self.assertIn('(flavors.m1.small): "tiny" is not there', self.said())
+        self.assertIn('(flavors.m1.small): "tiny" is not there', self.refusals())
 
     def test_what_several_things_are_called_is_refused(self) -> None:
         self.site.lists['flavors'].append(
             {'id': 'f3', 'name': 'small', 'vcpus': 1, 'ram': 1}
         )
         self.assertIn('2 have the name "small": give the ID (f1, f3)',
-                      self.said())
+                      self.refusals())
 
     def test_what_one_needs_cannot_be_none(self) -> None:
         self.text = self.text.replace('m1.small: small', 'm1.small: none')
-        self.assertIn('"none" is not there', self.said())
+        self.assertIn('"none" is not there', self.refusals())
 
     def test_a_server_can_have_a_flavor_of_its_own(self) -> None:
         self.text += 'servers: {db: {flavor: big, hostname: db9}}\n'
@@ -101,7 +101,7 @@ class TestResolving(restore_base.TestCase):
         self.text = self.text.replace('network: b-net', 'network: other')
         self.assertIn(
             'address 10.0.0.7 is in no subnet of network other: with '
-            '"addresses: new" the server gets another one', self.said(),
+            '"addresses: new" the server gets another one', self.refusals(),
         )
 
     def test_an_address_that_somebody_has_is_refused(self) -> None:
@@ -110,7 +110,7 @@ class TestResolving(restore_base.TestCase):
             'fixed_ips': [{'ip_address': '10.0.0.7'}],
             'mac_address': 'fa:16:3e:00:00:01',
         }
-        said = self.said()
+        said = self.refusals()
         self.assertIn('port p (of someone) has address 10.0.0.7 here', said)
         self.assertIn('has MAC fa:16:3e:00:00:01 here', said)
 
@@ -118,7 +118,7 @@ class TestResolving(restore_base.TestCase):
         self.text = self.text.replace(
             '{network: b-net}', '{network: b-net, subnet: o-sub}'
         )
-        self.assertIn('subnet o-sub is of another network', self.said())
+        self.assertIn('subnet o-sub is of another network', self.refusals())
 
     def test_a_network_can_be_left_out(self) -> None:
         self.text = self.text.replace('{network: b-net}', 'none')
@@ -133,20 +133,20 @@ class TestResolving(restore_base.TestCase):
 
     def test_a_site_without_neutron_has_no_networks(self) -> None:
         self.site.lists['networks'] = []
-        self.assertIn('"b-net" is not there', self.said())
+        self.assertIn('"b-net" is not there', self.refusals())
 
     def test_encrypted_volumes_are_refused(self) -> None:
         self.servers[0]['volumes'][1]['encrypted'] = True
         self.assertIn('volume /dev/vdb (db-vdb, 1 GiB): it is encrypted',
-                      self.said())
+                      self.refusals())
 
     def test_a_type_that_cannot_be_shared_is_refused(self) -> None:
         self.servers[0]['volumes'][1]['multiattach'] = True
         self.assertIn('which type ceph does not allow (multiattach)',
-                      self.said())
+                      self.refusals())
         self.site.lists['volume_types'][0]['extra_specs'] = {
             'multiattach': '<is> True'}
-        self.assertEqual('', self.said())
+        self.assertEqual('', self.refusals())
 
     def test_what_is_lost_is_named(self) -> None:
         db = self.servers[0]
@@ -174,7 +174,7 @@ class TestResolving(restore_base.TestCase):
             path = os.path.join(folder, 'ud')
             self.text = restore_base.MAPPING + (
                 f'servers: {{web: {{user_data_file: {path}}}}}\n')
-            self.assertIn(f'{path} cannot be read', self.said())
+            self.assertIn(f'{path} cannot be read', self.refusals())
             with open(path, 'w') as stream:
                 stream.write('#!/bin/sh\n')
             data = self.resolve().servers[1].user_data
@@ -182,7 +182,7 @@ class TestResolving(restore_base.TestCase):
             self.assertEqual(b'#!/bin/sh\n', base64.b64decode(data))
             with open(path, 'w') as stream:
                 stream.write('x' * 60000)
-            self.assertIn('longer than Nova takes', self.said())
+            self.assertIn('longer than Nova takes', self.refusals())
 
     def test_a_volume_of_several_servers_is_one(self) -> None:
         shared = self.servers[0]['volumes'][1]

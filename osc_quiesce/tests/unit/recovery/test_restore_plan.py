@@ -131,7 +131,9 @@ class TestProofs(restore_base.TestCase):
         self.target('db-vda')['description'] = 'mine'
         items = {item.wanted.id: item for item in self.plan().items}
         self.assertIsNone(items['db-vda'].volume)
-        self.assertEqual('t-db-vdb', items['db-vdb'].volume['id'])
+        target = items['db-vdb'].volume
+        assert target
+        self.assertEqual('t-db-vdb', target['id'])
 
 
 class TestRoom(restore_base.TestCase):
