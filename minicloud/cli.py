@@ -81,6 +81,7 @@ def _settings_parser() -> argparse.ArgumentParser:
         '--computes', type=count(1), metavar='N',
         help='number of nova-compute services (default: one in each cell)')
     _add_quiesce_settings(kind)
+    _add_site_settings(kind)
     kind.add_argument(
         '--release', choices=sorted(releases.RELEASES),
         help='of OpenStack: refuse to start if another one is installed '
@@ -104,6 +105,19 @@ def _add_quiesce_settings(kind: argparse.ArgumentParser) -> None:
     quiesce.add_argument(
         '--without-quiesce', dest='quiesce', action='store_false',
         default=None, help='Nova as it is, without the quiesce actions')
+
+
+def _add_site_settings(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        '--backup', choices=sorted(config.BACKUPS),
+        help='of Cinder; what is not none needs RabbitMQ (default: none)')
+    kind.add_argument(
+        '--store', metavar='DIR',
+        help='where backups are, for one cloud or for several (default: in '
+             'the state of the cloud)')
+    kind.add_argument(
+        '--site-name', metavar='NAME',
+        help='of this cloud in clouds.yaml (default: that of its root)')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,6 +146,12 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser('status', parents=[common],
                      help='say what runs; exit code 0 if all of it does')
+
+    clouds = verbs.add_parser(
+        'clouds', help='print a clouds.yaml of one cloud or of several')
+    clouds.add_argument(
+        '--root', metavar='DIR', action='append', default=argparse.SUPPRESS,
+        help='where a cloud is; may be given several times')
 
     for verb, text in (('openrc', 'print the environment of a user'),
                        ('exec', 'run a command in that environment'),
@@ -164,6 +184,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser().error(f'{args.verb} takes no command')
     if 'root' not in args:
         args.root = os.environ.get('MINICLOUD_ROOT') or DEFAULT_ROOT
+    args.roots = args.root if isinstance(args.root, list) else [args.root]
+    args.root = args.roots[0]
     return args
 
 
@@ -211,12 +233,30 @@ def openrc(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     return 0
 
 
+def clouds(_cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    entries: dict[str, dict[str, object]] = {}
+    for root in args.roots:
+        cloud = cloud_module.Cloud(root)
+        mine = cloud.clouds()
+        if both := entries.keys() & mine.keys():
+            raise MinicloudError(
+                f'{cloud.layout.root} and a cloud before it are both called '
+                f'{sorted(both)[0]}: "up --site-name NAME" gives one of them '
+                'another name')
+        entries.update(mine)
+    print(personas.clouds_yaml(entries), end='')
+    return 0
+
+
 def command_environment(cloud: cloud_module.Cloud,
                         persona: str) -> dict[str, str]:
     """Return the environment of a command that uses the cloud."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith('OS_')}
     environment.update(cloud.environment(persona))
+    # Somebody may have made one of several clouds.
+    environment['OS_CLIENT_CONFIG_FILE'] = os.environ.get(
+        'OS_CLIENT_CONFIG_FILE', str(cloud.layout.clouds_yaml))
     environment['MINICLOUD_ROOT'] = str(cloud.layout.root)
     # The commands of the packages that this Python has.
     scripts = str(pathlib.Path(sys.executable).parent)
@@ -296,7 +336,7 @@ def _signal_group(group: int, number: int) -> None:
 
 VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {
     'up': up, 'down': down, 'status': status, 'openrc': openrc,
-    'exec': execute, 'run': run,
+    'clouds': clouds, 'exec': execute, 'run': run,
 }
 
 
