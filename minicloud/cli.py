@@ -22,6 +22,8 @@ from minicloud import cloud as cloud_module
 from minicloud import config
 from minicloud import personas
 from minicloud import releases
+from minicloud import store as store_module
+from minicloud import swift
 from minicloud.errors import MinicloudError
 
 #: those that end a command
@@ -116,6 +118,10 @@ def _add_site_settings(kind: argparse.ArgumentParser) -> None:
         help='where backups are, for one cloud or for several (default: in '
              'the state of the cloud)')
     kind.add_argument(
+        '--store-access', choices=sorted(swift.USERS),
+        help='what this cloud is to a store of Swift: its owner, or a reader '
+             'who cannot delete what the owner has (default: owner)')
+    kind.add_argument(
         '--site-name', metavar='NAME',
         help='of this cloud in clouds.yaml (default: that of its root)')
 
@@ -146,6 +152,14 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser('status', parents=[common],
                      help='say what runs; exit code 0 if all of it does')
+
+    store = verbs.add_parser(
+        'store', parents=[common],
+        help='a store of backups apart from all clouds')
+    store.add_argument('action', choices=sorted(STORE_VERBS),
+                       help='what to do with it')
+    store.add_argument('--purge', action='store_true',
+                       help='with down: and delete everything in it')
 
     clouds = verbs.add_parser(
         'clouds', help='print a clouds.yaml of one cloud or of several')
@@ -182,6 +196,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         args.command = [*args.command[:-1], *command]
     elif command:
         parser().error(f'{args.verb} takes no command')
+    if args.verb == 'store':
+        if 'root' not in args:
+            parser().error('store needs --root DIR')
+        if args.purge and args.action != 'down':
+            parser().error(f'store {args.action} takes no --purge')
     if 'root' not in args:
         args.root = os.environ.get('MINICLOUD_ROOT') or DEFAULT_ROOT
     args.roots = args.root if isinstance(args.root, list) else [args.root]
@@ -246,6 +265,35 @@ def clouds(_cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
         entries.update(mine)
     print(personas.clouds_yaml(entries), end='')
     return 0
+
+
+def store_up(store: store_module.Store, _args: argparse.Namespace) -> int:
+    store.up(say=progress)
+    return 0
+
+
+def store_down(store: store_module.Store, args: argparse.Namespace) -> int:
+    store.down(purge=args.purge, say=progress)
+    return 0
+
+
+def store_status(store: store_module.Store, _args: argparse.Namespace) -> int:
+    found = store.status()
+    print(f'root: {store.layout.root}')
+    pid = f'process {found.pid}' if found.pid else ''
+    port = f'port {found.port}' if found.port else ''
+    print(f'store  {found.state:15}{pid:17}{port}'.rstrip())
+    return 0 if found.state == 'up' else 1
+
+
+STORE_VERBS: dict[str, Callable[
+    [store_module.Store, argparse.Namespace], int]] = {
+    'up': store_up, 'down': store_down, 'status': store_status,
+}
+
+
+def store(_cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    return STORE_VERBS[args.action](store_module.Store(args.root), args)
 
 
 def command_environment(cloud: cloud_module.Cloud,
@@ -336,7 +384,7 @@ def _signal_group(group: int, number: int) -> None:
 
 VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {
     'up': up, 'down': down, 'status': status, 'openrc': openrc,
-    'clouds': clouds, 'exec': execute, 'run': run,
+    'clouds': clouds, 'store': store, 'exec': execute, 'run': run,
 }
 
 
@@ -350,7 +398,7 @@ def _interrupt(number: int, _frame: Any) -> NoReturn:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = parse(sys.argv[1:] if argv is None else argv)
-    if args.verb in ('up', 'down', 'run'):
+    if args.verb in ('up', 'down', 'run', 'store'):
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _interrupt)

@@ -29,6 +29,8 @@ from minicloud import releases
 from minicloud import seed
 from minicloud import servers
 from minicloud import sqlite
+from minicloud import store as stores
+from minicloud import swift
 from minicloud import template
 from minicloud.config import Settings
 from minicloud.errors import MinicloudError
@@ -76,6 +78,7 @@ class Cloud:
            quiesce_services: int | None = None,
            quiesce_host: str | None = None, backup: str | None = None,
            store: str | pathlib.Path | None = None,
+           store_access: str | None = None,
            site_name: str | None = None,
            release: str | None = None, fresh: bool = False,
            say: Say = lambda _line: None) -> None:
@@ -100,6 +103,8 @@ class Cloud:
         :param backup: of Cinder, one of ``config.BACKUPS``
         :param store: the directory of the backups; several clouds may have
             the same one (default: a directory in the state of the cloud)
+        :param store_access: what this cloud is to the store, one of
+            ``swift.USERS`` (default: its owner)
         :param site_name: name of the cloud in clouds.yaml (default: that of
             the root directory)
         :param release: of OpenStack, which must be the installed one
@@ -114,7 +119,7 @@ class Cloud:
                  'quiesce_host': quiesce_host, 'backup': backup,
                  'store': store if not store else str(
                      pathlib.Path(store).expanduser().resolve()),
-                 'site_name': site_name}
+                 'store_access': store_access, 'site_name': site_name}
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
@@ -295,7 +300,7 @@ class Cloud:
         if given.get('store') and settings.backup == 'none':
             raise MinicloudError(
                 f'--store {given["store"]} would have nothing in it: it '
-                'needs --backup posix')
+                'needs --backup')
         return settings
 
     def _check_machine(self, settings: Settings) -> None:
@@ -303,6 +308,9 @@ class Cloud:
         servers.check(self.layout, (
             settings.broker, settings.cinder_broker, settings.database,
             settings.storage))
+        stores.check_packages(settings.backup)
+        if settings.backup in config.STORED:
+            swift.port_of(pathlib.Path(settings.store))
         if settings.driver == 'libvirt':
             hypervisor.check(self.layout)
 

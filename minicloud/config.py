@@ -3,7 +3,8 @@
 """The configuration of every service, rendered from a few facts.
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
-those that the packages ship and the user's own additions. The drivers,
+those that the packages ship, the user's own additions, and the port of a
+store. The drivers,
 brokers, queues, databases, storages and backups that ``up`` offers are the
 keys of :data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES`,
 :data:`STORAGES` and :data:`BACKUPS`.
@@ -28,6 +29,7 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import ports
 from minicloud import servers
+from minicloud import swift
 from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 
@@ -154,6 +156,8 @@ class Settings:
         a backup service, in a process of its own
     :param store: absolute path of the directory where backups are kept; if
         empty, they are kept in the state of the cloud
+    :param store_access: what the cloud is to the store, with ``swift``: key
+        of ``swift.USERS``
     :param site_name: name of the cloud in clouds.yaml; if empty, it is the
         name of the root directory
     """
@@ -170,6 +174,7 @@ class Settings:
     quiesce_host: str = 'own'
     backup: str = 'none'
     store: str = ''
+    store_access: str = 'owner'
     site_name: str = ''
 
     def check(self) -> None:
@@ -181,7 +186,8 @@ class Settings:
                               ('database', DATABASES),
                               ('storage', STORAGES), ('queues', QUEUES),
                               ('quiesce_host', QUIESCE_HOSTS),
-                              ('backup', BACKUPS)):
+                              ('backup', BACKUPS),
+                              ('store_access', swift.USERS)):
             if getattr(self, option) not in known:
                 raise MinicloudError(
                     f'{option} {getattr(self, option)!r} is not one of: '
@@ -215,6 +221,14 @@ class Settings:
             raise MinicloudError(
                 'only real guests can use real volumes: --storage ceph '
                 'needs --driver libvirt')
+
+        if self.backup in STORED and not self.store:
+            raise MinicloudError(
+                f'--backup {self.backup} needs --store DIR, a store that '
+                '"python -m minicloud store up --root DIR" has made')
+        if self.store_access != 'owner' and self.backup != 'swift':
+            raise MinicloudError(
+                f'--store-access {self.store_access} needs --backup swift')
 
     @property
     def one_nova(self) -> bool:
@@ -693,6 +707,21 @@ def posix_backup(plan: Plan) -> dict[str, str]:
         'backup_file_size': str(BACKUP_PIECE)}
 
 
+def swift_backup(plan: Plan) -> dict[str, str]:
+    """What ``--backup swift`` adds to cinder.conf."""
+    return {
+        **swift.swift_options(swift.port_of(pathlib.Path(plan.store)),
+                              plan.store_access),
+        'backup_swift_object_size': str(BACKUP_PIECE)}
+
+
+def s3_backup(plan: Plan) -> dict[str, str]:
+    """What ``--backup s3`` adds to cinder.conf."""
+    return {
+        **swift.s3_options(swift.port_of(pathlib.Path(plan.store))),
+        'backup_s3_object_size': str(BACKUP_PIECE)}
+
+
 #: What each choice of ``--storage`` adds to cinder.conf. Each makes one
 #: backend, of its own name.
 STORAGES: dict[str, Callable[[Plan], Sections]] = {
@@ -700,8 +729,11 @@ STORAGES: dict[str, Callable[[Plan], Sections]] = {
 }
 #: What each choice of ``--backup`` adds to cinder.conf, section DEFAULT.
 BACKUPS: dict[str, Callable[[Plan], dict[str, str]]] = {
-    'none': no_backup, 'posix': posix_backup,
+    'none': no_backup, 'posix': posix_backup, 'swift': swift_backup,
+    's3': s3_backup,
 }
+#: Those that need a store that runs.
+STORED = ('swift', 's3')
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:

@@ -53,7 +53,7 @@ class CloudTest(unittest.TestCase):
         self.assertFalse(self.root.exists())
 
     def test_a_store_without_backups_is_refused(self) -> None:
-        with self.assertRaisesRegex(MinicloudError, 'needs --backup posix'):
+        with self.assertRaisesRegex(MinicloudError, 'needs --backup'):
             self.cloud.up(store='/nowhere/store')
         self.assertFalse(self.root.exists())
 

@@ -51,14 +51,14 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(b'before', self.read(self.file, at, 6))
 
     def test_a_copy_is_equal_wherever_there_are_holes(self) -> None:
-        for at in (0, 3 * MEGABYTE + 17, GIGABYTE - MEGABYTE):
-            self.write(b'data' * 100_000, at)
+        size = 4 * MEGABYTE
+        with self.file.open('wb') as file:
+            for at in (0, MEGABYTE + 17, size - 100_000):
+                file.seek(at)
+                file.write(b'data' * 25_000)
         self.files.copy('volume-v', 'volume-w')
-        with self.file.open('rb') as one:
-            with self.layout.volume_file('w').open('rb') as other:
-                while data := one.read(MEGABYTE):
-                    self.assertEqual(data, other.read(MEGABYTE))
-                self.assertEqual(b'', other.read(1))
+        self.assertEqual(self.file.read_bytes(),
+                         self.layout.volume_file('w').read_bytes())
 
     def test_a_copy_may_be_larger(self) -> None:
         self.write(b'end', GIGABYTE - 3)
@@ -81,6 +81,4 @@ class FilesTest(unittest.TestCase):
     def test_what_is_occupied_is_what_was_written(self) -> None:
         self.assertEqual(0, self.files.occupied())
         self.write(b'\1' * 16 * MEGABYTE, 0)
-        with self.file.open('rb+') as file:
-            file.flush()
         self.assertAlmostEqual(16 / 1024, self.files.occupied(), 3)
