@@ -120,10 +120,10 @@ class _Run:
         """
         pauses = retry.pauses()
         while True:
-            self._start()
             for task in self._tasks:
-                if task.is_there and not task.is_registered:
+                if task.is_there and not task.is_settled:
                     self._register(task)
+            self._start()
             self._tell()
             under_way = [t for t in self._tasks if not t.is_settled]
             if not under_way:
