@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
 import datetime
+import logging
 from typing import Any, Final, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
@@ -30,6 +31,8 @@ from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import waiting
+
+LOG = logging.getLogger(__name__)
 
 _T = TypeVar('_T')
 _U = TypeVar('_U')
@@ -104,6 +107,7 @@ class _Restore:
             cloud, client.timer, means.volume_timeout
         )
         self._rows: dict[str, reports.Volume] = {}
+        self._in_use: set[str] = set()
         self.report = reports.Report(
             plan.restore_id,
             plan.name,
@@ -127,6 +131,8 @@ class _Restore:
         def fill(item: restore_plan.Item) -> None:
             started = self._clock()
             volume = filler.fill(item)
+            if volume['status'] != 'available':
+                self._in_use.add(volume['id'])
             self._rows[item.wanted.id] = self._row(
                 item, volume, self._clock() - started
             )
@@ -167,11 +173,7 @@ class _Restore:
 
     def prove(self) -> None:
         """Prove that volumes are equal to their backups, before any boot."""
-        items = [
-            item
-            for item in self._plan.items
-            if item.can_be_proven and not self._rows[item.wanted.id].verified
-        ]
+        items = [item for item in self._plan.items if self._is_open(item)]
         self._means.progress(_('Verifying %d volumes ...') % len(items))
         prover = proof.Prover(self._waiter, self._means.container)
 
@@ -203,6 +205,22 @@ class _Restore:
             )
 
         together(prove, items, self._plan.options.parallel)
+
+    def _is_open(self, item: restore_plan.Item) -> bool:
+        """Return whether a volume is to be proven, and can be."""
+        row = self._rows[item.wanted.id]
+        if not item.can_be_proven or row.verified:
+            return False
+        if row.id not in self._in_use:
+            return True
+        message = _(
+            'Volume %s cannot be verified any more: a server has it, and may '
+            'have written to it.'
+        ) % item.wanted.label
+        if self._plan.options.verify:
+            raise proof.NotProven(message)
+        LOG.warning('%s', message)
+        return False
 
     def start(self) -> None:
         """Make the servers, one stage after the other."""

@@ -56,7 +56,10 @@ def make(
     writer.lines += ['', '# servers:']
     for server in recorded:
         name = _scalar(str(server['name']))
-        writer.lines.append(f'#   {name}: {{flavor: small, exclude: false}}')
+        # Translators: an example in YAML
+        writer.lines.append(
+            _('#   %s: {flavor: small, exclude: false}') % name
+        )
     return Skeleton(
         '\n'.join(writer.lines) + '\n', writer.filled, tuple(writer.empty)
     )
@@ -124,7 +127,7 @@ def _names(server: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _name(thing: Mapping[str, Any] | None) -> str | None:
-    return thing and (thing.get('name') or thing.get('id'))
+    return (thing.get('name') or thing.get('id')) if thing else None
 
 
 def _fits_flavor(
@@ -167,12 +170,12 @@ class _Writer:
         if section == 'networks':
             self.lines += [
                 f'  {name}:',
-                f'    network: {value}{comment}'.rstrip(),
-                '    addresses: keep  # or new',
-                '    mac: keep  # or new',
+                _line('    network', value, comment),
+                _('    addresses: keep  # or new'),
+                _('    mac: keep  # or new'),
             ]
         else:
-            self.lines.append(f'  {name}: {value}{comment}'.rstrip())
+            self.lines.append(_line(f'  {name}', value, comment))
 
     def _comment(
         self, wanted: _Wanted, there: Sequence[Mapping[str, Any]]
@@ -185,6 +188,10 @@ class _Writer:
         }
         # A name may have a line of its own in it.
         return '  # ' + ' '.join(text.split())
+
+
+def _line(key: str, value: str, comment: str) -> str:
+    return f'{key}:' + (f' {value}' if value else '') + comment
 
 
 def _scalar(text: str) -> str:

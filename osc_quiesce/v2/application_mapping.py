@@ -17,6 +17,7 @@ from osc_quiesce.recovery import site as sites
 from osc_quiesce.recovery import skeleton
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_plan
+from osc_quiesce.v2 import application_restore_create
 
 COLUMNS = ('file', 'application', 'filled', 'empty')
 
@@ -42,6 +43,14 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
             required=True,
             help=_('File to write, which must not exist yet'),
         )
+        parser.add_argument(
+            '--from-cloud',
+            metavar='<cloud>',
+            help=_(
+                'The site that has the set, a name in clouds.yaml, as long as '
+                'the set is not registered at this site'
+            ),
+        )
         return parser
 
     def take_action(
@@ -49,7 +58,12 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
     ) -> tuple[Sequence[str], tuple[Any, ...]]:
         cloud = self._cloud
         try:
-            point = points.find(cloud, parsed_args.set)
+            source = cloud
+            if parsed_args.from_cloud:
+                source = application_restore_create.connect(
+                    parsed_args.from_cloud
+                )
+            point = points.find(source, parsed_args.set)
             made = skeleton.make(
                 sites.Site(cloud),
                 point.servers,

@@ -144,6 +144,17 @@ class TestRestore(TestCase):
         self.assertEqual([False] * 3, [v.verified for v in report.volumes])
         self.assertNotIn('POST /backups', self.site.changes())
 
+    def test_what_a_server_has_cannot_be_verified_any_more(self) -> None:
+        self.restore(verify=False)
+        with self.assertRaisesRegex(
+            proof.NotProven, 'db-vda .* cannot be verified any more'
+        ):
+            self.restore(verify=True)
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+        self.assertNotIn('POST /backups', self.site.changes())
+
     def test_without_targets_volumes_are_made_first(self) -> None:
         self.unregister('db-vda')
         report = self.restore()
