@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import unittest
 
 from osc_quiesce.application import errors
@@ -84,3 +85,9 @@ class TestMapping(unittest.TestCase):
             mappings.from_file('/no/such')
         with self.assertRaisesRegex(errors.SpecError, 'here: /no/such'):
             mappings.user_data_of('/no/such', 'here')
+
+    def test_the_example_of_the_documentation_is_right(self) -> None:
+        path = pathlib.Path(__file__).parents[4] / (
+            'doc/source/samples/mapping.yaml')
+        mapping = mappings.from_file(str(path))
+        self.assertIsNotNone(mapping.entry('servers', 'db'))
