@@ -167,7 +167,12 @@ class Filler:
         An administrator can reset it, which keeps its ID, and with it the
         proof and later backups of differences only.
         """
-        if self._cloud.is_admin and volume['status'] != 'error_deleting':
+        # What was never made has no host.
+        is_made = bool(volume.get('os-vol-host-attr:host'))
+        if self._cloud.is_admin and (
+            volume['status'] == 'error_restoring'
+            or (volume['status'] == 'error' and is_made)
+        ):
             self._cloud.volume(
                 'POST',
                 f'/volumes/{volume["id"]}/action',
@@ -178,8 +183,9 @@ class Filler:
             LOG.warning(
                 _(
                     'Target volume %(id)s is %(status)s, which only an '
-                    'administrator can reset: another one is made, which '
-                    'cannot be verified, and whose next backup is full.'
+                    'administrator can reset, if anybody: another one is '
+                    'made, which cannot be verified, and whose next backup '
+                    'is full.'
                 ),
                 {'id': volume['id'], 'status': volume['status']},
             )

@@ -162,7 +162,7 @@ class Application:
     def __init__(self, test: RecoveryTest) -> None:
         self._test = test
         self.suffix = uuid.uuid4().hex[:6]
-        self.random = random.Random(self.suffix)
+        self.random = random.Random(self.suffix)  # noqa: S311
         self.servers: dict[str, str] = {}
         self.volumes: dict[str, str] = {}
         for name, devices in ('db', ('vda', 'vdb')), ('web', ('vda',)):

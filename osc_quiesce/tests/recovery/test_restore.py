@@ -171,6 +171,21 @@ class TestRestore(RestoreTest):
             if each['Name'] == 'second']
         self.assertEqual('consistent', again['Consistency'])
 
+    def test_the_site_of_the_source_is_gone(self) -> None:
+        source = base.minicloud_of(A)
+        source.down()
+        try:
+            done = self.openstack(
+                B,
+                f'application restore create second --mapping {self.mapping} '
+                f'--from-cloud {A} -f json')
+        finally:
+            source.up()
+        self.assertIn('cannot be asked whether its servers run', done.stderr)
+        self.assert_equal('second', self.places(done.data))
+        self.assertEqual(
+            {True}, {v['verified'] for v in done.data['volumes']})
+
     def test_a_server_alone(self) -> None:
         report = self.restore(
             'second', '--server', self.application.name('web'), '--force')

@@ -309,6 +309,23 @@ class TestResume(TestCase):
         self.assertTrue(report.volumes[0].verified)
         self.assertIn('POST /volumes/t-db-vda/action', self.site.log)
 
+    def test_a_cancelled_one_is_reset_too(self) -> None:
+        self.target('db-vda').update(
+            {'status': 'error', 'os-vol-host-attr:host': 'b@rbd'})
+        self.assertTrue(self.restore().volumes[0].verified)
+
+    def test_one_that_was_never_made_is_made_again(self) -> None:
+        self.unregister('db-vda')
+        restore_id = self.plan().restore_id
+        self.site.add_volume(
+            id='stillborn', status='error',
+            description=marks.own_description(restore_id, 'db-vda'))
+        report = self.restore()
+        self.assertNotIn('stillborn', self.site.volumes)
+        self.assertEqual(
+            'data of db-vda',
+            self.site.volumes[report.volumes[0].id]['data'])
+
     def test_a_failed_one_is_made_again_by_others(self) -> None:
         self.site.is_admin = False
         self.target('db-vda')['status'] = 'error_restoring'
