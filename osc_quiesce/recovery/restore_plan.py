@@ -10,7 +10,6 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
-from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points

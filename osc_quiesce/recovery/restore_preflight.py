@@ -74,7 +74,9 @@ def make(
     return dataclasses.replace(plan, problems=[*problems, *needs])
 
 
-def _state_problems(point: points.Point, options: restore_plan.Options) -> list[str]:
+def _state_problems(
+    point: points.Point, options: restore_plan.Options
+) -> list[str]:
     if point.is_consistent or options.allow_inconsistent:
         return []
     return [

@@ -186,6 +186,31 @@ class CloudTest(TestCase):
             self.cloud.image('gone')
 
 
+class PagesTest(unittest.TestCase):
+    def test_a_list_is_read_to_its_end(self) -> None:
+        for more in {'items_links': [{}]}, {'next': '/items?marker=b'}:
+            with self.subTest(more):
+                answers = [
+                    {'items': [{'id': 'a'}, {'id': 'b'}], **more},
+                    {'items': [{'id': 'c'}]},
+                ]
+                asked = []
+
+                def send(
+                    service: str, method: str, path: str, *_rest: Any
+                ) -> Any:
+                    asked.append(path)  # noqa: B023
+                    return answers.pop(0)  # noqa: B023
+
+                cloud = object.__new__(cloud_api.Cloud)
+                cloud._send = send  # type: ignore[method-assign]
+                found = cloud.pages('image', '/items?limit=2', 'items', None)
+                self.assertEqual(
+                    ['a', 'b', 'c'], [each['id'] for each in found])
+                self.assertEqual(
+                    ['/items?limit=2', '/items?limit=2&marker=b'], asked)
+
+
 class CacheTest(TestCase):
     """A cache that clouds.yaml asks for."""
 

@@ -61,7 +61,9 @@ class TestResolving(restore_base.TestCase):
 
     def test_what_is_not_there_is_refused(self) -> None:
         self.text = self.text.replace('m1.small: small', 'm1.small: tiny')
-        self.assertIn('(flavors.m1.small): "tiny" is not there', self.refusals())
+        self.assertIn(
+            '(flavors.m1.small): "tiny" is not there', self.refusals()
+        )
 
     def test_what_several_things_are_called_is_refused(self) -> None:
         self.site.lists['flavors'].append(
