@@ -6,33 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.recovery import restore_plan
 
 LOG = logging.getLogger(__name__)
-
-
-class Options(Protocol):
-    """Those of a restore that matter here."""
-
-    @property
-    def force(self) -> bool: ...
-
-    @property
-    def start(self) -> bool: ...
-
-    @property
-    def source(self) -> cloud_api.Cloud | None: ...
 
 
 def problems(
     cloud: cloud_api.Cloud,
     servers: Iterable[Mapping[str, Any]],
-    options: Options,
+    options: restore_plan.Options,
 ) -> list[str]:
     """Return which of the servers run, here or at the site of the source.
 

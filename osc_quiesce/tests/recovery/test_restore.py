@@ -94,12 +94,18 @@ class RestoreTest(base.RecoveryTest):
     def assert_equal(self, name: str, places: dict[str, str]) -> None:
         """Check that volumes at B are what snapshots at A are."""
         self.assertEqual(set(VOLUMES), set(places))
-        for volume, id_ in places.items():
-            self.assertTrue(
-                base.data_of(B, id_)
-                == base.snapshot_data(A, self.sets[name][volume]),
-                f'{volume} differs',
-            )
+        self.assertEqual([], self.different(B, name, places))
+
+    def different(
+        self, site: str, name: str, places: dict[str, str]
+    ) -> list[str]:
+        """Return which volumes are not what snapshots at A are."""
+        return [
+            volume
+            for volume, id_ in places.items()
+            if base.data_of(site, id_)
+            != base.snapshot_data(A, self.sets[name][volume])
+        ]
 
 
 class TestRestore(RestoreTest):
@@ -312,9 +318,6 @@ class TestSnapshotSet(RestoreTest):
             A, command.format(shown['id']) + ' --force').data
         self.addCleanup(
             self.openstack, A, 'application restore delete again')
-        for volume, id_ in self.places(report).items():
-            self.assertTrue(
-                base.data_of(A, id_)
-                == base.snapshot_data(A, self.sets[name][volume]))
+        self.assertEqual([], self.different(A, name, self.places(report)))
         self.assertEqual(
             ['ACTIVE'] * 2, [s['status'] for s in report['servers']])
