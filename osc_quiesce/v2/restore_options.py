@@ -16,7 +16,6 @@ DEFAULT_VOLUME_TIMEOUT = 86400.0  # seconds
 DEFAULT_PARALLEL = 4
 
 
-
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add all of them to a parser."""
     parser.add_argument(

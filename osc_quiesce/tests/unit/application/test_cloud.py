@@ -188,13 +188,15 @@ class CloudTest(TestCase):
 
 class PagesTest(unittest.TestCase):
     def test_a_list_is_read_to_its_end(self) -> None:
-        for more in {'items_links': [{}]}, {'next': '/items?marker=b'}:
+        ways: tuple[dict[str, Any], ...] = (
+            {'items_links': [{}]}, {'next': '/items?marker=b'})
+        for more in ways:
             with self.subTest(more):
                 answers = [
                     {'items': [{'id': 'a'}, {'id': 'b'}], **more},
                     {'items': [{'id': 'c'}]},
                 ]
-                asked = []
+                asked: list[str] = []
 
                 def send(
                     service: str, method: str, path: str, *_rest: Any
@@ -203,7 +205,7 @@ class PagesTest(unittest.TestCase):
                     return answers.pop(0)  # noqa: B023
 
                 cloud = object.__new__(cloud_api.Cloud)
-                cloud._send = send  # type: ignore[method-assign]
+                cloud._send = send  # type: ignore
                 found = cloud.pages('image', '/items?limit=2', 'items', None)
                 self.assertEqual(
                     ['a', 'b', 'c'], [each['id'] for each in found])
