@@ -151,8 +151,12 @@ def _item(
         return None
     wanted = dataclasses.replace(wanted, size=copy.size)
     target = there.get(copy.volume_id)
-    is_target = point.kind == points.BACKUP and bool(
-        target and marks.target_of(target)
+    # A backup that was made here is one of its source, which must not be
+    # written over, even if it is the target of what runs elsewhere now.
+    is_target = (
+        point.kind == points.BACKUP
+        and copy.volume_id != wanted.id
+        and bool(target and marks.target_of(target))
     )
     own = [
         each
