@@ -48,8 +48,16 @@ NO_SENTENCES = {
         'domain is not running',
         'the agent is in frozen state',
         'cannot acquire state change lock'),
+    'failures.py': (
+        'incomplete backup reset on manager restart',
+        'create backup aborted, expected snapshot status backing-up',
+        'full backup',
+        'service not found for creating backup',
+        'errno 17',
+        '"openstack volume set --state ',
+        '"openstack volume snapshot set --state available '),
     'novaclient_extension.py': ('nova unquiesce',),
-    'inspector.py': ('VMware vCenter Server',),
+    'guests.py': ('VMware vCenter Server',),
     'server.py': ('openstack server unquiesce',),
     'status.py': (
         '%s on %s: %d s',

@@ -70,6 +70,14 @@ class NotThere(CloudError):
     """404"""
 
 
+class NoService(CloudError):
+    """The cloud does not have this service."""
+
+    @property
+    def is_transient(self) -> bool:
+        return False
+
+
 class Cloud:
     """The services that an openstacksdk connection leads to.
 
@@ -229,6 +237,11 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
         body = response.json() if response.content else {}
     except sdk_exceptions.NotFoundException as exc:
         raise NotThere(str(exc), exc.status_code) from exc
+    except (
+        sdk_exceptions.ConfigException,  # also: not in the catalog
+        ksa_exceptions.EndpointNotFound,
+    ) as exc:
+        raise NoService(str(exc)) from exc
     except sdk_exceptions.HttpException as exc:
         pause = 0.0
         if exc.response is not None:

@@ -169,7 +169,7 @@ class Gatherer:
         if not ids:
             return None if ids is None else []
         known = self._shared.read(
-            'server groups',
+            'server_groups',
             lambda: {
                 each['id']: each
                 for each in self._listed('/os-server-groups', 'server_groups')

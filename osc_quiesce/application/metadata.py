@@ -38,15 +38,21 @@ def escape(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Return what :func:`escape` was given; what it did not write stays."""
-    return _ESCAPE.sub(lambda found: _character(found[0][1:]), text)
+    """Return what :func:`escape` was given; what it did not write stays.
+
+    So do surrogates, of a command line that was not UTF-8: no terminal, and
+    no file, takes them.
+    """
+    return _ESCAPE.sub(lambda found: _character(found[0]), text)
 
 
-def _character(code: str) -> str:
-    if code == '\\':
-        return code
-    number_ = int(code[1:], 16)
-    return chr(number_) if number_ <= 0x10FFFF else f'\\{code}'
+def _character(escaped: str) -> str:
+    if escaped == r'\\':
+        return '\\'
+    code = int(escaped[2:], 16)
+    if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return escaped
+    return chr(code)
 
 
 def fitting(text: str) -> str:

@@ -35,6 +35,7 @@ class Network:
         self._cloud = cloud
         self._shared = shared.Shared()
         self._is_away = False
+        self._was_told = False
 
     def ports(self, server_id: str) -> list[dict[str, Any]] | None:
         """Return the ports of a server; None if Neutron does not show them."""
@@ -47,7 +48,7 @@ class Network:
 
     def _port(self, port: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            'id': port['id'],
+            'id': port.get('id'),
             'name': port.get('name') or '',
             'network': self._named(_NETWORK, port.get('network_id')),
             'fixed_ips': [
@@ -91,13 +92,15 @@ class Network:
             return None
         try:
             return self._cloud.network('GET', path)
+        except cloud_api.NoService:
+            self._is_away = True
         except cloud_api.NotThere:
-            return None
+            pass
         except cloud_api.CloudError as exc:
-            if exc.status is None:
-                self._is_away = True
-                LOG.info('There is no usable Neutron: %s', exc)
-            else:
+            # One that does not answer is not waited for again.
+            self._is_away = exc.status is None
+            if not self._was_told:
+                self._was_told = True
                 LOG.warning(
                     _(
                         'Neutron does not show all that is to be recorded of '
@@ -105,7 +108,7 @@ class Network:
                     ),
                     str(exc).rstrip('.'),
                 )
-            return None
+        return None
 
 
 def without_neutron(

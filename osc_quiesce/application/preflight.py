@@ -57,10 +57,8 @@ def make(
     problems = _api_problems(client, max(times))
     found = _find_servers(client, application, problems)
     members = frozenset(server_id for _n, _m, server_id in found)
-    reader = inspector.Inspector(
-        client, cloud, members, unquiesce_after, allow_local_disk,
-        with_user_data,
-    )
+    limits = (unquiesce_after, allow_local_disk, with_user_data)
+    reader = inspector.Inspector(client, cloud, members, *limits)
     servers = concurrency.run_all(
         lambda item: reader.read(item[0], *item[1]),
         enumerate(found),

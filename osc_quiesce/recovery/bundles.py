@@ -25,7 +25,7 @@ from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import records
 from osc_quiesce import retry
 
-KIND: Final = 'osc-quiesce backup set'
+KIND: Final = 'osc-quiesce-backup-set'
 FORMAT: Final = 1
 
 #: seconds for which a Cinder that is away is asked for a record

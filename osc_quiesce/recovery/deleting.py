@@ -63,26 +63,24 @@ def plan(
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
-    :raises errors.ApplicationError: a set is not there, or Cinder cannot be
-        asked
+    :raises errors.ApplicationError: a set is not there, or a Cinder is away
     """
     backups = list(cloud.backups())
     sets = backup_sets.group(backups)
     rows = list(elsewhere.backups()) if elsewhere else []
     there = backup_sets.group(rows)
     wanted = [each for each in sets if each.application == application]
-    gone = set()
+    gone: set[str] = set()
     for name in names:
         try:
             wanted.append(backup_sets.choose(sets, name))
         except backup_sets.NoSuchSet:
             # Deleted here, but not there yet?
-            found = _gone_here(cloud, there, name)
-            gone |= {each['id'] for each in found.everything}
+            gone |= _ids([_gone_here(cloud, there, name)])
     if keep_last is not None:
         wanted = _older(wanted, keep_last)
     wanted = list({each.id: each for each in wanted}.values())
-    going = {each['id'] for s in wanted for each in s.everything}
+    going = _ids(wanted)
     problems = [] if owner_is_gone else _owner_problems(cloud, wanted)
     if keep_last is None:
         problems += _needed_problems(sets, backups, wanted, going)
@@ -92,14 +90,17 @@ def plan(
     problems += _failover_problems(cloud, wanted, sets, there)
     problems += _needed_there_problems(cloud, going, there, rows)
     leaving = chains.newest_first(b for b in backups if b['id'] in going)
-    problems += _status_problems(leaving)
-    gone -= {each['id'] for each in backups}
     return Removal(
         tuple(wanted),
         tuple(leaving),
-        frozenset(going | gone),
-        tuple(problems),
+        frozenset(going | gone - {each['id'] for each in backups}),
+        tuple(problems + _status_problems(leaving)),
     )
+
+
+def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
+    """Return the IDs of all backups of sets."""
+    return {each['id'] for found in sets for each in found.everything}
 
 
 def _gone_here(

@@ -169,6 +169,8 @@ def _add_mac(
 
 
 def _check_unused(rows: tables.Rows, query: str, what: str) -> None:
+    if not rows.checks_use:
+        return
     found = [
         each
         for each in rows.site.cloud.network('GET', f'/ports?{query}')['ports']

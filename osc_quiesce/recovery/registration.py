@@ -127,7 +127,11 @@ class Destination:
         if self._mapping is None:
             return []
         resolution = resolving.resolve(
-            self._site, self._mapping, need.servers, need.application
+            self._site,
+            self._mapping,
+            need.servers,
+            need.application,
+            checks_use=False,
         )
         problems += resolution.refusals
         self._volumes = [

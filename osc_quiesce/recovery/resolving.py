@@ -31,6 +31,7 @@ def resolve(
     application: str,
     from_backups: bool = True,
     restore_id: str = '',
+    checks_use: bool = True,
 ) -> resolved.Resolution:
     """Return what the mapping makes of servers at this site.
 
@@ -38,10 +39,12 @@ def resolve(
     :param from_backups: whether volumes are restored from backups, and not
         made from snapshots, whose type and zone Cinder prescribes
     :param restore_id: of the restore; its own ports are no obstacle
+    :param checks_use: whether addresses and MACs must be free now: for a
+        backup they need not be, since a restore may be running already
     :raises cloud_api.CloudError: a service cannot be asked
     """
     resolver = _Resolver(
-        site, mapping, application, from_backups, restore_id
+        site, mapping, application, from_backups, restore_id, checks_use
     )
     made = [
         resolver.server(each)
@@ -62,19 +65,26 @@ class _Resolver:
         application: str,
         from_backups: bool,
         restore_id: str,
+        checks_use: bool,
     ) -> None:
         self._site = site
         self._mapping = mapping
         self._application = application
         self._from_backups = from_backups
         self._restore_id = restore_id
+        self._checks_use = checks_use
         self.rows: list[resolved.Row] = []
         self.volumes: dict[str, resolved.Volume] = {}
 
     def server(self, manifest: Mapping[str, Any]) -> resolved.Server | None:
         """Return a server as it is to be here; None if it is left out."""
         rows = tables.Rows(
-            self._site, self._mapping, manifest, self._restore_id, self.rows
+            self._site,
+            self._mapping,
+            manifest,
+            self._restore_id,
+            self.rows,
+            self._checks_use,
         )
         own = self._mapping.entry('servers', manifest['id'], manifest['name'])
         if own and own.get('exclude'):

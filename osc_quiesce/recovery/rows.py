@@ -22,6 +22,7 @@ class Rows:
 
     :param restore_id: of the restore, whose own ports are no obstacle
     :param rows: all of them, of all servers
+    :param checks_use: whether addresses and MACs must be free now
     """
 
     site: sites.Site
@@ -29,6 +30,7 @@ class Rows:
     manifest: Mapping[str, Any]
     restore_id: str
     rows: list[resolved.Row]
+    checks_use: bool = True
 
     def add(
         self, what: str, source: str, here: str, refused: str = ''

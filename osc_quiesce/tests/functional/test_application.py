@@ -229,8 +229,7 @@ class TestSets(ApplicationTest):
         self.assertEqual([first, second], [s['id'] for s in shown['servers']])
         self.assertEqual(made, shown)
         self.assertIsNone(shown['servers'][0]['image'])
-        self.assertEqual(
-            'tiny', shown['servers'][1]['flavor']['original_name'])
+        self.assertEqual('tiny', shown['servers'][1]['flavor']['name'])
         self.assertIn(first, self.openstack(
             'application snapshot show %s' % listed['ID']).stdout)
         self.openstack('application snapshot delete %s' % self.set_name)
@@ -328,6 +327,8 @@ class TestSets(ApplicationTest):
         plan = self.create('--dry-run', '--server', server,
                            '--allow-local-disk').data
         [planned] = plan['servers']
+        self.assertEqual(
+            {False}, {each['encrypted'] for each in planned['volumes']})
         self.assertEqual(volumes, [each['id'] for each in planned['volumes']])
         self.assertEqual(([], []), (planned['refused'], plan['refused']))
         plan = self.create('--dry-run', '--server', server, expect=1).data

@@ -111,7 +111,7 @@ class ApplicationTest(base.VolumeTest):
             volumes += mine
             guests += self.start_on(
                 {'%s-restored' % server['name']: mine},
-                server['flavor']['original_name'])
+                server['flavor']['name'])
         with self.following(guests):
             for guest, last in zip(guests, logs, strict=True):
                 self.wait_for(functools.partial(

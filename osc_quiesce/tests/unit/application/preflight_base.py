@@ -56,7 +56,7 @@ class FakeCloud:
         assert method == 'GET', 'a plan changes nothing'
         self.network_log.append(path)
         if self.neutron is None:
-            raise cloud_api.CloudError('there is none in the catalog')
+            raise cloud_api.NoService('there is none in the catalog')
         if path not in self.neutron:
             raise cloud_api.NotThere('404', 404)
         return self.neutron[path]

@@ -97,6 +97,7 @@ def version(path: str, port: int) -> bytes:
 
 class TestCase(unittest.TestCase):
     options: dict[str, Any] = {}
+    config: dict[str, Any] = {}
 
     def setUp(self) -> None:
         super().setUp()
@@ -115,6 +116,9 @@ class TestCase(unittest.TestCase):
                 'block_storage_endpoint_override': f'{url}/v3',
                 'image_api_version': '2',
                 'image_endpoint_override': f'{url}/v2',
+                'network_api_version': '2',
+                'network_endpoint_override': url,
+                **self.config,
             },
             **self.options,
         )
@@ -184,6 +188,23 @@ class CloudTest(TestCase):
         )
         with self.assertRaises(cloud_api.NotThere):
             self.cloud.image('gone')
+
+    def test_networks_are_read(self) -> None:
+        self.assertEqual({}, self.cloud.network('GET', '/ports?device_id=a'))
+        self.assertIn('GET /ports?device_id=a', self.server.asked)
+        with self.assertRaises(cloud_api.NotThere):
+            self.cloud.network('GET', '/gone')
+
+
+class NoServiceTest(TestCase):
+    config = {'has_network': False}
+
+    def test_a_service_that_there_is_not_is_told_from_other_errors(
+        self,
+    ) -> None:
+        with self.assertRaises(cloud_api.NoService) as caught:
+            self.cloud.network('GET', '/ports')
+        self.assertFalse(caught.exception.is_transient)
 
 
 class PagesTest(unittest.TestCase):

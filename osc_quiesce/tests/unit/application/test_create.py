@@ -35,6 +35,27 @@ class CreateTest(base.TestCase):
         self.assertTrue(made.window and made.window > 0)
         self.assertTrue(made.complete is not None and made.complete >= 0)
 
+    def test_everything_that_cinder_is_given_is_ascii(self) -> None:
+        smile = '\U0001f600'
+        db, web = self.plan.servers
+        restore = {**db.restore, 'name': smile}
+        db = dataclasses.replace(db, name=smile * 255, restore=restore)
+        self.plan = dataclasses.replace(
+            self.plan, name='ü', application=smile, servers=(db, web)
+        )
+        made = self.create(
+            description=smile, properties={'owner': f'C:\\{smile}'}
+        )
+        for snapshot in made.snapshots:
+            self.assertTrue(str(snapshot).isascii(), snapshot)
+            self.assertLessEqual(len(snapshot['name']), metadata.PIECE)
+        self.assertEqual(
+            ('ü', smile, smile),
+            (made.name, made.application, made.description),
+        )
+        self.assertEqual({'owner': f'C:\\{smile}'}, made.properties)
+        self.assertEqual(smile, made.servers[0]['name'])
+
     def test_a_set_keeps_cinders_limit_of_metadata(self) -> None:
         for snapshot in self.create().snapshots:
             for value in snapshot['metadata'].values():

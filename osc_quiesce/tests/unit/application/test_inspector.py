@@ -4,64 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import spec
 from osc_quiesce.tests.unit.application import preflight_base
-
-
-class RestoreTest(preflight_base.TestCase):
-    def test_what_a_restore_needs_is_kept(self) -> None:
-        self.web.shown.update(
-            {
-                'key_name': 'ops',
-                'OS-EXT-AZ:availability_zone': 'az1',
-                'security_groups': [{'name': 'b'}, {'name': 'a'}],
-                'addresses': {'net': [{'addr': '192.0.2.7'}]},
-                'metadata': {'role': 'web'},
-                'config_drive': 'True',
-            }
-        )
-        self.nova.more[f'/servers/{self.web.id}/os-interface'] = {
-            'interfaceAttachments': [{
-                'port_id': 'p',
-                'net_id': 'n',
-                'mac_addr': 'm',
-                'fixed_ips': [],
-                'port_state': 'ACTIVE',
-            }]
-        }
-        restore = self.accepted().servers[1].restore
-        for key, value in {
-            'order': 1,
-            'stage': 1,
-            'image': None,
-            'flavor': {'original_name': 'tiny', 'ephemeral': 0},
-            'key_name': 'ops',
-            'availability_zone': 'az1',
-            'security_groups': ['a', 'b'],
-            'addresses': {'net': [{'addr': '192.0.2.7'}]},
-            'metadata': {'role': 'web'},
-            'config_drive': True,
-        }.items():
-            self.assertEqual(value, restore[key], key)
-        self.assertEqual(
-            [{
-                'port_id': 'p',
-                'net_id': 'n',
-                'mac_addr': 'm',
-                'fixed_ips': [],
-            }],
-            restore['ports'],
-        )
-        self.assertEqual(
-            ['web-root', 'web-data'], [v['id'] for v in restore['volumes']]
-        )
-
-    def test_ports_that_may_not_be_seen_are_no_obstacle(self) -> None:
-        self.web.shown['addresses'] = {'net': [{'addr': '192.0.2.7'}]}
-        self.assertEqual([], self.accepted().servers[1].restore['ports'])
 
 
 class ServerTest(preflight_base.TestCase):
@@ -160,6 +108,33 @@ class ServerTest(preflight_base.TestCase):
         image['hw_qemu_guest_agent'] = 'True'
         self.accepted()
 
+    def test_the_remedy_for_a_boot_volume_is_named(self) -> None:
+        image = self.cloud.volumes['web-root']['volume_image_metadata']
+        image['hw_qemu_guest_agent'] = 'no'
+        self.refused('web', 'openstack volume set --image-property')
+
+    def test_the_properties_of_the_server_count_before_the_image(
+        self,
+    ) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {'id': 'tiny'}
+        shown = self.web.shown['image']
+        shown['properties'] = {'hw_qemu_guest_agent': 'yes'}
+        self.accepted(allow_local_disk=True)
+        self.cloud.images['tiny']['hw_qemu_guest_agent'] = 'yes'
+        shown['properties'] = {}
+        self.refused('web', 'hw_qemu_guest_agent', allow_local_disk=True)
+
+    def test_user_data_that_may_not_be_seen_are_refused_if_wanted(
+        self,
+    ) -> None:
+        for server in (self.db, self.web):
+            server.shown['OS-EXT-SRV-ATTR:user_data'] = None
+        self.accepted(with_user_data=True)
+        del self.web.shown['OS-EXT-SRV-ATTR:user_data']
+        self.accepted()
+        self.refused('web', '--with-user-data', with_user_data=True)
+
     def test_an_image_that_is_gone_is_accepted(self) -> None:
         self.boot_from_image(self.web, 'gone')
         self.accepted(allow_local_disk=True)
@@ -183,6 +158,38 @@ class VolumeTest(preflight_base.TestCase):
         self.assertEqual(
             [0, -1],
             [v.boot_index for v in self.accepted().servers[1].volumes],
+        )
+
+    def boot_indexes(self, **kwargs: Any) -> list[int]:
+        return [
+            volume.boot_index
+            for volume in self.accepted(**kwargs).servers[1].volumes
+        ]
+
+    def test_a_root_device_of_another_name_is_no_obstacle(self) -> None:
+        for root in '/dev/sda', None, '':
+            self.web.shown['OS-EXT-SRV-ATTR:root_device_name'] = root
+            self.assertEqual([0, -1], self.boot_indexes())
+        self.web.shown['OS-EXT-SRV-ATTR:root_device_name'] = '/dev/vdb'
+        self.assertEqual([-1, 0], self.boot_indexes())
+
+    def test_devices_without_names_are_no_obstacle(self) -> None:
+        for part in self.attached(self.web):
+            part['device'] = None
+        for root in '/dev/vda', None:
+            self.web.shown['OS-EXT-SRV-ATTR:root_device_name'] = root
+            self.assertEqual([0, -1], self.boot_indexes())
+
+    def test_no_volume_boots_a_server_with_a_local_root_disk(self) -> None:
+        self.boot_from_image(self.web, 'gone')
+        self.attached(self.web)[0]['device'] = '/dev/vda'
+        self.assertEqual([-1], self.boot_indexes(allow_local_disk=True))
+
+    def test_encryption_is_known(self) -> None:
+        self.cloud.volumes['web-data']['encrypted'] = True
+        self.assertEqual(
+            [False, True],
+            [v.encrypted for v in self.accepted().servers[1].volumes],
         )
 
     def test_one_that_is_not_in_use_is_refused(self) -> None:

@@ -35,6 +35,13 @@ class StateTest(TestCase):
         self.cinder.made['s-web-vdb']['status'] = 'error'
         self.assertEqual(snapshot_sets.INCOMPLETE, self.find().state)
 
+    def test_a_set_that_is_being_backed_up_is_whole(self) -> None:
+        for snapshot in self.cinder.made.values():
+            snapshot['status'] = 'backing-up'
+        self.assertEqual(snapshot_sets.CONSISTENT, self.find().state)
+        self.cinder.made['s-web-vdb']['status'] = 'restoring'
+        self.assertEqual(snapshot_sets.INCOMPLETE, self.find().state)
+
     def test_a_set_that_was_never_checked_is_pending(self) -> None:
         for snapshot in self.cinder.made.values():
             snapshot['metadata'][metadata.PREFIX + 'consistency'] = (
@@ -99,23 +106,6 @@ class FindTest(TestCase):
         )
 
 
-class PackTest(base.TestCase):
-    def test_what_was_packed_is_unpacked(self) -> None:
-        for value in ({}, ['ü' * 700], {'a': None}, 'x' * 255):
-            with self.subTest(value):
-                packed = metadata.pack('key', value)
-                self.assertLessEqual(
-                    max(map(len, packed.values())), metadata.PIECE
-                )
-                self.assertEqual(value, metadata.unpack(packed, 'key'))
-
-    def test_what_is_not_wholly_there_is_none(self) -> None:
-        packed = metadata.pack('key', 'x' * 700)
-        packed.popitem()
-        self.assertIsNone(metadata.unpack(packed, 'key'))
-        self.assertIsNone(metadata.unpack({}, 'key'))
-
-
 class DeleteTest(TestCase):
     def delete(self) -> None:
         snapshot_sets.delete(
@@ -149,6 +139,28 @@ class DeleteTest(TestCase):
             f'Try "openstack application snapshot delete {self.made.id}".',
         ):
             self.assertIn(words, said)
+
+    def test_a_snapshot_that_is_being_backed_up_is_named(self) -> None:
+        self.cinder.made['s-db-vdb']['status'] = 'backing-up'
+        started = self.nova.now
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            r'deleted: s-db-vdb \(it is being backed up: wait',
+        ):
+            self.delete()
+        self.assertLess(self.nova.now, started + 12)
+        self.assertEqual(['s-db-vdb'], list(self.cinder.made))
+        self.assertNotIn('DELETE /snapshots/s-db-vdb', self.cinder.log)
+
+    def test_a_backup_that_ends_soon_is_waited_for(self) -> None:
+        backed_up = self.cinder.made['s-db-vdb']
+        backed_up['status'] = 'backing-up'
+        self.nova.at(
+            self.nova.now + 5,
+            lambda: backed_up.update(status='available'),
+        )
+        self.delete()
+        self.assertEqual({}, self.cinder.made)
 
     def test_a_cinder_that_lists_nothing_for_a_while_is_waited_for(
         self,

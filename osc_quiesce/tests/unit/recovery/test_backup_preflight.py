@@ -283,7 +283,7 @@ class TargetVolumesTest(TestCase):
             (targets, 'find', lambda site, v, there: self.there.get(v.id)),
             (targets, 'ensure', self.ensure),
         ):
-            patch = mock.patch.object(where, name, value)
+            patch: Any = mock.patch.object(where, name, value)
             self.addCleanup(patch.stop)
             patch.start()
         self.made: list[resolved.Volume] = []

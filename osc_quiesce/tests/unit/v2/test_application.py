@@ -187,8 +187,7 @@ class TestCreate(TestCase):
         self.assertEqual(
             ['db', 'web'], [stage[0].server for stage in application.stages]
         )
-        self.assertEqual(120, unquiesce_after)
-        self.assertFalse(allow_local_disk)
+        self.assertEqual([120, False, False, '', {}], options)
 
     def test_progress_is_told_on_a_terminal_only(self) -> None:
         self.assertEqual(0, self.run_create())

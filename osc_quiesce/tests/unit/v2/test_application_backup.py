@@ -365,7 +365,7 @@ class DeleteTest(TestCase):
 
 
 class RecordsTest(TestCase):
-    command = application_backup_records.ExportApplicationBackup
+    command: type[Any] = application_backup_records.ExportApplicationBackup
 
     def setUp(self) -> None:
         super().setUp()
