@@ -22,6 +22,8 @@ from minicloud import cloud as cloud_module
 from minicloud import config
 from minicloud import personas
 from minicloud import releases
+from minicloud import store as store_module
+from minicloud import swift
 from minicloud.errors import MinicloudError
 
 #: those that end a command
@@ -81,6 +83,7 @@ def _settings_parser() -> argparse.ArgumentParser:
         '--computes', type=count(1), metavar='N',
         help='number of nova-compute services (default: one in each cell)')
     _add_quiesce_settings(kind)
+    _add_site_settings(kind)
     kind.add_argument(
         '--release', choices=sorted(releases.RELEASES),
         help='of OpenStack: refuse to start if another one is installed '
@@ -104,6 +107,23 @@ def _add_quiesce_settings(kind: argparse.ArgumentParser) -> None:
     quiesce.add_argument(
         '--without-quiesce', dest='quiesce', action='store_false',
         default=None, help='Nova as it is, without the quiesce actions')
+
+
+def _add_site_settings(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        '--backup', choices=sorted(config.BACKUPS),
+        help='of Cinder; what is not none needs RabbitMQ (default: none)')
+    kind.add_argument(
+        '--store', metavar='DIR',
+        help='where backups are, for one cloud or for several (default: in '
+             'the state of the cloud)')
+    kind.add_argument(
+        '--store-access', choices=sorted(swift.USERS),
+        help='what this cloud is to a store of Swift: its owner, or a reader '
+             'who cannot delete what the owner has (default: owner)')
+    kind.add_argument(
+        '--site-name', metavar='NAME',
+        help='of this cloud in clouds.yaml (default: that of its root)')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,6 +152,20 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser('status', parents=[common],
                      help='say what runs; exit code 0 if all of it does')
+
+    store = verbs.add_parser(
+        'store', parents=[common],
+        help='a store of backups apart from all clouds')
+    store.add_argument('action', choices=sorted(STORE_VERBS),
+                       help='what to do with it')
+    store.add_argument('--purge', action='store_true',
+                       help='with down: and delete everything in it')
+
+    clouds = verbs.add_parser(
+        'clouds', help='print a clouds.yaml of one cloud or of several')
+    clouds.add_argument(
+        '--root', metavar='DIR', action='append', default=argparse.SUPPRESS,
+        help='where a cloud is; may be given several times')
 
     for verb, text in (('openrc', 'print the environment of a user'),
                        ('exec', 'run a command in that environment'),
@@ -162,8 +196,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
         args.command = [*args.command[:-1], *command]
     elif command:
         parser().error(f'{args.verb} takes no command')
+    if args.verb == 'store':
+        if 'root' not in args:
+            parser().error('store needs --root DIR')
+        if args.purge and args.action != 'down':
+            parser().error(f'store {args.action} takes no --purge')
     if 'root' not in args:
         args.root = os.environ.get('MINICLOUD_ROOT') or DEFAULT_ROOT
+    args.roots = args.root if isinstance(args.root, list) else [args.root]
+    args.root = args.roots[0]
     return args
 
 
@@ -211,12 +252,59 @@ def openrc(cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
     return 0
 
 
+def clouds(_cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    entries: dict[str, dict[str, object]] = {}
+    for root in args.roots:
+        cloud = cloud_module.Cloud(root)
+        mine = cloud.clouds()
+        if both := entries.keys() & mine.keys():
+            raise MinicloudError(
+                f'{cloud.layout.root} and a cloud before it are both called '
+                f'{sorted(both)[0]}: "up --site-name NAME" gives one of them '
+                'another name')
+        entries.update(mine)
+    print(personas.clouds_yaml(entries), end='')
+    return 0
+
+
+def store_up(store: store_module.Store, _args: argparse.Namespace) -> int:
+    store.up(say=progress)
+    return 0
+
+
+def store_down(store: store_module.Store, args: argparse.Namespace) -> int:
+    store.down(purge=args.purge, say=progress)
+    return 0
+
+
+def store_status(store: store_module.Store, _args: argparse.Namespace) -> int:
+    found = store.status()
+    print(f'root: {store.layout.root}')
+    pid = f'process {found.pid}' if found.pid else ''
+    port = f'port {found.port}' if found.port else ''
+    print(f'store  {found.state:15}{pid:17}{port}'.rstrip())
+    return 0 if found.state == 'up' else 1
+
+
+STORE_VERBS: dict[str, Callable[
+    [store_module.Store, argparse.Namespace], int]] = {
+    'up': store_up, 'down': store_down, 'status': store_status,
+}
+
+
+def store(_cloud: cloud_module.Cloud, args: argparse.Namespace) -> int:
+    return STORE_VERBS[args.action](store_module.Store(args.root), args)
+
+
 def command_environment(cloud: cloud_module.Cloud,
                         persona: str) -> dict[str, str]:
     """Return the environment of a command that uses the cloud."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith('OS_')}
     environment.update(cloud.environment(persona))
+    # Somebody may have made one of several clouds.
+    environment['OS_CLIENT_CONFIG_FILE'] = os.environ.get(
+        'OS_CLIENT_CONFIG_FILE', str(cloud.layout.clouds_yaml))
     environment['MINICLOUD_ROOT'] = str(cloud.layout.root)
     # The commands of the packages that this Python has.
     scripts = str(pathlib.Path(sys.executable).parent)
@@ -296,7 +384,7 @@ def _signal_group(group: int, number: int) -> None:
 
 VERBS: dict[str, Callable[[cloud_module.Cloud, argparse.Namespace], int]] = {
     'up': up, 'down': down, 'status': status, 'openrc': openrc,
-    'exec': execute, 'run': run,
+    'clouds': clouds, 'store': store, 'exec': execute, 'run': run,
 }
 
 
@@ -310,7 +398,7 @@ def _interrupt(number: int, _frame: Any) -> NoReturn:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = parse(sys.argv[1:] if argv is None else argv)
-    if args.verb in ('up', 'down', 'run'):
+    if args.verb in ('up', 'down', 'run', 'store'):
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _interrupt)

@@ -29,6 +29,8 @@ from minicloud import releases
 from minicloud import seed
 from minicloud import servers
 from minicloud import sqlite
+from minicloud import store as stores
+from minicloud import swift
 from minicloud import template
 from minicloud.config import Settings
 from minicloud.errors import MinicloudError
@@ -74,7 +76,10 @@ class Cloud:
            queues: str | None = None, cells: int | None = None,
            computes: int | None = None, quiesce: bool | None = None,
            quiesce_services: int | None = None,
-           quiesce_host: str | None = None,
+           quiesce_host: str | None = None, backup: str | None = None,
+           store: str | pathlib.Path | None = None,
+           store_access: str | None = None,
+           site_name: str | None = None,
            release: str | None = None, fresh: bool = False,
            say: Say = lambda _line: None) -> None:
         """Start what is not running; return when everything answers.
@@ -95,6 +100,13 @@ class Cloud:
             1), if the broker lets them be processes of their own
         :param quiesce_host: whether each of them has a host name of its own,
             one of ``config.QUIESCE_HOSTS``
+        :param backup: of Cinder, one of ``config.BACKUPS``
+        :param store: the directory of the backups; several clouds may have
+            the same one (default: a directory in the state of the cloud)
+        :param store_access: what this cloud is to the store, one of
+            ``swift.USERS`` (default: its owner)
+        :param site_name: name of the cloud in clouds.yaml (default: that of
+            the root directory)
         :param release: of OpenStack, which must be the installed one
         :param fresh: forget all servers, volumes and users first
         :param say: called with a line for each step
@@ -104,7 +116,10 @@ class Cloud:
                  'storage': storage, 'queues': queues, 'cells': cells,
                  'computes': computes, 'quiesce': quiesce,
                  'quiesce_services': quiesce_services,
-                 'quiesce_host': quiesce_host}
+                 'quiesce_host': quiesce_host, 'backup': backup,
+                 'store': store if not store else str(
+                     pathlib.Path(store).expanduser().resolve()),
+                 'store_access': store_access, 'site_name': site_name}
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
@@ -243,6 +258,19 @@ class Cloud:
         """Return the same as text for a shell."""
         return personas.openrc(_persona(persona), self._identity_port())
 
+    @property
+    def site_name(self) -> str:
+        """The name of this cloud in clouds.yaml."""
+        return _site_name(self.layout, self._settings({}))
+
+    def clouds(self) -> dict[str, dict[str, object]]:
+        """Return the entries of all users for clouds.yaml, by name.
+
+        The administrator's is the name of the site; ``SITE-member`` is that
+        of the persona ``member``, and so on.
+        """
+        return personas.clouds(self.site_name, self._identity_port())
+
     def _identity_port(self) -> int:
         saved = ports.load(self.layout.ports)
         if not saved:
@@ -269,12 +297,20 @@ class Cloud:
             raise MinicloudError(
                 f'--broker {settings.broker} has one nova-quiesce, in the '
                 'process of all of Nova: several need --broker rabbit')
+        if given.get('store') and settings.backup == 'none':
+            raise MinicloudError(
+                f'--store {given["store"]} would have nothing in it: it '
+                'needs --backup')
         return settings
 
     def _check_machine(self, settings: Settings) -> None:
         """Say what this machine lacks, before anything is made."""
         servers.check(self.layout, (
-            settings.broker, settings.database, settings.storage))
+            settings.broker, settings.cinder_broker, settings.database,
+            settings.storage))
+        stores.check_packages(settings.backup)
+        if settings.backup in config.STORED:
+            swift.port_of(pathlib.Path(settings.store))
         if settings.driver == 'libvirt':
             hypervisor.check(self.layout)
 
@@ -286,6 +322,7 @@ class Cloud:
             shutil.rmtree(path, ignore_errors=True)
         for name in personas.PERSONAS:
             layout.openrc_of(name).unlink(missing_ok=True)
+        layout.clouds_yaml.unlink(missing_ok=True)
         layout.marker.unlink(missing_ok=True)
         try:
             layout.root.rmdir()
@@ -344,6 +381,7 @@ class _Start:
         self._make_plan()
         missing = [role for role in self.roles if role not in self.running]
         if not missing:
+            self._write_access()
             self.say(f'{self.only or "everything"} is up already')
             return
         if 'identity' in missing:
@@ -428,12 +466,20 @@ class _Start:
     def _write(self) -> None:
         config.write(self.layout, self.files)
         processes.write_json(self.layout.ports, self.plan.ports)
+        self._write_access()
+
+    def _write_access(self) -> None:
+        """Write what clients need, and what the next ``up`` goes by."""
         processes.write_json(self.layout.settings,
                              dataclasses.asdict(self.settings))
+        port = self.plan.ports['identity']
+        clouds = self.layout.clouds_yaml
+        clouds.write_text(personas.clouds_yaml(personas.clouds(
+            _site_name(self.layout, self.settings), port)))
+        clouds.chmod(0o600)
         for name, persona in personas.PERSONAS.items():
             path = self.layout.openrc_of(name)
-            path.write_text(
-                personas.openrc(persona, self.plan.ports['identity']))
+            path.write_text(personas.openrc(persona, port))
             path.chmod(0o600)
 
     def _make_state(self) -> None:
@@ -552,6 +598,10 @@ class _Start:
             child.ready = True
             self.progress = time.monotonic()
             self.say(f'{child.role} is ready')
+
+
+def _site_name(layout: Layout, settings: Settings) -> str:
+    return settings.site_name or layout.root.name.lstrip('.') or 'minicloud'
 
 
 def _persona(name: str) -> personas.Persona:

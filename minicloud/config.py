@@ -3,10 +3,11 @@
 """The configuration of every service, rendered from a few facts.
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
-those that the packages ship and the user's own additions. The drivers,
-brokers, queues, databases and storages that ``up`` offers are the keys of
-:data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES` and
-:data:`STORAGES`.
+those that the packages ship, the user's own additions, and the port of a
+store. The drivers,
+brokers, queues, databases, storages and backups that ``up`` offers are the
+keys of :data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES`,
+:data:`STORAGES` and :data:`BACKUPS`.
 Which processes a cloud has follows from its :class:`Settings`: see
 :func:`roles_of`.
 """
@@ -17,6 +18,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import sys
 import urllib.parse
 import uuid
@@ -27,6 +29,7 @@ from minicloud import packages
 from minicloud import personas
 from minicloud import ports
 from minicloud import servers
+from minicloud import swift
 from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 
@@ -102,6 +105,7 @@ FILES_OF_KIND = {
     'compute': ('nova.conf', 'nova-api-paste.ini'),
     'quiesce': ('nova.conf',),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
+    'backup': ('cinder.conf',),
 }
 #: Kinds of processes that call no other one.
 ALONE = ('hypervisor', 'storage', 'database', 'broker')
@@ -115,11 +119,19 @@ BEFORE = {
     'compute': ('broker', 'conductor'),
     'quiesce': ('broker', 'api'),
     'volume': ('broker',),
+    # The scheduler is to hear at once that it is there.
+    'backup': ('broker', 'volume'),
 }
+#: The kinds of processes that are Cinder's.
+CINDER = ('volume', 'backup')
 #: Host name of Nova's services that are not computes.
 CONTROLLER = 'controller'
 #: The most computes, nova-quiesce services, and cells.
 MAXIMUM = 100
+#: Bytes of a volume that are one file or object of a backup.
+BACKUP_PIECE = 8 << 20
+#: What a name in clouds.yaml may be.
+SITE_NAME = re.compile('[A-Za-z0-9_.-]+')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +152,14 @@ class Settings:
     :param quiesce_services: number of nova-quiesce services, if Nova's
         services are processes of their own; else there is one
     :param quiesce_host: key of :data:`QUIESCE_HOSTS`
+    :param backup: key of :data:`BACKUPS`; what is not ``none`` gives Cinder
+        a backup service, in a process of its own
+    :param store: absolute path of the directory where backups are kept; if
+        empty, they are kept in the state of the cloud
+    :param store_access: what the cloud is to the store, with ``swift``: key
+        of ``swift.USERS``
+    :param site_name: name of the cloud in clouds.yaml; if empty, it is the
+        name of the root directory
     """
 
     driver: str = 'fake'
@@ -152,6 +172,10 @@ class Settings:
     quiesce: bool = True
     quiesce_services: int = 1
     quiesce_host: str = 'own'
+    backup: str = 'none'
+    store: str = ''
+    store_access: str = 'owner'
+    site_name: str = ''
 
     def check(self) -> None:
         """Refuse what cannot be.
@@ -161,7 +185,9 @@ class Settings:
         for option, known in (('driver', DRIVERS), ('broker', BROKERS),
                               ('database', DATABASES),
                               ('storage', STORAGES), ('queues', QUEUES),
-                              ('quiesce_host', QUIESCE_HOSTS)):
+                              ('quiesce_host', QUIESCE_HOSTS),
+                              ('backup', BACKUPS),
+                              ('store_access', swift.USERS)):
             if getattr(self, option) not in known:
                 raise MinicloudError(
                     f'{option} {getattr(self, option)!r} is not one of: '
@@ -172,6 +198,10 @@ class Settings:
             if not isinstance(value, int) or not least <= value <= MAXIMUM:
                 raise MinicloudError(
                     f'{option}: {value} is not {least} to {MAXIMUM}')
+        if self.site_name and not SITE_NAME.fullmatch(self.site_name):
+            raise MinicloudError(
+                f'site name {self.site_name!r}: only letters, digits, "_", '
+                '"." and "-" may be in it')
         self._check_together()
 
     def _check_together(self) -> None:
@@ -192,10 +222,32 @@ class Settings:
                 'only real guests can use real volumes: --storage ceph '
                 'needs --driver libvirt')
 
+        if self.backup in STORED and not self.store:
+            raise MinicloudError(
+                f'--backup {self.backup} needs --store DIR, a store that '
+                '"python -m minicloud store up --root DIR" has made')
+        if self.store_access != 'owner' and self.backup != 'swift':
+            raise MinicloudError(
+                f'--store-access {self.store_access} needs --backup swift')
+
     @property
     def one_nova(self) -> bool:
         """Whether all of Nova is one process."""
         return not BROKERS[self.broker].between_processes
+
+    @property
+    def cinder_broker(self) -> str:
+        """What carries Cinder's messages, a key of :data:`BROKERS`.
+
+        A backup service of its own can only be reached through RabbitMQ, even
+        if all of Nova shares a process.
+        """
+        return self.broker if self.backup == 'none' else 'rabbit'
+
+    @property
+    def rabbit(self) -> bool:
+        """Whether the cloud has a RabbitMQ."""
+        return 'rabbit' in (self.broker, self.cinder_broker)
 
 
 def kind_of(role: str) -> str:
@@ -278,24 +330,28 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
         roles.append('storage')
     if settings.database == 'mariadb':
         roles.append('database')
-    if settings.broker == 'rabbit':
+    if settings.rabbit:
         roles.append('broker')
     roles.extend(gate_of(number) for number in own_cells(settings))
-    return (*roles, 'identity', 'image', *nova_services(settings), 'volume')
+    roles.extend(('identity', 'image', *nova_services(settings), 'volume'))
+    if settings.backup != 'none':
+        roles.append('backup')
+    return tuple(roles)
 
 
 def before(settings: Settings, role: str) -> tuple[str, ...]:
     """Return the processes that one waits for, besides the database."""
     kind = kind_of(role)
     roles = []
-    if settings.storage == 'ceph' and kind in ('compute', 'volume'):
+    if settings.storage == 'ceph' and kind in ('compute', *CINDER):
         roles.append('storage')
-    if not settings.one_nova:
+    broker = settings.cinder_broker if kind in CINDER else settings.broker
+    if BROKERS[broker].between_processes:
         roles.extend(BEFORE.get(kind, ()))
     cell = cell_of(settings, role)
     if kind == 'compute' and cell:
         roles.append(f'conductor{cell}')
-    if kind in BEFORE and kind != 'volume':
+    if kind in BEFORE and kind not in CINDER:
         # Who is in no cell calls all of them.
         roles.extend(gate_of(number) for number in own_cells(settings)
                      if cell in (0, number))
@@ -383,19 +439,22 @@ def gate_address(number: int) -> str:
     return f'127.0.1.{number}'
 
 
-def _transport_url(plan: Plan, cell: int = 0) -> str:
-    return BROKERS[plan.broker].transport_url.format(
+def _transport_url(plan: Plan, broker: str, cell: int = 0) -> str:
+    return BROKERS[broker].transport_url.format(
         address=gate_address(cell) if cell else ports.ADDRESS,
         cell=virtual_host(cell) if cell else '', **plan.ports)
 
 
-def _messages(plan: Plan) -> Sections:
-    """What Nova and Cinder need to reach the broker."""
+def _messages(plan: Plan, broker: str) -> Sections:
+    """What Nova or Cinder needs to reach its broker.
+
+    :param broker: key of :data:`BROKERS`
+    """
     sections: Sections = {
-        'DEFAULT': {'transport_url': _transport_url(plan)},
+        'DEFAULT': {'transport_url': _transport_url(plan, broker)},
         'oslo_messaging_notifications': {'driver': 'noop'},
     }
-    if plan.broker == 'rabbit':
+    if broker == 'rabbit':
         rabbit = QUEUES[plan.queues]
         if rabbit:
             # Queues that keep their names are counted outside of the root.
@@ -490,7 +549,7 @@ def nova(plan: Plan) -> Sections:
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
         'vnc': {'enabled': 'false'},
     }
-    return merge(merge(sections, _messages(plan)),
+    return merge(merge(sections, _messages(plan, plan.broker)),
                  DRIVERS[plan.driver](plan))
 
 
@@ -498,7 +557,7 @@ def nova_cell(plan: Plan, number: int) -> Sections:
     """What is put over nova.conf in a cell."""
     return {
         'DEFAULT': {
-            'transport_url': _transport_url(plan, number)},
+            'transport_url': _transport_url(plan, plan.broker, number)},
         'database': _database(plan, f'nova_cell{number}', number),
     }
 
@@ -579,7 +638,7 @@ def _host_uuid(plan: Plan) -> str:
 
 def cinder(plan: Plan) -> Sections:
     state = plan.layout.state / 'cinder'
-    return merge({
+    sections: Sections = {
         'DEFAULT': {'use_stderr': 'true',
                     'state_path': str(state),
                     'my_ip': '127.0.0.1',
@@ -595,7 +654,9 @@ def cinder(plan: Plan) -> Sections:
                     'enabled_backends': plan.storage,
                     'glance_api_servers': plan.url('image'),
                     'quota_volumes': '-1', 'quota_snapshots': '-1',
-                    'quota_gigabytes': '-1'},
+                    'quota_gigabytes': '-1', 'quota_backups': '-1',
+                    'quota_backup_gigabytes': '-1',
+                    **BACKUPS[plan.backup](plan)},
         **STORAGES[plan.storage](plan),
         'database': _database(plan, 'cinder'),
         'keystone_authtoken': _token(plan, 'cinder'),
@@ -605,15 +666,16 @@ def cinder(plan: Plan) -> Sections:
                         'fixed_key': NO_KEY},
         'oslo_concurrency': {'lock_path': f'{state}/lock'},
         'coordination': {'backend_url': f'file://{state}/coordination'},
-    }, _messages(plan))
+    }
+    return merge(sections, _messages(plan, plan.cinder_broker))
 
 
-def fake_storage(_plan: Plan) -> Sections:
+def fake_storage(plan: Plan) -> Sections:
     """What ``--storage fake`` adds to cinder.conf."""
     return {'fake': {
         'volume_backend_name': 'fake',
         'volume_driver': 'minicloud.virt.volume.FakeVolumeDriver',
-        'target_helper': 'fake'}}
+        'volumes_path': str(plan.layout.volumes)}}
 
 
 def ceph_storage(plan: Plan) -> Sections:
@@ -630,11 +692,48 @@ def ceph_storage(plan: Plan) -> Sections:
         **_as_root('cinder_sys_admin')}
 
 
+def no_backup(_plan: Plan) -> dict[str, str]:
+    """What ``--backup none`` adds to cinder.conf."""
+    return {}
+
+
+def posix_backup(plan: Plan) -> dict[str, str]:
+    """What ``--backup posix`` adds to cinder.conf."""
+    return {
+        'backup_driver': 'cinder.backup.drivers.posix.PosixBackupDriver',
+        'backup_posix_path': plan.store or str(plan.layout.backups),
+        # Memory of cinder-backup: some ten times that, for each backup at
+        # work.
+        'backup_file_size': str(BACKUP_PIECE)}
+
+
+def swift_backup(plan: Plan) -> dict[str, str]:
+    """What ``--backup swift`` adds to cinder.conf."""
+    return {
+        **swift.swift_options(swift.port_of(pathlib.Path(plan.store)),
+                              plan.store_access),
+        'backup_swift_object_size': str(BACKUP_PIECE)}
+
+
+def s3_backup(plan: Plan) -> dict[str, str]:
+    """What ``--backup s3`` adds to cinder.conf."""
+    return {
+        **swift.s3_options(swift.port_of(pathlib.Path(plan.store))),
+        'backup_s3_object_size': str(BACKUP_PIECE)}
+
+
 #: What each choice of ``--storage`` adds to cinder.conf. Each makes one
 #: backend, of its own name.
 STORAGES: dict[str, Callable[[Plan], Sections]] = {
     'fake': fake_storage, 'ceph': ceph_storage,
 }
+#: What each choice of ``--backup`` adds to cinder.conf, section DEFAULT.
+BACKUPS: dict[str, Callable[[Plan], dict[str, str]]] = {
+    'none': no_backup, 'posix': posix_backup, 'swift': swift_backup,
+    's3': s3_backup,
+}
+#: Those that need a store that runs.
+STORED = ('swift', 's3')
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:
@@ -739,7 +838,7 @@ def _programs(plan: Plan) -> dict[str, str]:
         files['mariadb.cnf'] = servers.mariadb_configuration(plan.layout)
         files['mariadb.sql'] = servers.mariadb_statements(
             database_names(plan))
-    if plan.broker == 'rabbit':
+    if plan.rabbit:
         files['rabbitmq.conf'] = servers.rabbitmq_configuration(
             plan.layout, plan.ports['broker'])
         files['rabbitmq.json'] = servers.rabbitmq_definitions(

@@ -103,6 +103,24 @@ class Layout:
         return self.state / 'ceph'
 
     @property
+    def volumes(self) -> pathlib.Path:
+        """The files of volumes and of snapshots, without Ceph."""
+        return self.state / 'volumes'
+
+    def volume_file(self, volume_id: str) -> pathlib.Path:
+        """The data of a volume, without Ceph: as large as the volume."""
+        return self.volumes / f'volume-{volume_id}'
+
+    def snapshot_file(self, snapshot_id: str) -> pathlib.Path:
+        """The data of a snapshot, without Ceph."""
+        return self.volumes / f'snapshot-{snapshot_id}'
+
+    @property
+    def backups(self) -> pathlib.Path:
+        """Backups, unless they are kept in a store elsewhere."""
+        return self.state / 'backups'
+
+    @property
     def database_data(self) -> pathlib.Path:
         """What MariaDB keeps: all databases."""
         return self.state / DATABASE_DATA
@@ -164,6 +182,11 @@ class Layout:
     def pid_of(self, role: str) -> pathlib.Path:
         return self.run / f'{role}.json'
 
+    @property
+    def clouds_yaml(self) -> pathlib.Path:
+        """This cloud's entries for clouds.yaml."""
+        return self.root / 'clouds.yaml'
+
     def openrc_of(self, persona: str) -> pathlib.Path:
         suffix = '' if persona == 'admin' else f'-{persona}'
         return self.root / f'openrc{suffix}'
@@ -181,5 +204,5 @@ class Layout:
         for name in ('nova/instances', 'nova/lock', 'cinder/lock',
                      'cinder/coordination', 'glance/images',
                      'glance/staging', 'glance/tasks', 'keystone',
-                     'guests', 'hypervisors'):
+                     'guests', 'hypervisors', 'volumes', 'backups'):
             (self.state / name).mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,10 @@ The one home of user names, projects and passwords. Everything listens on
 127.0.0.1 and holds nothing of value, so that the password may be known.
 """
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
+import json
 import shlex
 
 PASSWORD = 'minicloud'
@@ -53,6 +56,47 @@ def environment(persona: Persona, identity_port: int) -> dict[str, str]:
         'OS_COMPUTE_API_VERSION': COMPUTE_API_VERSION,
         'OS_VOLUME_API_VERSION': VOLUME_API_VERSION,
     }
+
+
+def cloud_config(persona: Persona, identity_port: int) -> dict[str, object]:
+    """Return the same as an entry of clouds.yaml."""
+    return {
+        'auth_type': 'password',
+        'auth': {
+            'auth_url': f'http://127.0.0.1:{identity_port}/v3',
+            'username': persona.name,
+            'password': PASSWORD,
+            'project_name': persona.project,
+            'user_domain_id': 'default',
+            'project_domain_id': 'default'},
+        'region_name': REGION,
+        'identity_api_version': '3',
+        'compute_api_version': COMPUTE_API_VERSION,
+        'volume_api_version': VOLUME_API_VERSION,
+    }
+
+
+def clouds(site: str, identity_port: int) -> dict[str, dict[str, object]]:
+    """Return the entries of clouds.yaml for all personas of a cloud.
+
+    :param site: name of the cloud: the administrator's entry has it, those
+        of the others have their own name behind it, as in ``site-member``
+    """
+    return {site if name == 'admin' else f'{site}-{name}':
+            cloud_config(persona, identity_port)
+            for name, persona in PERSONAS.items()}
+
+
+def clouds_yaml(entries: dict[str, dict[str, object]]) -> str:
+    """Return entries as the text of a clouds.yaml."""
+    def lines(values: Mapping[str, object], indent: int) -> Iterator[str]:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                yield f'{" " * indent}{key}:'
+                yield from lines(value, indent + 2)
+            else:
+                yield f'{" " * indent}{key}: {json.dumps(value)}'
+    return '\n'.join(lines({'clouds': entries}, 0)) + '\n'
 
 
 def openrc(persona: Persona, identity_port: int) -> str:

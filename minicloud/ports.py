@@ -95,6 +95,15 @@ class Reservation:
             self.sockets.pop(name).close()
 
 
+def read(path: pathlib.Path) -> dict[str, int]:
+    """Return ports as they were saved, whatever their names; maybe none."""
+    try:
+        return {name: int(port)
+                for name, port in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def load(path: pathlib.Path) -> dict[str, int]:
     """Return the saved ports, or nothing if there are none to trust."""
     try:

@@ -3,13 +3,14 @@
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
 NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
-real volumes), ``faults`` (tests that kill the processes of a cloud),
-``deployments`` (tests with cells, quorum queues and more), ``tempest`` (our
-tests for tempest, with real guests), ``demo`` (with real guests), ``demo-app``
-(and real volumes), ``bench`` and ``bench-quick`` (the benchmarks). They need
-Debian packages, see bindep.txt, and those with real guests need root. Without
-them a program says what is missing, and the tests are skipped with that
-reason, except where CI is set: there nothing may be skipped.
+real volumes), ``recovery`` (tests with two sites), ``faults`` (tests that kill
+the processes of a cloud), ``deployments`` (tests with cells, quorum queues and
+more), ``tempest`` (our tests for tempest, with real guests), ``demo`` (with
+real guests), ``demo-app`` (and real volumes), ``bench`` and ``bench-quick``
+(the benchmarks). They need Debian packages, see bindep.txt, and those with
+real guests need root. Without them a program says what is missing, and the
+tests are skipped with that reason, except where CI is set: there nothing may
+be skipped.
 """
 
 from collections.abc import Callable
@@ -142,6 +143,7 @@ PROGRAMS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     'demo': (missing_for_guests, ['minicloud.demo', '--live']),
     'demo-app': (functools.partial(missing_for_guests, 'ceph'),
                  ['minicloud.demo_app']),
+    'recovery': (list, ['tools.recovery']),
     'bench': (functools.partial(
         missing_for_guests, 'ceph', 'rabbit', 'mariadb'),
         ['benchmarks', 'all']),

@@ -73,7 +73,10 @@ class Context:
             held = socket.socket(fileno=held.detach())
         server = waitress.create_server(
             application, sockets=[held], threads=threads,
-            channel_timeout=600, clear_untrusted_proxy_headers=True)
+            channel_timeout=600, clear_untrusted_proxy_headers=True,
+            # An image may be as large as a volume; waitress' own limit is
+            # 1 GiB.
+            max_request_body_size=1 << 40)
         threading.Thread(target=server.run, name=f'http-{name}',
                          daemon=True).start()
         print(f'--- {name} listens on port {server.effective_port}',

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is asked of Cinder, Glance and Neutron, as plain JSON."""
+"""What is read from and written to the services of a site, as plain JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with one request
 
 _VOLUME_MICROVERSION: Final = '3.0'
+_COMPUTE_MICROVERSION: Final = '2.1'
 _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
+#: of backups with metadata
+BACKUP_MICROVERSION: Final = '3.43'
 
 
 class CloudError(errors.ApplicationError):
@@ -76,7 +79,7 @@ class NoService(CloudError):
 
 
 class Cloud:
-    """The storage, image and network API of an openstacksdk connection.
+    """The services that an openstacksdk connection leads to.
 
     :param connection: an :class:`openstack.connection.Connection`
     """
@@ -95,6 +98,12 @@ class Cloud:
         session = self._connection.session
         access = session.auth.get_access(session)
         return 'admin' in access.role_names
+
+    @property
+    def volume_url(self) -> str | None:
+        """Where Cinder is, which tells one site from another."""
+        url: str | None = self._connection.block_storage.get_endpoint()
+        return url
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
@@ -116,17 +125,17 @@ class Cloud:
         One whose answer is lost is not sent again unless it only reads: it
         may have made a snapshot.
         """
-        return _request(
-            lambda: self._connection.block_storage.request(
-                path,
-                method,
-                json=json,
-                microversion=microversion,
-                timeout=PATIENCE,
-                skip_cache=True,  # clouds.yaml may ask for one
-                connect_retries=1 if method == 'GET' else 0,
-            )
-        )
+        return self._send('block_storage', method, path, json, microversion)
+
+    def compute(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        microversion: str = _COMPUTE_MICROVERSION,
+    ) -> dict[str, Any]:
+        """Send a request to Nova, as :meth:`volume` does to Cinder."""
+        return self._send('compute', method, path, json, microversion)
 
     def network(
         self, method: str, path: str, json: Any = None
@@ -135,13 +144,58 @@ class Cloud:
 
         :param path: below ``/v2.0``
         """
+        return self._send('network', method, path, json, None)
+
+    def backups(self, **filters: str) -> Iterator[dict[str, Any]]:
+        """Yield the backups of the project, with their metadata.
+
+        :param filters: ``name``, ``status`` or ``volume_id``
+        """
+        query = f'?{parse.urlencode(filters)}' if filters else ''
+        yield from self.pages(
+            'block_storage',
+            f'/backups/detail{query}',
+            'backups',
+            BACKUP_MICROVERSION,
+        )
+
+    def pages(
+        self, service: str, path: str, key: str, microversion: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, whatever the size of its pages.
+
+        :param service: ``block_storage``, ``compute``, ``image`` or
+            ``network``
+        :param key: of the list in the answer
+        """
+        mark = '&' if '?' in path else '?'
+        where = path
+        while True:
+            body = self._send(service, 'GET', where, None, microversion)
+            yield from body[key]
+            if not body[key] or not (
+                body.get(f'{key}_links') or body.get('next')
+            ):
+                return
+            marker = parse.urlencode({'marker': body[key][-1]['id']})
+            where = f'{path}{mark}{marker}'
+
+    def _send(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        json: Any,
+        microversion: str | None,
+    ) -> dict[str, Any]:
         return _request(
-            lambda: self._connection.network.request(
+            lambda: getattr(self._connection, service).request(
                 path,
                 method,
                 json=json,
+                microversion=microversion,
                 timeout=PATIENCE,
-                skip_cache=True,
+                skip_cache=True,  # clouds.yaml may ask for one
                 connect_retries=1 if method == 'GET' else 0,
             )
         )

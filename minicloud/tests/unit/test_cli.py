@@ -52,11 +52,13 @@ class ParseTest(unittest.TestCase):
         options = ['--driver', 'fake', '--broker', 'rabbit', '--database',
                    'mariadb', '--queues', 'quorum', '--cells', '2',
                    '--computes', '3', '--quiesce-services', '0',
-                   '--quiesce-host', 'shared', '--without-quiesce']
+                   '--quiesce-host', 'shared', '--without-quiesce',
+                   '--backup', 'posix', '--store', '/s', '--site-name', 'B']
         expected = {'driver': 'fake', 'broker': 'rabbit',
                     'database': 'mariadb', 'queues': 'quorum', 'cells': 2,
                     'computes': 3, 'quiesce_services': 0,
-                    'quiesce_host': 'shared', 'quiesce': False}
+                    'quiesce_host': 'shared', 'quiesce': False,
+                    'backup': 'posix', 'store': '/s', 'site_name': 'B'}
         for argv in (['up', *options], ['run', *options, '--', 'true']):
             self.assertEqual(expected, cli.given(cli.parse(argv)))
 
@@ -77,6 +79,11 @@ class ParseTest(unittest.TestCase):
             self.usage_error('up', '--computes', value)
         for value in ('-1', 'many', '101'):
             self.usage_error('up', '--quiesce-services', value)
+
+    def test_clouds_takes_several_roots(self) -> None:
+        self.assertEqual(['/a', '/b'], cli.parse(
+            ['clouds', '--root', '/a', '--root', '/b']).roots)
+        self.assertEqual(['/a'], cli.parse(['--root', '/a', 'clouds']).roots)
 
     def test_a_verb_is_needed(self) -> None:
         self.usage_error()
@@ -114,6 +121,14 @@ class MainTest(unittest.TestCase):
             code, out, err = self.run_main('status')
         self.assertEqual((1, '', 'minicloud: no such luck\n'),
                          (code, out, err))
+
+    def test_clouds_of_the_same_name_are_refused(self) -> None:
+        cloud = mock.Mock(**{'clouds.return_value': {'site': {}}})
+        with mock.patch('minicloud.cloud.Cloud', return_value=cloud):
+            code, _out, err = self.run_main(
+                'clouds', '--root', '/a', '--root', '/b')
+        self.assertEqual(1, code)
+        self.assertIn('both called site', err)
 
     def test_run_forgets_what_an_earlier_cloud_was_like(self) -> None:
         cloud = mock.Mock()

@@ -11,6 +11,7 @@ import unittest
 from unittest import mock
 
 from minicloud import cloud
+from minicloud import ports
 from minicloud import processes
 from minicloud import template
 from minicloud.cloud import Cloud
@@ -32,7 +33,8 @@ class CloudTest(unittest.TestCase):
         processes.write_json(self.cloud.layout.settings, settings)
 
     def test_a_missing_package_is_said_and_nothing_is_made(self) -> None:
-        for settings in ({'broker': 'rabbit'}, {'database': 'mariadb'}):
+        for settings in ({'broker': 'rabbit'}, {'database': 'mariadb'},
+                         {'backup': 'posix'}):
             with mock.patch('shutil.which', return_value=None):
                 with self.assertRaisesRegex(MinicloudError, 'apt-get'):
                     self.cloud.up(**settings)  # type: ignore[arg-type]
@@ -49,6 +51,22 @@ class CloudTest(unittest.TestCase):
         with self.assertRaisesRegex(MinicloudError, '--broker rabbit'):
             self.cloud.up(cells=2)
         self.assertFalse(self.root.exists())
+
+    def test_a_store_without_backups_is_refused(self) -> None:
+        with self.assertRaisesRegex(MinicloudError, 'needs --backup'):
+            self.cloud.up(store='/nowhere/store')
+        self.assertFalse(self.root.exists())
+
+    def test_a_site_has_the_name_of_its_root_or_its_own(self) -> None:
+        self.assertEqual('cloud', self.cloud.site_name)
+        self.save(site_name='siteB')
+        self.assertEqual('siteB', self.cloud.site_name)
+        processes.write_json(self.cloud.layout.ports, {
+            name: 20000 + number
+            for number, name in enumerate(ports.NAMES)})
+        self.assertEqual(
+            {'siteB', 'siteB-member', 'siteB-reader', 'siteB-other'},
+            set(self.cloud.clouds()))
 
     def test_a_cloud_keeps_its_cells_and_queues(self) -> None:
         chosen: tuple[tuple[str, Any], ...] = (

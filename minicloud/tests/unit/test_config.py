@@ -146,6 +146,48 @@ class BrokerTest(unittest.TestCase):
                 parsed(render(made)).get('DEFAULT', 'transport_url'))
 
 
+class BackupTest(unittest.TestCase):
+
+    def cinder(self, **settings: object) -> configparser.SectionProxy:
+        return parsed(config.cinder(
+            plan(**settings)))['DEFAULT']    # type: ignore[arg-type]
+
+    def test_there_is_none_unless_it_is_asked_for(self) -> None:
+        self.assertNotIn('backup_driver', self.cinder())
+        self.assertNotIn('backup', config.roles_of(plan()))
+
+    def test_cinder_alone_uses_rabbitmq_for_it(self) -> None:
+        made = plan(backup='posix')
+        self.assertTrue(self.cinder(backup='posix')[
+            'transport_url'].startswith('rabbit://'))
+        self.assertEqual('fake:///', parsed(config.nova(made))[
+            'DEFAULT']['transport_url'])
+        self.assertIn('rabbitmq.conf', config.render(made))
+        self.assertEqual(
+            ('broker', 'identity', 'image', 'compute', 'volume', 'backup'),
+            config.roles_of(made))
+
+    def test_it_starts_after_the_rest_of_cinder(self) -> None:
+        for broker in config.BROKERS:
+            made = plan(backup='posix', broker=broker)
+            self.assertEqual(('broker',), config.before(made, 'volume'))
+            self.assertEqual(('broker', 'volume'),
+                             config.before(made, 'backup'))
+
+    def test_nova_waits_for_no_broker_that_it_does_not_use(self) -> None:
+        self.assertEqual(
+            (), config.before(plan(backup='posix'), 'compute'))
+
+    def test_backups_are_in_the_state_or_in_the_store(self) -> None:
+        for store, path in (('', '/nowhere/cloud/state/backups'),
+                            ('/store', '/store')):
+            self.assertEqual(path, self.cinder(
+                backup='posix', store=store)['backup_posix_path'])
+
+    def test_pieces_are_whole_blocks(self) -> None:
+        self.assertEqual(0, config.BACKUP_PIECE % 32768)
+
+
 class DatabaseTest(unittest.TestCase):
 
     def urls(self, made: config.Plan) -> dict[str, str]:
@@ -297,7 +339,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_what_is_not_there_is_refused(self) -> None:
         for option in ('driver', 'broker', 'database', 'queues',
-                       'quiesce_host'):
+                       'quiesce_host', 'backup'):
             self.assertIn("'vapour' is not one of: ",
                           self.refused(**{option: 'vapour'}))
 
@@ -305,6 +347,10 @@ class SettingsTest(unittest.TestCase):
         self.assertIn('is not 1 to 100', self.refused(computes=0))
         self.assertIn('is not 0 to 100', self.refused(quiesce_services=101))
         config.Settings(broker='rabbit', quiesce_services=0).check()
+
+    def test_the_name_of_a_site_is_a_word(self) -> None:
+        self.assertIn("site name 'a b'", self.refused(site_name='a b'))
+        config.Settings(site_name='site-B.2').check()
 
     def test_there_is_one_libvirtd(self) -> None:
         self.assertIn('--computes 1',
@@ -410,7 +456,8 @@ class RolesTest(unittest.TestCase):
 
     def test_a_service_has_a_place(self) -> None:
         for broker in config.BROKERS:
-            for role in config.roles_of(config.Settings(broker=broker)):
+            for role in config.roles_of(config.Settings(
+                    broker=broker, backup='posix')):
                 self.assertIn(config.kind_of(role), config.FILES_OF_KIND)
 
 
@@ -447,6 +494,15 @@ class DigestTest(unittest.TestCase):
             [role for role in config.roles_of(made)
              if config.digest(made, self.files, role)
              != config.digest(made, after, role)])
+
+    def test_another_store_concerns_cinder_only(self) -> None:
+        before, after = (plan(backup='posix', store=store)
+                         for store in ('/one', '/other'))
+        files = config.render(before), config.render(after)
+        self.assertEqual(['volume', 'backup'], [
+            role for role in config.roles_of(before)
+            if config.digest(before, files[0], role)
+            != config.digest(after, files[1], role)])
 
     def test_a_moved_port_concerns_all_that_call_others(self) -> None:
         for settings in ({}, {'broker': 'rabbit', 'database': 'mariadb'}):

@@ -5,6 +5,8 @@
 import shlex
 import unittest
 
+import yaml
+
 from minicloud import network
 from minicloud import personas
 
@@ -18,6 +20,19 @@ class PersonasTest(unittest.TestCase):
                      shlex.split(text, comments=True) if word != 'export']
             self.assertEqual(personas.environment(persona, 5000),
                              {name: value for name, _, value in words})
+
+    def test_clouds_yaml_says_the_same(self) -> None:
+        entries = personas.clouds('site', 5000)
+        self.assertEqual({'clouds': entries},
+                         yaml.safe_load(personas.clouds_yaml(entries)))
+        for persona in personas.PERSONAS.values():
+            suffix = '' if persona.name == 'admin' else f'-{persona.name}'
+            entry = dict(entries[f'site{suffix}'])
+            entry.update(entry.pop('auth'))    # type: ignore[call-overload]
+            self.assertEqual(
+                personas.environment(persona, 5000),
+                {f'OS_{name.upper()}': value
+                 for name, value in entry.items()})
 
     def test_member_and_reader_share_a_project_that_other_is_not_in(self,
                                                                     ) -> None:

@@ -183,7 +183,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.forward(request)
 
-    do_GET = do_POST = do_DELETE = _handle
+    do_GET = do_POST = do_PUT = do_DELETE = _handle
 
     def forward(self, request: Request) -> None:
         """Pass a request to nova-api, and its answer to the client."""

@@ -32,6 +32,7 @@ ROOMS = (
     {'report'},
     {'group'},
     {'cli', 'application'},
+    {'recovery'},
     {'v2', 'novaclient_extension', 'plugin'},
 )
 MOST_LINES = 350

@@ -207,6 +207,33 @@ class NoServiceTest(TestCase):
         self.assertFalse(caught.exception.is_transient)
 
 
+class PagesTest(unittest.TestCase):
+    def test_a_list_is_read_to_its_end(self) -> None:
+        ways: tuple[dict[str, Any], ...] = (
+            {'items_links': [{}]}, {'next': '/items?marker=b'})
+        for more in ways:
+            with self.subTest(more):
+                answers = [
+                    {'items': [{'id': 'a'}, {'id': 'b'}], **more},
+                    {'items': [{'id': 'c'}]},
+                ]
+                asked: list[str] = []
+
+                def send(
+                    service: str, method: str, path: str, *_rest: Any
+                ) -> Any:
+                    asked.append(path)  # noqa: B023
+                    return answers.pop(0)  # noqa: B023
+
+                cloud = object.__new__(cloud_api.Cloud)
+                cloud._send = send  # type: ignore
+                found = cloud.pages('image', '/items?limit=2', 'items', None)
+                self.assertEqual(
+                    ['a', 'b', 'c'], [each['id'] for each in found])
+                self.assertEqual(
+                    ['/items?limit=2', '/items?limit=2&marker=b'], asked)
+
+
 class CacheTest(TestCase):
     """A cache that clouds.yaml asks for."""
 

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Files in YAML that people write, checked against a schema.
+
+Every error names the file and the line, since that is what one needs to mend
+a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+import jsonschema
+import yaml
+
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A text that is as its schema has it.
+
+    :param path: what errors call the text
+    :param data: what is in it
+    """
+
+    path: str
+    data: Any
+    _node: yaml.Node = dataclasses.field(repr=False, compare=False)
+
+    def line(self, where: Sequence[Any]) -> int:
+        """Return the line of what is as near to this place as there is.
+
+        :param where: keys, and numbers of items, from the outside in
+        """
+        return _line(self._node, where)
+
+    def error(self, where: Sequence[Any], what: str) -> errors.SpecError:
+        """Return an error that names the line of a place."""
+        return _error(self.path, self.line(where), what)
+
+
+def read(path: str) -> str:
+    """Return the text of a file.
+
+    :raises errors.SpecError: it cannot be read, or is not in UTF-8
+    """
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as exc:
+        raise errors.SpecError(
+            _('%(path)s cannot be read: %(why)s')
+            % {'path': path, 'why': exc}
+        ) from exc
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        line = data.count(b'\n', 0, exc.start) + 1
+        raise _error(path, line, str(exc)) from exc
+
+
+def parse(
+    text: str,
+    path: str,
+    schema: Mapping[str, Any],
+    prepare: Callable[[Any], object] = lambda data: None,
+) -> Document:
+    """Return what a text says.
+
+    :param path: what errors call the text
+    :param prepare: writes out in the data what may be abbreviated
+    :raises errors.SpecError: it is no YAML, or not as the schema has it
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            raise errors.SpecError(
+                _('%s, line 1: there is nothing in it') % path
+            )
+        _refuse_duplicate_keys(node, path)
+        data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        line = mark.line + 1 if mark else 1
+        raise _error(path, line, exc.problem or str(exc)) from exc
+    except yaml.reader.ReaderError as exc:
+        line = text.count('\n', 0, exc.position) + 1
+        raise _error(path, line, exc.reason) from exc
+    except RecursionError as exc:
+        raise _error(path, 1, str(exc)) from exc
+    prepare(data)
+    found = sorted(
+        jsonschema.Draft7Validator(schema).iter_errors(data),
+        key=lambda error: _line(node, error.absolute_path),
+    )
+    if found:
+        where = '.'.join(str(part) for part in found[0].absolute_path)
+        what = found[0].message
+        raise _error(
+            path,
+            _line(node, found[0].absolute_path),
+            f'{where}: {what}' if where else what,
+        )
+    return Document(path, data, node)
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows the line also of what only looks like a date or a number."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as exc:
+            raise yaml.constructor.ConstructorError(
+                None, None, str(exc), node.start_mark
+            ) from exc
+
+
+def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
+    # YAML forbids them; PyYAML silently takes the last one.
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _error(
+                        path,
+                        key.start_mark.line + 1,
+                        _('"%s" is there twice') % key.value,
+                    )
+                seen.add(key.value)
+            _refuse_duplicate_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicate_keys(value, path)
+
+
+def _line(node: yaml.Node, where: Sequence[Any]) -> int:
+    """Return the line of what is as near to this place as the file has it."""
+    for part in where:
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[part]
+        elif isinstance(node, yaml.MappingNode):
+            node = next(
+                (value for key, value in node.value if key.value == part),
+                node,
+            )
+    return int(node.start_mark.line) + 1
+
+
+def _error(path: str, line: int, what: str) -> errors.SpecError:
+    return errors.SpecError(
+        _('%(path)s, line %(line)d: %(what)s')
+        % {'path': path, 'line': line, 'what': what}
+    )

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Backup sets: all that is known of them is in their backups' metadata.
+
+It was written when each backup was begun, and it is in the export records: so
+a set can be listed and shown at either site, by anybody who may use the
+project's backups, with nothing but Cinder.
+
+A set counts as consistent only if all its backups are there and sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+from typing import Any, Final
+import uuid
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce import concurrency
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import marks
+
+NAME: Final = 'backup_set'
+ID: Final = 'backup_set_id'
+SNAPSHOT: Final = 'snapshot_id'
+SOURCE_VOLUME: Final = 'source_volume_id'
+SEALED: Final = 'sealed'
+MODE: Final = 'mode'
+OWNER: Final = 'owner'
+#: name of the cloud where the set is registered as well
+REGISTERED: Final = 'registered'
+
+CONSISTENT: Final = snapshot_sets.CONSISTENT
+INCONSISTENT: Final = snapshot_sets.INCONSISTENT
+#: not sealed (yet), for example since the command was interrupted
+PENDING: Final = snapshot_sets.PENDING
+#: a backup is missing, or cannot be used
+INCOMPLETE: Final = snapshot_sets.INCOMPLETE
+
+MIXED: Final = 'mixed'
+
+_NAMESPACE: Final = uuid.UUID('5e0f1f0e-7a0c-5a5f-8d0e-3f6f7c9d2b18')
+#: from the most to the least useful, of two backups of one snapshot
+_USE: Final = ('there', 'creating', 'other')
+
+
+class NoSuchSet(errors.ApplicationError):
+    """No backup set has this name or ID."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BackupSet:
+    """The backups of one snapshot set, as one site has them.
+
+    :param backups: one for each volume, in the order of the snapshots
+    :param others: more of the same volumes, of which one was made again
+    """
+
+    id: str
+    backups: tuple[dict[str, Any], ...]
+    others: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self._get(NAME)
+
+    @property
+    def application(self) -> str:
+        return self._get('application')
+
+    @property
+    def created_at(self) -> str:
+        """The moment to which a restore leads, that of the snapshots."""
+        return self._get('created_at')
+
+    @property
+    def snapshot_set(self) -> str:
+        return self._get('set')
+
+    @property
+    def snapshot_set_id(self) -> str:
+        return self._get('set_id')
+
+    @property
+    def owner(self) -> str:
+        """ID of the project at the site that has made the set."""
+        return self._get(OWNER)
+
+    @property
+    def registered(self) -> str:
+        return self._get(REGISTERED)
+
+    @property
+    def version(self) -> str:
+        return self._get('version')
+
+    @property
+    def volumes(self) -> int:
+        """How many backups the set has when it is complete."""
+        return metadata.number(self.backups[0], 'volumes')
+
+    @property
+    def size(self) -> int:
+        """GiB of all volumes."""
+        return sum(each.get('size') or 0 for each in self.backups)
+
+    @property
+    def mode(self) -> str:
+        """Whether all are full, or all incremental, or some of each."""
+        modes = {mode_of(each) for each in self.backups}
+        return modes.pop() if len(modes) == 1 else MIXED
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a good backup of each volume."""
+        return len(self.backups) == self.volumes and all(
+            map(is_there, self.backups)
+        )
+
+    @property
+    def state(self) -> str:
+        """One of CONSISTENT, INCONSISTENT, PENDING and INCOMPLETE."""
+        said = {marks.get(each, SEALED) for each in self.backups}
+        if INCONSISTENT in said:
+            return INCONSISTENT
+        if not self.is_whole:
+            return INCOMPLETE
+        return CONSISTENT if said == {CONSISTENT} else PENDING
+
+    @property
+    def servers(self) -> list[dict[str, Any]]:
+        """What a restore needs of each server, in the order of freezing.
+
+        The volumes of a server have a ``backup_id``; it is None for those
+        that were left out, or whose backup is missing.
+        """
+        by_volume = {
+            marks.get(each, SOURCE_VOLUME): each['id'] for each in self.backups
+        }
+        servers: dict[str, dict[str, Any]] = {}
+        for backup in self.backups:
+            found = metadata.unpack(backup['metadata'], 'servers')
+            for server in found or ():
+                servers.setdefault(server['id'], server)
+        for server in servers.values():
+            for volume in server['volumes']:
+                volume['backup_id'] = by_volume.get(volume['id'])
+        return sorted(servers.values(), key=lambda server: server['order'])
+
+    @property
+    def everything(self) -> tuple[dict[str, Any], ...]:
+        return self.backups + self.others
+
+    def _get(self, key: str) -> str:
+        return marks.get(self.backups[0], key)
+
+
+def id_of(snapshot_set_id: str, name: str) -> str:
+    """Return the ID of the backup set of a snapshot set with this name.
+
+    The same command again has the same one, and so continues.
+    """
+    return str(uuid.uuid5(_NAMESPACE, f'{snapshot_set_id}/{name}'))
+
+
+def is_there(backup: Mapping[str, Any]) -> bool:
+    """Return whether the data of a backup are there.
+
+    One that is being restored is, and so is one that a proof has hidden for
+    as long as it takes.
+    """
+    return backup['status'] in ('available', 'restoring') or bool(
+        marks.get(backup, marks.HIDDEN_BY)
+    )
+
+
+def mode_of(backup: Mapping[str, Any]) -> str:
+    return (
+        chains.INCREMENTAL if backup.get('is_incremental') else chains.FULL
+    )
+
+
+def label(backup: Mapping[str, Any]) -> str:
+    """Return what messages call a backup."""
+    return _('%(id)s (%(device)s of server %(server)s)') % {
+        'id': backup['id'],
+        'device': marks.get(backup, 'device'),
+        'server': marks.get(backup, 'server_name'),
+    }
+
+
+def is_of_another_site(
+    found: BackupSet, cloud: cloud_api.Cloud
+) -> bool:
+    """Return whether a set was made elsewhere, and imported here.
+
+    Sites may have the same project IDs, so volumes are looked at as well: an
+    import gives backups to target volumes.
+    """
+    return found.owner != cloud.project_id or any(
+        each['volume_id'] != marks.get(each, SOURCE_VOLUME)
+        for each in found.backups
+    )
+
+
+def group(backups: Iterable[dict[str, Any]]) -> list[BackupSet]:
+    """Return the sets that these backups make, the oldest first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for backup in backups:
+        if marks.get(backup, ID):
+            groups.setdefault(marks.get(backup, ID), []).append(backup)
+    found = [_set(set_id, members) for set_id, members in groups.items()]
+    return sorted(found, key=lambda s: (s.created_at, s.id))
+
+
+def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
+    best: dict[str, dict[str, Any]] = {}
+    others = []
+    for backup in sorted(members, key=_usefulness):
+        snapshot = marks.get(backup, SNAPSHOT) or backup['id']
+        if snapshot in best:
+            others.append(backup)
+        else:
+            best[snapshot] = backup
+    return BackupSet(
+        set_id,
+        tuple(
+            sorted(
+                best.values(),
+                key=lambda each: metadata.number(each, 'order'),
+            )
+        ),
+        tuple(others),
+    )
+
+
+def _usefulness(backup: Mapping[str, Any]) -> tuple[int, str]:
+    use = 'there' if is_there(backup) else backup['status']
+    return (
+        _USE.index(use if use in _USE else 'other'),
+        str(backup['created_at']),
+    )
+
+
+def find_all(cloud: cloud_api.Cloud) -> list[BackupSet]:
+    """Return all backup sets of the project, the oldest first."""
+    return group(cloud.backups())
+
+
+def find(cloud: cloud_api.Cloud, name_or_id: str) -> BackupSet:
+    """Return the set with this ID, or else with this name.
+
+    :raises NoSuchSet: there is none
+    :raises errors.ApplicationError: there are several
+    """
+    return choose(find_all(cloud), name_or_id)
+
+
+def choose(everything: Iterable[BackupSet], name_or_id: str) -> BackupSet:
+    """Return the one of these sets with this ID, or else with this name.
+
+    :raises NoSuchSet: there is none
+    :raises errors.ApplicationError: there are several
+    """
+    sets = list(everything)
+    found = [s for s in sets if s.id == name_or_id] or [
+        s for s in sets if s.name == name_or_id
+    ]
+    if not found:
+        raise NoSuchSet(
+            _('No backup set has the name or ID "%s".') % name_or_id
+        )
+    if len(found) > 1:
+        raise errors.ApplicationError(
+            _('%(count)d backup sets have the name "%(name)s": %(ids)s.')
+            % {
+                'count': len(found),
+                'name': name_or_id,
+                'ids': ', '.join(s.id for s in found),
+            }
+        )
+    return found[0]
+
+
+def mark(
+    cloud: cloud_api.Cloud,
+    backups: Iterable[Mapping[str, Any]],
+    values: Mapping[str, str],
+) -> None:
+    """Add to the metadata of backups, of all at once.
+
+    Cinder can only replace all of them, so they are read anew before.
+    """
+
+    def add(backup_id: str) -> None:
+        there = cloud.volume(
+            'GET',
+            f'/backups/{backup_id}',
+            microversion=cloud_api.BACKUP_MICROVERSION,
+        )['backup'].get('metadata') or {}
+        wanted = {**there, **metadata.ours(values)}
+        if wanted != there:
+            cloud.volume(
+                'PUT',
+                f'/backups/{backup_id}',
+                {'backup': {'metadata': wanted}},
+                microversion=cloud_api.BACKUP_MICROVERSION,
+            )
+
+    concurrency.run_all(
+        add, [each['id'] for each in backups], threads=cloud_api.THREADS
+    )

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Servers made again: with their ports, and their volumes in their order.
+
+No volume is deleted with a server that fails to build: what a server wants of
+its volumes is set when it is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib import parse
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import ports
+from osc_quiesce.recovery import resolved
+from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import waiting
+
+#: with the host name of a server, delete_on_termination of an attachment, tags
+_MICROVERSION: Final = '2.90'
+
+
+class NotBooted(errors.ApplicationError):
+    """A server does not run; the message says why, and what to do."""
+
+
+class Booter:
+    """Makes the ports and servers of a restore.
+
+    :param volumes: the ID of the restored volume, by that of its source
+    """
+
+    def __init__(
+        self,
+        waiter: waiting.Waiter,
+        plan: restore_plan.Plan,
+        volumes: Mapping[str, str],
+    ) -> None:
+        self._waiter = waiter
+        self._cloud = waiter.cloud
+        self._plan = plan
+        self._volumes = volumes
+        self._there = {
+            marks.get(each, marks.SOURCE): each
+            for each in restore_plan.servers_of(
+                self._cloud, plan.restore_id
+            )
+        }
+
+    def boot(self, server: resolved.Server) -> dict[str, Any]:
+        """Return a server, as Nova shows it, when it is active.
+
+        :raises NotBooted: it did not become so
+        """
+        found = self._there.get(server.id)
+        if found:
+            found = self._settled(found)
+            if found['status'] != 'ACTIVE':
+                self._discard(found)
+                found = None
+        if not found:
+            made = self._make(server, [self._port(p) for p in server.ports])
+            found = self._settled(made)
+        if found['status'] != 'ACTIVE':
+            raise NotBooted(
+                _(
+                    'Server %(server)s, made for %(source)s, is %(status)s: '
+                    '%(why)s. Its volumes are kept; the same command again '
+                    'makes it again.'
+                )
+                % {
+                    'server': restore_plan.label_of(found),
+                    'source': server.label,
+                    'status': found['status'],
+                    'why': (found.get('fault') or {})
+                    .get('message', _('Nova gives no reason'))
+                    .rstrip('.'),
+                }
+            )
+        self._finish(server, found)
+        return found
+
+    def _settled(self, server: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a server when Nova is not at work on it any more."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self._cloud.compute(
+                'GET', f'/servers/{server["id"]}', microversion='2.79'
+            )['server']
+            return None if found['status'] in ('BUILD', 'UNKNOWN') else found
+
+        return self._waiter.until(
+            look, _('Server %s is still being built') % server['id']
+        )
+
+    def _discard(self, server: Mapping[str, Any]) -> None:
+        """Delete a server of ours that did not become active."""
+        path = f'/servers/{server["id"]}'
+        self._cloud.compute('DELETE', path)
+        self._waiter.gone(
+            lambda: self._cloud.compute('GET', path),
+            _('Server %s is still being deleted') % server['id'],
+        )
+        for volume in self._volumes.values():
+            self._waiter.volume(volume, {'detaching', 'reserved'})
+
+    def _port(self, port: resolved.Port) -> str:
+        """Return the ID of a port; make it if it is not there yet."""
+        description = ports.description(self._plan.restore_id, port.id)
+        query = parse.urlencode({'description': description})
+        found = self._cloud.network('GET', f'/ports?{query}')['ports']
+        if found:
+            return str(found[0]['id'])
+        try:
+            made = self._cloud.network(
+                'POST',
+                '/ports',
+                {'port': {**port.body, 'description': description}},
+            )['port']
+        except cloud_api.CloudError as exc:
+            raise NotBooted(
+                _(
+                    'The port that stands for port %(port)s was not made: '
+                    '%(why)s. The same command again goes on.'
+                )
+                % {'port': port.id, 'why': str(exc).rstrip('.')}
+            ) from exc
+        return str(made['id'])
+
+    def _make(
+        self, server: resolved.Server, port_ids: list[str]
+    ) -> dict[str, Any]:
+        body = {'server': self._body(server, port_ids)}
+        if server.group:
+            body['os:scheduler_hints'] = {'group': server.group}
+        try:
+            made: dict[str, Any] = self._cloud.compute(
+                'POST', '/servers', body, _MICROVERSION
+            )['server']
+        except cloud_api.CloudError as exc:
+            raise NotBooted(
+                _(
+                    'No server was made for %(server)s: %(why)s. The same '
+                    'command again goes on.'
+                )
+                % {'server': server.label, 'why': str(exc).rstrip('.')}
+            ) from exc
+        return made
+
+    def _body(
+        self, server: resolved.Server, port_ids: list[str]
+    ) -> dict[str, Any]:
+        recorded = server.manifest
+        optional = {
+            'availability_zone': server.zone,
+            'key_name': server.keypair,
+            'hostname': server.hostname,
+            'user_data': server.user_data,
+            'description': recorded.get('description'),
+            'tags': recorded.get('tags'),
+            'config_drive': recorded.get('config_drive'),
+        }
+        return {
+            'name': server.name,
+            'flavorRef': server.flavor,
+            'imageRef': server.image or '',
+            'block_device_mapping_v2': self._disks(server),
+            'networks': [
+                {'port': id_, **({'tag': port.tag} if port.tag else {})}
+                for id_, port in zip(port_ids, server.ports, strict=True)
+            ]
+            or 'none',
+            'metadata': {
+                **marks.foreign(recorded.get('metadata')),
+                **marks.keys(
+                    {
+                        marks.APPLICATION: self._plan.point.application,
+                        marks.RESTORE: self._plan.name,
+                        marks.RESTORE_ID: self._plan.restore_id,
+                        marks.SET_ID: self._plan.point.id,
+                        marks.SOURCE: server.id,
+                        marks.STAGE: str(server.stage),
+                    }
+                ),
+            },
+            **{k: v for k, v in optional.items() if v},
+        }
+
+    def _disks(self, server: resolved.Server) -> list[dict[str, Any]]:
+        """Return the disks: Nova names devices by the order of this list."""
+        disks: list[dict[str, Any]] = []
+        if server.image:
+            disks.append(
+                {
+                    'uuid': server.image,
+                    'source_type': 'image',
+                    'destination_type': 'local',
+                    'boot_index': 0,
+                    'delete_on_termination': True,
+                }
+            )
+        for volume in server.volumes:
+            boots = volume.get('boot_index') == 0 and not server.image
+            disks.append(
+                {
+                    'uuid': self._volumes[volume['id']],
+                    'source_type': 'volume',
+                    'destination_type': 'volume',
+                    'boot_index': 0 if boots else -1,
+                    'delete_on_termination': False,
+                    **({'tag': volume['tag']} if volume.get('tag') else {}),
+                }
+            )
+        return disks
+
+    def _finish(
+        self, server: resolved.Server, found: Mapping[str, Any]
+    ) -> None:
+        """Set which volumes go with a server, now that it is active."""
+        done = {
+            each['id']
+            for each in found.get('os-extended-volumes:volumes_attached') or ()
+            if each.get('delete_on_termination')
+        }
+        for volume in server.volumes:
+            id_ = self._volumes[volume['id']]
+            if volume.get('delete_on_termination') and id_ not in done:
+                self._cloud.compute(
+                    'PUT',
+                    f'/servers/{found["id"]}/os-volume_attachments/{id_}',
+                    {
+                        'volumeAttachment': {
+                            'volumeId': id_,
+                            'delete_on_termination': True,
+                        }
+                    },
+                    _MICROVERSION,
+                )

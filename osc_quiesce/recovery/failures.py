@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Why a backup has failed, whether it is worth another try, and what to do.
+
+Cinder tells reasons in words only, which are looked at here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import waiting
+
+# Sources: cinder/backup/manager.py, cinder/backup/chunkeddriver.py,
+# cinder/scheduler/manager.py and cinder/backup/drivers/ceph.py
+_RESTARTED: Final = (
+    'incomplete backup reset on manager restart',
+    'create backup aborted, expected snapshot status backing-up',
+)
+_NEEDS_FULL: Final = 'full backup'
+_NO_SERVICE: Final = 'service not found for creating backup'
+_CEPH: Final = ('rbd', 'errno 17')
+
+
+def reason(backup: Mapping[str, Any], waiter: waiting.Waiter) -> str:
+    """Return why a backup has failed, as far as Cinder tells."""
+    said = (backup.get('fail_reason') or '').strip()
+    return str(said or waiter.reason(backup['id'])).rstrip('.')
+
+
+def is_of_restart(why: str) -> bool:
+    """Return whether it was cinder-backup that died meanwhile."""
+    return any(words in why.lower() for words in _RESTARTED)
+
+
+def needs_full(why: str) -> bool:
+    """Return whether only a full backup can succeed."""
+    return _NEEDS_FULL in why.lower()
+
+
+def may_delete(backup: Mapping[str, Any]) -> bool:
+    """Return whether deleting a failed backup can harm no other one.
+
+    With Ceph's driver, it deletes the data of the first one of the volume.
+    """
+    said = (backup.get('fail_reason') or '').lower()
+    return not any(words in said for words in _CEPH)
+
+
+def kept(volume: str, backup: Mapping[str, Any]) -> str:
+    """Return why a failed backup is left alone."""
+    return _(
+        'Backup %(id)s of volume %(volume)s has failed (%(why)s). It is not '
+        "deleted, since with Ceph's backup driver that would destroy the "
+        'first backup of the volume. Use another driver of cinder-backup.'
+    ) % {
+        'id': backup['id'],
+        'volume': volume,
+        'why': (backup.get('fail_reason') or '').rstrip('.'),
+    }
+
+
+def ceph() -> str:
+    return _(
+        "The backup driver of this site is Ceph's: from a snapshot it makes "
+        'full backups only, and only one of each volume; a second one fails, '
+        'and deleting that one destroys the first. Use another driver of '
+        'cinder-backup, such as Swift, S3, NFS or POSIX.'
+    )
+
+
+def damage(
+    cloud: cloud_api.Cloud, why: str, volume_id: str, snapshot_id: str
+) -> str:
+    """Return what a failure has damaged, and what puts it right.
+
+    Without a service for the backup, Cinder overwrites the status of the
+    volume, and leaves that of the snapshot. Only administrators can help.
+
+    :returns: empty if nothing is known to be damaged
+    """
+    if _NO_SERVICE not in why.lower():
+        return ''
+    wrong = []
+    try:
+        volume = cloud.volume('GET', f'/volumes/{volume_id}')['volume']
+        if volume['status'] not in ('available', 'in-use'):
+            status = 'in-use' if volume.get('attachments') else 'available'
+            wrong.append(
+                f'"openstack volume set --state {status} {volume_id}"'
+            )
+        snapshot = cloud.volume('GET', f'/snapshots/{snapshot_id}')['snapshot']
+        if snapshot['status'] != 'available':
+            wrong.append(
+                '"openstack volume snapshot set --state available '
+                f'{snapshot_id}"'
+            )
+    except cloud_api.CloudError:
+        return ''
+    if not wrong:
+        return ''
+    return _(
+        'Cinder has left a wrong status, which an administrator puts right '
+        'with %s.'
+    ) % _(' and ').join(wrong)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Volumes filled with the data of their copies, and made as they were.
+
+Cinder always restores into a volume that is there: into a new one, some of its
+releases restore an incremental backup wrong. It replaces the metadata, and
+sets neither the bootable flag nor the image metadata reliably: so all of that
+is written afterwards, and the mark that says that the data are complete last.
+
+Each step finds out where an earlier run has come to, so that the same command
+again continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import datetime
+import logging
+import threading
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import points
+from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import targets
+from osc_quiesce.recovery import waiting
+
+LOG = logging.getLogger(__name__)
+
+_BUSY = frozenset({'creating', 'restoring-backup', 'downloading', 'deleting'})
+
+
+class NotRestored(errors.ApplicationError):
+    """A volume does not have its data; the message says what to do."""
+
+
+class Filler:
+    """Fills the volumes of a restore.
+
+    :param progress: is told what is done, in a sentence
+    """
+
+    def __init__(
+        self,
+        waiter: waiting.Waiter,
+        plan: restore_plan.Plan,
+        progress: Callable[[str], object],
+    ) -> None:
+        self._waiter = waiter
+        self._cloud = waiter.cloud
+        self._plan = plan
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._ready = 0
+
+    def fill(self, item: restore_plan.Item) -> dict[str, Any]:
+        """Return a volume when it has all the data of its copy.
+
+        :raises NotRestored: it has not
+        """
+        if item.copy.kind == points.SNAPSHOT:
+            volume = self._from_snapshot(item)
+        else:
+            volume = self._from_backup(item)
+        with self._lock:
+            self._ready += 1
+            self._progress(
+                _('%(ready)d of %(all)d volumes are restored: %(volume)s')
+                % {
+                    'ready': self._ready,
+                    'all': len(self._plan.items),
+                    'volume': item.wanted.label,
+                }
+            )
+        return volume
+
+    def _from_snapshot(self, item: restore_plan.Item) -> dict[str, Any]:
+        """Return a volume made of a snapshot: its data are those of it."""
+        found = item.volume or self._make(item, snapshot_id=item.copy.id)
+        volume = self._waiter.volume(found['id'], _BUSY)
+        if volume['status'].startswith('error'):
+            self._delete(volume)
+            found = self._make(item, snapshot_id=item.copy.id)
+            volume = self._waiter.volume(found['id'], _BUSY)
+        self._check(item, volume)
+        if item.is_done(volume, self._plan.restore_id):
+            return volume
+        return self._furnish(item, volume)
+
+    def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
+        found = item.volume or self._make(item)
+        # If a run was interrupted, Cinder may still be at it.
+        volume = self._waiter.volume(found['id'], _BUSY)
+        if item.is_done(volume, self._plan.restore_id):
+            return volume
+        if volume['status'].startswith('error'):
+            volume = self._mended(item, volume)
+        self._check(item, volume)
+        self._restore(item, volume)
+        return self._furnish(item, volume)
+
+    def _make(
+        self, item: restore_plan.Item, **more: str
+    ) -> Mapping[str, Any]:
+        if item.is_target:
+            description = marks.target_description(item.wanted.id)
+        else:
+            description = marks.own_description(
+                self._plan.restore_id, item.wanted.id
+            )
+        return targets.make(
+            self._cloud,
+            item.wanted,
+            description,
+            self._marks(item, is_done=False),
+            **more,
+        )
+
+    def _marks(
+        self, item: restore_plan.Item, is_done: bool
+    ) -> dict[str, str]:
+        plan = self._plan
+        values = {
+            marks.APPLICATION: item.wanted.application,
+            marks.RESTORE: plan.name,
+            marks.RESTORE_ID: plan.restore_id,
+            marks.SET_ID: plan.point.id,
+            marks.BACKUP_ID: item.copy.id,
+            marks.SOURCE: item.wanted.id,
+            marks.VOLUMES: str(len(plan.items)),
+            marks.SERVERS: str(
+                len(plan.resolution.servers) if plan.options.start else 0
+            ),
+            marks.VERIFIED: '',
+            marks.RESTORED_AT: _now() if is_done else '',
+        }
+        if item.is_target:
+            values[marks.TARGET_OF] = item.wanted.id
+        return values
+
+    def _check(
+        self, item: restore_plan.Item, volume: Mapping[str, Any]
+    ) -> None:
+        if volume['status'] != 'available':
+            raise NotRestored(
+                _(
+                    'Volume %(volume)s was not restored: volume %(id)s is '
+                    '%(status)s, and must be available (%(why)s).'
+                )
+                % {
+                    'volume': item.wanted.label,
+                    'id': volume['id'],
+                    'status': volume['status'],
+                    'why': self._waiter.reason(volume['id']).rstrip('.'),
+                }
+            )
+
+    def _mended(
+        self, item: restore_plan.Item, volume: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return a volume that can be restored into, for one in error.
+
+        An administrator can reset it, which keeps its ID, and with it the
+        proof and later backups of differences only.
+        """
+        # What was never made has no host.
+        is_made = bool(volume.get('os-vol-host-attr:host'))
+        if self._cloud.is_admin and (
+            volume['status'] == 'error_restoring'
+            or (volume['status'] == 'error' and is_made)
+        ):
+            self._cloud.volume(
+                'POST',
+                f'/volumes/{volume["id"]}/action',
+                {'os-reset_status': {'status': 'available'}},
+            )
+            return self._waiter.volume(volume['id'], {volume['status']})
+        if item.is_target:
+            LOG.warning(
+                _(
+                    'Target volume %(id)s is %(status)s, which only an '
+                    'administrator can reset, if anybody: another one is '
+                    'made, which cannot be verified, and whose next backup '
+                    'is full.'
+                ),
+                {'id': volume['id'], 'status': volume['status']},
+            )
+        self._delete(volume)
+        made = self._make(item)
+        return self._waiter.volume(made['id'], _BUSY)
+
+    def _delete(self, volume: Mapping[str, Any]) -> None:
+        self._cloud.volume('DELETE', f'/volumes/{volume["id"]}')
+        self._waiter.gone(
+            lambda: self._waiter.read_volume(volume['id']),
+            _('Volume %s is still being deleted') % volume['id'],
+        )
+
+    def _restore(
+        self, item: restore_plan.Item, volume: Mapping[str, Any]
+    ) -> None:
+        """Have Cinder restore, and wait until the data are there."""
+        backup = item.copy.id
+        # One backup is restored once at a time.
+        self._waiter.backup(backup, {'restoring'})
+        marks.write(
+            self._cloud, volume['id'], self._marks(item, is_done=False)
+        )
+        try:
+            self._cloud.volume(
+                'POST',
+                f'/backups/{backup}/restore',
+                {'restore': {'volume_id': volume['id']}},
+            )
+        except cloud_api.CloudError as exc:
+            if not exc.outcome_unknown:
+                raise self._failure(item, volume, str(exc)) from exc
+            # If it was heard, the volume's status tells.
+            if self._waiter.read_volume(volume['id'])['status'] == (
+                'available'
+            ):
+                raise self._failure(item, volume, str(exc)) from exc
+        found = self._waiter.volume(volume['id'], {'restoring-backup'})
+        self._waiter.backup(backup, {'restoring'})
+        if found['status'] != 'available':
+            raise self._failure(
+                item,
+                found,
+                _('it is %(status)s (%(why)s)')
+                % {
+                    'status': found['status'],
+                    'why': self._waiter.reason(
+                        backup, volume['id']
+                    ).rstrip('.'),
+                },
+            )
+
+    def _failure(
+        self, item: restore_plan.Item, volume: Mapping[str, Any], why: str
+    ) -> NotRestored:
+        return NotRestored(
+            _(
+                'Volume %(volume)s was not restored from backup %(backup)s '
+                'into volume %(id)s: %(why)s. The same command again tries it '
+                'again.'
+            )
+            % {
+                'volume': item.wanted.label,
+                'backup': item.copy.id,
+                'id': volume['id'],
+                'why': why.rstrip('.'),
+            }
+        )
+
+    def _furnish(
+        self, item: restore_plan.Item, volume: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Make a restored volume what its source was, but for the data."""
+        recorded = item.wanted.manifest
+        volume = self._waiter.read_volume(volume['id'])
+        self._set_image_metadata(recorded.get('image_metadata'), volume)
+        bootable = bool(
+            recorded.get('bootable', recorded.get('boot_index') == 0)
+        )
+        if bootable != (volume['bootable'] == 'true'):
+            self._act(volume, 'os-set_bootable', {'bootable': bootable})
+        # Last, since it says that all is done.
+        self._cloud.volume(
+            'PUT',
+            f'/volumes/{volume["id"]}/metadata',
+            {
+                'metadata': {
+                    **marks.foreign(recorded.get('metadata')),
+                    **marks.keys(self._marks(item, is_done=True)),
+                }
+            },
+        )
+        return self._waiter.read_volume(volume['id'])
+
+    def _set_image_metadata(
+        self, wanted: Mapping[str, str] | None, volume: Mapping[str, Any]
+    ) -> None:
+        if wanted is None:
+            return  # not known: those of the moment of the backup stay
+        there = volume.get('volume_image_metadata') or {}
+        for key in sorted(set(there) - set(wanted)):
+            self._act(volume, 'os-unset_image_metadata', {'key': key})
+        if wanted.items() - there.items():
+            self._act(
+                volume, 'os-set_image_metadata', {'metadata': dict(wanted)}
+            )
+
+    def _act(
+        self, volume: Mapping[str, Any], action: str, details: Any
+    ) -> None:
+        self._cloud.volume(
+            'POST', f'/volumes/{volume["id"]}/action', {action: details}
+        )
+
+
+def _now() -> str:
+    return model.utc_text(datetime.datetime.now(datetime.UTC))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Making the backup set of a bundle known at a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import bundles
+from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import records
+from osc_quiesce.recovery import registration
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be imported.
+
+    :param missing: the records that are not known at the site yet
+    :param problems: why it cannot be done; empty if it can
+    """
+
+    bundle: bundles.Bundle
+    missing: tuple[records.Record, ...]
+    problems: tuple[str, ...]
+
+
+def plan(
+    bundle: bundles.Bundle, destination: registration.Destination
+) -> Plan:
+    """Look at everything, change nothing, and return what is to be done.
+
+    :raises errors.ApplicationError: the bundle is damaged, or the site cannot
+        be asked
+    """
+    found = bundle.backup_set
+    problems = []
+    if not found.is_whole:
+        problems.append(
+            _(
+                'The bundle has %(there)d of the %(wanted)d backups of set '
+                '%(name)s.'
+            )
+            % {
+                'there': len(found.backups),
+                'wanted': found.volumes,
+                'name': found.name,
+            }
+        )
+    wanted: dict[str, records.Record] = {}
+    for backup in found.backups:
+        for record in chains.ancestors(backup['id'], bundle.read):
+            wanted[record.id] = record
+    known = destination.known()
+    missing = tuple(e for e in wanted.values() if e.id not in known)
+    problems += destination.problems(
+        registration.Need(
+            found.application,
+            found.servers,
+            {
+                marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
+                for each in found.backups
+            },
+            len(missing),
+            sum(each.size for each in missing),
+        )
+    )
+    return Plan(bundle, missing, tuple(problems))
+
+
+def register(
+    plan: Plan,
+    destination: registration.Destination,
+    progress: Callable[[str], object] = lambda sentence: None,
+) -> backup_sets.BackupSet:
+    """Import what is missing, and return the set as the site has it.
+
+    May be repeated as often as one likes.
+
+    :raises errors.ApplicationError: not all of it is known there
+    """
+    destination.prepare()
+    backups = plan.bundle.backup_set.backups
+    for number, backup in enumerate(backups):
+        progress(
+            _('Registering: %(done)d of %(all)d backups done ...')
+            % {'done': number, 'all': len(backups)}
+        )
+        destination.register(backup['id'])
+    made = backup_sets.find(destination.cloud, plan.bundle.set_id)
+    if not made.is_whole:
+        raise errors.ApplicationError(
+            _('Backup set %(name)s (%(id)s) is %(state)s after the import.')
+            % {'name': made.name, 'id': made.id, 'state': made.state}
+        )
+    return made

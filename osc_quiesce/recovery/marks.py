@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is written on volumes and servers, so that a run finds its own again.
+
+A restore into a volume replaces the volume's metadata by those of its source,
+if that had any; name and description stay. So what must be found again before
+a restore is complete stands in the description as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import re
+from typing import Any, Final
+import uuid
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
+
+PREFIX: Final = metadata.PREFIX
+
+APPLICATION: Final = 'application'
+BACKUP_ID: Final = 'backup_id'
+HIDDEN_BY: Final = 'hidden_by'
+PROOF_OF: Final = 'proof_of'
+RESTORE: Final = 'restore'
+RESTORE_ID: Final = 'restore_id'
+RESTORED_AT: Final = 'restored_at'
+SERVERS: Final = 'restore_servers'
+SET_ID: Final = 'restore_of'
+SOURCE: Final = 'source_id'
+STAGE: Final = 'stage'
+TARGET_OF: Final = 'target_of'
+VERIFIED: Final = 'verified'
+VOLUMES: Final = 'restore_volumes'
+
+_NAMESPACE: Final = uuid.UUID('a07a3c7f-6a0a-5c0a-9d3a-5d7b8c1b2e46')
+_TARGET: Final = f'{PREFIX}{TARGET_OF}='
+_OWN: Final = f'{PREFIX}{RESTORE_ID}='
+_OF: Final = f';{SOURCE}='
+
+
+def get(resource: Mapping[str, Any], key: str) -> str:
+    """Return one of our keys of a volume, a backup or a server, or ''."""
+    return metadata.get(resource, key)
+
+
+def keys(values: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata with our keys, escaped, so that :func:`get` reads it."""
+    return metadata.ours(values)
+
+
+def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
+    """Return metadata without our keys."""
+    return {
+        key: value
+        for key, value in (found or {}).items()
+        if not key.startswith(PREFIX)
+    }
+
+
+def restore_id(set_id: str, project_id: str | None, name: str) -> str:
+    """Return the ID of a restore: the same command again has the same."""
+    return str(uuid.uuid5(_NAMESPACE, f'{set_id}/{project_id}/{name}'))
+
+
+def target_description(volume_id: str) -> str:
+    """Return the description of the target volume of a source volume."""
+    return f'{_TARGET}{volume_id}'
+
+
+def own_description(restore: str, volume_id: str) -> str:
+    """Return the description of a volume that a restore has made."""
+    return f'{_OWN}{restore}{_OF}{volume_id}'
+
+
+def target_of(volume: Mapping[str, Any]) -> str:
+    """Return of which source volume this is the target volume, or ''."""
+    description = volume.get('description') or ''
+    if description.startswith(_TARGET):
+        return str(description.removeprefix(_TARGET))
+    return get(volume, TARGET_OF)
+
+
+def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
+    """Return which restore has made a volume, and of which source volume.
+
+    Both are empty if none has.
+    """
+    found = re.fullmatch(
+        f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or ''
+    )
+    return (found[1], found[2]) if found else ('', '')
+
+
+def write(
+    cloud: cloud_api.Cloud, volume_id: str, values: Mapping[str, str]
+) -> None:
+    """Add our keys to the metadata of a volume."""
+    cloud.volume(
+        'POST', f'/volumes/{volume_id}/metadata', {'metadata': keys(values)}
+    )
+
+
+def erase(
+    cloud: cloud_api.Cloud, volume: Mapping[str, Any], *names: str
+) -> None:
+    """Remove some of our keys from the metadata of a volume."""
+    gone = {PREFIX + name for name in names}
+    left = {
+        key: value
+        for key, value in volume['metadata'].items()
+        if key not in gone
+    }
+    cloud.volume(
+        'PUT', f'/volumes/{volume["id"]}/metadata', {'metadata': left}
+    )

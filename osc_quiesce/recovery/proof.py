@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The proof that a restored volume is equal to its backup, block by block.
+
+Cinder compares nothing when it restores. But an incremental backup stores what
+differs from its parent: if the parent is the backup that was restored, and
+there is nothing to store, then every block is equal. Which one the parent is
+is never assumed: its export record tells, to administrators.
+
+The parent is the newest available backup of the volume. So to prove an older
+one, our newer ones are put into ``error`` for as long as that takes; what they
+were is written on them before, and every proof begins with putting right what
+an interrupted one has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import logging
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import records
+from osc_quiesce.recovery import waiting
+
+LOG = logging.getLogger(__name__)
+
+#: a container of the site's own: that of the backups may be read-only
+CONTAINER: Final = 'osc-quiesce-proofs'
+
+
+class NotProven(errors.ApplicationError):
+    """There is no proof: whether the volume is equal is not known."""
+
+
+class WrongParent(NotProven):
+    """The proof would have compared with another backup."""
+
+
+class NotEqual(errors.ApplicationError):
+    """The volume differs from its backup: it must not be used."""
+
+
+def recover(waiter: waiting.Waiter) -> None:
+    """Put right what interrupted proofs have left at a site.
+
+    A backup that is still in ``error`` for a proof makes its set incomplete.
+    """
+    prover = Prover(waiter)
+    for volume_id in {
+        each['volume_id']
+        for each in prover.backups()
+        if marks.get(each, marks.HIDDEN_BY)
+    }:
+        prover.tidy(volume_id)
+
+
+class Prover:
+    """Proves that volumes are equal to the backups restored into them.
+
+    :param container: where the proofs are stored while they are made
+    """
+
+    def __init__(
+        self, waiter: waiting.Waiter, container: str = CONTAINER
+    ) -> None:
+        self._waiter = waiter
+        self._cloud = waiter.cloud
+        self._container = container
+
+    def prove(self, volume_id: str, backup_id: str) -> None:
+        """Return if a volume is equal to the backup restored into it.
+
+        :raises NotEqual: it is not
+        :raises WrongParent: it was compared with another backup
+        :raises NotProven: it could not be compared
+        """
+        backup = self._waiter.read_backup(backup_id)
+        if backup['volume_id'] != volume_id:
+            raise WrongParent(
+                _(
+                    'Volume %(volume)s cannot be compared with backup '
+                    '%(backup)s, which is registered as one of volume '
+                    '%(other)s.'
+                )
+                % {
+                    'volume': volume_id,
+                    'backup': backup_id,
+                    'other': backup['volume_id'],
+                }
+            )
+        self.tidy(volume_id)
+        with self._newest(volume_id, backup):
+            self._compare(volume_id, backup_id)
+
+    def tidy(self, volume_id: str) -> None:
+        """Remove what an interrupted proof of a volume has left."""
+        for each in self.backups(volume_id):
+            if marks.get(each, marks.PROOF_OF):
+                self._delete(each['id'])
+            elif marks.get(each, marks.HIDDEN_BY):
+                self._show(each)
+
+    def _compare(self, volume_id: str, backup_id: str) -> None:
+        made = self._begin(volume_id, backup_id)
+        try:
+            made = self._waiter.backup(made['id'], {'creating'})
+            if made['status'] != 'available':
+                raise NotProven(
+                    _(
+                        'Volume %(volume)s could not be compared with backup '
+                        '%(backup)s: %(why)s.'
+                    )
+                    % {
+                        'volume': volume_id,
+                        'backup': backup_id,
+                        'why': (
+                            made.get('fail_reason')
+                            or self._waiter.reason(made['id'])
+                        ).rstrip('.'),
+                    }
+                )
+            self._check(volume_id, backup_id, made)
+        finally:
+            self._delete(made['id'])
+
+    def _begin(self, volume_id: str, backup_id: str) -> dict[str, Any]:
+        body = {
+            'volume_id': volume_id,
+            'name': f'proof-of-{backup_id}',
+            'container': self._container,
+            'incremental': True,
+            'metadata': marks.keys({marks.PROOF_OF: backup_id}),
+        }
+        try:
+            made: dict[str, Any] = self._cloud.volume(
+                'POST',
+                '/backups',
+                {'backup': body},
+                microversion=waiting.BACKUP_MICROVERSION,
+            )['backup']
+        except cloud_api.CloudError as exc:
+            if exc.outcome_unknown:
+                for each in self.backups(volume_id):
+                    if marks.get(each, marks.PROOF_OF) == backup_id:
+                        return each
+            raise NotProven(
+                _(
+                    'Volume %(volume)s could not be compared with backup '
+                    '%(backup)s: %(why)s.'
+                )
+                % {
+                    'volume': volume_id,
+                    'backup': backup_id,
+                    'why': str(exc).rstrip('.'),
+                }
+            ) from exc
+        return made
+
+    def _check(
+        self, volume_id: str, backup_id: str, made: Mapping[str, Any]
+    ) -> None:
+        parent = records.parent_id(records.export(self._cloud, made['id']))
+        if parent != backup_id:
+            raise WrongParent(
+                _(
+                    'Volume %(volume)s is not proven to be equal to backup '
+                    '%(backup)s: Cinder has compared it with %(parent)s, '
+                    'which is newer or was made meanwhile. Run the same '
+                    'command again.'
+                )
+                % {
+                    'volume': volume_id,
+                    'backup': backup_id,
+                    'parent': parent or _('nothing'),
+                }
+            )
+        if made['object_count']:
+            raise NotEqual(
+                _(
+                    'Volume %(volume)s DIFFERS from backup %(backup)s, which '
+                    'was restored into it (%(count)d objects are not equal): '
+                    'the stored data or the volume are damaged. Do not use '
+                    'it.'
+                )
+                % {
+                    'volume': volume_id,
+                    'backup': backup_id,
+                    'count': made['object_count'],
+                }
+            )
+
+    @contextlib.contextmanager
+    def _newest(
+        self, volume_id: str, backup: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Let a backup be the newest one of its volume that is available.
+
+        :raises WrongParent: somebody else's is newer, and left alone
+        """
+        newer = [
+            each
+            for each in self.backups(volume_id)
+            if each['status'] == 'available'
+            and each['id'] != backup['id']
+            and _moment(each) >= _moment(backup)
+        ]
+        foreign = [e['id'] for e in newer if not marks.get(e, 'backup_set_id')]
+        if foreign:
+            raise WrongParent(
+                _(
+                    'Volume %(volume)s cannot be compared with backup '
+                    '%(backup)s: Cinder would compare it with a newer one '
+                    'that is none of ours (%(newer)s). Delete that one, or '
+                    'do without the proof.'
+                )
+                % {
+                    'volume': volume_id,
+                    'backup': backup['id'],
+                    'newer': ', '.join(foreign),
+                }
+            )
+        try:
+            for each in newer:
+                self._hide(each, backup['id'])
+            yield
+        finally:
+            for each in newer:
+                self._show(each)
+
+    def _hide(self, backup: Mapping[str, Any], by: str) -> None:
+        self._mark(backup, marks.keys({marks.HIDDEN_BY: by}))
+        self._reset(backup['id'], 'error')
+
+    def _show(self, backup: Mapping[str, Any]) -> None:
+        try:
+            self._reset(backup['id'], 'available')
+            self._mark(backup, {})
+        except cloud_api.CloudError as exc:
+            LOG.error(
+                _(
+                    'Backup %(id)s was put into error for a proof, and Cinder '
+                    'does not let it be put right: %(why)s. The next proof '
+                    'tries again; or run "openstack volume backup set --state '
+                    'available %(id)s".'
+                ),
+                {'id': backup['id'], 'why': str(exc).rstrip('.')},
+            )
+
+    def _reset(self, backup_id: str, status: str) -> None:
+        self._cloud.volume(
+            'POST',
+            f'/backups/{backup_id}/action',
+            {'os-reset_status': {'status': status}},
+        )
+        other = {'available': 'error', 'error': 'available'}[status]
+        self._waiter.backup(backup_id, {other})  # it is a cast
+
+    def _mark(
+        self, backup: Mapping[str, Any], more: Mapping[str, str]
+    ) -> None:
+        kept = {
+            key: value
+            for key, value in (backup.get('metadata') or {}).items()
+            if key != marks.PREFIX + marks.HIDDEN_BY
+        }
+        self._cloud.volume(
+            'PUT',
+            f'/backups/{backup["id"]}',
+            {'backup': {'metadata': {**kept, **more}}},
+            microversion=waiting.BACKUP_MICROVERSION,
+        )
+
+    def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
+        """Return the backups of a volume; by default of all volumes."""
+        query = f'?volume_id={volume_id}' if volume_id else ''
+        return list(
+            self._cloud.pages(
+                'block_storage',
+                f'/backups/detail{query}',
+                'backups',
+                waiting.BACKUP_MICROVERSION,
+            )
+        )
+
+    def _delete(self, backup_id: str) -> None:
+        """Delete a proof: one that stays depends on the backup."""
+        try:
+            self._waiter.backup(backup_id, {'creating'})
+            self._cloud.volume('DELETE', f'/backups/{backup_id}')
+            self._waiter.gone(
+                lambda: self._waiter.read_backup(backup_id),
+                _('Backup %s is still being deleted') % backup_id,
+            )
+        except cloud_api.NotThere:
+            pass
+        except errors.ApplicationError as exc:
+            LOG.error(
+                _(
+                    'Backup %(id)s, which was only made to compare, is not '
+                    'deleted: %(why)s. Delete it with "openstack volume '
+                    'backup delete %(id)s".'
+                ),
+                {'id': backup_id, 'why': str(exc).rstrip('.')},
+            )
+
+
+def _moment(backup: Mapping[str, Any]) -> str:
+    return str(backup.get('data_timestamp') or backup['created_at'])

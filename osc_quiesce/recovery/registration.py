@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Another site, at which backups are made known as soon as they are there.
+
+Their records are imported, with all that they need and that is not known
+there yet, each as a backup of the target volume of its source volume. Data do
+not move: both sites see the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import capacity
+from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import mapping as mappings
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import records
+from osc_quiesce.recovery import resolved
+from osc_quiesce.recovery import resolving
+from osc_quiesce.recovery import site as sites
+from osc_quiesce.recovery import targets
+from osc_quiesce import retry
+
+#: seconds for which the other site may be away
+PATIENCE: Final = 60.0
+#: seconds for an imported backup to become available
+IMPORT_TIMEOUT: Final = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What is to be registered.
+
+    :param servers: what is recorded of them
+    :param sizes: GiB that each source volume has now
+    :param rows: how many backups are to be imported
+    :param gigabytes: the sizes of these
+    """
+
+    application: str
+    servers: Sequence[Mapping[str, Any]]
+    sizes: Mapping[str, int]
+    rows: int
+    gigabytes: int
+
+
+class Destination:
+    """The other site.
+
+    :param name: what messages call it
+    :param mapping: None: no target volumes, the records stay as they are
+    :param read: returns the record of a backup
+    """
+
+    def __init__(
+        self,
+        cloud: cloud_api.Cloud,
+        name: str,
+        mapping: mappings.Mapping | None,
+        read: Callable[[str], records.Record],
+        timer: retry.Timer,
+        progress: Callable[[str], object] = lambda sentence: None,
+    ) -> None:
+        self.cloud = cloud
+        self.name = name
+        self._mapping = mapping
+        self._read = read
+        self._timer = timer
+        self._progress = progress
+        self._site = sites.Site(cloud)
+        self._volumes: list[resolved.Volume] = []
+        self._targets: dict[str, str] = {}
+        self._records: dict[str, records.Record] = {}
+        self._known: set[str] = set()
+
+    def known(self) -> set[str]:
+        """Return the IDs of the backups that are usable there."""
+        self._known = {
+            each['id']
+            for each in self.cloud.backups()
+            if backup_sets.is_there(each)
+        }
+        return self._known
+
+    def problems(self, need: Need) -> list[str]:
+        """Return every reason why backups cannot be registered; only read.
+
+        :raises cloud_api.CloudError: the site cannot be asked
+        """
+        found = capacity.service_problems(self.cloud, self.name)
+        if not records.may_import(self.cloud):
+            found.append(
+                _(
+                    'You may not import backups at %s: that needs the role '
+                    'admin in the project that is to have them, unless the '
+                    'policy there says otherwise.'
+                )
+                % self.name
+            )
+        missing = self._resolve(need, found)
+        found += capacity.quota_problems(
+            self.cloud,
+            {
+                'backups': need.rows,
+                'backup_gigabytes': need.gigabytes,
+                'volumes': len(missing),
+                'gigabytes': sum(each.size for each in missing),
+            },
+            self.name,
+        )
+        return found
+
+    def _resolve(
+        self, need: Need, problems: list[str]
+    ) -> list[resolved.Volume]:
+        """Return the volumes that have no target volume yet.
+
+        :param problems: is given what the mapping lacks
+        """
+        if self._mapping is None:
+            return []
+        resolution = resolving.resolve(
+            self._site,
+            self._mapping,
+            need.servers,
+            need.application,
+            checks_use=False,
+        )
+        problems += resolution.refusals
+        self._volumes = [
+            # Cinder gives a backup the size that the volume has now.
+            dataclasses.replace(each, size=need.sizes.get(id_, each.size))
+            for id_, each in resolution.volumes.items()
+            if id_ in need.sizes
+        ]
+        if resolution.refusals:
+            return []
+        there = targets.everything(self.cloud)
+        return [
+            each
+            for each in self._volumes
+            if targets.find(self._site, each, there) is None
+        ]
+
+    def prepare(self) -> None:
+        """Make the target volumes that are missing.
+
+        :raises errors.ApplicationError: one cannot be made
+        """
+        if self._mapping is not None:
+            self._targets = {
+                source: str(volume['id'])
+                for source, volume in targets.ensure(
+                    self._site,
+                    self._volumes,
+                    self._timer,
+                    progress=self._progress,
+                ).items()
+            }
+
+    def register(self, backup_id: str) -> None:
+        """Make a backup known, and all that it needs; wait until it is.
+
+        May be repeated as often as one likes.
+
+        :raises errors.ApplicationError: it is not
+        """
+        for record in chains.ancestors(backup_id, self._record):
+            if record.id not in self._known:
+                self._import(record)
+                self._known.add(record.id)
+
+    def seal(
+        self, backups: Iterable[Mapping[str, Any]], values: Mapping[str, str]
+    ) -> None:
+        """Write on backups there what is written on them here."""
+        wanted = list(backups)
+        self._timer.repeat(
+            lambda: backup_sets.mark(self.cloud, wanted, values),
+            cloud_api.pause_after,
+            PATIENCE,
+        )
+
+    def _record(self, backup_id: str) -> records.Record:
+        if backup_id not in self._records:
+            self._records[backup_id] = self._timer.repeat(
+                lambda: self._read(backup_id), cloud_api.pause_after, PATIENCE
+            )
+        return self._records[backup_id]
+
+    def _import(self, record: records.Record) -> None:
+        target = self._targets.get(record.volume_id) or self._targets.get(
+            marks.get(record.data, backup_sets.SOURCE_VOLUME)
+        )
+        if target:
+            record = record.for_volume(target)
+        try:
+            self._remove_remains(record.id)
+            # It may be repeated: one that is there is no error.
+            self._timer.repeat(
+                lambda: records.import_(self.cloud, record),
+                cloud_api.pause_after,
+                PATIENCE,
+            )
+            self._wait(record)
+        except errors.ApplicationError as exc:
+            raise errors.ApplicationError(
+                _(
+                    'Backup %(id)s is not registered at %(site)s: %(why)s. '
+                    'It is kept where it is.'
+                )
+                % {
+                    'id': record.id,
+                    'site': self.name,
+                    'why': str(exc).rstrip('.'),
+                }
+            ) from exc
+
+    def _remove_remains(self, backup_id: str) -> None:
+        """Delete what an import that has failed has left.
+
+        Such a row has neither volume nor data, so nothing is lost. No other
+        row is ever deleted: that would delete the data.
+        """
+        row = self._row(backup_id)
+        if (
+            row is None
+            or row['status'] != 'error'
+            or row['volume_id'] != records.NO_VOLUME
+            or row.get('container')
+        ):
+            return
+        self.cloud.volume('DELETE', f'/backups/{backup_id}')
+        self._until(
+            lambda: self._row(backup_id) is None,
+            _('what is left of an earlier import is still there'),
+        )
+
+    def _wait(self, record: records.Record) -> None:
+        def look() -> bool:
+            row = self._row(record.id)
+            if row is None:
+                raise errors.ApplicationError(_('it has vanished there'))
+            if row['status'].startswith('error') and not marks.get(
+                row, marks.HIDDEN_BY
+            ):
+                raise errors.ApplicationError(
+                    row.get('fail_reason') or _('its status is error')
+                )
+            if not backup_sets.is_there(row):
+                return False
+            if all(
+                each['id'] != record.id
+                for each in self.cloud.backups(volume_id=record.volume_id)
+            ):
+                raise errors.ApplicationError(
+                    _(
+                        'it is there already, but in another project, or as '
+                        'a backup of volume %s'
+                    )
+                    % row['volume_id']
+                )
+            return True
+
+        self._until(look, _('it is not available after the import'))
+
+    def _row(self, backup_id: str) -> dict[str, Any] | None:
+        try:
+            row: dict[str, Any] = self.cloud.volume(
+                'GET',
+                f'/backups/{backup_id}',
+                microversion=cloud_api.BACKUP_MICROVERSION,
+            )['backup']
+        except cloud_api.NotThere:
+            return None
+        return row
+
+    def _until(self, look: Callable[[], bool], what: str) -> None:
+        deadline = self._timer.clock() + IMPORT_TIMEOUT
+        pauses = retry.pauses()
+        while not self._timer.repeat(look, cloud_api.pause_after, PATIENCE):
+            if self._timer.clock() > deadline:
+                raise errors.ApplicationError(
+                    _('%(what)s (%(seconds)g s)')
+                    % {'what': what, 'seconds': IMPORT_TIMEOUT}
+                )
+            self._timer.sleep(next(pauses))

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Restoring an application: volumes, proof, ports, servers stage by stage.
+
+Nothing is torn down when something fails: what is there is used by the same
+command again, which is what brings an application back soonest. No server is
+made before every volume is there and, where that is possible, proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+import contextlib
+import dataclasses
+import datetime
+import logging
+from typing import Any, Final, TypeVar
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import concurrency
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce.recovery import booting
+from osc_quiesce.recovery import checking
+from osc_quiesce.recovery import filling
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import report as reports
+from osc_quiesce.recovery import resolved
+from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import waiting
+
+LOG = logging.getLogger(__name__)
+
+_T = TypeVar('_T')
+_U = TypeVar('_U')
+
+VOLUMES: Final = 'volumes'
+PROOF: Final = 'verification'
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """How a restore is made.
+
+    :param timeout: seconds, for each server and each check
+    :param volume_timeout: seconds, for each volume, and for each proof
+    :param check: a command for ``/bin/sh -c``; empty for none
+    :param container: of the proofs
+    :param progress: is told what is done next, in a sentence
+    :param shield: as for :func:`osc_quiesce.group.quiesced`
+    """
+
+    timeout: float
+    volume_timeout: float
+    check: str = ''
+    asks_agents: bool = True
+    container: str = proof.CONTAINER
+    failed_at: datetime.datetime | None = None
+    progress: Callable[[str], object] = lambda sentence: None
+    shield: Callable[
+        [], contextlib.AbstractContextManager[Any]
+    ] = contextlib.nullcontext
+
+
+def create(
+    client: quiesce_client.Client,
+    cloud: cloud_api.Cloud,
+    plan: restore_plan.Plan,
+    means: Means,
+) -> reports.Report:
+    """Do what a plan says, or what is left of it.
+
+    :returns: what was done, and how long it took
+    :raises errors.NotPossible: the plan has refusals; nothing was done
+    :raises errors.ApplicationError: something failed; the message says what
+        to do, mostly to run the same command again
+    """
+    restore_plan.check(plan)
+    restore = _Restore(client, cloud, plan, means)
+    with restore.report.phase(VOLUMES):
+        restore.fill()
+    if plan.verify:
+        with restore.report.phase(PROOF):
+            restore.prove()
+    if plan.options.start:
+        restore.start()
+    return restore.report
+
+
+class _Restore:
+    def __init__(
+        self,
+        client: quiesce_client.Client,
+        cloud: cloud_api.Cloud,
+        plan: restore_plan.Plan,
+        means: Means,
+    ) -> None:
+        self._client = client
+        self._cloud = cloud
+        self._plan = plan
+        self._means = means
+        self._clock = client.timer.clock
+        self._waiter = waiting.Waiter(
+            cloud, client.timer, means.volume_timeout
+        )
+        self._rows: dict[str, reports.Volume] = {}
+        self._in_use: set[str] = set()
+        self.report = reports.Report(
+            plan.restore_id,
+            plan.name,
+            plan.point,
+            reports.rpo(plan.point.created_at, means.failed_at),
+            self._clock,
+        )
+
+    def fill(self) -> None:
+        """Restore all volumes."""
+        plan = self._plan
+        self._means.progress(
+            _('Restoring %(count)d volumes (%(size)d GiB) ...')
+            % {
+                'count': len(plan.items),
+                'size': sum(item.copy.size for item in plan.items),
+            }
+        )
+        filler = filling.Filler(self._waiter, plan, self._means.progress)
+
+        def fill(item: restore_plan.Item) -> None:
+            started = self._clock()
+            volume = filler.fill(item)
+            if volume['status'] != 'available':
+                self._in_use.add(volume['id'])
+            self._rows[item.wanted.id] = self._row(
+                item, volume, self._clock() - started
+            )
+
+        # The biggest first: it takes longest.
+        together(
+            fill,
+            sorted(plan.items, key=lambda item: -item.copy.size),
+            plan.options.parallel,
+        )
+        self.report.volumes = [
+            self._rows[item.wanted.id] for item in plan.items
+        ]
+
+    def _row(
+        self,
+        item: restore_plan.Item,
+        volume: dict[str, Any],
+        seconds: float,
+    ) -> reports.Volume:
+        wanted = item.wanted
+        stage = next(
+            server.stage
+            for server in self._plan.resolution.servers
+            if any(v['id'] == wanted.id for v in server.volumes)
+        )
+        return reports.Volume(
+            stage,
+            wanted.server,
+            wanted.device,
+            wanted.id,
+            volume['id'],
+            item.copy.id,
+            item.copy.size,
+            bool(marks.get(volume, marks.VERIFIED)),
+            seconds,
+        )
+
+    def prove(self) -> None:
+        """Prove that volumes are equal to their backups, before any boot."""
+        items = [item for item in self._plan.items if self._is_open(item)]
+        self._means.progress(_('Verifying %d volumes ...') % len(items))
+        prover = proof.Prover(self._waiter, self._means.container)
+
+        def prove(item: restore_plan.Item) -> None:
+            row = self._rows[item.wanted.id]
+            if item.copy.volume_id != row.id:
+                # Its target could not be mended, so another one was made.
+                raise proof.NotProven(
+                    _('Volume %(id)s, made in place of target volume '
+                      '%(target)s, cannot be verified: --no-verify goes on '
+                      'without.')
+                    % {'id': row.id, 'target': item.copy.volume_id}
+                )
+            started = self._clock()
+            prover.prove(row.id, item.copy.id)
+            marks.write(
+                self._cloud,
+                row.id,
+                {
+                    marks.VERIFIED: model.utc_text(
+                        datetime.datetime.now(datetime.UTC)
+                    )
+                },
+            )
+            row.verified = True
+            row.seconds += self._clock() - started
+            self._means.progress(
+                _('Volume %s is equal to its backup') % item.wanted.label
+            )
+
+        together(prove, items, self._plan.options.parallel)
+
+    def _is_open(self, item: restore_plan.Item) -> bool:
+        """Return whether a volume is to be proven, and can be."""
+        row = self._rows[item.wanted.id]
+        if not item.can_be_proven or row.verified:
+            return False
+        if row.id not in self._in_use:
+            return True
+        message = _(
+            'Volume %s cannot be verified any more: a server has it, and may '
+            'have written to it.'
+        ) % item.wanted.label
+        if self._plan.options.verify:
+            raise proof.NotProven(message)
+        LOG.warning('%s', message)
+        return False
+
+    def start(self) -> None:
+        """Make the servers, one stage after the other."""
+        booter = booting.Booter(
+            waiting.Waiter(
+                self._cloud, self._client.timer, self._means.timeout
+            ),
+            self._plan,
+            {source: row.id for source, row in self._rows.items()},
+        )
+        checker = checking.Checker(
+            self._client,
+            self._means.check,
+            self._means.timeout,
+            self._means.asks_agents,
+            self._means.shield,
+        )
+        has_api = checker.has_api()
+        for servers in self._plan.stages:
+            with self.report.phase(
+                # Translators: the name of a phase in a report
+                _('stage %d') % (servers[0].stage + 1)
+            ):
+                self._means.progress(
+                    _('Starting %s ...')
+                    % ', '.join(server.name for server in servers)
+                )
+                together(
+                    lambda server: self._start(
+                        booter, checker, has_api, server
+                    ),
+                    servers,
+                    len(servers),
+                )
+
+    def _start(
+        self,
+        booter: booting.Booter,
+        checker: checking.Checker,
+        has_api: bool,
+        server: resolved.Server,
+    ) -> None:
+        started = self._clock()
+        found = booter.boot(server)
+        row = reports.Server(
+            server.stage,
+            server.name,
+            server.id,
+            found['id'],
+            found['status'],
+            checking.addresses_of(found),
+        )
+        self.report.servers.append(row)
+        if has_api:
+            row.agent = checker.agent(server, found)
+        checker.run(server, found)
+        row.checked = bool(self._means.check)
+        row.seconds = self._clock() - started
+
+
+def together(
+    function: Callable[[_T], _U], items: Iterable[_T], threads: int
+) -> list[_U]:
+    """Call a function with each item, so many at once; return the results.
+
+    One that fails does not stop the others.
+
+    :raises errors.ApplicationError: all that went wrong, a sentence each
+    """
+    failures: list[errors.ApplicationError] = []
+
+    def call(item: _T) -> _U | None:
+        try:
+            return function(item)
+        except errors.ApplicationError as exc:
+            failures.append(exc)
+            return None
+
+    everything = list(items)
+    found = concurrency.run_all(
+        call, everything, threads=max(1, min(threads, len(everything) or 1))
+    )
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise errors.ApplicationError(
+            ' '.join(str(each) for each in failures)
+        ) from failures[0]
+    return [each for each in found if each is not None]

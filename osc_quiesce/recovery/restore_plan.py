@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a restore is to do, and every reason why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce import model
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import points
+from osc_quiesce.recovery import resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the user wants.
+
+    :param name: of the restore; by default that of the set
+    :param servers: names or IDs of the only servers that are wanted
+    :param verify: None: whatever can be proven
+    :param start: whether to make servers, and not only volumes
+    :param force: whether to restore although the servers run elsewhere
+    :param parallel: how many volumes are restored at once
+    :param source: the site where the servers ran, if it is to be asked
+    """
+
+    name: str = ''
+    servers: tuple[str, ...] = ()
+    verify: bool | None = None
+    start: bool = True
+    allow_inconsistent: bool = False
+    force: bool = False
+    parallel: int = 4
+    source: cloud_api.Cloud | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A volume that is to be filled.
+
+    :param wanted: with the size of the copy
+    :param volume: as Cinder shows it; None if it is to be made
+    :param is_target: whether it is a target volume, and not one that the
+        restore makes for itself
+    """
+
+    wanted: resolved.Volume
+    copy: points.Copy
+    volume: Mapping[str, Any] | None
+    is_target: bool
+
+    @property
+    def can_be_proven(self) -> bool:
+        """Whether the backup is registered as one of this volume."""
+        return self.is_target and self.copy.kind == points.BACKUP
+
+    def is_done(self, volume: Mapping[str, Any], restore_id: str) -> bool:
+        """Return whether a volume has all the data of the copy."""
+        return bool(
+            marks.get(volume, marks.RESTORE_ID) == restore_id
+            and marks.get(volume, marks.BACKUP_ID) == self.copy.id
+            and marks.get(volume, marks.RESTORED_AT)
+            and volume['status'] in ('available', 'in-use', 'reserved',
+                                     'attaching', 'detaching')
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    :param rows: both sides, side by side
+    :param problems: why it cannot be done, apart from what rows refuse
+    :param verify: whether the volumes that can be proven are
+    :param warnings: what the user should know, a sentence each
+    """
+
+    name: str
+    restore_id: str
+    point: points.Point
+    options: Options
+    resolution: resolved.Resolution
+    items: Sequence[Item]
+    rows: Sequence[resolved.Row]
+    problems: Sequence[str]
+    verify: bool
+    warnings: Sequence[str] = ()
+
+    @property
+    def refusals(self) -> list[str]:
+        """Every reason why this cannot be done; empty if it can."""
+        return [
+            *self.problems,
+            *(row.refusal for row in self.rows if row.refused),
+        ]
+
+    @property
+    def stages(self) -> list[list[resolved.Server]]:
+        """The servers of each stage."""
+        servers = self.resolution.servers
+        return [
+            [server for server in servers if server.stage == number]
+            for number in sorted({server.stage for server in servers})
+        ]
+
+
+def servers_of(
+    cloud: cloud_api.Cloud, restore_id: str
+) -> list[dict[str, Any]]:
+    """Return the servers that a restore has made, as Nova shows them."""
+    return [
+        each
+        for each in cloud.pages(
+            'compute', '/servers/detail', 'servers', '2.79'
+        )
+        if marks.get(each, marks.RESTORE_ID) == restore_id
+    ]
+
+
+def check(plan: Plan) -> None:
+    """Raise errors.NotPossible if the plan has refusals."""
+    if plan.refusals:
+        raise errors.NotPossible(plan.refusals)
+
+
+def label_of(server: Mapping[str, Any]) -> str:
+    """Return what messages call a server that Nova shows."""
+    return model.label(server['id'], server.get('name'))

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Restores: all that is known of them is on their volumes and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import ports
+from osc_quiesce.recovery import targets
+from osc_quiesce.recovery import waiting
+
+#: all volumes have their data, and all servers that were wanted are active
+COMPLETE: Final = 'complete'
+INCOMPLETE: Final = 'incomplete'
+
+_SERVER_MICROVERSION: Final = '2.79'
+_ATTACHMENT_MICROVERSION: Final = '2.85'
+
+
+class NoSuchRestore(errors.ApplicationError):
+    """No restore has this name or ID."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """The volumes and servers of one restore, as Cinder and Nova show them."""
+
+    id: str
+    volumes: Sequence[Mapping[str, Any]]
+    servers: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self._get(marks.RESTORE)
+
+    @property
+    def application(self) -> str:
+        return self._get(marks.APPLICATION)
+
+    @property
+    def set_id(self) -> str:
+        """ID of the backup set or snapshot set."""
+        return self._get(marks.SET_ID)
+
+    @property
+    def restored_at(self) -> str:
+        """When the last volume had its data; empty if not all have."""
+        times = [marks.get(each, marks.RESTORED_AT) for each in self.volumes]
+        return max(times, default='') if all(times) else ''
+
+    @property
+    def verified(self) -> int:
+        """How many volumes are proven to be equal to their backups."""
+        return sum(
+            bool(marks.get(each, marks.VERIFIED)) for each in self.volumes
+        )
+
+    @property
+    def state(self) -> str:
+        """COMPLETE or INCOMPLETE."""
+        wanted = [
+            (
+                metadata.number(each, marks.VOLUMES),
+                metadata.number(each, marks.SERVERS),
+            )
+            for each in self.volumes
+        ]
+        active = [s for s in self.servers if s['status'] == 'ACTIVE']
+        is_complete = bool(self.restored_at) and all(
+            len(self.volumes) == volumes and len(active) == servers
+            for volumes, servers in wanted
+        )
+        return COMPLETE if is_complete else INCOMPLETE
+
+    def _get(self, key: str) -> str:
+        for each in [*self.volumes, *self.servers]:
+            if found := marks.get(each, key):
+                return found
+        return ''
+
+
+def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
+    """Return all restores of the project, by their names."""
+    volumes: dict[str, list[dict[str, Any]]] = {}
+    servers: dict[str, list[dict[str, Any]]] = {}
+    for volume in targets.everything(cloud):
+        # A restore that was interrupted may have no metadata of ours.
+        owner = marks.get(volume, marks.RESTORE_ID) or marks.maker(volume)[0]
+        if owner:
+            volumes.setdefault(owner, []).append(volume)
+    for server in cloud.pages(
+        'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION
+    ):
+        owner = marks.get(server, marks.RESTORE_ID)
+        if owner:
+            servers.setdefault(owner, []).append(server)
+    found = [
+        Restore(
+            id_,
+            sorted(volumes.get(id_, ()), key=lambda v: str(v['name'])),
+            sorted(
+                servers.get(id_, ()),
+                key=lambda s: (
+                    metadata.number(s, marks.STAGE), s['name']
+                ),
+            ),
+        )
+        for id_ in {*volumes, *servers}
+    ]
+    return sorted(found, key=lambda each: (each.name, each.id))
+
+
+def find(cloud: cloud_api.Cloud, name_or_id: str) -> Restore:
+    """Return the restore with this ID, or else with this name.
+
+    :raises NoSuchRestore: there is none
+    :raises errors.ApplicationError: there are several
+    """
+    everything = find_all(cloud)
+    found = [each for each in everything if each.id == name_or_id] or [
+        each for each in everything if each.name == name_or_id
+    ]
+    if not found:
+        raise NoSuchRestore(
+            _('No restore has the name or ID "%s".') % name_or_id
+        )
+    if len(found) > 1:
+        raise errors.ApplicationError(
+            _('%(count)d restores have the name "%(name)s": %(ids)s.')
+            % {
+                'count': len(found),
+                'name': name_or_id,
+                'ids': ', '.join(each.id for each in found),
+            }
+        )
+    return found[0]
+
+
+def delete(restore: Restore, waiter: waiting.Waiter) -> None:
+    """Delete the servers, ports and volumes of a restore.
+
+    Target volumes stay, with their data, and are given up; backups are never
+    touched. May be repeated as often as one likes.
+
+    :raises errors.ApplicationError: something is left; the message names it
+    """
+    cloud = waiter.cloud
+    kept = {
+        each['id'] for each in restore.volumes if marks.target_of(each)
+    }
+    for server in restore.servers:
+        _delete_server(waiter, server, kept)
+    for port in _ports(cloud, restore.id):
+        cloud.network('DELETE', f'/ports/{port["id"]}')
+    for volume in restore.volumes:
+        try:
+            found = waiter.volume(
+                volume['id'],
+                {'detaching', 'in-use', 'reserved', 'restoring-backup'},
+            )
+            if volume['id'] in kept:
+                # RESTORED_AT stays: the volume takes up its size.
+                marks.erase(
+                    cloud,
+                    found,
+                    marks.RESTORE,
+                    marks.RESTORE_ID,
+                    marks.VERIFIED,
+                )
+            else:
+                _delete_volume(waiter, found)
+        except cloud_api.NotThere:
+            pass
+
+
+def _delete_server(
+    waiter: waiting.Waiter, server: Mapping[str, Any], kept: set[str]
+) -> None:
+    """Delete a server, and no target volume with it."""
+    cloud, path = waiter.cloud, f'/servers/{server["id"]}'
+    try:
+        for each in server.get('os-extended-volumes:volumes_attached') or ():
+            if each['id'] in kept and each.get('delete_on_termination'):
+                cloud.compute(
+                    'PUT',
+                    f'{path}/os-volume_attachments/{each["id"]}',
+                    {
+                        'volumeAttachment': {
+                            'volumeId': each['id'],
+                            'delete_on_termination': False,
+                        }
+                    },
+                    _ATTACHMENT_MICROVERSION,
+                )
+        cloud.compute('DELETE', path)
+    except cloud_api.NotThere:
+        return
+    waiter.gone(
+        lambda: cloud.compute('GET', path),
+        _('Server %s is still being deleted') % server['id'],
+    )
+
+
+def _delete_volume(
+    waiter: waiting.Waiter, volume: Mapping[str, Any]
+) -> None:
+    path = f'/volumes/{volume["id"]}'
+    if volume['status'] != 'deleting':
+        waiter.cloud.volume('DELETE', path)
+
+    def look() -> bool | None:
+        try:
+            found = waiter.read_volume(volume['id'])
+        except cloud_api.NotThere:
+            return True
+        if found['status'] == 'error_deleting':
+            raise errors.ApplicationError(
+                _('Volume %(id)s could not be deleted: %(why)s.')
+                % {
+                    'id': volume['id'],
+                    'why': waiter.reason(volume['id']).rstrip('.'),
+                }
+            )
+        return None
+
+    waiter.until(look, _('Volume %s is still being deleted') % volume['id'])
+
+
+def _ports(
+    cloud: cloud_api.Cloud, restore_id: str
+) -> list[dict[str, Any]]:
+    """Return the ports that a restore has made; none without Neutron."""
+    try:
+        found = cloud.network('GET', '/ports')['ports']
+    except cloud_api.CloudError as exc:
+        if exc.status in (404, 501):
+            return []
+        raise
+    return [
+        each
+        for each in found
+        if (each.get('description') or '').startswith(
+            ports.description(restore_id, '')
+        )
+    ]

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether a site has room for what is to be restored: quotas and pools.
+
+A volume that was restored takes up all of its size, even if the source was
+thin; and a pool that fills up looks like a cinder-backup that has died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import resolved
+from osc_quiesce.recovery import site as sites
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What is not there yet.
+
+    :param to_make: volumes that are to be made
+    :param to_thicken: volumes that do not take up their size yet
+    :param servers: that are to be made
+    :param proofs: GiB of the backups that proofs make at the same time
+    """
+
+    to_make: Sequence[resolved.Volume]
+    to_thicken: Sequence[resolved.Volume]
+    servers: Sequence[resolved.Server]
+    proofs: Sequence[int]
+    needs_backup_service: bool
+
+
+def problems(site: sites.Site, needs: Needs) -> list[str]:
+    """Return every reason why there is not enough room, a sentence each."""
+    found = [
+        *_of_quota(site, 'block_storage', _volume_needs(site, needs)),
+        *_of_quota(site, 'compute', _server_needs(site, needs)),
+        *_of_quota(
+            site,
+            'network',
+            {'port': sum(len(server.ports) for server in needs.servers)},
+        ),
+    ]
+    if site.cloud.is_admin:
+        found += _of_pools(site, needs)
+        if needs.needs_backup_service:
+            found += _of_services(site.cloud)
+    return found
+
+
+def _volume_needs(site: sites.Site, needs: Needs) -> dict[str, int]:
+    needed: dict[str, int] = {}
+
+    def need(key: str, amount: int) -> None:
+        needed[key] = needed.get(key, 0) + amount
+
+    for volume in needs.to_make:
+        kind = ''
+        if volume.type:
+            kind = site.find('volume_types', volume.type)['name']
+        for suffix in ('', f'_{kind}') if kind else ('',):
+            need(f'volumes{suffix}', 1)
+            need(f'gigabytes{suffix}', volume.size)
+    if needs.proofs:
+        need('backups', len(needs.proofs))
+        need('backup_gigabytes', sum(needs.proofs))
+    return needed
+
+
+def _server_needs(site: sites.Site, needs: Needs) -> dict[str, int]:
+    flavors = [
+        site.find('flavors', server.flavor)
+        for server in needs.servers
+        if server.flavor
+    ]
+    return {
+        'instances': len(needs.servers),
+        'cores': sum(flavor['vcpus'] for flavor in flavors),
+        'ram': sum(flavor['ram'] for flavor in flavors),
+    }
+
+
+def _of_quota(
+    site: sites.Site, service: str, needed: Mapping[str, int]
+) -> list[str]:
+    needed = {key: amount for key, amount in needed.items() if amount}
+    if not needed:
+        return []
+    cloud, project = site.cloud, site.cloud.project_id
+    try:
+        if service == 'block_storage':
+            quotas = cloud.volume(
+                'GET', f'/os-quota-sets/{project}?usage=True'
+            )['quota_set']
+        elif service == 'compute':
+            quotas = cloud.compute(
+                'GET', f'/os-quota-sets/{project}/detail'
+            )['quota_set']
+        else:
+            quotas = cloud.network(
+                'GET', f'/quotas/{project}/details.json'
+            )['quota']
+    except cloud_api.CloudError as exc:
+        if service == 'network' and exc.status in (403, 404, 501):
+            return []  # an extension that a cloud need not have
+        return [
+            _('The quota of %(service)s cannot be read: %(why)s.')
+            % {'service': service, 'why': str(exc).rstrip('.')}
+        ]
+    found = [_short(quotas, key, amount) for key, amount in needed.items()]
+    return [each for each in found if each]
+
+
+def _short(quotas: Mapping[str, Any], key: str, amount: int) -> str:
+    quota = quotas.get(key)
+    if not isinstance(quota, dict) or quota.get('limit', -1) < 0:
+        return ''
+    used = quota.get('in_use', quota.get('used', 0)) + quota['reserved']
+    left = max(0, quota['limit'] - used)
+    if amount <= left:
+        return ''
+    return _(
+        'The quota %(key)s is too small: %(amount)d needed, %(left)d of '
+        '%(limit)d left.'
+    ) % {'key': key, 'amount': amount, 'left': left, 'limit': quota['limit']}
+
+
+def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
+    """Look whether pools have room for volumes of their full sizes."""
+    try:
+        pools = site.cloud.volume(
+            'GET', '/scheduler-stats/get_pools?detail=True'
+        )['pools']
+    except cloud_api.CloudError:
+        return []
+    wanted: dict[str, int] = {}
+    for volume in needs.to_thicken:
+        backend = ''
+        if volume.type:
+            specs = site.find('volume_types', volume.type)
+            backend = (specs.get('extra_specs') or {}).get(
+                'volume_backend_name', ''
+            )
+        for each in {'', backend}:
+            wanted[each] = wanted.get(each, 0) + volume.size
+    found = []
+    for backend, size in sorted(wanted.items()):
+        free = [
+            pool['capabilities'].get('free_capacity_gb')
+            for pool in pools
+            if backend
+            in ('', pool['capabilities'].get('volume_backend_name'))
+        ]
+        known = [each for each in free if isinstance(each, (int, float))]
+        # Without a pool, or with one that does not tell, nothing is known.
+        if known and len(known) == len(free) and sum(known) < size:
+            found.append(
+                _(
+                    'The pools of %(backend)s have room for %(free).0f GiB, '
+                    'and restored volumes take up %(size)d GiB.'
+                )
+                % {
+                    'backend': backend or _('all backends'),
+                    'free': sum(known),
+                    'size': size,
+                }
+            )
+    return found
+
+
+def _of_services(cloud: cloud_api.Cloud) -> list[str]:
+    try:
+        services = cloud.volume('GET', '/os-services?binary=cinder-backup')[
+            'services'
+        ]
+    except cloud_api.CloudError:
+        return []
+    if any(each['state'] == 'up' for each in services):
+        return []
+    return [
+        _(
+            'No cinder-backup is up at this site, so nothing can be restored. '
+            'A pool of volumes that is full looks the same.'
+        )
+    ]

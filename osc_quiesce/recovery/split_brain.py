@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether the servers run already: twice must not happen unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import logging
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce import concurrency
+from osc_quiesce.i18n import _
+from osc_quiesce import model
+from osc_quiesce.recovery import restore_plan
+
+LOG = logging.getLogger(__name__)
+
+
+def problems(
+    cloud: cloud_api.Cloud,
+    servers: Iterable[Mapping[str, Any]],
+    options: restore_plan.Options,
+) -> list[str]:
+    """Return which of the servers run, here or at the site of the source.
+
+    :param cloud: the site where is restored
+    :param servers: what is recorded of them
+    """
+    if options.force or not options.start:
+        return []
+    wanted = list(servers)
+    running = _running(cloud, wanted)
+    if options.source:
+        try:
+            running |= _running(options.source, wanted)
+        except cloud_api.CloudError as exc:
+            LOG.warning(
+                _(
+                    'The site of the source cannot be asked whether its '
+                    'servers run: %s. Make sure that they cannot.'
+                ),
+                str(exc).rstrip('.'),
+            )
+    if not running:
+        return []
+    return [
+        _(
+            'Servers of the source are ACTIVE: %s. Stop them or fence their '
+            'site first, or else the application runs twice; --force accepts '
+            'that.'
+        )
+        % ', '.join(sorted(running))
+    ]
+
+
+def _running(
+    cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]]
+) -> set[str]:
+    def look(server: Mapping[str, Any]) -> str | None:
+        try:
+            found = cloud.compute('GET', f'/servers/{server["id"]}')['server']
+        except cloud_api.NotThere:
+            return None
+        if found['status'] != 'ACTIVE':
+            return None
+        return model.label(server['id'], server['name'])
+
+    return {
+        each for each in concurrency.run_all(look, servers) if each
+    }

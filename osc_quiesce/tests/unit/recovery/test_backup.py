@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A backup set is made, or what is finished stays and is used."""
+
+from __future__ import annotations
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
+from osc_quiesce.recovery import backup
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import chains
+from osc_quiesce.tests.unit.recovery import backup_base
+
+AWAY = cloud_api.CloudError('Cinder is away', 503)
+
+
+class CreateTest(backup_base.TestCase):
+    def test_each_volume_is_backed_up_and_the_set_is_sealed(self) -> None:
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(
+            list(self.SIZES), [each['volume_id'] for each in made.backups]
+        )
+        self.assertEqual(chains.FULL, made.mode)
+        self.assertEqual(6, made.size)
+
+    def test_what_a_restore_needs_is_in_the_metadata(self) -> None:
+        made = self.create()
+        ids = {each['volume_id']: each['id'] for each in made.backups}
+        self.assertEqual(
+            [
+                ('db', {'db-vda': ids['db-vda'], 'db-vdb': ids['db-vdb']}),
+                ('web', {'web-vda': ids['web-vda']}),
+            ],
+            [
+                (
+                    server['name'],
+                    {v['id']: v['backup_id'] for v in server['volumes']},
+                )
+                for server in made.servers
+            ],
+        )
+        first = made.backups[0]
+        self.assertEqual('monday_0_db_vda', first['name'])
+        for key, value in (
+            ('backup_set', 'monday'),
+            ('backup_set_id', made.id),
+            ('snapshot_id', 's-monday-db-vda'),
+            ('source_volume_id', 'db-vda'),
+            ('mode', 'full'),
+            ('owner', 'project-a'),
+            ('set_id', 'set-monday'),
+            ('order', '0'),
+        ):
+            self.assertEqual(value, metadata.get(first, key), key)
+
+    def test_the_longest_begin_first_and_not_too_many_at_once(self) -> None:
+        self.create(parallel=1)
+        self.assertEqual(1, self.a.most)
+        self.assertEqual(
+            ['db-vdb', 'web-vda', 'db-vda'],
+            [row['volume_id'] for row in self.a.rows.values()],
+        )
+
+    def test_the_next_set_is_incremental(self) -> None:
+        self.create()
+        self.take('tuesday')
+        made = self.create('tuesday')
+        self.assertEqual(chains.INCREMENTAL, made.mode)
+        self.assertEqual(
+            'incremental', metadata.get(made.backups[0], 'mode')
+        )
+
+    def test_what_is_not_ascii_is_escaped(self) -> None:
+        for snapshot in self.a.made.values():
+            snapshot['metadata']['note'] = 'büro \U0001f600'
+            snapshot['metadata'].update(
+                metadata.ours({'server_name': 'd\U0001f600b'})
+            )
+        made = self.create(name='monday')
+        first = made.backups[0]
+        for text in (
+            first['name'], *first['metadata'], *first['metadata'].values()
+        ):
+            self.assertTrue(text.isascii(), text)
+        self.assertEqual('d\U0001f600b', metadata.get(first, 'server_name'))
+
+    def test_a_container_is_handed_on(self) -> None:
+        made = self.create(container='shop')
+        self.assertEqual(
+            {'shop'}, {each['container'] for each in made.backups}
+        )
+
+    def test_progress_has_numbers_sizes_and_seconds(self) -> None:
+        self.create()
+        self.assertEqual(
+            '0 of 3 backups, 0 of 6 GiB, 3 running, 0 s', self.said[0]
+        )
+        self.assertRegex(
+            self.said[-1], r'^3 of 3 backups, 6 of 6 GiB, \d+ s$'
+        )
+
+    def test_a_plan_with_problems_is_not_begun(self) -> None:
+        self.a.services = []
+        with self.assertRaisesRegex(Exception, 'No cinder-backup'):
+            self.create()
+        self.assertEqual([], self.a.posts())
+
+
+class AgainTest(backup_base.TestCase):
+    """The same command again continues."""
+
+    def test_a_whole_set_is_only_shown(self) -> None:
+        made = self.create()
+        before = len(self.a.posts())
+        again = self.create()
+        self.assertEqual(made.id, again.id)
+        self.assertEqual(before, len(self.a.posts()))
+
+    def test_a_whole_set_needs_its_snapshots_no_more(self) -> None:
+        made = self.create()
+        self.a.made.popitem()
+        self.assertEqual(made.id, self.create().id)
+        self.a.made.clear()
+        self.assertEqual(made.id, self.create().id)
+
+    def test_what_was_finished_is_used_when_it_was_interrupted(self) -> None:
+        def stop() -> None:
+            self.clock.is_stopped = True
+
+        self.clock.after(15, stop)
+        with self.assertRaises(backup_base.Stopped):
+            self.create(parallel=1)
+        self.clock.is_stopped = False
+        found = self.find()
+        self.assertEqual(backup_sets.INCOMPLETE, found.state)
+        self.assertEqual(2, len(found.backups))
+        made = self.create(parallel=1)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.posts()))
+        self.assertEqual((), made.others)
+
+    def test_a_set_that_was_never_sealed_is_sealed(self) -> None:
+        self.create()
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({'sealed': ''}))
+        self.assertEqual(backup_sets.PENDING, self.find().state)
+        self.assertEqual(backup_sets.CONSISTENT, self.create().state)
+
+    def test_one_that_failed_is_made_again(self) -> None:
+        self.a.fates = ['the disk is full']
+        with self.assertRaisesRegex(backup.NotDone, 'the disk is full'):
+            self.create()
+        self.assertEqual(3, len(self.a.posts()))
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(4, len(self.a.posts()))
+        self.assertEqual((), made.others)
+
+
+class TroubleTest(backup_base.TestCase):
+    def test_a_failure_names_volume_and_reason_and_the_rest_goes_on(
+        self,
+    ) -> None:
+        self.a.fates = ['', 'the disk is full']
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create()
+        said = str(caught.exception)
+        for words in (
+            'of volume web-vda (/dev/vda of server web) has failed: the disk '
+            'is full.',
+            'Backup set monday (',
+            'is not sealed. What is finished is kept; the same command again '
+            'continues.',
+        ):
+            self.assertIn(words, said)
+        self.assertEqual(
+            ['available', 'error', 'available'],
+            [row['status'] for row in self.a.rows.values()],
+        )
+
+    def test_a_reason_may_be_in_the_messages_only(self) -> None:
+        self.a.fates = [' ']
+        self.a.messages = {
+            f'b{number}-db-vdb': 'Driver failed.' for number in range(100)
+        }
+        with self.assertRaisesRegex(backup.NotDone, 'Driver failed'):
+            self.create()
+
+    def test_it_is_made_again_after_a_restart_of_cinder_backup(self) -> None:
+        self.a.fates = [backup_base.RESTARTED] * 2
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(5, len(self.a.posts()))
+        self.assertEqual((), made.others)
+
+    def test_it_is_not_made_again_for_ever(self) -> None:
+        self.a.fates = [backup_base.RESTARTED] * 100
+        with self.assertRaisesRegex(backup.NotDone, 'manager restart'):
+            self.create()
+        self.assertEqual(9, len(self.a.posts()))
+
+    def test_cinder_may_want_a_full_one(self) -> None:
+        self.create()
+        self.take('tuesday')
+        self.a.fates = ['Block size has changed. Do a full backup.']
+        made = self.create('tuesday')
+        self.assertEqual(backup_sets.MIXED, made.mode)
+        full = [
+            each for each in made.backups if not each['is_incremental']
+        ]
+        self.assertEqual(['db-vdb'], [each['volume_id'] for each in full])
+        self.assertEqual('full', metadata.get(full[0], 'mode'))
+
+    def test_a_parent_that_has_gone_makes_it_a_full_one(self) -> None:
+        self.create()
+        self.take('tuesday')
+        plan = self.plan('tuesday')
+        for row in self.a.rows.values():
+            row['status'] = 'restoring'
+        made = backup.create(self.cloud, plan, self.timer)
+        self.assertEqual(chains.FULL, made.mode)
+
+    def test_the_reason_of_a_refusal_is_told(self) -> None:
+        self.a.refusals['POST /backups'] = [
+            cloud_api.CloudError('BackupLimitExceeded: 10', 413)
+        ]
+        with self.assertRaisesRegex(
+            backup.NotDone,
+            r'refuses to back up snapshot s-monday-db-vdb of volume db-vdb '
+            r'\(.*\): BackupLimitExceeded: 10\.',
+        ):
+            self.create()
+
+    def test_a_cinder_that_is_busy_is_asked_later(self) -> None:
+        self.a.refusals['POST /backups'] = [AWAY, AWAY, AWAY, AWAY]
+        self.assertEqual(backup_sets.CONSISTENT, self.create().state)
+
+    def test_a_cinder_that_lists_nothing_for_a_while_is_waited_for(
+        self,
+    ) -> None:
+        plan = self.plan()
+        self.a.refusals['GET /backups'] = [
+            cloud_api.CloudError('the connection is gone')
+        ] * 5
+        made = backup.create(self.cloud, plan, self.timer)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+
+    def test_the_time_may_be_up(self) -> None:
+        self.a.duration = 1000.0
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create(parallel=2, timeout=60.0)
+        said = str(caught.exception)
+        self.assertIn('is still in status creating after 60 s', said)
+        self.assertIn(
+            'volume db-vda (/dev/vda of server db) was not begun', said
+        )
+
+    def test_a_backup_that_somebody_deletes_meanwhile_is_told(self) -> None:
+        self.clock.after(5, self.a.rows.clear)
+        with self.assertRaisesRegex(backup.NotDone, 'deleted meanwhile'):
+            self.create()
+
+    def test_a_failed_one_that_cannot_be_deleted_is_told(self) -> None:
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(backup.NotDone):
+            self.create()
+        self.a.refusals['DELETE /backups'] = [
+            cloud_api.CloudError('forbidden', 403)
+        ]
+        with self.assertRaisesRegex(backup.NotDone, 'cannot be deleted'):
+            self.create()
+
+    def test_a_wrong_status_that_cinder_leaves_is_told(self) -> None:
+        self.a.fates = ['Service not found for creating backup.']
+
+        def damage() -> None:
+            self.a.volumes['db-vdb']['status'] = None
+            self.a.made['s-monday-db-vdb']['status'] = 'backing-up'
+
+        self.clock.after(10.01, damage)
+        self.a.duration = 10.0
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create()
+        self.assertIn(
+            '"openstack volume set --state in-use db-vdb" and "openstack '
+            'volume snapshot set --state available s-monday-db-vdb"',
+            str(caught.exception),
+        )
+
+
+class CephTest(backup_base.TestCase):
+    def test_a_driver_that_is_of_no_use_is_found_by_the_first_one(
+        self,
+    ) -> None:
+        self.a.service = 'cinder.backup.drivers.ceph.CephBackupDriver'
+        with self.assertRaisesRegex(backup.NotDone, "is Ceph's"):
+            self.create(parallel=1)
+        self.assertEqual(1, len(self.a.posts()))
+
+    def test_a_failed_one_that_may_be_of_ceph_is_not_deleted(self) -> None:
+        self.a.fates = ['[errno 17] RBD image already exists'] * 3
+        with self.assertRaises(backup.NotDone):
+            self.create()
+        self.assertFalse(
+            [line for line in self.a.log if line.startswith('DELETE')]
+        )
+        plan = self.plan()
+        self.assertIn('It is not deleted', ' '.join(plan.problems))
+
+
+class LostAnswerTest(backup_base.TestCase):
+    def test_a_backup_without_an_answer_is_found(self) -> None:
+        self.a.lost = 2
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.posts()))
+        self.assertEqual((), made.others)
+
+    def test_a_request_that_never_arrived_is_sent_again(self) -> None:
+        self.a.vanished = 1
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(4, len(self.a.posts()))
+
+    def test_it_is_not_sent_again_while_the_snapshot_is_taken(self) -> None:
+        self.a.vanished = 1
+        plan = self.plan()
+        self.a.made['s-monday-db-vdb']['status'] = 'backing-up'
+        with self.assertRaisesRegex(
+            backup.NotDone, 'it is not known whether Cinder backs up'
+        ):
+            backup.create(self.cloud, plan, self.timer, timeout=120.0)
+        self.assertEqual(3, len(self.a.posts()))
+
+    def test_it_is_not_sent_again_for_ever(self) -> None:
+        self.a.vanished = 100
+        with self.assertRaisesRegex(
+            backup.NotDone, 'has not answered 3 requests'
+        ):
+            self.create()
+        self.assertEqual(9, len(self.a.posts()))
+
+
+class RegisterTest(backup_base.TestCase):
+    """Each backup is registered at B as soon as it is there."""
+
+    def test_the_set_is_sealed_at_both_sites(self) -> None:
+        made = self.create(destination=self.destination())
+        there = self.find(site=self.other)
+        self.assertEqual(made.id, there.id)
+        self.assertEqual(backup_sets.CONSISTENT, there.state)
+        self.assertEqual(made.servers, there.servers)
+        self.assertEqual('B', made.registered)
+        self.assertIn('3 registered at B', self.said[-1])
+
+    def test_ancestors_that_are_not_there_yet_go_along(self) -> None:
+        self.create()
+        self.take('tuesday')
+        self.create('tuesday')
+        self.take('wednesday')
+        self.create('wednesday', destination=self.destination())
+        self.assertEqual(set(self.a.rows), set(self.b.rows))
+        self.assertEqual(self.a.parents, self.b.parents)
+
+    def test_those_that_are_there_are_not_imported_again(self) -> None:
+        self.create(destination=self.destination())
+        before = len(self.b.log)
+        self.create(destination=self.destination())
+        self.assertFalse(
+            [line for line in self.b.log[before:] if line.startswith('PUT')]
+        )
+        # The one request is to see whether one may.
+        self.assertEqual(
+            1,
+            self.b.log[before:].count('POST /backups/import_record'),
+        )
+
+    def test_an_import_that_fails_leaves_the_set_unsealed(self) -> None:
+        self.b.import_fates = ['cannot find backup service']
+        with self.assertRaisesRegex(
+            backup.NotDone,
+            'is not registered at B: cannot find backup service. It is kept',
+        ):
+            self.create(destination=self.destination())
+        self.assertTrue(self.find().is_whole)
+        self.assertEqual(backup_sets.PENDING, self.find().state)
+
+    def test_what_it_has_left_is_removed_and_imported_again(self) -> None:
+        self.b.import_fates = ['cannot find backup service']
+        with self.assertRaises(backup.NotDone):
+            self.create(destination=self.destination())
+        made = self.create(destination=self.destination())
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(set(self.a.rows), self.store)
+        self.assertEqual(
+            backup_sets.CONSISTENT, self.find(site=self.other).state
+        )
+
+    def test_a_row_with_data_is_never_deleted_to_import_it_again(
+        self,
+    ) -> None:
+        made = self.create(destination=self.destination())
+        first = made.backups[0]['id']
+        self.b.rows[first]['status'] = 'error'
+        with self.assertRaises(backup.NotDone):
+            self.create(destination=self.destination())
+        self.assertFalse(
+            [line for line in self.b.log if line.startswith('DELETE')]
+        )
+        self.assertIn(first, self.store)
+
+    def test_a_site_that_is_away_for_a_while_is_waited_for(self) -> None:
+        destination = self.destination()
+        plan = self.plan(destination=destination)
+        self.b.refusals['POST /backups/import_record'] = [AWAY] * 5
+        made = backup.create(
+            self.cloud, plan, self.timer, destination=destination
+        )
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+
+    def test_a_row_of_another_project_is_told(self) -> None:
+        made = self.create()
+        row = dict(self.a.rows[made.backups[0]['id']])
+        self.b.rows[row['id']] = {**row, 'project_id': 'other'}
+        self.b.parents[row['id']] = None
+        with self.assertRaisesRegex(backup.NotDone, 'in another project'):
+            self.create(destination=self.destination())

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A set becomes known elsewhere by a file, even after its site is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from osc_quiesce.application import errors
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import bundles
+from osc_quiesce.recovery import importing
+from osc_quiesce.recovery import registration
+from osc_quiesce.tests.unit.recovery import backup_base
+
+
+class TestCase(backup_base.TestCase):
+    """Sets monday and tuesday, and a bundle of tuesday."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.path = str(self.folder / 'tuesday.json')
+        self.create()
+        self.take('tuesday')
+        self.made = self.create('tuesday')
+        self.save()
+
+    def save(self) -> None:
+        bundles.save(
+            bundles.make(self.cloud, self.find('tuesday'), self.timer),
+            self.path,
+        )
+
+    def site_b(self, bundle: bundles.Bundle) -> registration.Destination:
+        return registration.Destination(
+            self.other, 'this site', None, bundle.read, self.timer
+        )
+
+    def importing(self) -> tuple[importing.Plan, registration.Destination]:
+        bundle = bundles.load(self.path)
+        destination = self.site_b(bundle)
+        return importing.plan(bundle, destination), destination
+
+
+class FileTest(TestCase):
+    def test_it_has_the_set_and_all_ancestors(self) -> None:
+        bundle = bundles.load(self.path)
+        self.assertEqual(set(self.a.rows), set(bundle.by_id))
+        self.assertEqual(self.made.id, bundle.backup_set.id)
+        self.assertEqual(backup_sets.CONSISTENT, bundle.backup_set.state)
+        self.assertEqual(self.made.servers, bundle.backup_set.servers)
+
+    def test_nobody_else_may_read_it(self) -> None:
+        self.assertEqual(0o600, os.stat(self.path).st_mode & 0o777)
+
+    def test_an_older_one_is_replaced(self) -> None:
+        bundles.check_path(self.path)
+        self.save()
+        self.assertEqual(['tuesday.json'], os.listdir(self.folder))
+
+    def test_another_file_is_not(self) -> None:
+        path = self.folder / 'thesis'
+        path.write_text('much work')
+        with self.assertRaisesRegex(errors.ApplicationError, 'no bundle'):
+            bundles.check_path(str(path))
+
+    def test_a_folder_that_is_not_there_is_told_early(self) -> None:
+        with self.assertRaisesRegex(errors.ApplicationError, 'no folder'):
+            bundles.check_path(str(self.folder / 'x' / 'y'))
+
+    def test_what_is_damaged_is_refused(self) -> None:
+        good = json.loads(pathlib.Path(self.path).read_text())
+        for text in (
+            '',
+            '[]',
+            '{}',
+            json.dumps({**good, 'format': 99}),
+            json.dumps({**good, 'records': None}),
+            json.dumps({**good, 'records': [1]}),
+            json.dumps({**good, 'records': [{'backup_url': '?'}]}),
+        ):
+            pathlib.Path(self.path).write_text(text)
+            with self.subTest(text[:40]), self.assertRaises(
+                errors.ApplicationError
+            ):
+                bundles.load(self.path)
+
+    def test_a_file_that_is_not_there_is_told(self) -> None:
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'cannot be read'
+        ):
+            bundles.load(str(self.folder / 'x'))
+
+
+class ImportTest(TestCase):
+    def test_the_set_is_known_then(self) -> None:
+        plan, destination = self.importing()
+        self.assertEqual((), plan.problems)
+        self.assertEqual(6, len(plan.missing))
+        self.a.rows.clear()  # the site is lost
+        made = importing.register(plan, destination)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(self.made.servers, made.servers)
+
+    def test_what_is_known_already_is_left_alone(self) -> None:
+        importing.register(*self.importing())
+        plan, destination = self.importing()
+        self.assertEqual((), plan.missing)
+        importing.register(plan, destination)
+        self.assertEqual(6, len(self.b.rows))
+
+    def test_quota_is_checked_before(self) -> None:
+        self.b.quota['backups'] = {'limit': 5, 'in_use': 0, 'reserved': 0}
+        plan, _destination = self.importing()
+        self.assertIn('6 needed, 5 of 5 left', plan.problems[0])
+
+    def test_a_set_that_is_not_whole_is_refused(self) -> None:
+        self.without(self.made.backups[0]['id'])
+        plan, _destination = self.importing()
+        self.assertIn('2 of the 3 backups', plan.problems[0])
+
+    def test_a_bundle_without_an_ancestor_is_refused(self) -> None:
+        self.without(self.find().backups[0]['id'])
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'no record of backup'
+        ):
+            self.importing()
+
+    def without(self, backup_id: str) -> None:
+        """Take a record out of the bundle."""
+        bundle = bundles.load(self.path)
+        left: Any = dict(bundle.by_id)
+        del left[backup_id]
+        bundles.save(bundles.Bundle(bundle.set_id, left), self.path)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Sets are deleted newest first, and never what something else needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import deleting
+from osc_quiesce.recovery import marks
+from osc_quiesce.tests.unit.recovery import backup_base
+
+
+class TestCase(backup_base.TestCase):
+    """Three sets: monday (full), tuesday and wednesday (incremental)."""
+
+    DAYS = ('monday', 'tuesday', 'wednesday')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.create('monday', destination=self.destination())
+        for day in self.DAYS[1:]:
+            self.take(day)
+            self.create(day, destination=self.destination())
+
+    def removal(self, *names: str, **kwargs: Any) -> deleting.Removal:
+        return deleting.plan(self.cloud, names, **kwargs)
+
+    def assert_refused(
+        self, words: str, *names: str, **kwargs: Any
+    ) -> None:
+        problems = self.removal(*names, **kwargs).problems
+        self.assertIn(words, ' '.join(problems))
+
+    def delete(self, *names: str, **kwargs: Any) -> None:
+        removal = self.removal(*names, **kwargs)
+        self.assertEqual((), removal.problems)
+        deleting.delete(self.cloud, removal.backups, self.timer)
+        if kwargs.get('elsewhere'):
+            deleting.delete(
+                self.other,
+                deleting.rows_of(self.other, removal.rows),
+                self.timer,
+            )
+
+    def days(self, site: Any = None) -> list[str]:
+        return [
+            each.name for each in backup_sets.find_all(site or self.cloud)
+        ]
+
+
+class DeleteTest(TestCase):
+    def test_the_newest_set_goes_alone(self) -> None:
+        self.delete('wednesday')
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+    def test_several_sets_go_newest_first(self) -> None:
+        self.delete(*self.DAYS)
+        self.assertEqual([], self.days())
+        self.assertEqual(set(), self.store)
+
+    def test_what_others_depend_on_is_refused(self) -> None:
+        self.assert_refused(
+            'tuesday has only the differences to what is to be deleted',
+            'monday',
+        )
+        self.assert_refused('wednesday has only', 'monday')
+
+    def test_backups_that_are_not_ours_count(self) -> None:
+        newest = self.find('wednesday').backups[0]
+        self.a.rows['mine'] = {
+            **self.a.rows[newest['id']],
+            'id': 'mine',
+            'metadata': {},
+            'data_timestamp': '2026-11-30T00:00:00.000000',
+        }
+        self.a.parents['mine'] = newest['id']
+        self.assert_refused('mine has only the differences', 'wednesday')
+
+    def test_what_is_being_restored_is_refused(self) -> None:
+        for row in self.a.rows.values():
+            if metadata.get(row, 'backup_set') == 'wednesday':
+                row['status'] = 'restoring'
+        self.assert_refused('is in status restoring', 'wednesday')
+
+    def test_what_a_proof_hides_is_refused(self) -> None:
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
+        self.assert_refused('wait until', 'wednesday')
+
+    def test_a_set_that_is_not_there(self) -> None:
+        with self.assertRaisesRegex(
+            backup_sets.NoSuchSet, 'may already have been deleted'
+        ):
+            self.removal('sunday')
+
+    def test_deleting_can_be_repeated(self) -> None:
+        removal = self.removal('wednesday')
+        for _again in range(2):
+            deleting.delete(self.cloud, removal.backups, self.timer)
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+    def test_what_cannot_be_deleted_is_named(self) -> None:
+        removal = self.removal('wednesday')
+        id_ = removal.backups[0]['id']
+        self.a.refusals[f'DELETE /backups/{id_}'] = [
+            cloud_api.CloudError('is in use', 400)
+        ] * 5
+        with self.assertRaisesRegex(
+            errors.ApplicationError, rf'{id_} \(is in use\)'
+        ):
+            deleting.delete(self.cloud, removal.backups, self.timer)
+        self.assertEqual(1, len(self.find('wednesday').backups))
+
+    def test_what_is_older_of_a_volume_is_left_then(self) -> None:
+        removal = self.removal('tuesday', 'wednesday')
+        id_ = removal.backups[0]['id']
+        volume = removal.backups[0]['volume_id']
+        self.a.refusals[f'DELETE /backups/{id_}'] = [
+            cloud_api.CloudError('is in use', 400)
+        ] * 5
+        with self.assertRaises(errors.ApplicationError):
+            deleting.delete(self.cloud, removal.backups, self.timer)
+        self.assertEqual(
+            3,
+            sum(row['volume_id'] == volume for row in self.a.rows.values()),
+        )
+
+    def test_a_store_that_keeps_it_is_told(self) -> None:
+        # As a read-only one does: 202, and then status error.
+        removal = self.removal('wednesday')
+        row = self.a.rows[removal.backups[0]['id']]
+
+        def gone(id_: str) -> None:
+            self.a.rows[id_].update(
+                status='error', fail_reason='Read-only file system'
+            )
+
+        self.a._gone = gone  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'Read-only file system'
+        ):
+            deleting.delete(self.cloud, [row], self.timer)
+
+    def test_a_cinder_that_is_away_for_a_while_is_waited_for(self) -> None:
+        removal = self.removal('wednesday')
+        self.a.refusals['GET /backups'] = [
+            cloud_api.CloudError('away', 503)
+        ] * 5
+        deleting.delete(self.cloud, removal.backups, self.timer)
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+    def test_the_time_may_be_up(self) -> None:
+        removal = self.removal('wednesday')
+        self.a._gone = lambda id_: None  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'still being deleted'
+        ):
+            deleting.delete(
+                self.cloud, removal.backups, self.timer, timeout=30.0
+            )
+
+
+class KeepLastTest(TestCase):
+    def test_what_the_kept_ones_need_is_kept(self) -> None:
+        removal = self.removal(application='shop', keep_last=1)
+        self.assertEqual((), removal.problems)
+        self.assertEqual(
+            ['monday', 'tuesday'], [each.name for each in removal.sets]
+        )
+        self.assertEqual((), removal.backups)
+
+    def test_an_older_chain_goes_when_a_newer_one_is_enough(self) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1)
+        self.delete(application='shop', keep_last=1)
+        self.assertEqual(['thursday'], self.days())
+
+    def test_of_named_sets_the_last_ones_are_kept(self) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1)
+        self.delete('wednesday', 'tuesday', keep_last=1)
+        self.assertEqual(['monday', 'tuesday', 'wednesday', 'thursday'],
+                         self.days())
+
+    def test_a_set_that_is_not_consistent_does_not_count(self) -> None:
+        self.take('thursday')
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(errors.ApplicationError):
+            self.create('thursday', full_every=1)
+        removal = self.removal(application='shop', keep_last=1)
+        self.assertEqual(
+            ['monday', 'tuesday'], [each.name for each in removal.sets]
+        )
+
+    def test_fewer_than_that_are_all_kept(self) -> None:
+        self.assertEqual(
+            (), self.removal(application='shop', keep_last=3).sets
+        )
+
+    def test_other_applications_are_left_alone(self) -> None:
+        self.assertEqual(
+            (), self.removal(application='other', keep_last=1).sets
+        )
+
+
+class OwnerTest(TestCase):
+    def test_the_other_site_deletes_nothing(self) -> None:
+        problems = deleting.plan(self.other, ['wednesday']).problems
+        self.assertIn('was made at another site', problems[0])
+        self.assertIn('--owner-is-gone', problems[0])
+
+    def test_it_does_once_the_owner_is_gone(self) -> None:
+        removal = deleting.plan(
+            self.other, ['wednesday'], owner_is_gone=True
+        )
+        self.assertEqual((), removal.problems)
+        deleting.delete(self.other, removal.backups, self.timer)
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+
+    def test_what_is_deleted_is_not_registered_any_more(self) -> None:
+        self.delete('wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days())
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+
+    def test_that_is_made_up_for_when_it_was_interrupted(self) -> None:
+        self.delete('wednesday')
+        self.assertEqual(list(self.DAYS), self.days(self.other))
+        self.delete('wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+
+    def test_what_is_kept_here_is_kept_there(self) -> None:
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(list(self.DAYS), self.days(self.other))
+
+
+class FailoverTest(TestCase):
+    """The application runs at B now, and a set was made there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for backup in self.find('wednesday', self.other).backups:
+            row = {
+                **self.b.rows[backup['id']],
+                'id': f'of-b-{backup["volume_id"]}',
+                'data_timestamp': '2026-11-30T00:00:00.000000',
+            }
+            row['metadata'] = {
+                **row['metadata'],
+                **metadata.ours({
+                    'backup_set': 'at-b',
+                    'backup_set_id': 'at-b',
+                    'owner': 'project-b',
+                    'created_at': '2026-11-30T00:00:00Z',
+                }),
+            }
+            self.b.rows[row['id']] = row
+            self.b.parents[row['id']] = backup['id']
+
+    def test_nothing_is_deleted_here(self) -> None:
+        self.assert_refused(
+            'The newest backup set of application shop, at-b (at-b), was made '
+            'at the other site',
+            'wednesday',
+            elsewhere=self.other,
+        )
+
+    def test_nor_later_what_is_needed_there(self) -> None:
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        problems = self.removal('wednesday', elsewhere=self.other).problems
+        self.assertEqual(1, len(problems), problems)
+        self.assertIn(
+            'Backup set at-b (at-b), made at the other site, has only the '
+            'differences',
+            problems[0],
+        )

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A proof holds only against the backup that was restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import proof
+from osc_quiesce.tests.unit.recovery import restore_base
+
+TARGET = 't-db-vda'
+BACKUP = 'b-db-vda'
+
+
+class TestProof(restore_base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.site.volumes[TARGET]['data'] = 'data of db-vda'
+        self.prover = proof.Prover(self.waiter)
+        self.before = set(self.site.backup_rows)
+
+    def prove(self) -> None:
+        self.prover.prove(TARGET, BACKUP)
+
+    def assert_nothing_is_left(self) -> None:
+        self.assertEqual(self.before, set(self.site.backup_rows))
+        for backup in self.site.backup_rows.values():
+            self.assertEqual('available', backup['status'])
+            self.assertEqual('', marks.get(backup, marks.HIDDEN_BY))
+
+    def test_an_equal_volume_is_proven(self) -> None:
+        self.prove()
+        self.assert_nothing_is_left()
+
+    def test_a_changed_byte_is_found(self) -> None:
+        self.site.volumes[TARGET]['data'] = 'Data of db-vda'
+        with self.assertRaisesRegex(proof.NotEqual, 'DIFFERS from backup'):
+            self.prove()
+        self.assert_nothing_is_left()
+
+    def test_an_older_backup_is_proven_beside_newer_ones(self) -> None:
+        newer = self.site.add_backup(TARGET, 'newer')
+        self.before.add(newer)
+        self.prove()
+        self.assert_nothing_is_left()
+
+    def test_a_newer_backup_of_somebody_else_is_left_alone(self) -> None:
+        self.before.add(
+            self.site.add_backup(TARGET, 'newer', id='foreign', metadata={})
+        )
+        with self.assertRaisesRegex(
+            proof.WrongParent, r'none of ours \(foreign\)'
+        ):
+            self.prove()
+        self.assert_nothing_is_left()
+        self.assertEqual([], self.site.log)
+
+    def test_another_parent_is_no_proof_even_without_differences(
+        self,
+    ) -> None:
+        def sneak(line: str) -> None:
+            if line == 'POST /backups':
+                self.site.hooks.clear()
+                self.before.add(
+                    self.site.add_backup(TARGET, 'data of db-vda', id='late')
+                )
+
+        self.site.hooks.append(sneak)
+        with self.assertRaisesRegex(proof.WrongParent, 'it with late'):
+            self.prove()
+        self.assert_nothing_is_left()
+
+    def test_a_backup_of_another_volume_proves_nothing(self) -> None:
+        self.site.backup_rows[BACKUP]['volume_id'] = 'original'
+        with self.assertRaisesRegex(proof.WrongParent, 'of volume original'):
+            self.prove()
+        self.assertEqual([], self.site.log)
+
+    def test_one_that_fails_proves_nothing(self) -> None:
+        begin = self.site._begin_proof
+
+        def failing(body: object) -> object:
+            made = begin(body)  # type: ignore[arg-type]
+            made.update(status='error', fail_reason='grown since')
+            return made
+
+        self.site._begin_proof = failing  # type: ignore
+        with self.assertRaisesRegex(proof.NotProven, 'grown since'):
+            self.prove()
+        self.assert_nothing_is_left()
+
+    def test_a_refusal_proves_nothing(self) -> None:
+        def refuse(line: str) -> None:
+            if line == 'POST /backups':
+                raise cloud_api.CloudError('read-only store', 400)
+
+        self.site.hooks.append(refuse)
+        with self.assertRaisesRegex(proof.NotProven, 'read-only store'):
+            self.prove()
+
+    def test_it_uses_a_container_of_its_own(self) -> None:
+        bodies: list[Any] = []
+        begin = self.site._begin_proof
+
+        def note(body: object) -> object:
+            bodies.append(body)
+            return begin(body)  # type: ignore[arg-type]
+
+        self.site._begin_proof = note  # type: ignore
+        self.prove()
+        self.assertEqual('osc-quiesce-proofs', bodies[0]['container'])
+        self.assertIs(True, bodies[0]['incremental'])
+
+    def test_what_an_interrupted_one_has_left_is_put_right(self) -> None:
+        newer = self.site.add_backup(
+            TARGET, 'newer', status='error',
+            metadata=marks.keys(
+                {'backup_set_id': 's', marks.HIDDEN_BY: BACKUP}
+            ),
+        )
+        self.before.add(newer)
+        self.site.add_backup(
+            TARGET, 'x', metadata=marks.keys({marks.PROOF_OF: BACKUP})
+        )
+        proof.recover(self.waiter)
+        self.assert_nothing_is_left()
+
+    def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:
+        def stop(line: str) -> None:
+            if line == 'POST /backups':
+                raise KeyboardInterrupt
+
+        self.before.add(self.site.add_backup(TARGET, 'newer'))
+        self.site.hooks.append(stop)
+        with self.assertRaises(KeyboardInterrupt):
+            self.prove()
+        self.site.hooks.clear()
+        self.prove()
+        self.assert_nothing_is_left()

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A restore: in order, into volumes that exist, and continued when stopped."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
+from osc_quiesce.recovery import booting
+from osc_quiesce.recovery import checking
+from osc_quiesce.recovery import filling
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import points
+from osc_quiesce.recovery import proof
+from osc_quiesce.tests.unit.recovery import restore_base
+
+SOURCES = 'db-vda', 'db-vdb', 'web-vda'
+
+
+class TestCase(restore_base.TestCase):
+    def assert_restored(self) -> None:
+        """Check that each volume has the data of its backup, and its marks."""
+        for source in SOURCES:
+            volume = self.target(source)
+            self.assertEqual(f'data of {source}', volume['data'])
+            self.assertEqual(source.split('-')[0], volume['metadata']['owner'])
+            for key in (marks.RESTORE_ID, marks.RESTORED_AT):
+                self.assertNotEqual('', marks.get(volume, key))
+
+    def server(self, name: str) -> dict[str, Any]:
+        found = [
+            each for each in self.site.servers.values()
+            if each['name'] == name
+        ]
+        self.assertEqual(1, len(found))
+        return found[0]
+
+    def position(self, line: str) -> int:
+        return self.site.changes().index(line)
+
+    def stop_at(self, beginning: str) -> None:
+        """Let the command be killed when it sends a request like this."""
+        def stop(line: str) -> None:
+            if line.startswith(beginning):
+                raise KeyboardInterrupt
+
+        self.site.hooks.append(stop)
+        with self.assertRaises(KeyboardInterrupt):
+            self.restore()
+        self.site.hooks.clear()
+
+
+class TestRestore(TestCase):
+    def test_volumes_servers_and_report(self) -> None:
+        report = self.restore()
+        self.assert_restored()
+        self.assertEqual(
+            [
+                ('db-vda', 't-db-vda', True),
+                ('db-vdb', 't-db-vdb', True),
+                ('web-vda', 't-web-vda', True),
+            ],
+            [(v.source_id, v.id, v.verified) for v in report.volumes],
+        )
+        self.assertEqual(
+            [('db', 'ACTIVE', ['10.0.0.7']), ('web', 'ACTIVE', ['10.0.0.7'])],
+            [(s.name, s.status, s.addresses) for s in report.servers],
+        )
+        self.assertEqual(
+            ['volumes', 'verification', 'stage 1', 'stage 2'],
+            list(report.phases),
+        )
+        self.assertGreater(report.rpo, 0)
+        self.assertEqual(sum(report.phases.values()), report.rto)
+        self.assertEqual([1, 1, 2], [
+            row['stage'] for row in report.rows()['volumes']])
+
+    def test_all_is_verified_before_anything_boots(self) -> None:
+        self.restore()
+        changes = self.site.changes()
+        last_proof = max(
+            n for n, line in enumerate(changes) if line == 'POST /backups'
+        )
+        self.assertLess(last_proof, changes.index('POST /ports'))
+        self.assertLess(
+            changes.index('POST /ports'), changes.index('POST /servers'))
+        for source in SOURCES:
+            self.assertNotEqual(
+                '', marks.get(self.target(source), marks.VERIFIED))
+
+    def test_flags_are_set_after_the_restore(self) -> None:
+        self.target('db-vda')['volume_image_metadata'] = {'stale': 'x'}
+        self.restore()
+        boot, data = self.target('db-vda'), self.target('db-vdb')
+        self.assertEqual(('true', 'false'),
+                         (boot['bootable'], data['bootable']))
+        self.assertEqual(
+            {'hw_disk_bus': 'virtio'}, boot['volume_image_metadata'])
+
+    def test_servers_get_all_their_volumes_in_order(self) -> None:
+        self.servers[0]['volumes'].reverse()
+        self.restore()
+        db = self.server('db')
+        self.assertEqual(
+            [('t-db-vda', 0), ('t-db-vdb', -1)],
+            [(d['uuid'], d['boot_index'])
+             for d in db['block_device_mapping_v2']],
+        )
+        self.assertEqual('', db['imageRef'])
+        self.assertEqual('db', db['metadata']['role'])
+        self.assertEqual('db-id', marks.get(db, marks.SOURCE))
+
+    def test_volumes_go_with_a_server_only_once_it_is_active(self) -> None:
+        self.restore()
+        db = self.server('db')
+        for disk in db['block_device_mapping_v2']:
+            self.assertIs(False, disk['delete_on_termination'])
+        self.assertEqual(
+            [('t-db-vda', False), ('t-db-vdb', True)],
+            [(each['id'], each['delete_on_termination'])
+             for each in db['os-extended-volumes:volumes_attached']],
+        )
+
+    def test_a_site_without_networks(self) -> None:
+        for server in self.servers:
+            server['ports'] = None
+        self.restore()
+        self.assertEqual('none', self.server('db')['networks'])
+        self.assertEqual({}, self.site.ports)
+
+    def test_no_start_makes_no_ports_and_servers(self) -> None:
+        report = self.restore(start=False)
+        self.assert_restored()
+        self.assertEqual([], report.servers)
+        self.assertEqual({}, self.site.ports)
+        self.assertEqual(3, sum(v.verified for v in report.volumes))
+
+    def test_unverified_volumes_are_not_called_verified(self) -> None:
+        report = self.restore(verify=False)
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+        self.assertNotIn('POST /backups', self.site.changes())
+
+    def test_what_a_server_has_cannot_be_verified_any_more(self) -> None:
+        self.restore(verify=False)
+        with self.assertRaisesRegex(
+            proof.NotProven, 'db-vda .* cannot be verified any more'
+        ):
+            self.restore(verify=True)
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+        self.assertNotIn('POST /backups', self.site.changes())
+
+    def test_without_targets_volumes_are_made_first(self) -> None:
+        self.unregister('db-vda')
+        report = self.restore()
+        row = report.volumes[0]
+        volume = self.site.volumes[row.id]
+        self.assertEqual('data of db-vda', volume['data'])
+        self.assertFalse(row.verified)
+        self.assertLess(
+            self.position('POST /volumes'),
+            self.site.log.index('POST /backups/b-db-vda/restore'),
+        )
+
+    def test_a_refused_plan_changes_nothing(self) -> None:
+        self.state = 'pending'
+        with self.assertRaises(errors.NotPossible):
+            self.restore()
+        self.assertEqual([], self.site.log)
+
+
+class TestChecks(TestCase):
+    def test_a_command_gets_name_and_addresses(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'out')
+            self.restore(
+                check='echo $OSC_QUIESCE_STAGE $OSC_QUIESCE_SERVER '
+                f'$OSC_QUIESCE_ADDRESS >> {path}'
+            )
+            with open(path) as stream:
+                self.assertEqual(
+                    ['1 db 10.0.0.7', '2 web 10.0.0.7'],
+                    stream.read().splitlines(),
+                )
+
+    def test_it_is_repeated_until_it_succeeds(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'once')
+            report = self.restore(
+                check=f'test -e {path} || {{ touch {path}; exit 1; }}')
+        self.assertEqual([True, True], [s.checked for s in report.servers])
+
+    def test_a_stage_that_fails_stops_later_ones(self) -> None:
+        with self.assertRaisesRegex(
+            checking.CheckFailed,
+            r'The check of server db \(.*\) failed for 60 s: exit code 3, '
+            'not yet. .* later stages are not started',
+        ):
+            self.restore(check='echo not yet; exit 3')
+        self.assertEqual(
+            ['db'], [s['name'] for s in self.site.servers.values()])
+
+
+class TestFailures(TestCase):
+    def test_a_damaged_volume_boots_nothing(self) -> None:
+        def damage(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-web-vda':
+                volume['data'] = 'other'
+
+        self.site.damage = damage
+        with self.assertRaisesRegex(proof.NotEqual, 't-web-vda DIFFERS'):
+            self.restore()
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual(
+            ['', 'x'],
+            ['x' if marks.get(self.target(source), marks.VERIFIED) else ''
+             for source in ('web-vda', 'db-vda')],
+        )
+
+    def test_cinders_message_tells_why_a_restore_failed(self) -> None:
+        self.site.restores_to = ['error_restoring']
+        self.site.messages = ['Backup driver failed to restore backup.']
+        with self.assertRaisesRegex(
+            filling.NotRestored,
+            r'it is error_restoring \(Backup driver failed to restore '
+            r'backup\)\. The same command again',
+        ):
+            self.restore(parallel=1)
+        # The others are restored all the same.
+        self.assertEqual('data of web-vda', self.target('web-vda')['data'])
+
+    def test_a_server_in_error_keeps_its_volumes(self) -> None:
+        self.site.builds_to = ['ERROR']
+        with self.assertRaisesRegex(
+            booting.NotBooted, 'is ERROR: no valid host. Its volumes are kept'
+        ):
+            self.restore()
+        self.assert_restored()
+
+    def test_several_failures_are_all_named(self) -> None:
+        self.site.restores_to = ['error_restoring'] * 3
+        with self.assertRaises(errors.ApplicationError) as caught:
+            self.restore()
+        for source in SOURCES:
+            self.assertIn(source, str(caught.exception))
+
+
+class TestResume(TestCase):
+    def restored(self) -> int:
+        """Return how many restores Cinder was asked for."""
+        return sum(line.endswith('/restore') for line in self.site.log)
+
+    def test_the_same_command_again_does_nothing_twice(self) -> None:
+        first = self.restore()
+        log = list(self.site.log)
+        second = self.restore()
+        self.assertEqual(log, self.site.log)
+        self.assertEqual(
+            [s.id for s in first.servers], [s.id for s in second.servers])
+        self.assertEqual([True] * 3, [v.verified for v in second.volumes])
+
+    def test_every_step_can_be_the_last_of_a_run(self) -> None:
+        for beginning in (
+            'POST /volumes/t-db-vda/metadata',
+            'POST /backups/b-db-vda/restore',
+            'POST /volumes/t-db-vda/action',
+            'PUT /volumes/t-db-vda/metadata',
+            'POST /backups',
+            'DELETE /backups',
+            'POST /ports',
+            'POST /servers',
+            'PUT /servers',
+        ):
+            with self.subTest(beginning):
+                self.setUp()
+                self.stop_at(beginning)
+                report = self.restore()
+                self.assert_restored()
+                self.assertEqual(2, len(self.site.servers))
+                self.assertEqual(2, len(self.site.ports))
+                self.assertEqual(3, len(self.site.backup_rows))
+                self.assertEqual(
+                    [True] * 3, [v.verified for v in report.volumes])
+
+    def test_a_restore_under_way_is_waited_for(self) -> None:
+        self.target('db-vda').update(
+            {'status': 'restoring-backup', 'from': 'b-db-vda'})
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        self.restore()
+        self.assert_restored()
+
+    def test_what_is_available_but_not_marked_is_restored_again(self) -> None:
+        # As Cinder marks it even if the restore was cancelled.
+        self.target('db-vda')['metadata'] = {'src_backup_id': 'b-db-vda'}
+        self.restore()
+        self.assertEqual(3, self.restored())
+
+    def test_a_failed_one_is_reset_by_administrators(self) -> None:
+        self.target('db-vda')['status'] = 'error_restoring'
+        report = self.restore()
+        self.assert_restored()
+        self.assertTrue(report.volumes[0].verified)
+        self.assertIn('POST /volumes/t-db-vda/action', self.site.log)
+
+    def test_a_cancelled_one_is_reset_too(self) -> None:
+        self.target('db-vda').update(
+            {'status': 'error', 'os-vol-host-attr:host': 'b@rbd'})
+        self.assertTrue(self.restore().volumes[0].verified)
+
+    def test_one_that_was_never_made_is_made_again(self) -> None:
+        self.unregister('db-vda')
+        restore_id = self.plan().restore_id
+        self.site.add_volume(
+            id='stillborn', status='error',
+            description=marks.own_description(restore_id, 'db-vda'))
+        report = self.restore()
+        self.assertNotIn('stillborn', self.site.volumes)
+        self.assertEqual(
+            'data of db-vda',
+            self.site.volumes[report.volumes[0].id]['data'])
+
+    def test_a_failed_one_is_made_again_by_others(self) -> None:
+        self.site.is_admin = False
+        self.target('db-vda')['status'] = 'error_restoring'
+        with self.assertLogs('osc_quiesce', 'WARNING') as logs:
+            report = self.restore()
+        self.assertIn('another one is made', str(logs.output))
+        self.assertNotIn('t-db-vda', self.site.volumes)
+        row = report.volumes[0]
+        self.assertFalse(row.verified)
+        self.assertEqual('data of db-vda', self.site.volumes[row.id]['data'])
+
+    def test_a_failed_one_without_target_is_found_again(self) -> None:
+        self.unregister('db-vda')
+        self.site.restores_to = ['error_restoring']
+        with self.assertRaises(filling.NotRestored):
+            self.restore(parallel=1)
+        volumes = set(self.site.volumes)
+        self.site.restores_to = []
+        self.restore()
+        self.assertEqual(volumes, set(self.site.volumes))
+
+    def test_a_server_in_error_is_made_again(self) -> None:
+        self.site.builds_to = ['ERROR']
+        with self.assertRaises(booting.NotBooted):
+            self.restore()
+        self.restore()
+        self.assertEqual('ACTIVE', self.server('db')['status'])
+        self.assertEqual(2, len(self.site.ports))
+
+    def test_another_restore_of_the_same_backup_is_waited_for(self) -> None:
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        self.site.add_volume(
+            id='elsewhere', status='restoring-backup', **{'from': 'b-db-vda'})
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            volume = self.site.volumes['elsewhere']
+            if volume['status'] == 'restoring-backup':
+                self.site._end_restore(volume)
+
+        self.client = self.client.with_sleep(sleep)
+        self.restore()
+        self.assert_restored()
+
+    def test_a_lost_answer_is_looked_for(self) -> None:
+        volume = self.site.volume
+
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if path == '/backups/b-db-vda/restore':
+                raise cloud_api.CloudError('the connection is gone')
+            return answer
+
+        self.site.volume = lose  # type: ignore[method-assign]
+        self.restore()
+        self.assert_restored()
+        self.assertEqual(3, self.restored())
+
+
+class TestSnapshots(TestCase):
+    """From a snapshot set of the same site: volumes made of snapshots."""
+
+    kind = points.SNAPSHOT
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.site.volumes.clear()
+        self.site.backup_rows.clear()
+        self.copies = {
+            source: points.Copy(
+                f's-{source}', points.SNAPSHOT, 1, 'available', source)
+            for source in SOURCES
+        }
+
+    def test_volumes_are_made_of_snapshots(self) -> None:
+        report = self.restore()
+        self.assertEqual(
+            [f's-{source}' for source in SOURCES],
+            [self.site.volumes[v.id]['snapshot_id'] for v in report.volumes],
+        )
+        self.assertEqual(2, len(self.site.servers))
+        self.assertEqual(0, self.restored())
+
+    def test_again_makes_no_more(self) -> None:
+        self.stop_at('POST /ports')
+        self.restore()
+        self.assertEqual(3, len(self.site.volumes))
+
+    def restored(self) -> int:
+        return sum(line.endswith('/restore') for line in self.site.log)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Restores as the marks on their volumes and servers say."""
+
+from __future__ import annotations
+
+from osc_quiesce.application import errors
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import restores
+from osc_quiesce.tests.unit.recovery import restore_base
+
+
+class TestRestores(restore_base.TestCase):
+    def find(self) -> restores.Restore:
+        return restores.find(self.cloud, 'nightly')
+
+    def test_it_is_complete_when_all_is_there(self) -> None:
+        self.restore()
+        found = self.find()
+        self.assertEqual(
+            ('nightly', 'shop', 'set-id', 'complete', 3),
+            (found.name, found.application, found.set_id, found.state,
+             found.verified),
+        )
+        self.assertNotEqual('', found.restored_at)
+        self.assertEqual(
+            ['db', 'web'], [server['name'] for server in found.servers])
+        self.assertEqual(found, restores.find(self.cloud, found.id))
+
+    def test_it_is_incomplete_without_a_server(self) -> None:
+        self.restore()
+        next(iter(self.site.servers.values()))['status'] = 'SHUTOFF'
+        self.assertEqual('incomplete', self.find().state)
+
+    def test_without_servers_it_is_complete_if_none_were_wanted(self) -> None:
+        self.restore(start=False)
+        self.assertEqual('complete', self.find().state)
+
+    def test_one_that_failed_is_found_by_what_it_made(self) -> None:
+        self.unregister('db-vda')
+        self.site.restores_to = ['error_restoring']
+        with self.assertRaises(errors.ApplicationError):
+            self.restore(parallel=1)
+        (own,) = [v for v in self.site.volumes.values() if marks.maker(v)[0]]
+        own['metadata'] = {'owner': 'db'}
+        self.assertIn(own, self.find().volumes)
+        self.assertEqual('incomplete', self.find().state)
+
+    def test_there_is_none(self) -> None:
+        with self.assertRaisesRegex(restores.NoSuchRestore, 'ID "nightly"'):
+            self.find()
+        self.assertEqual([], restores.find_all(self.cloud))
+
+    def test_deleting_gives_target_volumes_up(self) -> None:
+        self.unregister('db-vda')
+        self.restore()
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual({}, self.site.ports)
+        # vdb was to be deleted with its server, and is a target volume.
+        self.assertEqual({'t-db-vdb', 't-web-vda'}, set(self.site.volumes))
+        self.assertEqual(3, len(self.site.backup_rows))
+        self.assertEqual([], restores.find_all(self.cloud))
+        self.assertEqual('data of db-vdb', self.target('db-vdb')['data'])
+
+    def test_after_that_the_same_restore_begins_anew(self) -> None:
+        self.restore()
+        restores.delete(self.find(), self.waiter)
+        self.target('db-vda')['data'] = 'written since'
+        self.restore()
+        self.assertEqual('data of db-vda', self.target('db-vda')['data'])
+
+    def test_deleting_can_be_repeated(self) -> None:
+        self.restore()
+        found = self.find()
+        restores.delete(found, self.waiter)
+        restores.delete(found, self.waiter)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``openstack application mapping create``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from osc_lib.command import command
+
+from osc_quiesce.application import errors as application_errors
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import points
+from osc_quiesce.recovery import site as sites
+from osc_quiesce.recovery import skeleton
+from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_plan
+from osc_quiesce.v2 import application_restore_create
+
+COLUMNS = ('file', 'application', 'filled', 'empty')
+
+
+class CreateApplicationMapping(application.Command, command.ShowOne):
+    _description = _(
+        'Write a file that says what stands for what at this site, to restore '
+        'a backup set here. What has the same name is filled in; the rest is '
+        'left empty, with a comment of what fits, and is refused until it is '
+        'filled in.'
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'set',
+            metavar='<backup-set>',
+            help=_('Backup set or snapshot set (name or ID)'),
+        )
+        parser.add_argument(
+            '--output',
+            metavar='<file>',
+            required=True,
+            help=_('File to write, which must not exist yet'),
+        )
+        parser.add_argument(
+            '--from-cloud',
+            metavar='<cloud>',
+            help=_(
+                'The site that has the set, a name in clouds.yaml, as long as '
+                'the set is not registered at this site'
+            ),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+        cloud = self._cloud
+        try:
+            source = cloud
+            if parsed_args.from_cloud:
+                source = application_restore_create.connect(
+                    parsed_args.from_cloud
+                )
+            point = points.find(source, parsed_args.set)
+            made = skeleton.make(
+                sites.Site(cloud),
+                point.servers,
+                _('What stands for what of application %(application)s\n'
+                  'of %(set)s.')
+                % {'application': point.application, 'set': point.label},
+            )
+            _write(parsed_args.output, made.text)
+        except application_errors.ApplicationError as exc:
+            raise application.failed(exc) from exc
+        return COLUMNS, (
+            parsed_args.output,
+            point.application,
+            made.filled,
+            application_plan.Sentences(made.empty),
+        )
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, 'x', encoding='utf-8') as stream:
+            stream.write(text)
+    except FileExistsError as exc:
+        raise application_errors.ApplicationError(
+            _('%s exists already, and was not changed: name another file.')
+            % path
+        ) from exc
+    except OSError as exc:
+        raise application_errors.ApplicationError(
+            _('%(path)s cannot be written: %(why)s.')
+            % {'path': path, 'why': exc}
+        ) from exc

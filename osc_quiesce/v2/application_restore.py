@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``openstack application restore list | show | delete``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+import logging
+from typing import Any
+
+from cliff import columns
+from osc_lib.command import command
+from osc_lib import exceptions as osc_exceptions
+
+from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import metadata
+from osc_quiesce.application import snapshot_sets
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import checking
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import restores
+from osc_quiesce.recovery import waiting
+from osc_quiesce.v2 import application
+
+LOG = logging.getLogger(__name__)
+
+LIST_COLUMNS = (
+    'ID',
+    'Name',
+    'Application',
+    'Status',
+    'Volumes',
+    'Verified',
+    'Servers',
+    'Restored At',
+)
+SHOW_COLUMNS = (
+    'id',
+    'name',
+    'application',
+    'set_id',
+    'status',
+    'restored_at',
+    'verified',
+    'volumes',
+    'servers',
+)
+
+
+class Table(columns.FormattableColumn[Any]):
+    """Rows: in columns for people, mappings for machines.
+
+    :param value: mappings with the same keys
+    """
+
+    def human_readable(self) -> str:
+        rows = [[_text(cell) for cell in row.values()] for row in self._value]
+        if not rows:
+            return ''
+        heads = [key.replace('_', ' ') for key in self._value[0]]
+        widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
+        return '\n'.join(
+            '  '.join(
+                cell.ljust(width)
+                for cell, width in zip(row, widths, strict=True)
+            ).rstrip()
+            for row in [heads, *rows]
+        )
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return list(self._value)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return _('yes') if cell else _('no')
+    if isinstance(cell, list):
+        return ', '.join(map(str, cell))
+    return '' if cell is None else str(cell)
+
+
+class ListApplicationRestore(application.Command, command.Lister):
+    _description = _('List the restores of the project at this site.')
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        try:
+            found = restores.find_all(self._cloud)
+        except application_errors.ApplicationError as exc:
+            raise application.failed(exc) from exc
+        return LIST_COLUMNS, [
+            (
+                each.id,
+                each.name,
+                each.application,
+                each.state,
+                len(each.volumes),
+                each.verified,
+                len(each.servers),
+                each.restored_at,
+            )
+            for each in found
+        ]
+
+
+class ShowApplicationRestore(application.Command, command.ShowOne):
+    _description = _(
+        'Show a restore: its volumes and servers, and what is verified.'
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return _with_restore(super().get_parser(prog_name))
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        try:
+            found = restores.find(self._cloud, parsed_args.restore)
+        except application_errors.ApplicationError as exc:
+            raise application.failed(exc) from exc
+        return SHOW_COLUMNS, (
+            found.id,
+            found.name,
+            found.application,
+            found.set_id,
+            found.state,
+            found.restored_at,
+            found.verified,
+            Table([_volume(each) for each in found.volumes]),
+            Table([_server(each) for each in found.servers]),
+        )
+
+
+class DeleteApplicationRestore(application.Command, command.Command):
+    _description = _(
+        'Delete the servers, ports and volumes of restores. Target volumes '
+        'are given up, and stay; backups are never deleted.'
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return _with_restore(super().get_parser(prog_name), nargs='+')
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        failures = 0
+        for name in parsed_args.restore:
+            try:
+                self._delete(name)
+            except application_errors.ApplicationError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+        if failures:
+            raise osc_exceptions.CommandError(
+                _('%(failed)d of %(all)d restores failed to delete.')
+                % {'failed': failures, 'all': len(parsed_args.restore)}
+            )
+
+    def _delete(self, name: str) -> None:
+        cloud = self._cloud
+        try:
+            found = restores.find(cloud, name)
+        except restores.NoSuchRestore as exc:
+            raise restores.NoSuchRestore(
+                _('%s It may already have been deleted.') % exc
+            ) from exc
+        restores.delete(
+            found,
+            waiting.Waiter(
+                cloud, self._client.timer, snapshot_sets.DELETE_TIMEOUT
+            ),
+        )
+
+
+def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        'name': volume['name'],
+        'id': volume['id'],
+        'size': volume['size'],
+        'source_id': marks.get(volume, marks.SOURCE)
+        or marks.maker(volume)[1],
+        'copy_id': marks.get(volume, marks.BACKUP_ID),
+        'status': volume['status'],
+        'restored_at': marks.get(volume, marks.RESTORED_AT),
+        'verified': marks.get(volume, marks.VERIFIED),
+    }
+
+
+def _server(server: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        'stage': metadata.number(server, marks.STAGE) + 1,
+        'name': server['name'],
+        'id': server['id'],
+        'source_id': marks.get(server, marks.SOURCE),
+        'status': server['status'],
+        'addresses': checking.addresses_of(server),
+    }
+
+
+def _with_restore(
+    parser: argparse.ArgumentParser, nargs: str | None = None
+) -> argparse.ArgumentParser:
+    parser.add_argument(
+        'restore',
+        metavar='<restore>',
+        nargs=nargs,
+        help=_('Restore (name or ID)'),
+    )
+    return parser
