@@ -10,6 +10,7 @@ command again continues, from any machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+import logging
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -19,6 +20,7 @@ from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import backup_preflight
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import backup_tasks
+from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
@@ -32,6 +34,10 @@ TIMEOUT: Final = 86400.0
 PATIENCE: Final = 60.0
 #: seconds after which the user is told that it goes on
 _NEWS: Final = 30.0
+#: seconds without news after which it is looked whether anybody is at work
+_SILENCE: Final = 90.0
+
+LOG = logging.getLogger(__name__)
 
 
 class NotDone(errors.ApplicationError):
@@ -106,6 +112,7 @@ class _Run:
         self._started = timer.clock()
         self._told = ('', 0.0)
         self._knows_driver = False
+        self._moved_at = self._started
         maker = backup_tasks.Maker(cloud, plan, timer)
         self._tasks = [
             backup_tasks.Task(maker, item)
@@ -132,6 +139,8 @@ class _Run:
             self._timer.sleep(next(pauses))
             if self._look(under_way):
                 pauses = retry.pauses()
+                self._moved_at = self._timer.clock()
+            self._warn_of_service()
         reasons = [task.failure for task in self._tasks if task.failure]
         if reasons:
             raise NotDone(self._plan, reasons)
@@ -157,6 +166,22 @@ class _Run:
             if cloud_api.pause_after(exc) is None:
                 raise
             return False  # it will answer again, or the time will be up
+
+    def _warn_of_service(self) -> None:
+        """Tell the user if nobody is at work; it may come back."""
+        now = self._timer.clock()
+        if now - self._moved_at < _SILENCE:
+            return
+        self._moved_at = now
+        try:
+            up = capacity.services_up(self._cloud)
+        except cloud_api.CloudError:
+            return
+        if up == 0:
+            LOG.warning(
+                _('No cinder-backup service is up at this site: start one. '
+                  'The backups that were begun go on, or are made again.')
+            )
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)

@@ -22,6 +22,7 @@ from osc_quiesce import model
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import deleting
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import retention
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
@@ -222,7 +223,10 @@ class DeleteApplicationBackup(Interruptible, command.Command):
         parser.add_argument(
             '--application',
             metavar='<name>',
-            help=_('All sets of this application, with --keep-last'),
+            help=_(
+                'All sets of this application that were made at this site, '
+                'with --keep-last'
+            ),
         )
         parser.add_argument(
             '--keep-last',
@@ -280,7 +284,7 @@ class DeleteApplicationBackup(Interruptible, command.Command):
                 elsewhere = application_restore_create.connect(
                     parsed_args.to_cloud
                 )
-            plan = deleting.plan(
+            plan = retention.plan(
                 cloud,
                 parsed_args.set,
                 parsed_args.application,
@@ -294,7 +298,7 @@ class DeleteApplicationBackup(Interruptible, command.Command):
         except application_errors.ApplicationError as exc:
             raise application.failed(exc) from exc
 
-    def _check(self, plan: deleting.Removal, dry_run: bool) -> None:
+    def _check(self, plan: retention.Removal, dry_run: bool) -> None:
         for problem in plan.problems:
             LOG.error('%s', problem)
         if plan.problems and not dry_run:
@@ -316,7 +320,7 @@ class DeleteApplicationBackup(Interruptible, command.Command):
         self,
         cloud: cloud_api.Cloud,
         elsewhere: cloud_api.Cloud | None,
-        plan: deleting.Removal,
+        plan: retention.Removal,
         timeout: float,
     ) -> None:
         progress = options.progress_of(self.app)

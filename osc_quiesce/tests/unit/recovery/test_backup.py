@@ -256,6 +256,15 @@ class TroubleTest(backup_base.TestCase):
             'volume db-vda (/dev/vda of server db) was not begun', said
         )
 
+    def test_it_is_told_when_nobody_is_at_work(self) -> None:
+        self.a.duration = 300.0
+        plan = self.plan()
+        self.a.services = []
+        with self.assertLogs(level='WARNING') as logs:
+            backup.create(self.cloud, plan, self.timer)
+        self.assertIn('No cinder-backup service is up', logs.output[0])
+        self.assertLessEqual(len(logs.output), 4)
+
     def test_a_backup_that_somebody_deletes_meanwhile_is_told(self) -> None:
         self.clock.after(5, self.a.rows.clear)
         with self.assertRaisesRegex(backup.NotDone, 'deleted meanwhile'):

@@ -12,6 +12,7 @@ from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import deleting
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import retention
 from osc_quiesce.tests.unit.recovery import backup_base
 
 
@@ -27,8 +28,8 @@ class TestCase(backup_base.TestCase):
             self.take(day)
             self.create(day, destination=self.destination())
 
-    def removal(self, *names: str, **kwargs: Any) -> deleting.Removal:
-        return deleting.plan(self.cloud, names, **kwargs)
+    def removal(self, *names: str, **kwargs: Any) -> retention.Removal:
+        return retention.plan(self.cloud, names, **kwargs)
 
     def assert_refused(
         self, words: str, *names: str, **kwargs: Any
@@ -210,12 +211,12 @@ class KeepLastTest(TestCase):
 
 class OwnerTest(TestCase):
     def test_the_other_site_deletes_nothing(self) -> None:
-        problems = deleting.plan(self.other, ['wednesday']).problems
+        problems = retention.plan(self.other, ['wednesday']).problems
         self.assertIn('was made at another site', problems[0])
         self.assertIn('--owner-is-gone', problems[0])
 
     def test_it_does_once_the_owner_is_gone(self) -> None:
-        removal = deleting.plan(
+        removal = retention.plan(
             self.other, ['wednesday'], owner_is_gone=True
         )
         self.assertEqual((), removal.problems)
@@ -236,6 +237,15 @@ class OwnerTest(TestCase):
     def test_what_is_kept_here_is_kept_there(self) -> None:
         self.delete(application='shop', keep_last=1, elsewhere=self.other)
         self.assertEqual(list(self.DAYS), self.days(self.other))
+
+
+    def test_sets_of_another_site_are_no_obstacle_to_retention(self) -> None:
+        for row in self.a.rows.values():
+            if metadata.get(row, 'backup_set') == 'monday':
+                row['metadata'].update(metadata.ours({'owner': 'other'}))
+        removal = self.removal(application='shop', keep_last=1)
+        self.assertEqual((), removal.problems)
+        self.assertEqual(['tuesday'], [each.name for each in removal.sets])
 
 
 class FailoverTest(TestCase):
