@@ -120,6 +120,7 @@ class Cloud:
                  'store': store if not store else str(
                      pathlib.Path(store).expanduser().resolve()),
                  'store_access': store_access, 'site_name': site_name}
+        self._refuse_store()
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
@@ -136,6 +137,7 @@ class Cloud:
         """
         if not self.layout.marker.exists():
             return
+        self._refuse_store()
         with processes.locked(self.layout) as token:
             running = [process for group in processes.find(
                 self.layout, token).values() for process in group]
@@ -302,6 +304,12 @@ class Cloud:
                 f'--store {given["store"]} would have nothing in it: it '
                 'needs --backup')
         return settings
+
+    def _refuse_store(self) -> None:
+        if self.layout.store_key.exists():
+            raise MinicloudError(
+                f'{self.layout.root} is a store, not a cloud: it is started '
+                'and stopped by "python -m minicloud store"')
 
     def _check_machine(self, settings: Settings) -> None:
         """Say what this machine lacks, before anything is made."""

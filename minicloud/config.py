@@ -688,8 +688,8 @@ def ceph_storage(plan: Plan) -> Sections:
             'rbd_pool': ceph.POOL,
             # Without it, a call waits for ever for a Ceph that is down.
             'rados_connect_timeout': '5'},
-        # To convert images.
-        **_as_root('cinder_sys_admin')}
+        # To convert images, and to attach what is backed up.
+        **_as_root('cinder_sys_admin', 'privsep_osbrick')}
 
 
 def no_backup(_plan: Plan) -> dict[str, str]:

@@ -121,6 +121,11 @@ class Layout:
         return self.state / 'backups'
 
     @property
+    def store_key(self) -> pathlib.Path:
+        """What a store signs its tokens with; no cloud has that."""
+        return self.state / 'store.json'
+
+    @property
     def database_data(self) -> pathlib.Path:
         """What MariaDB keeps: all databases."""
         return self.state / DATABASE_DATA

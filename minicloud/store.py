@@ -141,7 +141,7 @@ class Store:
 
     def _key(self) -> str:
         """Return what tokens are signed with; the same at each start."""
-        path = self.layout.state / 'key.json'
+        path = self.layout.store_key
         key = processes.read_json(path).get('key')
         if not isinstance(key, str):
             key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

@@ -2,6 +2,7 @@
 
 """Cinder's backup service, in a process of its own: it can fail alone."""
 
+import shlex
 import sys
 import time
 from typing import Any
@@ -44,6 +45,7 @@ def run(context: roles.Context) -> list[Any]:
     import os_brick
     from oslo_config import cfg
     from oslo_log import log
+    from oslo_privsep import priv_context
 
     from minicloud.roles import cinder_services
 
@@ -54,6 +56,7 @@ def run(context: roles.Context) -> list[Any]:
     log.set_defaults(default_log_levels=log.get_default_log_levels()
                      + command._EXTRA_DEFAULT_LOG_LEVELS)
     log.setup(cfg.CONF, 'cinder')
+    priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_brick.setup(cfg.CONF)
     volume_utils.brick_get_connector_properties = connector_properties
     service = cinder_services.start(
