@@ -4,9 +4,9 @@
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
 those that the packages ship and the user's own additions. The drivers,
-brokers, queues, databases and storages that ``up`` offers are the keys of
-:data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES` and
-:data:`STORAGES`.
+brokers, queues, databases, storages and networks that ``up`` offers are the
+keys of :data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES`,
+:data:`STORAGES` and :data:`NETWORKS`.
 Which processes a cloud has follows from its :class:`Settings`: see
 :func:`roles_of`.
 """
@@ -23,6 +23,7 @@ import uuid
 
 from minicloud import ceph
 from minicloud import hypervisor
+from minicloud import neutron
 from minicloud import packages
 from minicloud import personas
 from minicloud import ports
@@ -102,6 +103,7 @@ FILES_OF_KIND = {
     'compute': ('nova.conf', 'nova-api-paste.ini'),
     'quiesce': ('nova.conf',),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
+    'network': ('neutron.conf', 'neutron-api-paste.ini'),
 }
 #: Kinds of processes that call no other one.
 ALONE = ('hypervisor', 'storage', 'database', 'broker')
@@ -130,6 +132,7 @@ class Settings:
     :param broker: key of :data:`BROKERS`
     :param database: key of :data:`DATABASES`
     :param storage: key of :data:`STORAGES`
+    :param network: key of :data:`NETWORKS`
     :param queues: key of :data:`QUEUES`
     :param cells: number of cells that hold servers; if there are several,
         each has a database, a message bus and a nova-conductor of its own,
@@ -146,6 +149,7 @@ class Settings:
     broker: str = 'memory'
     database: str = 'sqlite'
     storage: str = 'fake'
+    network: str = 'none'
     queues: str = 'classic'
     cells: int = 1
     computes: int = 1
@@ -160,7 +164,8 @@ class Settings:
         """
         for option, known in (('driver', DRIVERS), ('broker', BROKERS),
                               ('database', DATABASES),
-                              ('storage', STORAGES), ('queues', QUEUES),
+                              ('storage', STORAGES), ('network', NETWORKS),
+                              ('queues', QUEUES),
                               ('quiesce_host', QUIESCE_HOSTS)):
             if getattr(self, option) not in known:
                 raise MinicloudError(
@@ -240,7 +245,8 @@ def database_names(settings: Settings) -> tuple[str, ...]:
     """Return the databases of a cloud."""
     return ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
             *(f'nova_cell{number}'
-              for number in range(1, settings.cells + 1)), 'cinder')
+              for number in range(1, settings.cells + 1)), 'cinder',
+            *NETWORKS[settings.network])
 
 
 def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
@@ -281,6 +287,8 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
     if settings.broker == 'rabbit':
         roles.append('broker')
     roles.extend(gate_of(number) for number in own_cells(settings))
+    if settings.network == 'neutron':
+        roles.append('network')
     return (*roles, 'identity', 'image', *nova_services(settings), 'volume')
 
 
@@ -608,6 +616,18 @@ def cinder(plan: Plan) -> Sections:
     }, _messages(plan))
 
 
+def neutron_server(plan: Plan) -> Sections:
+    """What is in neutron.conf."""
+    return {
+        **neutron.configuration(plan.layout, plan.driver, CONTROLLER),
+        'database': _database(plan, 'neutron'),
+        'keystone_authtoken': _token(plan, 'neutron'),
+        # It tells Nova what becomes of ports, and Placement of segments.
+        'nova': _auth(plan, 'neutron'),
+        'placement': _auth(plan, 'neutron'),
+    }
+
+
 def fake_storage(_plan: Plan) -> Sections:
     """What ``--storage fake`` adds to cinder.conf."""
     return {'fake': {
@@ -635,6 +655,11 @@ def ceph_storage(plan: Plan) -> Sections:
 STORAGES: dict[str, Callable[[Plan], Sections]] = {
     'fake': fake_storage, 'ceph': ceph_storage,
 }
+
+
+#: The choices of ``--network``, and the packages, and databases, of each.
+#: Without any, a stub answers that there are no networks.
+NETWORKS: dict[str, tuple[str, ...]] = packages.NETWORKS
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:
@@ -711,10 +736,12 @@ def render(plan: Plan) -> dict[str, str]:
                            ('nova.conf', nova(plan)),
                            *((cell_file(number), nova_cell(plan, number))
                              for number in own_cells(plan)),
-                           ('cinder.conf', cinder(plan))):
+                           ('cinder.conf', cinder(plan)),
+                           *((f'{name}.conf', neutron_server(plan))
+                             for name in NETWORKS[plan.network])):
         additions = read_additions(plan.layout.local / name)
         files[name] = ini(merge(sections, additions))
-    for package in ('glance', 'nova', 'cinder'):
+    for package in ('glance', 'nova', 'cinder', *NETWORKS[plan.network]):
         shipped = ('glance/glance-api-paste.ini' if package == 'glance'
                    else f'{package}/api-paste.ini')
         name = f'{package}-api-paste.ini'

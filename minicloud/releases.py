@@ -103,3 +103,14 @@ def choose_cinder_threads() -> None:
     else:
         import eventlet
         eventlet.monkey_patch()
+
+
+def choose_neutron_threads() -> None:
+    """Have Neutron run with native threads.
+
+    To be called before anything else of Neutron is imported. In 2025.1 they
+    are all that its server has; since 2026.1 it chooses them itself.
+    """
+    if installed() == '2025.2':
+        from oslo_service import backend
+        backend.init_backend(backend.BackendType.THREADING)
