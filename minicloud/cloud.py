@@ -114,7 +114,8 @@ class Cloud:
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
             packages.check(settings.quiesce, settings.network)
-            say(f'OpenStack {releases.check(release)}')
+            found = releases.check(release, settings.network)
+            say(f'OpenStack {found}')
             _Start(self.layout, token, settings, fresh, say).run()
 
     def down(self, *, purge: bool = False,
