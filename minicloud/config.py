@@ -287,9 +287,9 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
     if settings.broker == 'rabbit':
         roles.append('broker')
     roles.extend(gate_of(number) for number in own_cells(settings))
-    if settings.network == 'neutron':
-        roles.append('network')
-    return (*roles, 'identity', 'image', *nova_services(settings), 'volume')
+    network = ('network',) if settings.network == 'neutron' else ()
+    return (*roles, 'identity', 'image', *network, *nova_services(settings),
+            'volume')
 
 
 def before(settings: Settings, role: str) -> tuple[str, ...]:

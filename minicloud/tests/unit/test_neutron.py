@@ -148,17 +148,17 @@ class RoleTest(unittest.TestCase):
 
     def test_the_server_finds_its_files_and_our_drivers(self) -> None:
         api = mock.Mock()
-        environment: dict[str, str] = {}
+        searched: list[str] = []
         made = test_roles.context(role='network')
         with (mock.patch.dict(sys.modules, {
                 'neutron': mock.Mock(), 'neutron.wsgi': mock.Mock(api=api)}),
-              mock.patch.dict('os.environ', environment),
-              mock.patch.object(sys, 'path', []) as path,
+              mock.patch.dict('os.environ'),
+              mock.patch.object(sys, 'path', searched),
               mock.patch('minicloud.releases.choose_neutron_threads'),
               mock.patch('minicloud.sqlite.immediate_writers'),
               mock.patch.object(made, 'serve') as serve):
             network.run(made)
-            self.assertEqual([str(network.PLUGINS)], path)
+        self.assertEqual([str(network.PLUGINS)], searched)
         serve.assert_called_once_with(
             'neutron', api.application, threads=16)
 
