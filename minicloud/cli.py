@@ -72,6 +72,9 @@ def _settings_parser() -> argparse.ArgumentParser:
         '--storage', choices=sorted(config.STORAGES),
         help='of volumes; ceph needs --driver libvirt (default: fake)')
     kind.add_argument(
+        '--network', choices=sorted(config.NETWORKS),
+        help='service for networks and ports (default: none)')
+    kind.add_argument(
         '--queues', choices=sorted(config.QUEUES),
         help='of RabbitMQ; quorum is what kolla-ansible sets '
              '(default: classic)')

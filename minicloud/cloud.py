@@ -20,6 +20,7 @@ import urllib.request
 
 from minicloud import ceph
 from minicloud import config
+from minicloud import devices
 from minicloud import hypervisor
 from minicloud import packages
 from minicloud import personas
@@ -73,6 +74,7 @@ class Cloud:
 
     def up(self, *, driver: str | None = None, broker: str | None = None,
            database: str | None = None, storage: str | None = None,
+           network: str | None = None,
            queues: str | None = None, cells: int | None = None,
            computes: int | None = None, quiesce: bool | None = None,
            quiesce_services: int | None = None,
@@ -90,6 +92,8 @@ class Cloud:
         :param broker: the message bus, one of ``config.BROKERS``
         :param database: one of ``config.DATABASES``
         :param storage: of volumes, one of ``config.STORAGES``
+        :param network: service for networks and ports, one of
+            ``config.NETWORKS``
         :param queues: of the message bus, one of ``config.QUEUES``
         :param cells: number of cells that hold servers (default: 1); if
             there are several, each has a database and a message bus
@@ -113,7 +117,8 @@ class Cloud:
         :raises MinicloudError: in words; what this call started is stopped
         """
         given = {'driver': driver, 'broker': broker, 'database': database,
-                 'storage': storage, 'queues': queues, 'cells': cells,
+                 'storage': storage, 'network': network,
+                 'queues': queues, 'cells': cells,
                  'computes': computes, 'quiesce': quiesce,
                  'quiesce_services': quiesce_services,
                  'quiesce_host': quiesce_host, 'backup': backup,
@@ -124,8 +129,9 @@ class Cloud:
         self._check_machine(self._settings(given))
         with processes.locked(self.layout) as token:
             settings = self._settings(given)
-            packages.check(settings.quiesce)
-            say(f'OpenStack {releases.check(release)}')
+            packages.check(settings.quiesce, settings.network)
+            found = releases.check(release, settings.network)
+            say(f'OpenStack {found}')
             _Start(self.layout, token, settings, fresh, say).run()
 
     def down(self, *, purge: bool = False,
@@ -146,6 +152,7 @@ class Cloud:
                 self.layout.pid_of(process.role).unlink(missing_ok=True)
                 say(f'stopped {process.role} ({process.pid})')
             self.layout.catalog.unlink(missing_ok=True)
+            devices.remove(self.layout)
             for path in QUEUE_COUNTERS.glob(f'{self.layout.queue_host}_*'):
                 path.unlink(missing_ok=True)
             if purge:
@@ -321,6 +328,8 @@ class Cloud:
             swift.port_of(pathlib.Path(settings.store))
         if settings.driver == 'libvirt':
             hypervisor.check(self.layout)
+            if settings.network == 'neutron':
+                devices.check()
 
     def _purge(self) -> None:
         layout = self.layout
@@ -415,14 +424,16 @@ class _Start:
             raise MinicloudError(
                 f'{self.layout.root} was made as {told.get("root")}; a cloud '
                 'cannot be moved. "up --fresh" makes a new one here')
-        for option in ('driver', 'database', 'storage', 'cells', 'queues'):
+        for option in ('driver', 'database', 'storage', 'network',
+                       'cells', 'queues'):
             now = getattr(self.settings, option)
             was = told.get(option, getattr(template.DEFAULTS, option))
             if was != now:
                 raise MinicloudError(
                     f'{self.layout.root} was made with --{option} {was}; '
                     f'"up --{option} {now} --fresh" makes a new cloud')
-        before, after = told.get('versions'), packages.versions()
+        before = told.get('versions')
+        after = packages.versions(packages.services(self.settings.network))
         if isinstance(before, dict) and before != after:
             changes = [f'{name} {before.get(name)} -> {version}'
                        for name, version in after.items()
@@ -493,6 +504,8 @@ class _Start:
     def _make_state(self) -> None:
         # The marker first: what is half removed is not a state.
         self.layout.complete.unlink(missing_ok=True)
+        # It knows the devices that a crash has left.
+        devices.remove(self.layout)
         shutil.rmtree(self.layout.state, ignore_errors=True)
         self.layout.make_state()
         if template.valid(self.layout, self.settings):
@@ -512,7 +525,8 @@ class _Start:
         else:
             for name in config.database_names(self.settings):
                 sqlite.create(self.layout.database(name))
-        for part in prepare.PARTS:
+        parts = prepare.parts(self.settings)
+        for part in parts:
             role = f'prepare-{part}'
             self.children[role] = processes.Child(
                 role, processes.command(
@@ -520,7 +534,7 @@ class _Start:
                     options=self._options()),
                 self.layout.log_of(role))
         deadline = time.monotonic() + PREPARE_TIMEOUT
-        waiting = [f'prepare-{part}' for part in prepare.PARTS]
+        waiting = [f'prepare-{part}' for part in parts]
         while waiting:
             for role in list(waiting):
                 child = self.children[role]

@@ -4,10 +4,10 @@
 
 Pure functions from a :class:`Plan` to file contents; the only files read are
 those that the packages ship, the user's own additions, and the port of a
-store. The drivers,
-brokers, queues, databases, storages and backups that ``up`` offers are the
-keys of :data:`DRIVERS`, :data:`BROKERS`, :data:`QUEUES`, :data:`DATABASES`,
-:data:`STORAGES` and :data:`BACKUPS`.
+store. The drivers, brokers, queues, databases, storages, networks and backups
+that ``up`` offers are the keys of :data:`DRIVERS`, :data:`BROKERS`,
+:data:`QUEUES`, :data:`DATABASES`, :data:`STORAGES`, :data:`NETWORKS` and
+:data:`BACKUPS`.
 Which processes a cloud has follows from its :class:`Settings`: see
 :func:`roles_of`.
 """
@@ -25,6 +25,7 @@ import uuid
 
 from minicloud import ceph
 from minicloud import hypervisor
+from minicloud import neutron
 from minicloud import packages
 from minicloud import personas
 from minicloud import ports
@@ -106,6 +107,7 @@ FILES_OF_KIND = {
     'quiesce': ('nova.conf',),
     'volume': ('cinder.conf', 'cinder-api-paste.ini'),
     'backup': ('cinder.conf',),
+    'network': ('neutron.conf', 'neutron-api-paste.ini'),
 }
 #: Kinds of processes that call no other one.
 ALONE = ('hypervisor', 'storage', 'database', 'broker')
@@ -142,6 +144,7 @@ class Settings:
     :param broker: key of :data:`BROKERS`
     :param database: key of :data:`DATABASES`
     :param storage: key of :data:`STORAGES`
+    :param network: key of :data:`NETWORKS`
     :param queues: key of :data:`QUEUES`
     :param cells: number of cells that hold servers; if there are several,
         each has a database, a message bus and a nova-conductor of its own,
@@ -166,6 +169,7 @@ class Settings:
     broker: str = 'memory'
     database: str = 'sqlite'
     storage: str = 'fake'
+    network: str = 'none'
     queues: str = 'classic'
     cells: int = 1
     computes: int = 1
@@ -184,7 +188,8 @@ class Settings:
         """
         for option, known in (('driver', DRIVERS), ('broker', BROKERS),
                               ('database', DATABASES),
-                              ('storage', STORAGES), ('queues', QUEUES),
+                              ('storage', STORAGES), ('network', NETWORKS),
+                              ('queues', QUEUES),
                               ('quiesce_host', QUIESCE_HOSTS),
                               ('backup', BACKUPS),
                               ('store_access', swift.USERS)):
@@ -292,7 +297,8 @@ def database_names(settings: Settings) -> tuple[str, ...]:
     """Return the databases of a cloud."""
     return ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
             *(f'nova_cell{number}'
-              for number in range(1, settings.cells + 1)), 'cinder')
+              for number in range(1, settings.cells + 1)), 'cinder',
+            *NETWORKS[settings.network])
 
 
 def nova_services(settings: Settings) -> dict[str, list[tuple[str, str]]]:
@@ -333,10 +339,10 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
     if settings.rabbit:
         roles.append('broker')
     roles.extend(gate_of(number) for number in own_cells(settings))
-    roles.extend(('identity', 'image', *nova_services(settings), 'volume'))
-    if settings.backup != 'none':
-        roles.append('backup')
-    return tuple(roles)
+    network = ('network',) if settings.network == 'neutron' else ()
+    backup = ('backup',) if settings.backup != 'none' else ()
+    return (*roles, 'identity', 'image', *network, *nova_services(settings),
+            'volume', *backup)
 
 
 def before(settings: Settings, role: str) -> tuple[str, ...]:
@@ -670,6 +676,18 @@ def cinder(plan: Plan) -> Sections:
     return merge(sections, _messages(plan, plan.cinder_broker))
 
 
+def neutron_server(plan: Plan) -> Sections:
+    """What is in neutron.conf."""
+    return {
+        **neutron.configuration(plan.layout, plan.driver, CONTROLLER),
+        'database': _database(plan, 'neutron'),
+        'keystone_authtoken': _token(plan, 'neutron'),
+        # It tells Nova what becomes of ports, and Placement of segments.
+        'nova': _auth(plan, 'neutron'),
+        'placement': _auth(plan, 'neutron'),
+    }
+
+
 def fake_storage(plan: Plan) -> Sections:
     """What ``--storage fake`` adds to cinder.conf."""
     return {'fake': {
@@ -734,6 +752,11 @@ BACKUPS: dict[str, Callable[[Plan], dict[str, str]]] = {
 }
 #: Those that need a store that runs.
 STORED = ('swift', 's3')
+
+
+#: The choices of ``--network``, and the packages, and databases, of each.
+#: Without any, a stub answers that there are no networks.
+NETWORKS: dict[str, tuple[str, ...]] = packages.NETWORKS
 
 
 def merge(sections: Sections, additions: Sections) -> Sections:
@@ -810,10 +833,12 @@ def render(plan: Plan) -> dict[str, str]:
                            ('nova.conf', nova(plan)),
                            *((cell_file(number), nova_cell(plan, number))
                              for number in own_cells(plan)),
-                           ('cinder.conf', cinder(plan))):
+                           ('cinder.conf', cinder(plan)),
+                           *((f'{name}.conf', neutron_server(plan))
+                             for name in NETWORKS[plan.network])):
         additions = read_additions(plan.layout.local / name)
         files[name] = ini(merge(sections, additions))
-    for package in ('glance', 'nova', 'cinder'):
+    for package in ('glance', 'nova', 'cinder', *NETWORKS[plan.network]):
         shipped = ('glance/glance-api-paste.ini' if package == 'glance'
                    else f'{package}/api-paste.ini')
         name = f'{package}-api-paste.ini'

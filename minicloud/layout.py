@@ -98,6 +98,16 @@ class Layout:
         return f'minicloud-{uuid.uuid5(uuid.NAMESPACE_URL, str(self.root))}'
 
     @property
+    def devices(self) -> pathlib.Path:
+        """The network devices of the guests, a file for each."""
+        return self.state / 'neutron' / 'devices'
+
+    @property
+    def device_label(self) -> str:
+        """What marks a network device of this root, for ``ip link``."""
+        return self.queue_host
+
+    @property
     def storage(self) -> pathlib.Path:
         """What Ceph keeps: all volumes."""
         return self.state / 'ceph'
@@ -209,5 +219,6 @@ class Layout:
         for name in ('nova/instances', 'nova/lock', 'cinder/lock',
                      'cinder/coordination', 'glance/images',
                      'glance/staging', 'glance/tasks', 'keystone',
-                     'guests', 'hypervisors', 'volumes', 'backups'):
+                     'guests', 'hypervisors', 'volumes', 'backups',
+                     'neutron/devices', 'neutron/lock'):
             (self.state / name).mkdir(parents=True, exist_ok=True)

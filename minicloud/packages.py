@@ -14,10 +14,20 @@ from minicloud.errors import MinicloudError
 
 #: Distributions whose version decides what the databases look like.
 SERVICES = ('keystone', 'openstack-placement', 'glance', 'nova', 'cinder')
+#: And those of a choice of ``--network``.
+NETWORKS: dict[str, tuple[str, ...]] = {'none': (), 'neutron': ('neutron',)}
 #: What they need beyond what they themselves require (see README.rst).
 HELPERS = ('waitress', 'python-memcached', 'pymysql', 'fixtures',
            'requests')
 CLIENTS = ('python-openstackclient',)
+
+
+def services(network: str) -> tuple[str, ...]:
+    """Return the distributions that a cloud is made of.
+
+    :param network: key of :data:`NETWORKS`
+    """
+    return SERVICES + NETWORKS[network]
 
 
 def versions(names: tuple[str, ...] = SERVICES) -> dict[str, str]:
@@ -42,12 +52,13 @@ def versions(names: tuple[str, ...] = SERVICES) -> dict[str, str]:
     return found
 
 
-def check(quiesce: bool) -> None:
+def check(quiesce: bool, network: str = 'none') -> None:
     """Say which packages are missing, before anything is started.
 
     :param quiesce: whether Nova is to be given the quiesce actions
+    :param network: key of :data:`NETWORKS`
     """
-    versions(SERVICES + HELPERS + CLIENTS)
+    versions(services(network) + HELPERS + CLIENTS)
     if not quiesce:
         return
     for module in ('nova_quiesce', 'nova_quiesce.api', 'nova_quiesce.cmd'):

@@ -23,11 +23,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
     'compute': ('compute',),
     'api': ('compute',),
     'volume': ('volume',),
+    'network': ('neutron',),
     'broker': ('broker', 'broker-epmd', 'broker-node'),
     'storage': ('storage',),
 }
 #: The services that not every cloud has.
-OPTIONAL = SERVICES['broker'] + SERVICES['storage']
+OPTIONAL = SERVICES['broker'] + SERVICES['storage'] + SERVICES['network']
 NAMES = tuple(dict.fromkeys(
     name for names in SERVICES.values() for name in names))
 

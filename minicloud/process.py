@@ -24,6 +24,8 @@ from minicloud.layout import Layout
 from minicloud.roles import Context
 
 BEGAN = time.monotonic()
+#: Seconds to clean up in when the root directory is gone.
+PATIENCE = 5.0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -90,8 +92,7 @@ def main() -> int:
         module = 'compute'
     if not preparing:
         told(False)
-    threading.Thread(target=_watch, args=(layout, args.token),
-                     daemon=True).start()
+    threading.Thread(target=_watch, args=(context,), daemon=True).start()
     run = importlib.import_module(f'minicloud.roles.{module}').run
     if preparing:
         try:
@@ -127,10 +128,16 @@ def _end_when_told(context: Context) -> None:
         signal.signal(number, end)
 
 
-def _watch(layout: Layout, token: str) -> None:
-    while processes.token_of(layout) == token:
+def _watch(context: Context) -> None:
+    while processes.token_of(context.layout) == context.token:
         time.sleep(2)
     print('--- the root directory is gone or another: ending', flush=True)
+    # What has lost its files may not end.
+    timer = threading.Timer(PATIENCE, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    for clean in context.at_end:
+        clean()
     os._exit(0)
 
 

@@ -18,6 +18,8 @@ RELEASES = {
     '2026.1': (29, 15, 32, 33, 28),
     '2026.2': (30, 16, 33, 34, 29),
 }
+#: And that of Neutron, which not every cloud has.
+NEUTRON = {'2025.1': 26, '2025.2': 27, '2026.1': 28, '2026.2': 29}
 
 
 def installed() -> str:
@@ -37,10 +39,11 @@ def installed() -> str:
         + f'; known are {", ".join(RELEASES)}')
 
 
-def check(wanted: str | None) -> str:
+def check(wanted: str | None, network: str = 'none') -> str:
     """Return the installed release, and refuse any other one.
 
     :param wanted: its name; None for whatever is installed
+    :param network: key of ``packages.NETWORKS``
     :raises MinicloudError: saying which one is installed
     """
     found = installed()
@@ -50,6 +53,12 @@ def check(wanted: str | None) -> str:
             'needs an environment of its own: install '
             'minicloud/requirements.txt into one, with "-c '
             f'constraints/{wanted}.txt"')
+    for name in packages.NETWORKS[network]:
+        version = packages.versions((name,))[name]
+        if int(version.partition('.')[0]) != NEUTRON[found]:
+            raise MinicloudError(
+                f'{name} {version} is not of OpenStack {found}, as all else '
+                f'is: install {name} with "-c constraints/{found}.txt"')
     return found
 
 
@@ -103,3 +112,14 @@ def choose_cinder_threads() -> None:
     else:
         import eventlet
         eventlet.monkey_patch()
+
+
+def choose_neutron_threads() -> None:
+    """Have Neutron run with native threads.
+
+    To be called before anything else of Neutron is imported. In 2025.1 they
+    are all that its server has; since 2026.1 it chooses them itself.
+    """
+    if installed() == '2025.2':
+        from oslo_service import backend
+        backend.init_backend(backend.BackendType.THREADING)

@@ -37,7 +37,8 @@ def endpoints(plan: Plan) -> dict[tuple[str, str], str]:
         ('nova', 'compute'): plan.url('compute', '/v2.1'),
         ('cinder', 'block-storage'): plan.url('volume', '/v3'),
         ('cinderv3', 'volumev3'): plan.url('volume', '/v3/%(project_id)s'),
-        ('neutron', 'network'): plan.url('network'),
+        ('neutron', 'network'): plan.url(
+            'neutron' if plan.network == 'neutron' else 'network'),
     }
 
 

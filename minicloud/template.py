@@ -44,11 +44,11 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
     :param versions: of the packages; default: those installed
     :param sources: contents by name; default: minicloud's own files
     :param settings: each driver has images of its own, each database a
-        format, each cell a database
+        format, each cell a database, and so has a network service
     """
     if versions is None:
         versions = packages.versions(
-            packages.SERVICES + ('oslo.db', 'SQLAlchemy'))
+            packages.services(settings.network) + ('oslo.db', 'SQLAlchemy'))
     if sources is None:
         home = pathlib.Path(__file__).parent
         sources = {name: (home / name).read_bytes() for name in SOURCES}
@@ -58,6 +58,7 @@ def key(layout: Layout, versions: dict[str, str] | None = None,
         'python': list(sys.version_info[:2]),
         'driver': settings.driver,
         'database': settings.database,
+        'network': settings.network,
         'cells': settings.cells,
         'guest': (build.source_digest() if settings.driver == 'libvirt'
                   else ''),
@@ -108,5 +109,7 @@ def mark_complete(layout: Layout, settings: Settings) -> None:
     processes.write_json(layout.complete, {
         'root': str(layout.root), 'driver': settings.driver,
         'database': settings.database, 'storage': settings.storage,
+        'network': settings.network,
         'cells': settings.cells, 'queues': settings.queues,
-        'versions': packages.versions()})
+        'versions': packages.versions(
+            packages.services(settings.network))})

@@ -38,7 +38,8 @@ MODULES = ('virtio_ring', 'virtio', 'virtio_pci_modern_dev',
            'virtio_pci_legacy_dev', 'virtio_pci', 'virtio_console',
            'virtio_blk')
 #: and those that it loads only when there is a use for them
-SPARE_MODULES = ('libcrc32c', 'xfs', 'button', 'evdev')
+SPARE_MODULES = ('libcrc32c', 'xfs', 'button', 'evdev', 'failover',
+                 'net_failover', 'virtio_net')
 FOLDERS = ('bin', 'sbin', 'lib/modules', 'lib64', 'etc/qemu',
            'etc/acpi/PWRF', 'proc', 'sys', 'dev', 'run', 'mnt', 'usr/bin',
            'usr/sbin')

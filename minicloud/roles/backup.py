@@ -33,7 +33,7 @@ def run(context: roles.Context) -> list[Any]:
     if context.storage == 'ceph':
         ceph.load_modules()
     releases.choose_cinder_threads()
-    sqlite.immediate_writers()
+    sqlite.prepare_process()
     # Registers options: before the configuration is read.
     from cinder.cmd import backup as command
     from cinder.common import constants

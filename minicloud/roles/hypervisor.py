@@ -9,6 +9,7 @@ and every guest when this process ends, whatever ended it. Both namespaces
 go with their last process, and their mounts with them.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -17,8 +18,10 @@ import subprocess
 import threading
 import time
 
+from minicloud import devices
 from minicloud import hypervisor
 from minicloud import roles
+from minicloud.errors import MinicloudError
 from minicloud.roles.program import end_with_parent
 
 #: The first process of the namespaces. It also collects the guests that
@@ -87,6 +90,8 @@ def _first_process(unshare: int) -> int:
 
 
 def run(context: roles.Context) -> subprocess.Popen[bytes]:
+    # What guests had that did not end in peace.
+    devices.remove(context.layout)
     process = subprocess.Popen(
         ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork',
          '--mount-proc', '--kill-child', 'sh', '-c', SCRIPT, 'sh',
@@ -95,12 +100,13 @@ def run(context: roles.Context) -> subprocess.Popen[bytes]:
     first = _first_process(process.pid)
 
     def end() -> None:
-        """End libvirtd and all guests, and return when they are gone."""
-        try:
+        """End libvirtd and all guests, and remove what they leave."""
+        with contextlib.suppress(ProcessLookupError):
             os.kill(first, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        process.wait()
+            process.wait()
+        # One that stays is told of by the command that ends the cloud.
+        with contextlib.suppress(MinicloudError):
+            devices.remove(context.layout)
 
     context.at_end.append(end)
 

@@ -19,9 +19,14 @@ from minicloud import seed
 PARTS = ('keystone', 'placement', 'glance', 'nova', 'cinder')
 
 
+def parts(settings: config.Settings) -> tuple[str, ...]:
+    """Return the services that have databases in a cloud."""
+    return PARTS + config.NETWORKS[settings.network]
+
+
 def run(context: roles.Context, what: str) -> None:
     {'keystone': keystone, 'placement': placement, 'glance': glance,
-     'nova': nova, 'cinder': cinder}[what](context)
+     'nova': nova, 'cinder': cinder, 'neutron': neutron}[what](context)
 
 
 def _forked(function: Any, *args: Any) -> None:
@@ -86,6 +91,49 @@ def cinder(context: roles.Context) -> None:
                 context.config('cinder.conf'), 'db', 'sync']
     if code := manage.main():
         raise SystemExit(code)
+
+
+def neutron(context: roles.Context) -> None:
+    options = ['--config-file', context.config('neutron.conf')]
+    if context.database != 'sqlite':
+        from neutron.db.migration import cli
+        sys.argv = ['neutron-db-manage', *options, 'upgrade', 'heads']
+        cli.main()
+        return
+    # Its migrations are not for SQLite: the tables are made of its models.
+    from neutron.common import config as neutron_config
+    from neutron.db.migration.models import head
+    from neutron import objects
+    from neutron_lib import context as neutron_context
+    from neutron_lib.db import api
+
+    neutron_config.register_common_config_options()
+    neutron_config.init(options)
+    objects.register_objects()
+    admin = neutron_context.get_admin_context()
+    with api.CONTEXT_WRITER.using(admin) as session:
+        head.get_metadata().create_all(session.connection())
+        _rules_of_security_groups(admin)
+
+
+def _rules_of_security_groups(admin: Any) -> None:
+    """Say what a new security group begins with, as a migration does.
+
+    Without these, it would let nothing out.
+
+    :param admin: context of Neutron's, within a transaction
+    """
+    from neutron.objects import securitygroup_default_rules as rules
+
+    for ethertype in ('IPv4', 'IPv6'):
+        for direction in ('egress', 'ingress'):
+            incoming = direction == 'ingress'
+            rules.SecurityGroupDefaultRule(
+                admin, direction=direction, ethertype=ethertype,
+                used_in_default_sg=True,
+                used_in_non_default_sg=not incoming,
+                # Who is in the same group may come in.
+                remote_group_id='PARENT' if incoming else None).create()
 
 
 def _cells(context: roles.Context) -> None:

@@ -68,9 +68,9 @@ class CloudTest(unittest.TestCase):
             {'siteB', 'siteB-member', 'siteB-reader', 'siteB-other'},
             set(self.cloud.clouds()))
 
-    def test_a_cloud_keeps_its_cells_and_queues(self) -> None:
+    def test_a_cloud_keeps_its_cells_and_queues_and_network(self) -> None:
         chosen: tuple[tuple[str, Any], ...] = (
-            ('cells', 2), ('queues', 'quorum'))
+            ('cells', 2), ('queues', 'quorum'), ('network', 'neutron'))
         for option, value in chosen:
             layout = Layout(self.root / option)
             layout.state.mkdir(parents=True)
@@ -100,6 +100,26 @@ class CloudTest(unittest.TestCase):
             with mock.patch.object(cloud, 'QUEUE_COUNTERS', counters):
                 self.cloud.down()
             self.assertEqual([other], list(counters.iterdir()))
+
+    def test_no_network_device_of_a_guest_stays(self) -> None:
+        self.save()
+        self.cloud.layout.marker.write_text('token')
+        with mock.patch('minicloud.devices.remove') as remove:
+            self.cloud.down()
+            remove.assert_called_once_with(self.cloud.layout)
+
+    def test_devices_go_while_the_state_knows_them(self) -> None:
+        layout = Layout(self.root)
+        layout.state.mkdir(parents=True)
+
+        def remove(of: Layout) -> None:
+            self.assertTrue(of.state.exists())
+            raise MinicloudError('one stays')
+
+        with mock.patch('minicloud.devices.remove', remove):
+            with self.assertRaisesRegex(MinicloudError, 'one stays'):
+                cloud._Start(layout, '', Settings(), True,
+                             mock.Mock())._make_state()
 
     def test_the_processes_are_those_of_the_last_up(self) -> None:
         self.save(broker='rabbit', computes=2)

@@ -338,7 +338,7 @@ class SettingsTest(unittest.TestCase):
         return str(caught.exception)
 
     def test_what_is_not_there_is_refused(self) -> None:
-        for option in ('driver', 'broker', 'database', 'queues',
+        for option in ('driver', 'broker', 'database', 'network', 'queues',
                        'quiesce_host', 'backup'):
             self.assertIn("'vapour' is not one of: ",
                           self.refused(**{option: 'vapour'}))

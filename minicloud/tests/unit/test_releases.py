@@ -35,6 +35,22 @@ class ReleaseTest(unittest.TestCase):
                 'constraints/2026.1.txt'):
             releases.check('2026.1')
 
+    def test_a_neutron_of_another_one_is_refused(self) -> None:
+        def versions(names: tuple[str, ...] = packages.SERVICES,
+                     ) -> dict[str, str]:
+            return {name: {**EPOXY, 'neutron': neutron}[name]
+                    for name in names}
+
+        with mock.patch.object(packages, 'versions', versions):
+            neutron = '26.0.6'
+            self.assertEqual('2025.1', releases.check(None, 'neutron'))
+            neutron = '27.0.4'
+            self.assertEqual('2025.1', releases.check(None, 'none'))
+            with self.assertRaisesRegex(
+                    MinicloudError, 'neutron 27.0.4 is not of OpenStack '
+                    '2025.1.*constraints/2025.1.txt'):
+                releases.check(None, 'neutron')
+
     def test_services_of_several_releases_are_refused(self) -> None:
         self.installed(nova='34.0.0')
         with self.assertRaisesRegex(

@@ -47,6 +47,22 @@ class CommandLineTest(unittest.TestCase):
                          (made.cells, made.cell, made.quiesce))
 
 
+class EndTest(unittest.TestCase):
+
+    def test_who_has_lost_the_root_cleans_up_and_ends(self) -> None:
+        made = context()
+        cleaned = mock.Mock()
+        made.at_end.append(cleaned)
+        with (mock.patch('threading.Timer') as timer,
+              mock.patch('os._exit', side_effect=SystemExit)):
+            with self.assertRaises(SystemExit):
+                process._watch(made)
+        cleaned.assert_called_once_with()
+        # Even if that takes for ever.
+        timer.assert_called_once_with(process.PATIENCE, mock.ANY, (0,))
+        timer.return_value.start.assert_called_once_with()
+
+
 class CellsTest(unittest.TestCase):
 
     def setUp(self) -> None:

@@ -41,6 +41,9 @@ class KeyTest(unittest.TestCase):
     def test_another_database_gives_another_key(self) -> None:
         self.assertNotEqual(self.key(), self.key(database='mariadb'))
 
+    def test_a_network_service_gives_another_key(self) -> None:
+        self.assertNotEqual(self.key(), self.key(network='neutron'))
+
     def test_another_number_of_cells_gives_another_key(self) -> None:
         self.assertNotEqual(self.key(broker='rabbit'),
                             self.key(broker='rabbit', cells=2))
