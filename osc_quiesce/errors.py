@@ -46,13 +46,8 @@ class QuiesceError(Exception):
 
     advice = ''
 
-    def __init__(
-        self,
-        message: str,
-        server: model.Server | None = None,
-        request_id: str | None = None,
-        why: str = '',
-    ) -> None:
+    def __init__(self, message: str, server: model.Server | None = None,
+                 request_id: str | None = None, why: str = '') -> None:
         super().__init__(message)
         self.message = message
         self.why = why or message
@@ -64,11 +59,7 @@ class QuiesceError(Exception):
         if self.server and self.server.vm_state:
             parts.append(
                 _('It was last seen with vm_state %(vm)s, task_state %(task)s')
-                % {
-                    'vm': self.server.vm_state,
-                    'task': self.server.task_state,
-                }
-            )
+                % {'vm': self.server.vm_state, 'task': self.server.task_state})
         if self.request_id:
             parts.append(_('The request was %s') % self.request_id)
         if self.advice:
@@ -112,10 +103,8 @@ class AmbiguousName(Refused):
 class NotInstalled(Refused):
     """This cloud has no quiesce API."""
 
-    advice = _(
-        'This cloud has no quiesce API: nova_quiesce is not installed on '
-        'its nova-api'
-    )
+    advice = _('This cloud has no quiesce API: nova_quiesce is not installed '
+               'on its nova-api')
 
 
 class ServiceUnavailable(Refused):
@@ -128,10 +117,8 @@ class ServiceUnavailable(Refused):
 
     http_status = 503
     retry_after = 0.0
-    advice = _(
-        'Try again later; an administrator can look for nova-quiesce in '
-        '"openstack compute service list"'
-    )
+    advice = _('Try again later; an administrator can look for nova-quiesce '
+               'in "openstack compute service list"')
 
 
 class Unreachable(QuiesceError):
@@ -156,8 +143,7 @@ class Failed(QuiesceError):
     advice = _(
         'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
         'which "openstack server event list" shows. A hard reboot thaws it; '
-        'if not, repeat it a few minutes after nova-compute is back'
-    )
+        'if not, repeat it a few minutes after nova-compute is back')
 
 
 class NoLongerQuiesced(QuiesceError):
@@ -190,15 +176,12 @@ class SeveralErrors(QuiesceError):
 class NotConsistent(SeveralErrors):
     """It is not certain that every server stayed frozen."""
 
-    advice = _(
-        'Anything that was saved while the servers were quiesced is not '
-        'consistent'
-    )
+    advice = _('Anything that was saved while the servers were quiesced is '
+               'not consistent')
 
 
 class ThawFailed(SeveralErrors):
     """Servers that were frozen could not be thawed, or may not have been."""
 
     advice = _(
-        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"'
-    )
+        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"')

@@ -34,14 +34,11 @@ class Server:
     @classmethod
     def from_api(cls, body: Mapping[str, Any]) -> Server:
         """Return the server that this part of an answer describes."""
-        return cls(
-            id=body['id'],
-            name=body.get('name') or '',
-            status=body.get('status') or '',
-            vm_state=body.get('OS-EXT-STS:vm_state'),
-            task_state=body.get('OS-EXT-STS:task_state'),
-            fault=(body.get('fault') or {}).get('message'),
-        )
+        return cls(id=body['id'], name=body.get('name') or '',
+                   status=body.get('status') or '',
+                   vm_state=body.get('OS-EXT-STS:vm_state'),
+                   task_state=body.get('OS-EXT-STS:task_state'),
+                   fault=(body.get('fault') or {}).get('message'))
 
     @property
     def label(self) -> str:
@@ -126,7 +123,5 @@ def utc_text(when: datetime.datetime) -> str:
 def check_unquiesce_after(seconds: int) -> None:
     """Raise ValueError unless this is a whole number of seconds above 0."""
     if type(seconds) is not int or seconds < 1:
-        raise ValueError(
-            f'unquiesce_after is {seconds!r}, not a whole '
-            'number of seconds above 0'
-        )
+        raise ValueError(f'unquiesce_after is {seconds!r}, not a whole '
+                         'number of seconds above 0')

@@ -89,9 +89,8 @@ class Member:
     is_proven: bool = False
 
 
-def make(
-    members: Sequence[Member], zero: datetime.datetime, is_left: bool
-) -> Report:
+def make(members: Sequence[Member], zero: datetime.datetime,
+         is_left: bool) -> Report:
     """Return what is known of a group so far.
 
     :param zero: what the clock's zero is in UTC
@@ -100,19 +99,15 @@ def make(
     window = complete = None
     thawed = [m.thawed for m in members]
     if None not in thawed:
-        window = max(_known(thawed)) - min(
-            _known(m.requested for m in members)
-        )
+        window = max(_known(thawed)) - min(_known(
+            m.requested for m in members))
     thaws = _known(m.thaw_requested for m in members)
     frozen = [m.frozen for m in members]
     if thaws and None not in frozen:
         complete = min(thaws) - max(_known(frozen))
     return Report(
-        tuple(_of(member, zero) for member in members),
-        window,
-        complete,
-        is_left and all(member.is_proven for member in members),
-    )
+        tuple(_of(member, zero) for member in members), window, complete,
+        is_left and all(member.is_proven for member in members))
 
 
 def _of(member: Member, zero: datetime.datetime) -> ServerReport:
@@ -125,16 +120,11 @@ def _of(member: Member, zero: datetime.datetime) -> ServerReport:
     if member.requested is not None and member.thawed is not None:
         seconds = member.thawed - member.requested
     return ServerReport(
-        id=member.server.id,
-        name=member.server.name,
-        requested_at=utc(member.requested),
-        frozen_at=utc(member.frozen),
+        id=member.server.id, name=member.server.name,
+        requested_at=utc(member.requested), frozen_at=utc(member.frozen),
         thaw_requested_at=utc(member.thaw_requested),
-        thawed_at=utc(member.thawed),
-        seconds=seconds,
-        thaw_request_id=member.thaw_request_id,
-        is_proven=member.is_proven,
-    )
+        thawed_at=utc(member.thawed), seconds=seconds,
+        thaw_request_id=member.thaw_request_id, is_proven=member.is_proven)
 
 
 def _known(times: Iterable[float | None]) -> list[float]:

@@ -32,12 +32,8 @@ class CloudError(errors.ApplicationError):
         by the server; 0 if it did not say
     """
 
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        retry_after: float = 0.0,
-    ) -> None:
+    def __init__(self, message: str, status: int | None = None,
+                 retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
@@ -90,19 +86,11 @@ class Cloud:
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
-        return _request(
-            lambda: self._connection.image.get(
-                f'/images/{image_id}', timeout=PATIENCE
-            )
-        )
+        return _request(lambda: self._connection.image.get(
+            f'/images/{image_id}', timeout=PATIENCE))
 
-    def volume(
-        self,
-        method: str,
-        path: str,
-        json: Any = None,
-        microversion: str = _VOLUME_MICROVERSION,
-    ) -> dict[str, Any]:
+    def volume(self, method: str, path: str, json: Any = None,
+               microversion: str = _VOLUME_MICROVERSION) -> dict[str, Any]:
         """Send a request to Cinder.
 
         One whose answer is lost is not sent again unless it only reads: it
@@ -120,17 +108,14 @@ class Cloud:
             )
         )
 
-    def snapshots(
-        self, metadata: Mapping[str, str]
-    ) -> Iterator[dict[str, Any]]:
+    def snapshots(self,
+                  metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the snapshots of the project that have these metadata."""
         query = {'metadata': str(dict(metadata))}
         while True:
             page = self.volume(
-                'GET',
-                f'/snapshots/detail?{parse.urlencode(query)}',
-                microversion=_FILTER_MICROVERSION,
-            )
+                'GET', f'/snapshots/detail?{parse.urlencode(query)}',
+                microversion=_FILTER_MICROVERSION)
             yield from page['snapshots']
             if not page['snapshots'] or not page.get('snapshots_links'):
                 return
@@ -163,14 +148,9 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
             pause = http.retry_after(exc.response)
         raise CloudError(str(exc), exc.status_code, pause) from exc
     except ksa_exceptions.HttpError as exc:  # an answer of Keystone
-        raise CloudError(
-            str(exc), exc.http_status, exc.retry_after
-        ) from exc
-    except (
-        sdk_exceptions.SDKException,
-        ksa_exceptions.ClientException,
-        ValueError,
-    ) as exc:
+        raise CloudError(str(exc), exc.http_status, exc.retry_after) from exc
+    except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
+            ValueError) as exc:
         raise CloudError(str(exc)) from exc
     if not isinstance(body, dict):
         raise CloudError(_('the answer is not a JSON object'))

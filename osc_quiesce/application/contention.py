@@ -51,13 +51,9 @@ def quiesced(
     with contextlib.ExitStack() as stack:
         for attempt in range(ATTEMPTS):
             frozen = group.Frozen(
-                client,
-                plan.stages,
-                timeout,
-                {s.id: s.unquiesce_after for s in plan.servers},
-                progress,
-                shield,
-            )
+                client, plan.stages, timeout,
+                {s.id: s.unquiesce_after for s in plan.servers}, progress,
+                shield)
             try:
                 with contextlib.ExitStack() as attempted:
                     attempted.enter_context(frozen)
@@ -67,22 +63,17 @@ def quiesced(
             except errors.Conflict as exc:
                 if attempt == ATTEMPTS - 1:
                     other, _is_free = _look(client, exc)
-                    raise _lost(
-                        exc, other,
-                        _('was in the way of the last of %d attempts')
-                        % ATTEMPTS,
-                    ) from exc
+                    raise _lost(exc, other,
+                                _('was in the way of the last of %d attempts')
+                                % ATTEMPTS) from exc
                 _wait_until_free(client, frozen.request_id, exc, progress)
                 _check_again(cloud, plan)
         yield frozen
 
 
-def _wait_until_free(
-    client: quiesce_client.Client,
-    own_id: str,
-    refused: errors.Conflict,
-    progress: Callable[[str], object],
-) -> None:
+def _wait_until_free(client: quiesce_client.Client, own_id: str,
+                     refused: errors.Conflict,
+                     progress: Callable[[str], object]) -> None:
     """Return when the server that refused us can be frozen.
 
     :param own_id: the id of our request
@@ -98,15 +89,13 @@ def _wait_until_free(
         if is_free:
             return
         if client.timer.clock() + pause > deadline:
-            raise _lost(
-                refused, other, _('still held it after %g s') % PATIENCE
-            ) from refused
+            raise _lost(refused, other,
+                        _('still held it after %g s') % PATIENCE) from refused
         client.timer.sleep(pause)
 
 
-def _look(
-    client: quiesce_client.Client, refused: errors.Conflict
-) -> tuple[str, bool]:
+def _look(client: quiesce_client.Client,
+          refused: errors.Conflict) -> tuple[str, bool]:
     """Return whose request was in the way, and whether the server is free.
 
     :raises errors.Conflict: it was not another request that was in the way
@@ -155,12 +144,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
             and wanted
             <= {snapshot['volume_id'] for snapshot in each.snapshots}
         ):
-            raise LostRace(
-                _(
-                    'Another command has made snapshot set %(name)s '
-                    '(%(id)s) of the same volumes meanwhile. This '
-                    'command has unquiesced its servers and taken no '
-                    'snapshot.'
-                )
-                % {'name': each.name, 'id': each.id}
-            )
+            raise LostRace(_('Another command has made snapshot set %(name)s '
+                             '(%(id)s) of the same volumes meanwhile. This '
+                             'command has unquiesced its servers and taken no '
+                             'snapshot.') % {'name': each.name, 'id': each.id})

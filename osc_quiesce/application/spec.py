@@ -25,26 +25,16 @@ _NAME: Final = {'type': 'string', 'minLength': 1, 'maxLength': LONGEST_NAME}
 _MEMBER: Final = {
     'type': 'object',
     'properties': {
-        'server': _NAME,
-        'unquiesce_after': {'type': 'integer', 'minimum': 1},
-        'exclude_volumes': {'type': 'array', 'items': _NAME},
-    },
+        'server': _NAME, 'unquiesce_after': {'type': 'integer', 'minimum': 1},
+        'exclude_volumes': {'type': 'array', 'items': _NAME}},
     'required': ['server'],
-    'additionalProperties': False,
-}
-SCHEMA: Final = {
-    'type': 'object',
-    'properties': {
-        'name': _NAME,
-        'stages': {
-            'type': 'array',
-            'minItems': 1,
-            'items': {'type': 'array', 'minItems': 1, 'items': _MEMBER},
-        },
-    },
-    'required': ['name', 'stages'],
-    'additionalProperties': False,
-}
+    'additionalProperties': False}
+SCHEMA: Final = {'type': 'object',
+                 'properties': {'name': _NAME, 'stages': {
+                     'type': 'array', 'minItems': 1, 'items': {
+                         'type': 'array', 'minItems': 1, 'items': _MEMBER}}},
+                 'required': ['name', 'stages'],
+                 'additionalProperties': False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +77,8 @@ def from_file(path: str) -> Application:
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as exc:
-        raise errors.SpecError(
-            _('%(path)s cannot be read: %(why)s')
-            % {'path': path, 'why': exc}
-        ) from exc
+        raise errors.SpecError(_('%(path)s cannot be read: %(why)s') % {
+            'path': path, 'why': exc}) from exc
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
@@ -109,8 +97,7 @@ def from_yaml(text: str, path: str) -> Application:
         node = loader.get_single_node()
         if node is None:
             raise errors.SpecError(
-                _('%s, line 1: there is nothing in it') % path
-            )
+                _('%s, line 1: there is nothing in it') % path)
         _refuse_duplicate_keys(node, path)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
@@ -123,40 +110,25 @@ def from_yaml(text: str, path: str) -> Application:
     except RecursionError as exc:
         raise _error(path, 1, str(exc)) from exc
     _write_out(data)
-    found = sorted(
-        jsonschema.Draft7Validator(SCHEMA).iter_errors(data),
-        key=lambda error: _line(node, error.absolute_path),
-    )
+    found = sorted(jsonschema.Draft7Validator(SCHEMA).iter_errors(data),
+                   key=lambda error: _line(node, error.absolute_path))
     if found:
         where = '.'.join(str(part) for part in found[0].absolute_path)
         what = found[0].message
-        raise _error(
-            path,
-            _line(node, found[0].absolute_path),
-            f'{where}: {what}' if where else what,
-        )
+        raise _error(path, _line(node, found[0].absolute_path),
+                     f'{where}: {what}' if where else what)
     return _application(data)
 
 
 def _application(data: Any) -> Application:
     """Return the application that checked data describe."""
-    return Application(
-        data['name'],
+    return Application(data['name'], tuple(
         tuple(
-            tuple(
-                Member(
-                    member['server'],
-                    tuple(member.get('exclude_volumes', ())),
-                    # 60.0 is a whole number, too
-                    int(member['unquiesce_after'])
-                    if 'unquiesce_after' in member
-                    else None,
-                )
-                for member in stage
-            )
-            for stage in data['stages']
-        ),
-    )
+            Member(
+                member['server'], tuple(member.get('exclude_volumes', ())),
+                # 60.0 is a whole number, too
+                int(member['unquiesce_after']) if 'unquiesce_after' in member
+                else None) for member in stage) for stage in data['stages']))
 
 
 class _Loader(yaml.SafeLoader):
@@ -167,8 +139,7 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except ValueError as exc:
             raise yaml.constructor.ConstructorError(
-                None, None, str(exc), node.start_mark
-            ) from exc
+                None, None, str(exc), node.start_mark) from exc
 
 
 def _write_out(data: Any) -> None:
@@ -176,10 +147,8 @@ def _write_out(data: Any) -> None:
     stages = data.get('stages') if isinstance(data, dict) else None
     for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, list):
-            stage[:] = [
-                member if isinstance(member, dict) else {'server': member}
-                for member in stage
-            ]
+            stage[:] = [member if isinstance(member, dict)
+                        else {'server': member} for member in stage]
 
 
 def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
@@ -189,11 +158,8 @@ def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _error(
-                        path,
-                        key.start_mark.line + 1,
-                        _('"%s" is there twice') % key.value,
-                    )
+                    raise _error(path, key.start_mark.line + 1,
+                                 _('"%s" is there twice') % key.value)
                 seen.add(key.value)
             _refuse_duplicate_keys(value, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -209,13 +175,10 @@ def _line(node: yaml.Node, where: Sequence[Any]) -> int:
         elif isinstance(node, yaml.MappingNode):
             node = next(
                 (value for key, value in node.value if key.value == part),
-                node,
-            )
+                node)
     return int(node.start_mark.line) + 1
 
 
 def _error(path: str, line: int, what: str) -> errors.SpecError:
-    return errors.SpecError(
-        _('%(path)s, line %(line)d: %(what)s')
-        % {'path': path, 'line': line, 'what': what}
-    )
+    return errors.SpecError(_('%(path)s, line %(line)d: %(what)s') % {
+        'path': path, 'line': line, 'what': what})

@@ -46,11 +46,8 @@ class Command:
     :ivar exit_code: what it would be if the command ended now
     """
 
-    def __init__(
-        self,
-        get_client: Callable[[], quiesce_client.Client],
-        progress: Callable[[str], None],
-    ) -> None:
+    def __init__(self, get_client: Callable[[], quiesce_client.Client],
+                 progress: Callable[[str], None]) -> None:
         self.exit_code = 0
         self._interrupts = interrupts.Interrupts()
         self._get_client = get_client
@@ -79,9 +76,8 @@ class Command:
     def _client(self) -> quiesce_client.Client:
         return self._get_client().with_sleep(self._interrupts.sleep)
 
-    def _find(
-        self, names: Sequence[str], all_projects: bool
-    ) -> tuple[list[model.Server], int]:
+    def _find(self, names: Sequence[str],
+              all_projects: bool) -> tuple[list[model.Server], int]:
         """Return the servers found, and log and count the names in vain."""
         found = []
         failures = 0

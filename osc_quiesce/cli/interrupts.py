@@ -21,11 +21,9 @@ import time
 from typing import Any
 
 # SIGHUP does not exist everywhere.
-_SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
-    if hasattr(signal, name)
-)
+_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM',
+                                                    'SIGHUP') if hasattr(
+                                                        signal, name))
 
 
 class Interrupted(Exception):

@@ -30,8 +30,7 @@ def timeout(text: str) -> float:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(
-            _('"%s" is not a positive number of seconds') % text
-        )
+            _('"%s" is not a positive number of seconds') % text)
     return seconds
 
 
@@ -43,14 +42,12 @@ def whole_seconds(text: str) -> int:
         seconds = 0
     if seconds < 1:
         raise argparse.ArgumentTypeError(
-            _('"%s" is not a whole number of seconds above 0') % text
-        )
+            _('"%s" is not a whole number of seconds above 0') % text)
     return seconds
 
 
-def check_columns(
-    command: Any, parsed_args: argparse.Namespace, names: Sequence[str]
-) -> None:
+def check_columns(command: Any, parsed_args: argparse.Namespace,
+                  names: Sequence[str]) -> None:
     """Raise now if the user has named a column that will not be there.
 
     cliff would say so only after the work, when it formats the result; it has

@@ -23,14 +23,9 @@ LOG = logging.getLogger(__name__)
 class Unquiesce(base.Command):
     """Thaws servers, as many as can be, whatever fails."""
 
-    def unquiesce(
-        self,
-        names: Sequence[str],
-        *,
-        wait: bool,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        all_projects: bool = False,
-    ) -> list[base.Row]:
+    def unquiesce(self, names: Sequence[str], *, wait: bool,
+                  timeout: float = retry.DEFAULT_TIMEOUT,
+                  all_projects: bool = False) -> list[base.Row]:
         """Ask all servers to thaw, and then wait for them together.
 
         A server that is active already counts as thawed.
@@ -47,8 +42,7 @@ class Unquiesce(base.Command):
         total = len(servers) + failures
         self._interrupts.install(
             _('no longer waiting, but still unquiescing every server ...'),
-            _('already stopping; still unquiescing every server'),
-        )
+            _('already stopping; still unquiescing every server'))
         if servers and wait:
             labels = ', '.join(server.label for server in servers)
             self._progress(_('Unquiescing %s ...') % labels)
@@ -62,10 +56,8 @@ class Unquiesce(base.Command):
                 outcomes = client.unquiesce_all(servers, wait)
         failures += sum(self._tell(each) for each in outcomes.values())
         if failures:
-            self._fail(
-                _('%(failed)d of %(all)d servers failed to unquiesce.')
-                % {'failed': failures, 'all': total}
-            )
+            self._fail(_('%(failed)d of %(all)d servers failed to '
+                         'unquiesce.') % {'failed': failures, 'all': total})
         return [self._row(outcome, wait) for outcome in outcomes.values()]
 
     @staticmethod
@@ -75,14 +67,10 @@ class Unquiesce(base.Command):
             LOG.error('%s', outcome.error)
             return True
         if outcome.action_id is None and outcome.server.vm_state:
-            LOG.warning(
-                _('Server %(server)s was not quiesced any more: it is '
-                  '%(status)s.'),
-                {
-                    'server': outcome.server.label,
-                    'status': outcome.server.status,
-                },
-            )
+            LOG.warning(_('Server %(server)s was not quiesced any more: it is '
+                          '%(status)s.'),
+                        {'server': outcome.server.label,
+                         'status': outcome.server.status})
         return False
 
     @staticmethod

@@ -23,30 +23,11 @@ from osc_quiesce import model
 
 LOG = logging.getLogger(__name__)
 
-LIST_COLUMNS = (
-    'ID',
-    'Name',
-    'Application',
-    'Created At',
-    'Consistency',
-    'Snapshots',
-    'Window',
-)
-SHOW_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'description',
-    'properties',
-    'created_at',
-    'consistency',
-    'window',
-    'complete',
-    'snapshots',
-    'snapshots_wanted',
-    'version',
-    'servers',
-)
+LIST_COLUMNS = ('ID', 'Name', 'Application', 'Created At', 'Consistency',
+                'Snapshots', 'Window')
+SHOW_COLUMNS = ('id', 'name', 'application', 'description', 'properties',
+                'created_at', 'consistency', 'window', 'complete', 'snapshots',
+                'snapshots_wanted', 'version', 'servers')
 
 
 class Servers(columns.FormattableColumn[Any]):
@@ -58,18 +39,13 @@ class Servers(columns.FormattableColumn[Any]):
             flavor = server['flavor']
             lines.append(
                 _('%(order)d. %(label)s, flavor %(flavor)s, image %(image)s')
-                % {
-                    'order': server['order'] + 1,
-                    'label': model.label(server['id'], server['name']),
-                    'flavor': flavor.get('original_name'),
-                    'image': server['image'] or _('none (boots from volume)'),
-                }
-            )
-            lines += [
-                _('   %(device)s: volume %(id)s, %(size)d GiB, snapshot %(s)s')
-                % {**volume, 's': volume['snapshot_id'] or _('none')}
-                for volume in server['volumes']
-            ]
+                % {'order': server['order'] + 1,
+                   'label': model.label(server['id'], server['name']),
+                   'flavor': flavor.get('original_name'),
+                   'image': server['image'] or _('none (boots from volume)')})
+            lines += [_('   %(device)s: volume %(id)s, %(size)d GiB, snapshot '
+                        '%(s)s') % {**volume, 's': volume['snapshot_id'] or _(
+                            'none')} for volume in server['volumes']]
         return '\n'.join(lines)
 
 
@@ -93,21 +69,10 @@ class Command:
 
 def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
     """Return the values of SHOW_COLUMNS."""
-    return (
-        found.id,
-        found.name,
-        found.application,
-        found.description,
-        found.properties,
-        found.created_at,
-        found.state,
-        found.window,
-        found.complete,
-        len(found.snapshots),
-        found.volumes,
-        found.version,
-        Servers(found.servers),
-    )
+    return (found.id, found.name, found.application, found.description,
+            found.properties, found.created_at, found.state, found.window,
+            found.complete, len(found.snapshots), found.volumes, found.version,
+            Servers(found.servers))
 
 
 def failed(exc: Exception) -> osc_exceptions.CommandError:
@@ -125,23 +90,13 @@ class ListApplicationSnapshot(Command, command.Lister):
         except application_errors.ApplicationError as exc:
             raise failed(exc) from exc
         return LIST_COLUMNS, [
-            (
-                s.id,
-                s.name,
-                s.application,
-                s.created_at,
-                s.state,
-                len(s.snapshots),
-                s.window,
-            )
-            for s in found
-        ]
+            (s.id, s.name, s.application, s.created_at, s.state,
+             len(s.snapshots), s.window) for s in found]
 
 
 class ShowApplicationSnapshot(Command, command.ShowOne):
     _description = _(
-        'Show a snapshot set, with all that is needed to restore it.'
-    )
+        'Show a snapshot set, with all that is needed to restore it.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_set(super().get_parser(prog_name))
@@ -158,8 +113,7 @@ class ShowApplicationSnapshot(Command, command.ShowOne):
 
 class DeleteApplicationSnapshot(Command, command.Command):
     _description = _(
-        'Delete all snapshots of sets, even if some are already gone.'
-    )
+        'Delete all snapshots of sets, even if some are already gone.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_set(super().get_parser(prog_name), nargs='+')
@@ -174,9 +128,8 @@ class DeleteApplicationSnapshot(Command, command.Command):
                 failures += 1
         if failures:
             raise osc_exceptions.CommandError(
-                _('%(failed)d of %(all)d snapshot sets failed to delete.')
-                % {'failed': failures, 'all': len(parsed_args.set)}
-            )
+                _('%(failed)d of %(all)d snapshot sets failed to delete.') % {
+                    'failed': failures, 'all': len(parsed_args.set)})
 
     def _delete(self, name: str) -> None:
         cloud = self._cloud
@@ -184,20 +137,13 @@ class DeleteApplicationSnapshot(Command, command.Command):
             found = snapshot_sets.find(cloud, name)
         except snapshot_sets.NoSuchSet as exc:
             raise snapshot_sets.NoSuchSet(
-                _('%s It may already have been deleted.') % exc
-            ) from exc
+                _('%s It may already have been deleted.') % exc) from exc
         snapshot_sets.delete(
-            cloud, found.id, self._sleep, self._client.timer.clock
-        )
+            cloud, found.id, self._sleep, self._client.timer.clock)
 
 
-def _with_set(
-    parser: argparse.ArgumentParser, nargs: str | None = None
-) -> argparse.ArgumentParser:
-    parser.add_argument(
-        'set',
-        metavar='<snapshot-set>',
-        nargs=nargs,
-        help=_('Snapshot set (name or ID)'),
-    )
+def _with_set(parser: argparse.ArgumentParser,
+              nargs: str | None = None) -> argparse.ArgumentParser:
+    parser.add_argument('set', metavar='<snapshot-set>', nargs=nargs,
+                        help=_('Snapshot set (name or ID)'))
     return parser

@@ -58,20 +58,13 @@ class PlannedServers(columns.FormattableColumn[Any]):
     def human_readable(self) -> str:
         lines = []
         for server in self._value:
-            lines.append(
-                _('stage %(stage)d: %(label)s') % {
-                    'stage': server['stage'] + 1,
-                    'label': model.label(server['id'], server['name']),
-                }
-            )
+            lines.append(_('stage %(stage)d: %(label)s') % {
+                'stage': server['stage'] + 1,
+                'label': model.label(server['id'], server['name'])})
             lines += [
-                _('   %(device)s: volume %(id)s, %(size)d GiB%(left_out)s') % {
-                    **volume,
-                    'left_out': '' if volume['snapshot']
-                    else _(', without a snapshot'),
-                }
-                for volume in server['volumes']
-            ]
+                _('   %(device)s: volume %(id)s, %(size)d GiB%(left_out)s')
+                % {**volume, 'left_out': '' if volume['snapshot'] else _(
+                    ', without a snapshot')} for volume in server['volumes']]
         return '\n'.join(lines)
 
 
@@ -81,8 +74,7 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
         'only by default). Everything is checked first. Then the servers are '
         'quiesced in order, all snapshots are taken at once, and the servers '
         'are thawed in reverse order. If anything fails, or on Ctrl-C, '
-        'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.'
-    )
+        'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.')
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,23 +87,14 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the snapshot set')
-        )
+            'name', metavar='<name>', help=_('Name of the snapshot set'))
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument(
-            '--server',
-            metavar='<server>',
-            action='append',
-            help=_(
-                'Server (name or ID); repeat the option for several servers, '
-                'which are quiesced one after the other in this order'
-            ),
-        )
-        what.add_argument(
-            '--file',
-            metavar='<file>',
-            help=_('File in YAML that describes the application'),
-        )
+        what.add_argument('--server', metavar='<server>', action='append',
+                          help=_('Server (name or ID); repeat the option for '
+                                 'several servers, which are quiesced one '
+                                 'after the other in this order'))
+        what.add_argument('--file', metavar='<file>', help=_(
+            'File in YAML that describes the application'))
         self._add_times(parser)
         self._add_options(parser)
         return parser
@@ -119,73 +102,39 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
     @staticmethod
     def _add_times(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
+            '--timeout', metavar='<seconds>', type=options.timeout,
             default=retry.DEFAULT_TIMEOUT,
-            help=_(
-                'How long to wait for each stage, and for all snapshots, in '
-                'seconds (default: %g)'
-            )
-            % retry.DEFAULT_TIMEOUT,
-        )
+            help=_('How long to wait for each stage, and for all snapshots, '
+                   'in seconds (default: %g)') % retry.DEFAULT_TIMEOUT)
         parser.add_argument(
-            '--unquiesce-after',
-            metavar='<seconds>',
-            type=options.whole_seconds,
-            default=DEFAULT_UNQUIESCE_AFTER,
-            help=_(
-                'Have the cloud unquiesce each server this many seconds after '
-                'it was quiesced, even if this command dies (default: %d)'
-            )
-            % DEFAULT_UNQUIESCE_AFTER,
-        )
+            '--unquiesce-after', metavar='<seconds>',
+            type=options.whole_seconds, default=DEFAULT_UNQUIESCE_AFTER,
+            help=_('Have the cloud unquiesce each server this many seconds '
+                   'after it was quiesced, even if this command dies '
+                   '(default: %d)') % DEFAULT_UNQUIESCE_AFTER)
 
     @staticmethod
     def _add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument('--description', metavar='<description>',
+                            default='', help=_('Description of the snapshots'))
         parser.add_argument(
-            '--description',
-            metavar='<description>',
-            default='',
-            help=_('Description of the snapshots'),
-        )
-        parser.add_argument(
-            '--property',
-            metavar='<key=value>',
-            dest='properties',
-            action=parseractions.KeyValueAction,
-            default={},
-            help=_('Metadata of the snapshots (repeat for several)'),
-        )
-        parser.add_argument(
-            '--allow-local-disk',
-            action='store_true',
-            help=_(
-                'Accept servers with a root or ephemeral disk that is not a '
-                'volume, and so will not be in the snapshots'
-            ),
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be done and refused, and do nothing'),
-        )
-        parser.add_argument(
-            '--keep-inconsistent',
-            action='store_true',
-            help=_(
-                'If a server turns out not to have stayed frozen, keep the '
-                'snapshots and mark them, instead of deleting them'
-            ),
-        )
+            '--property', metavar='<key=value>', dest='properties',
+            action=parseractions.KeyValueAction, default={},
+            help=_('Metadata of the snapshots (repeat for several)'))
+        parser.add_argument('--allow-local-disk', action='store_true', help=_(
+            'Accept servers with a root or ephemeral disk that is not a '
+            'volume, and so will not be in the snapshots'))
+        parser.add_argument('--dry-run', action='store_true', help=_(
+            'Show what would be done and refused, and do nothing'))
+        parser.add_argument('--keep-inconsistent', action='store_true', help=_(
+            'If a server turns out not to have stayed frozen, keep the '
+            'snapshots and mark them, instead of deleting them'))
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
         options.check_columns(
-            self,
-            parsed_args,
-            PLAN_COLUMNS if parsed_args.dry_run else application.SHOW_COLUMNS,
-        )
+            self, parsed_args,
+            PLAN_COLUMNS if parsed_args.dry_run else application.SHOW_COLUMNS)
         self._exit_code = 0
         try:
             exit_code = super().run(parsed_args) or self._exit_code
@@ -193,21 +142,17 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             self.app.stdout.flush()
             return exit_code
         except interrupts.Interrupted as exc:
-            LOG.error(
-                _('Interrupted; no consistent snapshot set was made.')
-            )
+            LOG.error(_('Interrupted; no consistent snapshot set was made.'))
             return exc.exit_code
         except Exception as exc:
             if self._made is None:
                 raise
             raise osc_exceptions.CommandError(
-                _(
-                    'Snapshot set %(name)s (%(id)s) is consistent, and is '
-                    'kept, but it could not be printed: %(why)s. "openstack '
-                    'application snapshot show %(id)s" shows it.'
-                )
-                % {'name': self._made.name, 'id': self._made.id, 'why': exc}
-            ) from exc
+                _('Snapshot set %(name)s (%(id)s) is consistent, and is kept, '
+                  'but it could not be printed: %(why)s. "openstack '
+                  'application snapshot show %(id)s" shows it.') % {
+                      'name': self._made.name, 'id': self._made.id,
+                      'why': exc}) from exc
         finally:
             self._interrupts.restore()
 
@@ -217,9 +162,8 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
         self._check_options(parsed_args)
         try:
             plan = self._plan(parsed_args)
-        except (
-            application_errors.ApplicationError, errors.QuiesceError
-        ) as exc:
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
             raise application.failed(exc) from exc
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
@@ -227,9 +171,8 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             self._exit_code = 1 if plan.refusals else 0
             return PLAN_COLUMNS, _planned(plan)
         if plan.refusals:
-            raise osc_exceptions.CommandError(
-                _('Nothing was quiesced, and no snapshot was taken.')
-            )
+            raise osc_exceptions.CommandError(_(
+                'Nothing was quiesced, and no snapshot was taken.'))
         self._made = self._create(plan, parsed_args)
         return application.SHOW_COLUMNS, application.shown(self._made)
 
@@ -239,65 +182,45 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             if key.startswith(snapshot_sets.PREFIX):
                 raise osc_exceptions.CommandError(
                     _('Properties that begin with "%s" are reserved.')
-                    % snapshot_sets.PREFIX
-                )
+                    % snapshot_sets.PREFIX)
             if max(len(key), len(value)) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
-                    _('Property "%(key)s" is longer than %(max)d characters.')
-                    % {'key': key, 'max': spec.LONGEST_NAME}
-                )
+                    _('Property "%(key)s" is longer than %(max)d '
+                      'characters.') % {'key': key, 'max': spec.LONGEST_NAME})
         name = parsed_args.name
         if not name.strip() or len(name) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
                 _('The name must have 1 to %d characters.')
-                % spec.LONGEST_NAME
-            )
+                % spec.LONGEST_NAME)
         if len(parsed_args.description) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
-                _('The description must have at most %d characters.')
-                % spec.LONGEST_NAME
-            )
+                _('The description must have at most %d '
+                  'characters.') % spec.LONGEST_NAME)
 
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file:
             wanted = spec.from_file(parsed_args.file)
         else:
-            wanted = spec.from_servers(
-                parsed_args.name, parsed_args.server
-            )
+            wanted = spec.from_servers(parsed_args.name, parsed_args.server)
         return preflight.make(
-            self._client,
-            self._cloud,
-            parsed_args.name,
-            wanted,
-            parsed_args.unquiesce_after,
-            parsed_args.allow_local_disk,
-        )
+            self._client, self._cloud, parsed_args.name, wanted,
+            parsed_args.unquiesce_after, parsed_args.allow_local_disk)
 
-    def _create(
-        self, plan: planning.Plan, parsed_args: argparse.Namespace
-    ) -> snapshot_sets.SnapshotSet:
+    def _create(self, plan: planning.Plan,
+                parsed_args: argparse.Namespace) -> snapshot_sets.SnapshotSet:
         self._interrupts.install(
             _('stopping after the request under way, and thawing ...'),
-            _('already stopping; thawing goes on until it is done'),
-        )
+            _('already stopping; thawing goes on until it is done'))
         try:
             return create.create(
-                self._client,
-                self._cloud,
-                plan,
-                parsed_args.timeout,
-                parsed_args.description,
-                parsed_args.properties,
-                parsed_args.keep_inconsistent,
-                options.progress_of(self.app),
-                self._interrupts.shielded,
-            )
+                self._client, self._cloud, plan, parsed_args.timeout,
+                parsed_args.description, parsed_args.properties,
+                parsed_args.keep_inconsistent, options.progress_of(self.app),
+                self._interrupts.shielded)
         except create.Kept as exc:
             raise application.failed(exc) from exc
-        except (
-            application_errors.ApplicationError, errors.QuiesceError
-        ) as exc:
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
             if isinstance(exc, errors.ThawFailed) and exc.__cause__:
                 if isinstance(exc.__cause__, interrupts.Interrupted):
                     LOG.error('%s', exc)
@@ -312,30 +235,17 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
 def _planned(plan: planning.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     taken = {(s.id, v.id) for s, v in plan.snapshots}
-    servers = [
-        {
-            'id': server.id,
-            'name': server.name,
-            'stage': server.stage,
-            'unquiesce_after': server.unquiesce_after,
-            'refused': list(server.refused),
-            'volumes': [
-                {
-                    'id': volume.id,
-                    'name': volume.name,
-                    'device': volume.device,
-                    'size': volume.size,
-                    'snapshot': (server.id, volume.id) in taken,
-                }
-                for volume in server.volumes
-            ],
-        }
-        for server in plan.servers
-    ]
-    return (
-        plan.name,
-        plan.application,
-        len(plan.snapshots),
-        PlannedServers(servers),
-        Sentences(plan.refusals),
-    )
+    servers = [{'id': server.id,
+                'name': server.name,
+                'stage': server.stage,
+                'unquiesce_after': server.unquiesce_after,
+                'refused': list(server.refused),
+                'volumes': [
+                    {'id': volume.id,
+                     'name': volume.name,
+                     'device': volume.device,
+                     'size': volume.size,
+                     'snapshot': (server.id, volume.id) in taken}
+                    for volume in server.volumes]} for server in plan.servers]
+    return (plan.name, plan.application, len(plan.snapshots),
+            PlannedServers(servers), Sentences(plan.refusals))
