@@ -10,12 +10,10 @@ Source: the API reference of nova_quiesce (``doc/source/api.rst``), and for
 ``GET /servers`` and ``os-instance-actions`` the Nova API reference.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 import dataclasses
 import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib import parse
 
 from keystoneauth1 import adapter as ksa_adapter
@@ -53,9 +51,9 @@ class QuiesceAPI:
             timeout or getattr(adapter.session, 'timeout',
                                None) or http.REQUEST_TIMEOUT)
 
-    def within(self, seconds: float) -> QuiesceAPI:
+    def within(self, seconds: float) -> Self:
         """Return the same, with at most so much time for a request."""
-        return QuiesceAPI(self._adapter, min(seconds, self._timeout))
+        return type(self)(self._adapter, min(seconds, self._timeout))
 
     def quiesce(self, server: model.Server, request_id: str,
                 unquiesce_after: int | None = None) -> None:

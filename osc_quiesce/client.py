@@ -8,11 +8,9 @@ and at the instance action of the request; for several servers at once, at the
 table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import time
-from typing import Any
+from typing import Any, Self
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
@@ -58,7 +56,7 @@ class Client:
         self.api = quiesce_api.QuiesceAPI(adapter)
         self.timer = retry.Timer(clock, sleep)
 
-    def with_sleep(self, sleep: Callable[[float], object]) -> Client:
+    def with_sleep(self, sleep: Callable[[float], object]) -> Self:
         """Return a client of the same cloud that pauses like this."""
         other = object.__new__(type(self))
         other.api = self.api

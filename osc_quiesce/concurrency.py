@@ -2,8 +2,6 @@
 
 """Several requests under way at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 import concurrent.futures
 import time

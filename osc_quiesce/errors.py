@@ -26,8 +26,6 @@ in, and what to do::
         ThawFailed          some may still be frozen
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from osc_quiesce.i18n import _

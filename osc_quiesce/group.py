@@ -8,14 +8,12 @@ have frozen, is thawed, the last stage first. What other requests froze is left
 alone. It knows no command line and no storage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
 import math
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
@@ -151,7 +149,7 @@ class Frozen:
 
     # Thawing --------------------------------------------------------------
 
-    def __enter__(self) -> Frozen:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None,

@@ -10,8 +10,6 @@ No request is repeated here, whatever the adapter is told elsewhere: only the
 caller knows what may be repeated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import copy

@@ -6,8 +6,6 @@ A *verb* says what is asked of a server, and how one sees that it is done: see
 :mod:`osc_quiesce.verbs`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import dataclasses
 from typing import Final, Protocol

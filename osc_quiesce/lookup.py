@@ -2,8 +2,6 @@
 
 """Servers by name or UUID."""
 
-from __future__ import annotations
-
 import re
 import uuid
 

@@ -2,12 +2,10 @@
 
 """What the cloud says, as plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import datetime
-from typing import Any
+from typing import Any, Self
 import uuid
 
 
@@ -27,12 +25,12 @@ class Server:
     fault: str | None = None
 
     @classmethod
-    def of(cls, server: Server | str) -> Server:
+    def of(cls, server: Self | str) -> Self:
         """Return the server itself, or one of which the UUID is known."""
         return cls(server) if isinstance(server, str) else server
 
     @classmethod
-    def from_api(cls, body: Mapping[str, Any]) -> Server:
+    def from_api(cls, body: Mapping[str, Any]) -> Self:
         """Return the server that this part of an answer describes."""
         return cls(id=body['id'], name=body.get('name') or '',
                    status=body.get('status') or '',

@@ -8,8 +8,6 @@ the one manager class for an attribute with the name of the entry point. All
 else is in :mod:`osc_quiesce.cli` and :mod:`osc_quiesce.client`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator
 import contextlib

@@ -13,8 +13,6 @@ are looked at together, with one request for a hundred.
 This module must never decide what becomes of a server.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses

@@ -2,8 +2,6 @@
 
 """Whether servers are, and were, frozen by one request."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from osc_quiesce import client as quiesce_client

@@ -2,8 +2,6 @@
 
 """When the servers of a group were frozen, and whether that is proven."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 import dataclasses
 import datetime

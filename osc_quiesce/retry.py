@@ -5,8 +5,6 @@
 All durations are in seconds, by a clock that never goes back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 import dataclasses
 import time

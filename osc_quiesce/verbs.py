@@ -11,8 +11,6 @@ says that this request does not freeze it, or if the cloud says that the thaw
 has failed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 

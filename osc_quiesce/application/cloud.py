@@ -2,8 +2,6 @@
 
 """What is read from and written to Cinder and Glance, as plain JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib import parse

@@ -10,8 +10,6 @@ same two ids, and no times are compared.
 It waits only while nothing of its own command is frozen, and never for long.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 import contextlib
 from typing import Any, Final

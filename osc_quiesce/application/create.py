@@ -6,8 +6,6 @@ Servers are frozen only for what must be done meanwhile. Whatever fails, they
 are thawed first, and then the snapshots are deleted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 import contextlib
 import datetime

@@ -7,8 +7,6 @@ server that cannot exist, which tells whether servers may stay frozen for as
 long as is asked for.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Final
 import uuid

@@ -6,8 +6,6 @@ The schema is documented in doc/source/application.rst. Every error names the
 line, since that is what one needs to mend a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 import dataclasses
 import pathlib

@@ -6,15 +6,13 @@ All snapshots are taken at once. Nothing else is sent then but, for volumes
 that several servers may have, one look at who has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import functools
 import itertools
 import threading
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -53,7 +51,7 @@ class Taking:
         self.snapshots: list[str] = []
         self.unanswered: list[str] = []
 
-    def __enter__(self) -> Taking:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: Any) -> None:

@@ -6,8 +6,6 @@ What the user has to know of the troubles on the way is logged. It parses no
 arguments and prints no results: the shells do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 import dataclasses
 import logging

@@ -8,8 +8,6 @@ and wake up the sleeper: :class:`Interrupted` is raised by :meth:`check` and
 :meth:`sleep`, that is between two requests, and never while shielded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import os

@@ -2,8 +2,6 @@
 
 """What the commands share: types of options, columns, and progress."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Sequence
 import math

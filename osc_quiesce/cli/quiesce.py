@@ -10,8 +10,6 @@ keep what is quiesced is the only exception; a server of which it is not known
 yet whether it will be is thawed all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 import logging
 from typing import TextIO

@@ -5,8 +5,6 @@
 It thaws whatever can be thawed, and then tells what could not be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import logging
 

@@ -2,8 +2,6 @@
 
 """``openstack application snapshot list | show | delete``."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 import logging

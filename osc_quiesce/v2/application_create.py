@@ -9,8 +9,6 @@ thaw failed, or the set could not be marked as consistent, or could not be
 printed, it is kept and named on stderr, and the exit code is not 0.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 import logging

@@ -5,8 +5,6 @@
 Arguments and tables; what is done is in :mod:`osc_quiesce.cli`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 import functools
