@@ -9,8 +9,11 @@ table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import contextlib
+import re
 import time
 from typing import Any, Self
+import uuid
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
@@ -20,7 +23,6 @@ from osc_quiesce import errors
 from osc_quiesce import http
 from osc_quiesce.i18n import _
 from osc_quiesce import jobs
-from osc_quiesce import lookup
 from osc_quiesce import model
 from osc_quiesce import polling
 from osc_quiesce import retry
@@ -147,7 +149,26 @@ class Client:
         :raises errors.Refused: the caller may not look
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return lookup.find(self.api, self.timer, name_or_id, all_projects)
+        if _is_uuid(name_or_id):
+            # A name may look like an ID.
+            with contextlib.suppress(errors.ServerNotFound):
+                return self.get_server(name_or_id)
+        # Nova takes the name as a regular expression, found anywhere.
+        query = {'name': f'^{re.escape(name_or_id)}$'}
+        if all_projects:
+            query['all_tenants'] = '1'
+        servers = self.timer.until_answered(
+            lambda: list(self.api.servers(query)))
+        found = [server for server in servers if server.name == name_or_id]
+        if not found:
+            raise errors.ServerNotFound(
+                _('No server has the name or ID "%s"') % name_or_id)
+        if len(found) > 1:
+            raise errors.AmbiguousName(
+                _('%(count)d servers have the name "%(name)s": %(ids)s') % {
+                    'count': len(found), 'name': name_or_id,
+                    'ids': ', '.join(server.id for server in found)})
+        return found[0]
 
     def freezes(self, servers: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:
@@ -226,8 +247,7 @@ class Client:
             one has an error; errors are in there, and not raised
         """
         asked = [jobs.Job(Server.of(s), request_id) for s in servers]
-        return self._run(verbs.Freezing(unquiesce_after), [asked], timeout,
-                         stop_at_error=True)
+        return self._run(verbs.Freezing(unquiesce_after), [asked], timeout)
 
     def thaw(
         self,
@@ -250,10 +270,9 @@ class Client:
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
-        asked = [[jobs.Job(Server.of(s),
-                           request_id) for s in stage] for stage in stages]
-        return self._run(verbs.Thawing(), asked, timeout, looks_at_rows=True,
-                         progress=progress)
+        asked = [[jobs.Job(Server.of(server), request_id) for server in stage]
+                 for stage in stages]
+        return self._run(verbs.Thawing(), asked, timeout, progress=progress)
 
     def unquiesce_all(
             self, servers: Iterable[Server | str], wait: bool = True,
@@ -274,3 +293,11 @@ class Client:
              timeout: float, **options: Any) -> dict[str, Outcome]:
         return polling.Poller(
             self.api, self.timer, verb, timeout, **options).run(stages)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -3,27 +3,7 @@
 """The errors that this package raises.
 
 Each tells in whole sentences what happened to which server, what state it is
-in, and what to do::
-
-    QuiesceError
-      Refused               nothing was changed
-        Conflict            wrong state, locked, or the request has ended
-        Unauthorized        unknown credentials
-        Forbidden           not allowed
-        ServerNotFound      no such server, or the caller may not see it
-        AmbiguousName       several servers have this name
-        NotInstalled        this cloud has no quiesce API
-        ServiceUnavailable  429 and 503 of Nova itself
-      Unreachable           no usable answer: the request may be carried out
-      NotSupported          accepted, then found impossible: not frozen
-      Failed                the guest may be frozen
-      NoLongerQuiesced      quiesced by this request, and unquiesced since
-      QuiescedByAnother     quiesced, but not by this request
-      TimedOut              not there yet when the time was up
-      ServerGone            deleted
-      SeveralErrors         of several servers
-        NotConsistent       it is not certain that all stayed frozen
-        ThawFailed          some may still be frozen
+in, and what to do.
 """
 
 from collections.abc import Sequence

@@ -13,15 +13,17 @@ import contextlib
 import datetime
 import math
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
-from osc_quiesce import proof
 from osc_quiesce import report as reports
 from osc_quiesce import retry
+
+Progress: TypeAlias = Callable[[str], object]
+Shield: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 class Frozen:
@@ -33,17 +35,12 @@ class Frozen:
     :ivar request_id: the id of the request to quiesce, at every server
     """
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        stages: Sequence[Sequence[model.Server | str]],
-        timeout: float = retry.GROUP_TIMEOUT,
-        unquiesce_after: int | Mapping[str, int] | None = None,
-        progress: Callable[[str], object] | None = None,
-        shield: Callable[
-            [], contextlib.AbstractContextManager[Any]
-        ] = contextlib.nullcontext,
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client,
+                 stages: Sequence[Sequence[model.Server | str]],
+                 timeout: float = retry.GROUP_TIMEOUT,
+                 unquiesce_after: int | Mapping[str, int] | None = None,
+                 progress: Progress | None = None,
+                 shield: Shield = contextlib.nullcontext) -> None:
         """See :func:`quiesced`."""
         if not 0 < timeout < math.inf:
             raise ValueError(
@@ -75,7 +72,7 @@ class Frozen:
 
         :raises errors.NotConsistent: names each server that is not
         """
-        found = proof.not_frozen(
+        found = reports.not_frozen(
             self._client, [member.server for member in self.members],
             self.request_id)
         if found:
@@ -102,10 +99,9 @@ class Frozen:
             errors.QuiesceError(
                 _('Server %(server)s did not stay frozen, or it is not known '
                   'whether it did: %(why)s') % {
-                      'server': member.server.label,
-                      'why': member.doubt or _('it was not seen thawed')},
+                      'server': member.server.label, 'why': member.doubt},
                 model.Server(member.server.id, member.server.name))
-            for member in self.members if not member.is_proven]
+            for member in self.members if member.doubt is not None]
         if doubts:
             raise errors.NotConsistent(doubts)
 
@@ -195,12 +191,13 @@ class Frozen:
                 if outcome.asked is not None:
                     member.thaw_requested = started + outcome.asked
                 member.thaw_request_id = outcome.action_id
-                member.doubt = outcome.doubt
+                member.doubt = outcome.doubt or member.doubt
                 member.error = outcome.error
                 member.to_thaw = outcome.error is not None
                 if outcome.error is None:
                     member.thawed = started + outcome.seconds
-            self._prove(left.values())
+            self._prove([left[server_id] for server_id, outcome
+                         in outcomes.items() if not outcome.doubt])
 
     def _prove(self, members: Iterable[reports.Member]) -> None:
         """Find out which servers stayed frozen until their thaw.
@@ -209,16 +206,15 @@ class Frozen:
         without a break. But a guest may tell afterwards that it was not. One
         that cannot be thawed tells nothing of that kind.
         """
-        accepted = [member for member in members if member.frozen is not None
-                    and member.thaw_request_id and not member.doubt]
-        doubts = proof.doubts(self._client, {
+        accepted = [member for member in members
+                    if member.frozen is not None and member.thaw_request_id]
+        doubts = reports.doubts(self._client, {
             member.server: str(member.thaw_request_id) for member in accepted
             if member.thawed is not None})
         for member in accepted:
-            member.doubt = doubts.get(member.server.id)
-            member.is_proven = not member.doubt and (
-                member.thawed is not None or isinstance(
-                    member.error, errors.Failed))
+            if member.thawed is not None or isinstance(
+                    member.error, errors.Failed):
+                member.doubt = doubts.get(member.server.id)
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:
         # A failing progress callback must not prevent a thaw.
@@ -228,16 +224,12 @@ class Frozen:
 
 
 @contextlib.contextmanager
-def quiesced(
-    client: quiesce_client.Client,
-    stages: Sequence[Sequence[model.Server | str]],
-    timeout: float = retry.GROUP_TIMEOUT,
-    unquiesce_after: int | Mapping[str, int] | None = None,
-    progress: Callable[[str], object] | None = None,
-    shield: Callable[
-        [], contextlib.AbstractContextManager[Any]
-    ] = contextlib.nullcontext,
-) -> Iterator[Frozen]:
+def quiesced(client: quiesce_client.Client,
+             stages: Sequence[Sequence[model.Server | str]],
+             timeout: float = retry.GROUP_TIMEOUT,
+             unquiesce_after: int | Mapping[str, int] | None = None,
+             progress: Progress | None = None,
+             shield: Shield = contextlib.nullcontext) -> Iterator[Frozen]:
     """Freeze servers for the time of a ``with`` block, all of them or none.
 
     The stages are quiesced strictly one after the other, the servers of a

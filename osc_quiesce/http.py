@@ -66,8 +66,6 @@ def adapter_of(session: ksa_session.Session | None,
     if adapter is None:
         if session is None:
             raise TypeError('a session or an adapter is needed')
-        if session.timeout is None:
-            session = bounded(session)
         adapter_kwargs.setdefault('service_type', 'compute')
         if not adapter_kwargs.keys() & {
                 'endpoint_override', 'version', 'min_version', 'max_version'}:
@@ -75,7 +73,7 @@ def adapter_of(session: ksa_session.Session | None,
             adapter_kwargs.update(min_version='2', max_version='2.latest')
         adapter = ksa_adapter.Adapter(
             session, client_name='osc-quiesce', **adapter_kwargs)
-    elif adapter.session.timeout is None:
+    if adapter.session.timeout is None:
         adapter = copy.copy(adapter)
         adapter.session = bounded(adapter.session)
     return adapter

@@ -110,9 +110,15 @@ class Verb(Protocol):
     """What is done to servers, and how one sees that it is done.
 
     :cvar goal: the vm_state that the server is to get into
+    :cvar stops_at_error: whether the first error ends it for all; servers
+        that were still on their way then have no outcome
+    :cvar looks_at_rows: whether even a single server is looked at in the
+        table of freezes
     """
 
     goal: str
+    stops_at_error: bool
+    looks_at_rows: bool
 
     def ask(self, api: quiesce_api.QuiesceAPI,
             job: Job) -> tuple[str | None, Seen]:

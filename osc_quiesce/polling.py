@@ -42,32 +42,20 @@ class Poller:
     :param timeout: seconds, for all together
     :param wait: whether to look at all; else a server is done when the cloud
         has accepted the request
-    :param stop_at_error: whether the first error ends it for all; servers
-        that were still on their way are then not in the answer
-    :param looks_at_rows: whether even a single server is looked at in the
-        table of freezes
     :param progress: is told which servers are asked next
     """
 
     def __init__(
-        self,
-        api: quiesce_api.QuiesceAPI,
-        timer: retry.Timer,
-        verb: Verb,
-        timeout: float,
-        *,
-        wait: bool = True,
-        stop_at_error: bool = False,
-        looks_at_rows: bool = False,
-        progress: Callable[[Sequence[model.Server]], object] | None = None,
-    ) -> None:
+            self, api: quiesce_api.QuiesceAPI, timer: retry.Timer, verb: Verb,
+            timeout: float, wait: bool = True,
+            progress: Callable[[Sequence[model.Server]], object] | None = None,
+            ) -> None:
         self._api = api
         self._timer = timer
         self._verb = verb
         self._timeout = timeout
         self._wait = wait
-        self._stop_at_error = stop_at_error
-        self._looks_at_rows = looks_at_rows
+        self._looks_at_rows = verb.looks_at_rows
         self._progress = progress
         self._started = timer.clock()
         self._waiting: list[list[Job]] = []
@@ -102,7 +90,7 @@ class Poller:
                 self._take_ended()
             calls.stop()
         self._take_ended()
-        if not (self._stop_at_error and self._has_failed()):
+        if not self._is_stopped():
             for job in asked:
                 if job.server.id not in self._outcomes:
                     self._end(job, jobs.timed_out(
@@ -115,12 +103,13 @@ class Poller:
         """Seconds until the time is up."""
         return self._started + self._timeout - self._timer.clock()
 
-    def _has_failed(self) -> bool:
-        return any(outcome.error for outcome in self._outcomes.values())
+    def _is_stopped(self) -> bool:
+        return self._verb.stops_at_error and any(
+            outcome.error for outcome in self._outcomes.values())
 
     def _is_over(self) -> bool:
         return (not (self._pending or self._waiting) or self._left <= 0
-                or (self._stop_at_error and self._has_failed()))
+                or self._is_stopped())
 
     def _release(self) -> None:
         """Let the next stages be asked whose turn it is."""

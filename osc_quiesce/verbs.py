@@ -31,6 +31,8 @@ class Freezing:
     """
 
     goal = states.QUIESCED
+    stops_at_error = True
+    looks_at_rows = False
 
     def __init__(self, unquiesce_after: Mapping[str, int] | None = None):
         self._unquiesce_after = unquiesce_after or {}
@@ -48,15 +50,13 @@ class Freezing:
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
-        if isinstance(error, errors.Unreachable):
+        # A refusal is final, unless the cloud says when to come back.
+        if isinstance(error, errors.Unreachable) or (
+                isinstance(error, errors.ServiceUnavailable)
+                and error.retry_after):
             pause = error.retry_after
-        elif isinstance(error, errors.ServiceUnavailable):
-            pause = error.retry_after
-            if not pause:
-                return None
-        else:
-            return None
-        return pause if seconds + pause <= retry.PATIENCE else None
+            return pause if seconds + pause <= retry.PATIENCE else None
+        return None
 
     def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
         if row is None or row.request_id != job.request_id:
@@ -105,6 +105,8 @@ class Unquiescing:
     """Thaws servers, whatever request has frozen them."""
 
     goal = states.ACTIVE
+    stops_at_error = False
+    looks_at_rows = False
 
     def ask(self, api: quiesce_api.QuiesceAPI,
             job: Job) -> tuple[str | None, Seen]:
@@ -154,6 +156,8 @@ class Unquiescing:
 
 class Thawing(Unquiescing):
     """Thaws servers that the requests of their jobs may have frozen."""
+
+    looks_at_rows = True
 
     def ask(self, api: quiesce_api.QuiesceAPI,
             job: Job) -> tuple[str | None, Seen]:

@@ -10,9 +10,9 @@ same two ids, and no times are compared.
 It waits only while nothing of its own command is frozen, and never for long.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
-from typing import Any, Final
+from typing import Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
@@ -34,14 +34,9 @@ class LostRace(application_errors.ApplicationError):
 
 
 @contextlib.contextmanager
-def quiesced(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    plan: planning.Plan,
-    timeout: float,
-    progress: Callable[[str], object],
-    shield: Callable[[], contextlib.AbstractContextManager[Any]],
-) -> Iterator[group.Frozen]:
+def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+             plan: planning.Plan, timeout: float, progress: group.Progress,
+             shield: group.Shield) -> Iterator[group.Frozen]:
     """Freeze the servers of a plan, as :func:`group.quiesced` does.
 
     :raises LostRace: another command wants the servers, and goes first
@@ -71,7 +66,7 @@ def quiesced(
 
 def _wait_until_free(client: quiesce_client.Client, own_id: str,
                      refused: errors.Conflict,
-                     progress: Callable[[str], object]) -> None:
+                     progress: group.Progress) -> None:
     """Return when the server that refused us can be frozen.
 
     :param own_id: the id of our request
@@ -111,20 +106,14 @@ def _look(client: quiesce_client.Client,
 
 
 def _lost(refused: errors.Conflict, other: str, what: str) -> LostRace:
-    return LostRace(
-        _(
-            # Translators: the reason has no subject, such as "goes first".
-            'Server %(server)s could not be quiesced: %(why)s. Request '
-            '%(request)s to quiesce it %(what)s. This command has unquiesced '
-            'its servers and taken no snapshot. Try again later.'
-        )
-        % {
-            'server': refused.server and refused.server.label,
-            'why': refused.why.rstrip('.'),
-            'request': other,
-            'what': what,
-        }
-    )
+    # Translators: what is done has no subject, such as "goes first".
+    message = _('Server %(server)s could not be quiesced: %(why)s. Request '
+                '%(request)s to quiesce it %(what)s. This command has '
+                'unquiesced its servers and taken no snapshot. Try again '
+                'later.')
+    return LostRace(message % {
+        'server': refused.server and refused.server.label,
+        'why': refused.why.rstrip('.'), 'request': other, 'what': what})
 
 
 def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:

@@ -47,10 +47,8 @@ def create(
     description: str = '',
     properties: Mapping[str, str] | None = None,
     keep_inconsistent: bool = False,
-    progress: Callable[[str], object] = lambda sentence: None,
-    shield: Callable[
-        [], contextlib.AbstractContextManager[Any]
-    ] = contextlib.nullcontext,
+    progress: group.Progress = lambda sentence: None,
+    shield: group.Shield = contextlib.nullcontext,
 ) -> snapshot_sets.SnapshotSet:
     """Make a consistent snapshot set, or none.
 
@@ -179,36 +177,26 @@ class _Set:
         if not isinstance(exc, (
                 quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)):
             return
-        if report.is_consistent and _is_unchanged(self._client, self._plan):
-            self.keep_consistent(exc, report.complete)
-        elif keep_inconsistent:
-            self.keep(exc)
-
-    def keep(self, exc: BaseException) -> None:
-        """Mark the set as inconsistent, and raise Kept."""
         try:
-            self._mark({'consistency': snapshot_sets.INCONSISTENT})
-        except errors.ApplicationError as error:
-            LOG.error(_('The set cannot be marked: %s'), error)
-            return
-        raise Kept(_('%(why)s Snapshot set %(name)s (%(id)s) is NOT '
-                     'CONSISTENT; it is kept and marked so.') % {
-                         'why': exc, 'name': self._plan.name,
-                         'id': self._set_id}) from exc
-
-    def keep_consistent(self, exc: BaseException,
-                        complete: float | None) -> None:
-        """Seal the set although a thaw failed, and raise Kept."""
-        try:
-            self.seal(None, complete)
+            if report.is_consistent and _is_unchanged(
+                    self._client, self._plan):
+                self.seal(None, report.complete)
+                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is '
+                            'consistent.')
+            elif keep_inconsistent:
+                self._mark({'consistency': snapshot_sets.INCONSISTENT})
+                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT '
+                            'CONSISTENT; it is kept and marked so.')
+            else:
+                return
         except Kept as kept:
             raise Kept(f'{exc} {kept}') from exc
         except errors.ApplicationError as error:
-            LOG.error(_('The set cannot be sealed: %s'), error)
+            LOG.error(_('The set cannot be marked: %s'), error)
             return
-        raise Kept(_('%(why)s. Snapshot set %(name)s (%(id)s) is consistent.')
-                   % {'why': str(exc).rstrip('.'), 'name': self._plan.name,
-                      'id': self._set_id}) from exc
+        raise Kept(message % {
+            'why': str(exc).rstrip('.'), 'name': self._plan.name,
+            'id': self._set_id}) from exc
 
     def undo(self, progress: Callable[[str], object]) -> None:
         """Delete what was made; say what is left, if anything is."""

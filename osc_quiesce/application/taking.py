@@ -125,13 +125,15 @@ class Taking:
                     made = self._read(read, deadline)['snapshot']
 
     def _check_users(self, volume: planning.Volume, deadline: float) -> None:
-        with _not_known(
-                _('Could not check whether volume %(volume)s was attached to '
-                  'another server: %(why)s. Try again once that works.'),
-                volume=volume.id):
+        try:
             shown = self._read(
                 lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
                 deadline)['volume']
+        except cloud_api.CloudError as exc:
+            raise errors.ApplicationError(
+                _('Could not check whether volume %(volume)s was attached to '
+                  'another server: %(why)s. Try again once that works.')
+                % {'volume': volume.id, 'why': str(exc).rstrip('.')}) from exc
         users = inspector.strangers(shown, {s.id for s in self._plan.servers})
         if users:
             raise errors.ApplicationError(
@@ -161,13 +163,3 @@ def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
               '%(why)s.') % {'volume': body['volume_id'],
                              'server': snapshot_sets.get(body, 'server_name'),
                              'why': str(exc).rstrip('.')}) from exc
-
-
-@contextlib.contextmanager
-def _not_known(message: str, **details: str) -> Iterator[None]:
-    """Let an error say what could not be checked."""
-    try:
-        yield
-    except cloud_api.CloudError as exc:
-        raise errors.ApplicationError(message % {
-            **details, 'why': str(exc).rstrip('.')}) from exc

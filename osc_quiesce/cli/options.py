@@ -6,11 +6,14 @@ import argparse
 from collections.abc import Callable, Sequence
 import math
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 from cliff import columns
 
 from osc_quiesce.i18n import _
+
+#: what a command that lists something returns: names of columns, and rows
+Table: TypeAlias = tuple[Sequence[str], list[tuple[Any, ...]]]
 
 
 class OptionalColumn(columns.FormattableColumn[Any]):

@@ -15,6 +15,7 @@ from osc_lib import exceptions as osc_exceptions
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import snapshot_sets
+from osc_quiesce.cli import options
 from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 from osc_quiesce import model
@@ -80,9 +81,7 @@ def failed(exc: Exception) -> osc_exceptions.CommandError:
 class ListApplicationSnapshot(Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         try:
             found = snapshot_sets.find_all(self._cloud)
         except application_errors.ApplicationError as exc:
