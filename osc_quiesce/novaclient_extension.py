@@ -19,6 +19,7 @@ from novaclient import base
 from novaclient import exceptions as nova_exceptions
 from novaclient import utils
 
+from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
 from osc_quiesce.cli import base as cli
@@ -149,7 +150,7 @@ def _run(command: cli.Command, work: Callable[[], list[cli.Row]],
                 print(accepted % row.server.label if accepted else _result(
                     row))
 
-    exit_code = command.run(work_and_tell, sys.stdout)
+    exit_code = interrupts.end(command.run(work_and_tell, sys.stdout))
     if exit_code:
         sys.exit(exit_code)
 

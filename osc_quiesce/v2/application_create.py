@@ -135,13 +135,12 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             PLAN_COLUMNS if parsed_args.dry_run else application.SHOW_COLUMNS)
         self._exit_code = 0
         try:
-            exit_code = super().run(parsed_args) or self._exit_code
+            self._exit_code = super().run(parsed_args) or self._exit_code
             # A full disk, or a broken pipe, must count as a failure.
             self.app.stdout.flush()
-            return exit_code
         except interrupts.Interrupted as exc:
             LOG.error(_('Interrupted; no consistent snapshot set was made.'))
-            return exc.exit_code
+            self._exit_code = exc.exit_code
         except Exception as exc:
             if self._made is None:
                 raise
@@ -153,6 +152,7 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
                       'why': exc}) from exc
         finally:
             self._interrupts.restore()
+        return interrupts.end(self._exit_code, self.app.interactive_mode)
 
     def take_action(
         self, parsed_args: argparse.Namespace

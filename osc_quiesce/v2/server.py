@@ -6,7 +6,6 @@ Arguments and tables; what is done is in :mod:`osc_quiesce.cli`.
 """
 
 import argparse
-from collections.abc import Sequence
 import functools
 import logging
 import sys
@@ -16,6 +15,7 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import base
+from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
 from osc_quiesce.cli import unquiesce
@@ -61,8 +61,9 @@ class _ServerCommand(command.Lister):
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args, self.columns)
         self.command = self._new_command()
-        return self.command.run(
+        exit_code = self.command.run(
             functools.partial(super().run, parsed_args), self.app.stdout)
+        return interrupts.end(exit_code, self.app.interactive_mode)
 
     def _new_command(self) -> base.Command:
         raise NotImplementedError
@@ -109,9 +110,7 @@ class QuiesceServer(_ServerCommand):
             return '--keep-quiesced'
         return super()._misused_option(parsed_args)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         rows = self.command.quiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout,
@@ -134,9 +133,7 @@ class UnquiesceServer(_ServerCommand):
     def _new_command(self) -> base.Command:
         return unquiesce.Unquiesce(self._client, options.progress_of(self.app))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         rows = self.command.unquiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout, all_projects=parsed_args.all_projects)
@@ -155,9 +152,7 @@ class ListQuiescedServer(command.Lister):
             '--long', action='store_true', help=_('List additional fields'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         manager: Any = self.app.client_manager
         try:
             found = manager.server_quiesce.freezes(
