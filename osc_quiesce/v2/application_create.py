@@ -12,6 +12,7 @@ printed, it is kept and named on stderr, and the exit code is not 0.
 import argparse
 from collections.abc import Sequence
 import logging
+import re
 from typing import Any
 
 from cliff import columns
@@ -36,6 +37,9 @@ from osc_quiesce.v2 import application
 LOG = logging.getLogger(__name__)
 
 DEFAULT_UNQUIESCE_AFTER = 120  # seconds
+
+# Source: metadata_allows_null in cinder.api.validation.parameter_types
+_PROPERTY_KEY = re.compile('[A-Za-z0-9_:. /-]+')
 
 PLAN_COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
 
@@ -181,6 +185,10 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
                 raise osc_exceptions.CommandError(
                     _('Properties that begin with "%s" are reserved.')
                     % snapshot_sets.PREFIX)
+            if not _PROPERTY_KEY.fullmatch(key):
+                raise osc_exceptions.CommandError(
+                    _('Property "%s": Cinder takes a key only of letters from '
+                      'A to Z, digits, spaces, and - _ : . /') % key)
             if max(len(key), len(value)) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
                     _('Property "%(key)s" is longer than %(max)d '
