@@ -8,6 +8,7 @@ long as is asked for.
 """
 
 import dataclasses
+import logging
 from typing import Final
 import uuid
 
@@ -21,6 +22,8 @@ from osc_quiesce import concurrency
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+
+LOG = logging.getLogger(__name__)
 
 NO_SERVER: Final = model.Server(str(uuid.UUID(int=0)))
 
@@ -116,6 +119,9 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
         )['quota_set']
     except cloud_api.CloudError as exc:
+        if exc.status == 403:
+            LOG.warning(_("Cinder's quota could not be checked: %s"), exc)
+            return []
         return [_("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')]
     problems = []
     for key, amount in needed.items():
