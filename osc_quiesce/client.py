@@ -249,13 +249,10 @@ class Client:
         asked = [jobs.Job(Server.of(s), request_id) for s in servers]
         return self._run(verbs.Freezing(unquiesce_after), [asked], timeout)
 
-    def thaw(
-        self,
-        stages: Sequence[Sequence[Server | str]],
-        request_id: str,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        progress: Callable[[Sequence[Server]], object] | None = None,
-    ) -> dict[str, Outcome]:
+    def thaw(self, stages: Sequence[Sequence[Server | str]], request_id: str,
+             timeout: float = retry.DEFAULT_TIMEOUT,
+             progress: Callable[[Sequence[Server]], object] | None = None,
+             ) -> dict[str, Outcome]:
         """Make sure that servers do not stay frozen by this request.
 
         Deals with every state in which the request can have left a server,

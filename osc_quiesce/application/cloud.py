@@ -94,17 +94,11 @@ class Cloud:
         One whose answer is lost is not sent again unless it only reads: it
         may have made a snapshot.
         """
-        return _request(
-            lambda: self._connection.block_storage.request(
-                path,
-                method,
-                json=json,
-                microversion=microversion,
-                timeout=PATIENCE,
-                skip_cache=True,  # clouds.yaml may ask for one
-                connect_retries=1 if method == 'GET' else 0,
-            )
-        )
+        # Without a cache: clouds.yaml may ask for one.
+        return _request(lambda: self._connection.block_storage.request(
+            path, method, json=json, microversion=microversion,
+            timeout=PATIENCE, skip_cache=True,
+            connect_retries=1 if method == 'GET' else 0))
 
     def snapshots(self,
                   metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:

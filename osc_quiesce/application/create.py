@@ -39,17 +39,13 @@ class Kept(errors.ApplicationError):
     """It did not go well, but the set was kept; the message says why."""
 
 
-def create(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    plan: planning.Plan,
-    timeout: float,
-    description: str = '',
-    properties: Mapping[str, str] | None = None,
-    keep_inconsistent: bool = False,
-    progress: group.Progress = lambda sentence: None,
-    shield: group.Shield = contextlib.nullcontext,
-) -> snapshot_sets.SnapshotSet:
+def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+           plan: planning.Plan, timeout: float, description: str = '',
+           properties: Mapping[str, str] | None = None,
+           keep_inconsistent: bool = False,
+           progress: group.Progress = lambda sentence: None,
+           shield: group.Shield = contextlib.nullcontext,
+           ) -> snapshot_sets.SnapshotSet:
     """Make a consistent snapshot set, or none.
 
     :param timeout: seconds, for each stage, and for all snapshots together

@@ -66,7 +66,7 @@ class Command:
             self._interrupts.restore()
             self._interrupts.check()
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
         finally:
             self._interrupts.restore()
         return self.exit_code
@@ -91,6 +91,3 @@ class Command:
     def _fail(self, message: str) -> None:
         LOG.error('%s', message)
         self.exit_code = self.exit_code or 1
-
-    def _record(self, exc: interrupts.Interrupted) -> None:
-        self.exit_code = exc.exit_code

@@ -14,6 +14,8 @@ from osc_quiesce.i18n import _
 
 #: what a command that lists something returns: names of columns, and rows
 Table: TypeAlias = tuple[Sequence[str], list[tuple[Any, ...]]]
+#: what one that shows something returns: names of fields, and their values
+Record: TypeAlias = tuple[Sequence[str], tuple[Any, ...]]
 
 
 class OptionalColumn(columns.FormattableColumn[Any]):
@@ -59,7 +61,8 @@ def check_columns(command: Any, parsed_args: argparse.Namespace,
 
 def progress_of(app: Any) -> Callable[[str], None]:
     """Return what tells the user of a program what is done next."""
-    return silent if app.options.verbose_level == 0 else progress
+    is_quiet = app.options.verbose_level == 0
+    return (lambda sentence: None) if is_quiet else progress
 
 
 def progress(sentence: str) -> None:
@@ -69,7 +72,3 @@ def progress(sentence: str) -> None:
             print(sentence, file=sys.stderr, flush=True)
         except OSError:
             pass  # the terminal is gone; the servers are not
-
-
-def silent(sentence: str) -> None:
-    """Say nothing: the user wants it quiet."""

@@ -131,7 +131,7 @@ class Quiesce(base.Command):
                 LOG.error('%s', exc)
                 failures += 1
             except interrupts.Interrupted as exc:
-                self._record(exc)
+                self.exit_code = exc.exit_code
                 self._tell_what_was_asked(rows)
                 break
         if failures:
@@ -163,7 +163,7 @@ class Quiesce(base.Command):
             frozen.quiesce()
             frozen.check()
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
         except errors.QuiesceError as exc:
             LOG.error('%s', exc)
             told = exc

@@ -48,7 +48,7 @@ class Unquiesce(base.Command):
         try:
             outcomes = client.unquiesce_all(servers, wait, timeout)
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
             wait = False
             with self._interrupts.shielded():
                 outcomes = client.unquiesce_all(servers, wait)

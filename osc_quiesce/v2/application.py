@@ -3,7 +3,6 @@
 """``openstack application snapshot list | show | delete``."""
 
 import argparse
-from collections.abc import Sequence
 import logging
 import time
 from typing import Any
@@ -74,10 +73,6 @@ def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
             Servers(found.servers))
 
 
-def failed(exc: Exception) -> osc_exceptions.CommandError:
-    return osc_exceptions.CommandError(str(exc))
-
-
 class ListApplicationSnapshot(Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
@@ -85,7 +80,7 @@ class ListApplicationSnapshot(Command, command.Lister):
         try:
             found = snapshot_sets.find_all(self._cloud)
         except application_errors.ApplicationError as exc:
-            raise failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return LIST_COLUMNS, [
             (s.id, s.name, s.application, s.created_at, s.state,
              len(s.snapshots), s.window) for s in found]
@@ -98,13 +93,11 @@ class ShowApplicationSnapshot(Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_set(super().get_parser(prog_name))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         try:
             found = snapshot_sets.find(self._cloud, parsed_args.set)
         except application_errors.ApplicationError as exc:
-            raise failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return SHOW_COLUMNS, shown(found)
 
 

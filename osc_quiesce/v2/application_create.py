@@ -10,7 +10,6 @@ printed, it is kept and named on stderr, and the exit code is not 0.
 """
 
 import argparse
-from collections.abc import Sequence
 import logging
 import re
 from typing import Any
@@ -158,15 +157,13 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             self._interrupts.restore()
         return interrupts.end(self._exit_code, self.app.interactive_mode)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         self._check_options(parsed_args)
         try:
             plan = self._plan(parsed_args)
         except (application_errors.ApplicationError,
                 errors.QuiesceError) as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
@@ -224,7 +221,7 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
                 parsed_args.keep_inconsistent, options.progress_of(self.app),
                 self._interrupts.shielded)
         except create.Kept as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         except (application_errors.ApplicationError,
                 errors.QuiesceError) as exc:
             if isinstance(exc, errors.ThawFailed) and exc.__cause__:
