@@ -6,8 +6,6 @@ This package is the client half: what an operator or a script installs. It
 imports neither Nova nor the server half, and does no work when imported.
 """
 
-from __future__ import annotations
-
 
 def __getattr__(name: str) -> str:
     # Reading a distribution's metadata costs file accesses that every

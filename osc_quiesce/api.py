@@ -10,12 +10,10 @@ Source: the API reference of nova_quiesce (``doc/source/api.rst``), and for
 ``GET /servers`` and ``os-instance-actions`` the Nova API reference.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 import dataclasses
 import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib import parse
 
 from keystoneauth1 import adapter as ksa_adapter
@@ -46,26 +44,19 @@ class QuiesceAPI:
     :param timeout: seconds for one request; by default that of the session
     """
 
-    def __init__(
-        self, adapter: ksa_adapter.Adapter, timeout: float | None = None
-    ) -> None:
+    def __init__(self, adapter: ksa_adapter.Adapter,
+                 timeout: float | None = None) -> None:
         self._adapter = adapter
         self._timeout: float = (
-            timeout
-            or getattr(adapter.session, 'timeout', None)
-            or http.REQUEST_TIMEOUT
-        )
+            timeout or getattr(adapter.session, 'timeout',
+                               None) or http.REQUEST_TIMEOUT)
 
-    def within(self, seconds: float) -> QuiesceAPI:
+    def within(self, seconds: float) -> Self:
         """Return the same, with at most so much time for a request."""
-        return QuiesceAPI(self._adapter, min(seconds, self._timeout))
+        return type(self)(self._adapter, min(seconds, self._timeout))
 
-    def quiesce(
-        self,
-        server: model.Server,
-        request_id: str,
-        unquiesce_after: int | None = None,
-    ) -> None:
+    def quiesce(self, server: model.Server, request_id: str,
+                unquiesce_after: int | None = None) -> None:
         """Have a server frozen; nothing happens if this request has arrived.
 
         :param request_id: see :func:`model.new_request_id`
@@ -79,9 +70,8 @@ class QuiesceAPI:
             details['unquiesce_after'] = unquiesce_after
         self._act(server, states.QUIESCE, details)
 
-    def unquiesce(
-        self, server: model.Server, request_id: str | None = None
-    ) -> model.Unquiesced:
+    def unquiesce(self, server: model.Server,
+                  request_id: str | None = None) -> model.Unquiesced:
         """Have a server thawed.
 
         :param request_id: only if this request to quiesce has frozen it, or
@@ -90,23 +80,17 @@ class QuiesceAPI:
             it, or, without a request id, it is not quiesced
         """
         response = self._act(
-            server,
-            states.UNQUIESCE,
-            {'request_id': request_id} if request_id else None,
-        )
+            server, states.UNQUIESCE,
+            {'request_id': request_id} if request_id else None)
         if response.status_code != _ACCEPTED:
             with http.parsing(server):
                 became = http.json_of(response)[states.UNQUIESCE]
                 return model.Unquiesced(
-                    None, became['state'], became['message']
-                )
+                    None, became['state'], became['message'])
         return model.Unquiesced(response.headers.get('x-openstack-request-id'))
 
-    def freezes(
-        self,
-        server_ids: Collection[str] | None = None,
-        all_projects: bool = False,
-    ) -> list[model.Freeze]:
+    def freezes(self, server_ids: Collection[str] | None = None,
+                all_projects: bool = False) -> list[model.Freeze]:
         """Return what is, or may be, frozen; one request a page.
 
         :param server_ids: of these servers only
@@ -117,14 +101,9 @@ class QuiesceAPI:
         if server_ids is None:
             return list(self._freezes(query))
         ids = list(server_ids)
-        return [
-            freeze
-            for first in range(0, len(ids), PORTION)
-            for freeze in self._freezes(
-                query
-                + [('server', each) for each in ids[first:first + PORTION]]
-            )
-        ]
+        return [freeze for first in range(0, len(ids), PORTION)
+                for freeze in self._freezes(query + [
+                    ('server', each) for each in ids[first:first + PORTION]])]
 
     def server(self, server: model.Server) -> model.Server:
         """Return what Nova says of a server.
@@ -161,9 +140,7 @@ class QuiesceAPI:
             body = self.read(
                 f'/servers/{http.quoted(server.id)}/os-instance-actions/'
                 f'{http.quoted(request_id)}',
-                server,
-                _ACTIONS_MICROVERSION,
-            )
+                server, _ACTIONS_MICROVERSION)
         except errors.ServiceUnavailable:
             raise
         except errors.Refused:
@@ -171,42 +148,29 @@ class QuiesceAPI:
         with http.parsing(server):
             return _result_of(body['instanceAction'])
 
-    def newest_action(
-        self, server: model.Server, names: Collection[str]
-    ) -> str | None:
+    def newest_action(self, server: model.Server,
+                      names: Collection[str]) -> str | None:
         """Return the id of a server's newest request of these kinds, if any.
 
         :param names: of instance actions
         """
         actions = self.read(
             f'/servers/{http.quoted(server.id)}/os-instance-actions?limit=50',
-            server,
-            _ACTIONS_MICROVERSION,
-        )
+            server, _ACTIONS_MICROVERSION)
         with http.parsing(server):
             for action in actions['instanceActions']:
                 if action['action'] in names:
                     return str(action['request_id'])
         return None
 
-    def read(
-        self,
-        path: str,
-        server: model.Server | None = None,
-        microversion: str = _MICROVERSION,
-    ) -> dict[str, Any]:
+    def read(self, path: str, server: model.Server | None = None,
+             microversion: str = _MICROVERSION) -> dict[str, Any]:
         """Return the JSON object that Nova has at a path.
 
         :param server: the server that it is about, for messages
         """
-        response = http.send(
-            self._adapter,
-            'GET',
-            path,
-            server,
-            microversion=microversion,
-            timeout=self._timeout,
-        )
+        response = http.send(self._adapter, 'GET', path, server,
+                             microversion=microversion, timeout=self._timeout)
         return http.json_of(response, server)
 
     def _freezes(self, query: list[tuple[str, str]]) -> Iterator[model.Freeze]:
@@ -216,38 +180,25 @@ class QuiesceAPI:
             except errors.ServerNotFound as exc:
                 raise errors.NotInstalled(exc.message) from exc
             with http.parsing():
-                page = [
-                    model.Freeze(**{
-                        field.name: item[field.name]
-                        for field in dataclasses.fields(model.Freeze)
-                    })
-                    for item in body['freezes']
-                ]
+                page = [model.Freeze(**{
+                    field.name: item[field.name]
+                    for field in dataclasses.fields(
+                        model.Freeze)}) for item in body['freezes']]
             yield from page
             if not body.get('freezes_links') or not page:
                 return
             query = [each for each in query if each[0] != 'marker']
             query.append(('marker', page[-1].server_id))
 
-    def _act(
-        self,
-        server: model.Server,
-        action: str,
-        details: Mapping[str, Any] | None,
-    ) -> requests.Response:
+    def _act(self, server: model.Server, action: str,
+             details: Mapping[str, Any] | None) -> requests.Response:
         response = http.send(
-            self._adapter,
-            'POST',
-            f'/servers/{http.quoted(server.id)}/action',
-            server,
-            json={action: details},
-            microversion=_MICROVERSION,
-            timeout=self._timeout,
-        )
+            self._adapter, 'POST', f'/servers/{http.quoted(server.id)}/action',
+            server, json={action: details}, microversion=_MICROVERSION,
+            timeout=self._timeout)
         # A proxy answers 200 with a page for somebody to log in.
         if response.status_code != _ACCEPTED and not (
-            action == states.UNQUIESCE and details
-        ):
+                action == states.UNQUIESCE and details):
             raise http.not_of_nova(server)
         return response
 
@@ -258,10 +209,8 @@ def _result_of(action: Mapping[str, Any]) -> model.Result:
     results = {event.get('result') for event in events}
     if states.FAILURE in results or action.get('message') == 'Error':
         reasons = [
-            event['details']
-            for event in events
-            if event.get('result') == states.FAILURE and event.get('details')
-        ]
+            event['details'] for event in events
+            if event.get('result') == states.FAILURE and event.get('details')]
         return model.Result(states.FAILURE, '; '.join(reasons) or None)
     if results != {states.SUCCESS}:
         return model.Result()
@@ -271,6 +220,5 @@ def _result_of(action: Mapping[str, Any]) -> model.Result:
                 event['finish_time'].removesuffix('Z')
             ).replace(tzinfo=datetime.UTC)
             return model.Result(
-                states.SUCCESS, unquiesce_at=model.utc_text(when)
-            )
+                states.SUCCESS, unquiesce_at=model.utc_text(when))
     return model.Result(states.SUCCESS)

@@ -8,11 +8,12 @@ and at the instance action of the request; for several servers at once, at the
 table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import contextlib
+import re
 import time
-from typing import Any
+from typing import Any, Self
+import uuid
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
@@ -22,7 +23,6 @@ from osc_quiesce import errors
 from osc_quiesce import http
 from osc_quiesce.i18n import _
 from osc_quiesce import jobs
-from osc_quiesce import lookup
 from osc_quiesce import model
 from osc_quiesce import polling
 from osc_quiesce import retry
@@ -49,20 +49,16 @@ class Client:
         as ``region_name``, ``interface`` and ``endpoint_override``
     """
 
-    def __init__(
-        self,
-        session: ksa_session.Session | None = None,
-        adapter: ksa_adapter.Adapter | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
-        **adapter_kwargs: Any,
-    ) -> None:
+    def __init__(self, session: ksa_session.Session | None = None,
+                 adapter: ksa_adapter.Adapter | None = None, *,
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], object] = time.sleep,
+                 **adapter_kwargs: Any) -> None:
         adapter = http.adapter_of(session, adapter, **adapter_kwargs)
         self.api = quiesce_api.QuiesceAPI(adapter)
         self.timer = retry.Timer(clock, sleep)
 
-    def with_sleep(self, sleep: Callable[[float], object]) -> Client:
+    def with_sleep(self, sleep: Callable[[float], object]) -> Self:
         """Return a client of the same cloud that pauses like this."""
         other = object.__new__(type(self))
         other.api = self.api
@@ -71,12 +67,8 @@ class Client:
 
     # One request ----------------------------------------------------------
 
-    def quiesce(
-        self,
-        server: Server | str,
-        unquiesce_after: int | None = None,
-        request_id: str | None = None,
-    ) -> str:
+    def quiesce(self, server: Server | str, unquiesce_after: int | None = None,
+                request_id: str | None = None) -> str:
         """Ask Nova to freeze the file systems of a server.
 
         Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
@@ -98,33 +90,23 @@ class Client:
         server = Server.of(server)
         request_id = request_id or model.new_request_id()
         verb = verbs.Freezing(
-            {server.id: unquiesce_after} if unquiesce_after else None
-        )
-        outcome = self._run(
-            verb,
-            [[jobs.Job(server, request_id)]],
-            2 * retry.PATIENCE,
-            wait=False,
-        )[server.id]
+            {server.id: unquiesce_after} if unquiesce_after else None)
+        outcome = self._run(verb, [[jobs.Job(server, request_id)]],
+                            2 * retry.PATIENCE, wait=False)[server.id]
         error = outcome.error
         if isinstance(error, errors.Refused) and outcome.action_id:
             error = errors.Unreachable(
-                _(
-                    'Server %(server)s: no usable answer came from Nova, '
-                    'which has then refused the same request: %(why)s'
-                )
-                % {'server': server.label, 'why': error.why},
-                server,
-                why=error.why,
-            )
+                _('Server %(server)s: no usable answer came from Nova, which '
+                  'has then refused the same request: %(why)s') % {
+                      'server': server.label, 'why': error.why},
+                server, why=error.why)
         if error:
             error.request_id = request_id
             raise error
         return request_id
 
-    def unquiesce(
-        self, server: Server | str, request_id: str | None = None
-    ) -> model.Unquiesced:
+    def unquiesce(self, server: Server | str,
+                  request_id: str | None = None) -> model.Unquiesced:
         """Ask Nova to thaw the file systems of a server.
 
         Returns as soon as Nova answers; see :meth:`wait_for_unquiesced`. The
@@ -139,14 +121,12 @@ class Client:
         server = Server.of(server)
         if request_id:
             return self.timer.until_answered(
-                lambda: self.api.unquiesce(server, request_id), retry.PATIENCE
-            )
+                lambda: self.api.unquiesce(server, request_id), retry.PATIENCE)
         outcome = self.unquiesce_all([server], wait=False)[server.id]
         if outcome.error:
             raise outcome.error
         return model.Unquiesced(
-            outcome.action_id, None if outcome.action_id else states.ENDED
-        )
+            outcome.action_id, None if outcome.action_id else states.ENDED)
 
     def get_server(self, server: Server | str) -> Server:
         """Return what Nova says of a server.
@@ -155,13 +135,11 @@ class Client:
         :raises errors.Refused: the caller may not see it
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return self.timer.until_answered(
-            lambda: self.api.server(Server.of(server))
-        )
+        return self.timer.until_answered(lambda: self.api.server(Server.of(
+            server)))
 
-    def find_server(
-        self, name_or_id: str, all_projects: bool = False
-    ) -> Server:
+    def find_server(self, name_or_id: str,
+                    all_projects: bool = False) -> Server:
         """Return the server with this UUID, or else with exactly this name.
 
         :param all_projects: whether to look for the name in all projects, and
@@ -171,13 +149,29 @@ class Client:
         :raises errors.Refused: the caller may not look
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return lookup.find(self.api, self.timer, name_or_id, all_projects)
+        if _is_uuid(name_or_id):
+            # A name may look like an ID.
+            with contextlib.suppress(errors.ServerNotFound):
+                return self.get_server(name_or_id)
+        # Nova takes the name as a regular expression, found anywhere.
+        query = {'name': f'^{re.escape(name_or_id)}$'}
+        if all_projects:
+            query['all_tenants'] = '1'
+        servers = self.timer.until_answered(
+            lambda: list(self.api.servers(query)))
+        found = [server for server in servers if server.name == name_or_id]
+        if not found:
+            raise errors.ServerNotFound(
+                _('No server has the name or ID "%s"') % name_or_id)
+        if len(found) > 1:
+            raise errors.AmbiguousName(
+                _('%(count)d servers have the name "%(name)s": %(ids)s') % {
+                    'count': len(found), 'name': name_or_id,
+                    'ids': ', '.join(server.id for server in found)})
+        return found[0]
 
-    def freezes(
-        self,
-        servers: Collection[str] | None = None,
-        all_projects: bool = False,
-    ) -> list[model.Freeze]:
+    def freezes(self, servers: Collection[str] | None = None,
+                all_projects: bool = False) -> list[model.Freeze]:
         """Return what is, or may be, frozen.
 
         :param servers: UUIDs, to leave out all others
@@ -186,31 +180,24 @@ class Client:
         :raises errors.Refused: the caller may not see that
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return self.timer.until_answered(
-            lambda: self.api.freezes(servers, all_projects)
-        )
+        return self.timer.until_answered(lambda: self.api.freezes(
+            servers, all_projects))
 
-    def newest_action(
-        self, server: Server | str, names: Collection[str]
-    ) -> str | None:
+    def newest_action(self, server: Server | str,
+                      names: Collection[str]) -> str | None:
         """Return the id of a server's newest request of these kinds, if any.
 
         :param names: of instance actions
         :raises errors.Refused: the caller may not see that
         :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        return self.timer.until_answered(
-            lambda: self.api.newest_action(Server.of(server), names)
-        )
+        return self.timer.until_answered(lambda: self.api.newest_action(
+            Server.of(server), names))
 
     # Waiting --------------------------------------------------------------
 
-    def wait_for_quiesced(
-        self,
-        server: Server | str,
-        request_id: str | None,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-    ) -> Outcome:
+    def wait_for_quiesced(self, server: Server | str, request_id: str | None,
+                          timeout: float = retry.DEFAULT_TIMEOUT) -> Outcome:
         """Wait until a server is frozen by the request with this id.
 
         :param request_id: what :meth:`quiesce` returned
@@ -224,29 +211,20 @@ class Client:
         :raises errors.Refused: the caller may not look, or no longer
         """
         job = jobs.Job(
-            Server.of(server), request_id, request_id, is_asked=True
-        )
+            Server.of(server), request_id, request_id, is_asked=True)
         return self._one(verbs.Freezing(), job, timeout)
 
-    def wait_for_unquiesced(
-        self,
-        server: Server | str,
-        request_id: str | None,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-    ) -> Outcome:
+    def wait_for_unquiesced(self, server: Server | str, request_id: str | None,
+                            timeout: float = retry.DEFAULT_TIMEOUT) -> Outcome:
         """Wait until a server is thawed.
 
         Parameters and errors are those of :meth:`wait_for_quiesced`, with
         the request that :meth:`unquiesce` returned.
         """
-        job = jobs.Job(
-            Server.of(server), action_id=request_id, is_asked=True
-        )
+        job = jobs.Job(Server.of(server), action_id=request_id, is_asked=True)
         return self._one(verbs.Unquiescing(), job, timeout)
 
-    def _one(
-        self, verb: jobs.Verb, job: jobs.Job, timeout: float
-    ) -> Outcome:
+    def _one(self, verb: jobs.Verb, job: jobs.Job, timeout: float) -> Outcome:
         outcome = self._run(verb, [[job]], timeout)[job.server.id]
         if outcome.error:
             raise outcome.error
@@ -255,12 +233,9 @@ class Client:
     # Several servers ------------------------------------------------------
 
     def quiesce_all(
-        self,
-        servers: Iterable[Server | str],
-        request_id: str,
-        unquiesce_after: Mapping[str, int] | None = None,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-    ) -> dict[str, Outcome]:
+            self, servers: Iterable[Server | str], request_id: str,
+            unquiesce_after: Mapping[str, int] | None = None,
+            timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Outcome]:
         """Freeze servers at the same time, and wait until all are frozen.
 
         The first error ends it: then :meth:`thaw` undoes what was done.
@@ -272,20 +247,12 @@ class Client:
             one has an error; errors are in there, and not raised
         """
         asked = [jobs.Job(Server.of(s), request_id) for s in servers]
-        return self._run(
-            verbs.Freezing(unquiesce_after),
-            [asked],
-            timeout,
-            stop_at_error=True,
-        )
+        return self._run(verbs.Freezing(unquiesce_after), [asked], timeout)
 
-    def thaw(
-        self,
-        stages: Sequence[Sequence[Server | str]],
-        request_id: str,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        progress: Callable[[Sequence[Server]], object] | None = None,
-    ) -> dict[str, Outcome]:
+    def thaw(self, stages: Sequence[Sequence[Server | str]], request_id: str,
+             timeout: float = retry.DEFAULT_TIMEOUT,
+             progress: Callable[[Sequence[Server]], object] | None = None,
+             ) -> dict[str, Outcome]:
         """Make sure that servers do not stay frozen by this request.
 
         Deals with every state in which the request can have left a server,
@@ -300,24 +267,13 @@ class Client:
         :returns: UUID of server to :class:`Outcome`, of every server; errors
             are in there, and not raised. A server that is gone is no error.
         """
-        asked = [
-            [jobs.Job(Server.of(s), request_id) for s in stage]
-            for stage in stages
-        ]
-        return self._run(
-            verbs.Thawing(),
-            asked,
-            timeout,
-            looks_at_rows=True,
-            progress=progress,
-        )
+        asked = [[jobs.Job(Server.of(server), request_id) for server in stage]
+                 for stage in stages]
+        return self._run(verbs.Thawing(), asked, timeout, progress=progress)
 
     def unquiesce_all(
-        self,
-        servers: Iterable[Server | str],
-        wait: bool = True,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-    ) -> dict[str, Outcome]:
+            self, servers: Iterable[Server | str], wait: bool = True,
+            timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Outcome]:
         """Thaw servers, one after the other, whatever request froze them.
 
         What holds one up delays the next by 3 seconds at most.
@@ -327,19 +283,18 @@ class Client:
         :returns: as :meth:`thaw` does
         """
         return self._run(
-            verbs.Unquiescing(),
-            [[jobs.Job(Server.of(s))] for s in servers],
-            timeout,
-            wait=wait,
-        )
+            verbs.Unquiescing(), [[jobs.Job(Server.of(s))] for s in servers],
+            timeout, wait=wait)
 
-    def _run(
-        self,
-        verb: jobs.Verb,
-        stages: Sequence[Sequence[jobs.Job]],
-        timeout: float,
-        **options: Any,
-    ) -> dict[str, Outcome]:
+    def _run(self, verb: jobs.Verb, stages: Sequence[Sequence[jobs.Job]],
+             timeout: float, **options: Any) -> dict[str, Outcome]:
         return polling.Poller(
-            self.api, self.timer, verb, timeout, **options
-        ).run(stages)
+            self.api, self.timer, verb, timeout, **options).run(stages)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -2,8 +2,6 @@
 
 """Several requests under way at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 import concurrent.futures
 import time
@@ -56,12 +54,9 @@ class Calls:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None,
+                 exc: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         try:
             self.stop()
             self._pool.shutdown(cancel_futures=True)
@@ -87,11 +82,8 @@ class Calls:
             raise interrupt
 
 
-def run_all(
-    function: Callable[[_T], _U],
-    items: Iterable[_T],
-    threads: int | None = None,
-) -> list[_U]:
+def run_all(function: Callable[[_T], _U], items: Iterable[_T],
+            threads: int | None = None) -> list[_U]:
     """Call a function with each item, in threads, and return the results.
 
     :param threads: how many at once; THREADS by default

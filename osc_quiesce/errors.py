@@ -3,30 +3,8 @@
 """The errors that this package raises.
 
 Each tells in whole sentences what happened to which server, what state it is
-in, and what to do::
-
-    QuiesceError
-      Refused               nothing was changed
-        Conflict            wrong state, locked, or the request has ended
-        Unauthorized        unknown credentials
-        Forbidden           not allowed
-        ServerNotFound      no such server, or the caller may not see it
-        AmbiguousName       several servers have this name
-        NotInstalled        this cloud has no quiesce API
-        ServiceUnavailable  429 and 503 of Nova itself
-      Unreachable           no usable answer: the request may be carried out
-      NotSupported          accepted, then found impossible: not frozen
-      Failed                the guest may be frozen
-      NoLongerQuiesced      quiesced by this request, and unquiesced since
-      QuiescedByAnother     quiesced, but not by this request
-      TimedOut              not there yet when the time was up
-      ServerGone            deleted
-      SeveralErrors         of several servers
-        NotConsistent       it is not certain that all stayed frozen
-        ThawFailed          some may still be frozen
+in, and what to do.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -46,13 +24,8 @@ class QuiesceError(Exception):
 
     advice = ''
 
-    def __init__(
-        self,
-        message: str,
-        server: model.Server | None = None,
-        request_id: str | None = None,
-        why: str = '',
-    ) -> None:
+    def __init__(self, message: str, server: model.Server | None = None,
+                 request_id: str | None = None, why: str = '') -> None:
         super().__init__(message)
         self.message = message
         self.why = why or message
@@ -64,11 +37,7 @@ class QuiesceError(Exception):
         if self.server and self.server.vm_state:
             parts.append(
                 _('It was last seen with vm_state %(vm)s, task_state %(task)s')
-                % {
-                    'vm': self.server.vm_state,
-                    'task': self.server.task_state,
-                }
-            )
+                % {'vm': self.server.vm_state, 'task': self.server.task_state})
         if self.request_id:
             parts.append(_('The request was %s') % self.request_id)
         if self.advice:
@@ -112,10 +81,8 @@ class AmbiguousName(Refused):
 class NotInstalled(Refused):
     """This cloud has no quiesce API."""
 
-    advice = _(
-        'This cloud has no quiesce API: nova_quiesce is not installed on '
-        'its nova-api'
-    )
+    advice = _('This cloud has no quiesce API: nova_quiesce is not installed '
+               'on its nova-api')
 
 
 class ServiceUnavailable(Refused):
@@ -128,10 +95,8 @@ class ServiceUnavailable(Refused):
 
     http_status = 503
     retry_after = 0.0
-    advice = _(
-        'Try again later; an administrator can look for nova-quiesce in '
-        '"openstack compute service list"'
-    )
+    advice = _('Try again later; an administrator can look for nova-quiesce '
+               'in "openstack compute service list"')
 
 
 class Unreachable(QuiesceError):
@@ -156,8 +121,7 @@ class Failed(QuiesceError):
     advice = _(
         'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
         'which "openstack server event list" shows. A hard reboot thaws it; '
-        'if not, repeat it a few minutes after nova-compute is back'
-    )
+        'if not, repeat it a few minutes after nova-compute is back')
 
 
 class NoLongerQuiesced(QuiesceError):
@@ -190,15 +154,12 @@ class SeveralErrors(QuiesceError):
 class NotConsistent(SeveralErrors):
     """It is not certain that every server stayed frozen."""
 
-    advice = _(
-        'Anything that was saved while the servers were quiesced is not '
-        'consistent'
-    )
+    advice = _('Anything that was saved while the servers were quiesced is '
+               'not consistent')
 
 
 class ThawFailed(SeveralErrors):
     """Servers that were frozen could not be thawed, or may not have been."""
 
     advice = _(
-        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"'
-    )
+        'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"')

@@ -8,22 +8,22 @@ have frozen, is thawed, the last stage first. What other requests froze is left
 alone. It knows no command line and no storage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
 import math
 from types import TracebackType
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
-from osc_quiesce import proof
 from osc_quiesce import report as reports
 from osc_quiesce import retry
+
+Progress: TypeAlias = Callable[[str], object]
+Shield: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 class Frozen:
@@ -35,22 +35,16 @@ class Frozen:
     :ivar request_id: the id of the request to quiesce, at every server
     """
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        stages: Sequence[Sequence[model.Server | str]],
-        timeout: float = retry.GROUP_TIMEOUT,
-        unquiesce_after: int | Mapping[str, int] | None = None,
-        progress: Callable[[str], object] | None = None,
-        shield: Callable[
-            [], contextlib.AbstractContextManager[Any]
-        ] = contextlib.nullcontext,
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client,
+                 stages: Sequence[Sequence[model.Server | str]],
+                 timeout: float = retry.GROUP_TIMEOUT,
+                 unquiesce_after: int | Mapping[str, int] | None = None,
+                 progress: Progress | None = None,
+                 shield: Shield = contextlib.nullcontext) -> None:
         """See :func:`quiesced`."""
         if not 0 < timeout < math.inf:
             raise ValueError(
-                f'timeout is {timeout!r}, not a positive number of seconds'
-            )
+                f'timeout is {timeout!r}, not a positive number of seconds')
         self.request_id = model.new_request_id()
         self._client = client
         self._timeout = timeout
@@ -61,8 +55,7 @@ class Frozen:
         self._is_left = False
         # What the clock's zero is in UTC.
         self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
-            seconds=client.timer.clock()
-        )
+            seconds=client.timer.clock())
 
     # What the caller asks -------------------------------------------------
 
@@ -79,11 +72,9 @@ class Frozen:
 
         :raises errors.NotConsistent: names each server that is not
         """
-        found = proof.not_frozen(
-            self._client,
-            [member.server for member in self.members],
-            self.request_id,
-        )
+        found = reports.not_frozen(
+            self._client, [member.server for member in self.members],
+            self.request_id)
         if found:
             raise errors.NotConsistent(found)
 
@@ -107,16 +98,10 @@ class Frozen:
         doubts = [
             errors.QuiesceError(
                 _('Server %(server)s did not stay frozen, or it is not known '
-                  'whether it did: %(why)s')
-                % {
-                    'server': member.server.label,
-                    'why': member.doubt or _('it was not seen thawed'),
-                },
-                model.Server(member.server.id, member.server.name),
-            )
-            for member in self.members
-            if not member.is_proven
-        ]
+                  'whether it did: %(why)s') % {
+                      'server': member.server.label, 'why': member.doubt},
+                model.Server(member.server.id, member.server.name))
+            for member in self.members if member.doubt is not None]
         if doubts:
             raise errors.NotConsistent(doubts)
 
@@ -139,11 +124,8 @@ class Frozen:
             # Even if it is never asked: then the thaw withdraws nothing.
             member.requested, member.to_thaw = started, True
         outcomes = self._client.quiesce_all(
-            [member.server for member in stage],
-            self.request_id,
-            self._unquiesce_after,
-            self._timeout,
-        )
+            [member.server for member in stage], self.request_id,
+            self._unquiesce_after, self._timeout)
         for member in stage:
             outcome = outcomes.get(member.server.id)
             if outcome is None:
@@ -155,8 +137,7 @@ class Frozen:
                 member.frozen = started + outcome.seconds
                 member.unquiesce_at = outcome.unquiesce_at
             elif outcome.action_id is None and isinstance(
-                outcome.error, errors.Refused
-            ):
+                    outcome.error, errors.Refused):
                 member.to_thaw = False
         for outcome in outcomes.values():
             if outcome.error:
@@ -164,15 +145,12 @@ class Frozen:
 
     # Thawing --------------------------------------------------------------
 
-    def __enter__(self) -> Frozen:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None,
+                 exc: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         interrupt: BaseException | None = None
         for _attempt in range(2):  # a signal may raise in the first one
             try:
@@ -182,15 +160,10 @@ class Frozen:
                 interrupt = interrupt or error
         self._is_left = True
         failed = [
-            member.error
-            or errors.QuiesceError(
+            member.error or errors.QuiesceError(
                 _('Server %s was not seen thawed') % member.server.label,
                 member.server,
-                self.request_id,
-            )
-            for member in self.members
-            if member.to_thaw
-        ]
+                self.request_id) for member in self.members if member.to_thaw]
         cause = interrupt or exc
         if failed:
             raise errors.ThawFailed(failed) from cause
@@ -202,32 +175,29 @@ class Frozen:
         left = {m.server.id: m for m in self.members if m.to_thaw}
         if not left:
             return
-        stages = [
-            [member.server for member in stage if member.to_thaw]
-            for stage in reversed(self._stages)
-        ]
+        stages = [[member.server for member in stage if member.to_thaw]
+                  for stage in reversed(self._stages)]
         started = self._client.timer.clock()
         with contextlib.ExitStack() as stack:
             # Neither may a failing shield prevent a thaw.
             with contextlib.suppress(Exception):
                 stack.enter_context(self._shield())
             outcomes = self._client.thaw(
-                [stage for stage in stages if stage],
-                self.request_id,
+                [stage for stage in stages if stage], self.request_id,
                 max(retry.DEFAULT_TIMEOUT, self._timeout),
-                lambda servers: self._say(_('Unquiescing %s ...'), servers),
-            )
+                lambda servers: self._say(_('Unquiescing %s ...'), servers))
             for server_id, outcome in outcomes.items():
                 member = left[server_id]
                 if outcome.asked is not None:
                     member.thaw_requested = started + outcome.asked
                 member.thaw_request_id = outcome.action_id
-                member.doubt = outcome.doubt
+                member.doubt = outcome.doubt or member.doubt
                 member.error = outcome.error
                 member.to_thaw = outcome.error is not None
                 if outcome.error is None:
                     member.thawed = started + outcome.seconds
-            self._prove(left.values())
+            self._prove([left[server_id] for server_id, outcome
+                         in outcomes.items() if not outcome.doubt])
 
     def _prove(self, members: Iterable[reports.Member]) -> None:
         """Find out which servers stayed frozen until their thaw.
@@ -236,24 +206,15 @@ class Frozen:
         without a break. But a guest may tell afterwards that it was not. One
         that cannot be thawed tells nothing of that kind.
         """
-        accepted = [
-            member
-            for member in members
-            if member.frozen is not None
-            and member.thaw_request_id
-            and not member.doubt
-        ]
-        doubts = proof.doubts(self._client, {
-            member.server: str(member.thaw_request_id)
-            for member in accepted
-            if member.thawed is not None
-        })
+        accepted = [member for member in members
+                    if member.frozen is not None and member.thaw_request_id]
+        doubts = reports.doubts(self._client, {
+            member.server: str(member.thaw_request_id) for member in accepted
+            if member.thawed is not None})
         for member in accepted:
-            member.doubt = doubts.get(member.server.id)
-            member.is_proven = not member.doubt and (
-                member.thawed is not None
-                or isinstance(member.error, errors.Failed)
-            )
+            if member.thawed is not None or isinstance(
+                    member.error, errors.Failed):
+                member.doubt = doubts.get(member.server.id)
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:
         # A failing progress callback must not prevent a thaw.
@@ -263,16 +224,12 @@ class Frozen:
 
 
 @contextlib.contextmanager
-def quiesced(
-    client: quiesce_client.Client,
-    stages: Sequence[Sequence[model.Server | str]],
-    timeout: float = retry.GROUP_TIMEOUT,
-    unquiesce_after: int | Mapping[str, int] | None = None,
-    progress: Callable[[str], object] | None = None,
-    shield: Callable[
-        [], contextlib.AbstractContextManager[Any]
-    ] = contextlib.nullcontext,
-) -> Iterator[Frozen]:
+def quiesced(client: quiesce_client.Client,
+             stages: Sequence[Sequence[model.Server | str]],
+             timeout: float = retry.GROUP_TIMEOUT,
+             unquiesce_after: int | Mapping[str, int] | None = None,
+             progress: Progress | None = None,
+             shield: Shield = contextlib.nullcontext) -> Iterator[Frozen]:
     """Freeze servers for the time of a ``with`` block, all of them or none.
 
     The stages are quiesced strictly one after the other, the servers of a
@@ -306,9 +263,8 @@ def quiesced(
     :raises errors.ThawFailed: servers may still be frozen; caused by the
         exception that the block was left with, if any
     """
-    with Frozen(
-        client, stages, timeout, unquiesce_after, progress, shield
-    ) as frozen:
+    with Frozen(client, stages, timeout, unquiesce_after, progress,
+                shield) as frozen:
         frozen.quiesce()
         yield frozen
 
@@ -321,10 +277,8 @@ def _members(
         raise ValueError('there is no stage, or one without a server')
     if any(isinstance(stage, str) for stage in stages):
         raise ValueError('a stage is a string, not a sequence of servers')
-    members = [
-        [reports.Member(model.Server.of(server)) for server in stage]
-        for stage in stages
-    ]
+    members = [[reports.Member(model.Server.of(
+        server)) for server in stage] for stage in stages]
     ids = [member.server.id for stage in members for member in stage]
     for server_id in ids:
         if ids.count(server_id) > 1:
@@ -332,10 +286,8 @@ def _members(
     return members
 
 
-def _deadlines(
-    unquiesce_after: int | Mapping[str, int] | None,
-    members: Sequence[reports.Member],
-) -> Mapping[str, int]:
+def _deadlines(unquiesce_after: int | Mapping[str, int] | None,
+               members: Sequence[reports.Member]) -> Mapping[str, int]:
     """Return UUID of server to seconds, checked."""
     ids = [member.server.id for member in members]
     if unquiesce_after is None:

@@ -10,8 +10,6 @@ No request is repeated here, whatever the adapter is told elsewhere: only the
 caller knows what may be repeated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import copy
@@ -35,10 +33,7 @@ REQUEST_TIMEOUT: Final = 30.0
 # The key of the body with which Nova itself says these. Source: the API
 # reference of Nova, and nova.api.openstack.wsgi.Fault.
 _FAULTS: Final = {
-    404: 'itemNotFound',
-    429: 'overLimit',
-    503: 'serviceUnavailable',
-}
+    404: 'itemNotFound', 429: 'overLimit', 503: 'serviceUnavailable'}
 _NO_ROUTE: Final = 'Not Found'
 _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
     401: errors.Unauthorized,
@@ -46,8 +41,7 @@ _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
     404: errors.ServerNotFound,
     409: errors.Conflict,
     429: errors.ServiceUnavailable,
-    503: errors.ServiceUnavailable,
-}
+    503: errors.ServiceUnavailable}
 
 
 def bounded(session: ksa_session.Session) -> ksa_session.Session:
@@ -62,11 +56,9 @@ def bounded(session: ksa_session.Session) -> ksa_session.Session:
     return ours
 
 
-def adapter_of(
-    session: ksa_session.Session | None,
-    adapter: ksa_adapter.Adapter | None,
-    **adapter_kwargs: Any,
-) -> ksa_adapter.Adapter:
+def adapter_of(session: ksa_session.Session | None,
+               adapter: ksa_adapter.Adapter | None,
+               **adapter_kwargs: Any) -> ksa_adapter.Adapter:
     """Return an adapter of the compute endpoint, without endless requests.
 
     :param adapter_kwargs: for the adapter that is made of a session
@@ -74,30 +66,22 @@ def adapter_of(
     if adapter is None:
         if session is None:
             raise TypeError('a session or an adapter is needed')
-        if session.timeout is None:
-            session = bounded(session)
         adapter_kwargs.setdefault('service_type', 'compute')
         if not adapter_kwargs.keys() & {
-            'endpoint_override', 'version', 'min_version', 'max_version'
-        }:
+                'endpoint_override', 'version', 'min_version', 'max_version'}:
             # Lets the catalog name the endpoint without its version.
             adapter_kwargs.update(min_version='2', max_version='2.latest')
         adapter = ksa_adapter.Adapter(
-            session, client_name='osc-quiesce', **adapter_kwargs
-        )
-    elif adapter.session.timeout is None:
+            session, client_name='osc-quiesce', **adapter_kwargs)
+    if adapter.session.timeout is None:
         adapter = copy.copy(adapter)
         adapter.session = bounded(adapter.session)
     return adapter
 
 
-def send(
-    adapter: ksa_adapter.Adapter,
-    method: str,
-    path: str,
-    server: model.Server | None = None,
-    **kwargs: Any,
-) -> requests.Response:
+def send(adapter: ksa_adapter.Adapter, method: str, path: str,
+         server: model.Server | None = None,
+         **kwargs: Any) -> requests.Response:
     """Send one request once, and return an answer that is not an error.
 
     :param server: the server that the request is about, for messages
@@ -107,17 +91,11 @@ def send(
     try:
         # Past that of openstacksdk, whose answers may be of a cache.
         response = ksa_adapter.Adapter.request(
-            adapter,
-            path,
-            method,
-            raise_exc=False,
-            connect_retries=0,
-            status_code_retries=0,
-            microversion_service_type='compute',
+            adapter, path, method, raise_exc=False, connect_retries=0,
+            status_code_retries=0, microversion_service_type='compute',
             # Else Nova answers what it has no route for in HTML.
             headers={'Accept': 'application/json'},
-            **kwargs,
-        )
+            **kwargs)
     except ksa_exceptions.HttpError as exc:
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):
@@ -136,9 +114,8 @@ def send(
     return response
 
 
-def _error(
-    response: requests.Response, method: str, server: model.Server | None
-) -> errors.QuiesceError:
+def _error(response: requests.Response, method: str,
+           server: model.Server | None) -> errors.QuiesceError:
     """Return what an answer means that is an error, in the cloud's words."""
     status = response.status_code
     key, text = _fault(response)
@@ -149,9 +126,7 @@ def _error(
         return errors.Unreachable(
             _('Server %(server)s: Nova answered with an internal error: '
               '%(why)s') % {'server': server.label, 'why': text},
-            server,
-            why=text,
-        )
+            server, why=text)
     text = text or f'HTTP {status} {response.reason or ""}'.rstrip()
     if not is_of_nova or (status >= 500 and status not in _REFUSALS):
         unreachable = _unreachable(text, server)
@@ -175,24 +150,19 @@ def _error(
     return error
 
 
-def _unreachable(
-    why: str, server: model.Server | None
-) -> errors.Unreachable:
+def _unreachable(why: str, server: model.Server | None) -> errors.Unreachable:
     if server is None:
         return errors.Unreachable(why)
     return errors.Unreachable(
-        _('Server %(server)s: no usable answer came from Nova: %(why)s')
-        % {'server': server.label, 'why': why},
-        server,
-        why=why,
-    )
+        _('Server %(server)s: no usable answer came from Nova: %(why)s') % {
+            'server': server.label, 'why': why},
+        server, why=why)
 
 
 def not_of_nova(server: model.Server | None = None) -> errors.Unreachable:
     """Return the error for an answer that Nova would not give."""
     return _unreachable(
-        _('the compute endpoint sent a response that is not of Nova'), server
-    )
+        _('the compute endpoint sent a response that is not of Nova'), server)
 
 
 def _not_asked(error: Exception, server: model.Server | None) -> str:
@@ -216,9 +186,8 @@ def _fault(response: requests.Response) -> tuple[str, str]:
     return str(body.get('title', '')), ''  # of WebOb, without a controller
 
 
-def json_of(
-    response: requests.Response, server: model.Server | None = None
-) -> dict[str, Any]:
+def json_of(response: requests.Response,
+            server: model.Server | None = None) -> dict[str, Any]:
     """Return the JSON object of an answer."""
     with parsing(server):
         body = response.json()
@@ -261,7 +230,6 @@ def _date(value: str) -> datetime.datetime | None:
     """Return the time that a header tells, if it tells one."""
     try:
         return email.utils.parsedate_to_datetime(value).replace(
-            tzinfo=datetime.UTC
-        )
+            tzinfo=datetime.UTC)
     except (OverflowError, ValueError):
         return None

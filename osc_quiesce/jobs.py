@@ -6,8 +6,6 @@ A *verb* says what is asked of a server, and how one sees that it is done: see
 :mod:`osc_quiesce.verbs`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import dataclasses
 from typing import Final, Protocol
@@ -112,18 +110,22 @@ class Verb(Protocol):
     """What is done to servers, and how one sees that it is done.
 
     :cvar goal: the vm_state that the server is to get into
+    :cvar stops_at_error: whether the first error ends it for all; servers
+        that were still on their way then have no outcome
+    :cvar looks_at_rows: whether even a single server is looked at in the
+        table of freezes
     """
 
     goal: str
+    stops_at_error: bool
+    looks_at_rows: bool
 
-    def ask(
-        self, api: quiesce_api.QuiesceAPI, job: Job
-    ) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI,
+            job: Job) -> tuple[str | None, Seen]:
         """Send the request, once; return its id and what the answer shows."""
 
-    def pause_after(
-        self, error: errors.QuiesceError, seconds: float
-    ) -> float | None:
+    def pause_after(self, error: errors.QuiesceError,
+                    seconds: float) -> float | None:
         """Return in how many seconds to ask, or look, again; None if never.
 
         :param seconds: since it was first asked
@@ -136,9 +138,7 @@ class Verb(Protocol):
         :raises errors.QuiesceError: the server will not get there
         """
 
-    def look(
-        self, api: quiesce_api.QuiesceAPI, job: Job, now: float
-    ) -> Seen:
+    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
         """Look at one server.
 
         :raises errors.Unreachable: this look was of no use
@@ -149,33 +149,26 @@ class Verb(Protocol):
 def timed_out(job: Job, goal: str, seconds: float) -> errors.TimedOut:
     """Return the error of a server that did not get there in time."""
     message = _(
-        'Server %(server)s did not become %(state)s within %(seconds)g s'
-    ) % {
-        'server': job.server.label,
-        'state': goal,
-        'seconds': seconds,
-    }
+        'Server %(server)s did not become %(state)s within %(seconds)g s') % {
+            'server': job.server.label, 'state': goal, 'seconds': seconds}
     if job.trouble:
         message = f'{message}: {job.trouble.why}'
     return errors.TimedOut(
-        message, job.server, job.action_id or job.request_id
-    )
+        message, job.server, job.action_id or job.request_id)
 
 
 def gone(job: Job) -> errors.ServerGone:
     """Return the error of a server that is deleted."""
     return errors.ServerGone(
         _('Server %s was deleted') % job.server.label,
-        model.Server(job.server.id, job.server.name, 'DELETED'),
-    )
+        model.Server(job.server.id, job.server.name, 'DELETED'))
 
 
 def unforeseen(job: Job, exc: Exception) -> errors.QuiesceError:
     """Return an error that holds up no other server."""
     error = errors.QuiesceError(
-        _('Server %(server)s: an unforeseen error came: %(why)r')
-        % {'server': job.server.label, 'why': exc},
-        job.server,
-    )
+        _('Server %(server)s: an unforeseen error came: %(why)r') % {
+            'server': job.server.label, 'why': exc},
+        job.server)
     error.__cause__ = exc
     return error

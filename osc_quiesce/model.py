@@ -2,12 +2,10 @@
 
 """What the cloud says, as plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 import datetime
-from typing import Any
+from typing import Any, Self
 import uuid
 
 
@@ -27,21 +25,18 @@ class Server:
     fault: str | None = None
 
     @classmethod
-    def of(cls, server: Server | str) -> Server:
+    def of(cls, server: Self | str) -> Self:
         """Return the server itself, or one of which the UUID is known."""
         return cls(server) if isinstance(server, str) else server
 
     @classmethod
-    def from_api(cls, body: Mapping[str, Any]) -> Server:
+    def from_api(cls, body: Mapping[str, Any]) -> Self:
         """Return the server that this part of an answer describes."""
-        return cls(
-            id=body['id'],
-            name=body.get('name') or '',
-            status=body.get('status') or '',
-            vm_state=body.get('OS-EXT-STS:vm_state'),
-            task_state=body.get('OS-EXT-STS:task_state'),
-            fault=(body.get('fault') or {}).get('message'),
-        )
+        return cls(id=body['id'], name=body.get('name') or '',
+                   status=body.get('status') or '',
+                   vm_state=body.get('OS-EXT-STS:vm_state'),
+                   task_state=body.get('OS-EXT-STS:task_state'),
+                   fault=(body.get('fault') or {}).get('message'))
 
     @property
     def label(self) -> str:
@@ -126,7 +121,5 @@ def utc_text(when: datetime.datetime) -> str:
 def check_unquiesce_after(seconds: int) -> None:
     """Raise ValueError unless this is a whole number of seconds above 0."""
     if type(seconds) is not int or seconds < 1:
-        raise ValueError(
-            f'unquiesce_after is {seconds!r}, not a whole '
-            'number of seconds above 0'
-        )
+        raise ValueError(f'unquiesce_after is {seconds!r}, not a whole '
+                         'number of seconds above 0')

@@ -8,8 +8,6 @@ the one manager class for an attribute with the name of the entry point. All
 else is in :mod:`osc_quiesce.cli` and :mod:`osc_quiesce.client`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator
 import contextlib
@@ -21,6 +19,7 @@ from novaclient import base
 from novaclient import exceptions as nova_exceptions
 from novaclient import utils
 
+from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
 from osc_quiesce.cli import base as cli
@@ -30,12 +29,10 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 
 # What callers of novaclient catch; all others are bad requests.
-_REFUSALS = {
-    errors.Conflict: nova_exceptions.Conflict,
-    errors.Unauthorized: nova_exceptions.Unauthorized,
-    errors.Forbidden: nova_exceptions.Forbidden,
-    errors.ServerNotFound: nova_exceptions.NotFound,
-}
+_REFUSALS = {errors.Conflict: nova_exceptions.Conflict,
+             errors.Unauthorized: nova_exceptions.Unauthorized,
+             errors.Forbidden: nova_exceptions.Forbidden,
+             errors.ServerNotFound: nova_exceptions.NotFound}
 
 
 class QuiesceManager(base.Manager):
@@ -52,19 +49,13 @@ class QuiesceManager(base.Manager):
         """
         http = self.client
         return quiesce_client.Client(
-            session=http.session,
-            auth=http.auth,
-            service_type=http.service_type,
-            service_name=http.service_name,
-            region_name=http.region_name,
-            interface=http.interface,
+            session=http.session, auth=http.auth,
+            service_type=http.service_type, service_name=http.service_name,
+            region_name=http.region_name, interface=http.interface,
             endpoint_override=http.endpoint_override,
-            global_request_id=http.global_request_id,
-        )
+            global_request_id=http.global_request_id)
 
-    def quiesce(
-        self, server: Any, unquiesce_after: int | None = None
-    ) -> str:
+    def quiesce(self, server: Any, unquiesce_after: int | None = None) -> str:
         """Ask Nova to freeze the file systems of a server.
 
         :param unquiesce_after: after how many seconds of being frozen the
@@ -98,93 +89,55 @@ def _novaclient_errors() -> Iterator[None]:
                 exc.http_status, str(exc), retry_after=exc.retry_after
             ) from exc
         raise nova_exceptions.ClientException(
-            exc.http_status, str(exc)
-        ) from exc
+            exc.http_status, str(exc)) from exc
     except errors.Refused as exc:
         error = _REFUSALS.get(type(exc), nova_exceptions.BadRequest)
         raise error(error.http_status, str(exc)) from exc
 
 
-_server_argument = utils.arg(
-    'server',
-    metavar='<server>',
-    help=_('Name or ID of server; one of another project by ID.'),
-)
+_server_argument = utils.arg('server', metavar='<server>', help=_(
+    'Name or ID of server; one of another project by ID.'))
 
 
 @_server_argument
-@utils.arg(
-    '--unquiesce-after',
-    metavar='<seconds>',
-    type=options.whole_seconds,
-    default=None,
-    help=_(
-        'Have the cloud unquiesce the server automatically this many seconds '
-        'after it was quiesced (default: set by the cloud).'
-    ),
-)
-@utils.arg(
-    '--poll',
-    dest='poll',
-    action='store_true',
-    default=False,
-    help=_(
-        'Wait until the server is quiesced. If it fails, or on Ctrl-C, '
-        'SIGTERM or SIGHUP, the server is thawed.'
-    ),
-)
+@utils.arg('--unquiesce-after', metavar='<seconds>',
+           type=options.whole_seconds, default=None, help=_(
+               'Have the cloud unquiesce the server automatically this many '
+               'seconds after it was quiesced (default: set by the cloud).'))
+@utils.arg('--poll', dest='poll', action='store_true', default=False,
+           help=_('Wait until the server is quiesced. If it fails, or on '
+                  'Ctrl-C, SIGTERM or SIGHUP, the server is thawed.'))
 def do_quiesce(cs: Any, args: argparse.Namespace) -> None:
     command = quiesce.Quiesce(
-        lambda: cs.quiesce.library, options.progress, 'nova unquiesce'
-    )
-    _run(
-        command,
-        lambda: command.quiesce(
-            [args.server],
-            wait=args.poll,
-            unquiesce_after=args.unquiesce_after,
-        ),
-        None
-        if args.poll
-        else _('Request to quiesce server %s has been accepted.'),
-    )
+        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
+    _run(command,
+         lambda: command.quiesce([args.server], wait=args.poll,
+                                 unquiesce_after=args.unquiesce_after),
+         None if args.poll else _(
+             'Request to quiesce server %s has been accepted.'))
 
 
 # novaclient shows it as the help of the command.
 do_quiesce.__doc__ = _(
-    'Freeze the file systems of a server (admin only by default).'
-)
+    'Freeze the file systems of a server (admin only by default).')
 
 
 @_server_argument
-@utils.arg(
-    '--poll',
-    dest='poll',
-    action='store_true',
-    default=False,
-    help=_('Wait until the server is thawed, and check that it is.'),
-)
+@utils.arg('--poll', dest='poll', action='store_true', default=False,
+           help=_('Wait until the server is thawed, and check that it is.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
     command = unquiesce.Unquiesce(lambda: cs.quiesce.library, options.progress)
-    _run(
-        command,
-        lambda: command.unquiesce([args.server], wait=args.poll),
-        None
-        if args.poll
-        else _('Request to unquiesce server %s has been accepted.'),
-    )
+    _run(command, lambda: command.unquiesce([args.server], wait=args.poll),
+         None if args.poll else _(
+             'Request to unquiesce server %s has been accepted.'))
 
 
 do_unquiesce.__doc__ = _(
-    'Thaw the file systems of a quiesced server (admin only by default).'
-)
+    'Thaw the file systems of a quiesced server (admin only by default).')
 
 
-def _run(
-    command: cli.Command,
-    work: Callable[[], list[cli.Row]],
-    accepted: str | None,
-) -> None:
+def _run(command: cli.Command, work: Callable[[], list[cli.Row]],
+         accepted: str | None) -> None:
     """Run a command, and exit unless all went well.
 
     :param accepted: what to say of a server that was asked; None if it was
@@ -194,22 +147,18 @@ def _run(
     def work_and_tell() -> None:
         for row in work():
             if not command.exit_code:
-                print(
-                    accepted % row.server.label if accepted else _result(row)
-                )
+                print(accepted % row.server.label if accepted else _result(
+                    row))
 
-    exit_code = command.run(work_and_tell, sys.stdout)
+    exit_code = interrupts.end(command.run(work_and_tell, sys.stdout))
     if exit_code:
         sys.exit(exit_code)
 
 
 def _result(row: cli.Row) -> str:
     text = _('Server %(server)s is %(status)s.') % {
-        'server': row.server.label,
-        'status': row.status,
-    }
+        'server': row.server.label, 'status': row.status}
     if row.unquiesce_at:
         text += ' ' + (
-            _('The cloud thaws it at %s by itself.') % row.unquiesce_at
-        )
+            _('The cloud thaws it at %s by itself.') % row.unquiesce_at)
     return text

@@ -38,7 +38,6 @@ def make_client(instance: typing.Any) -> client.Client:
 
 
 def build_option_parser(
-    parser: argparse.ArgumentParser,
-) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Return the parser as it is: there is one version, so no option."""
     return parser

@@ -13,8 +13,6 @@ are looked at together, with one request for a hundred.
 This module must never decide what becomes of a server.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses
@@ -44,32 +42,20 @@ class Poller:
     :param timeout: seconds, for all together
     :param wait: whether to look at all; else a server is done when the cloud
         has accepted the request
-    :param stop_at_error: whether the first error ends it for all; servers
-        that were still on their way are then not in the answer
-    :param looks_at_rows: whether even a single server is looked at in the
-        table of freezes
     :param progress: is told which servers are asked next
     """
 
     def __init__(
-        self,
-        api: quiesce_api.QuiesceAPI,
-        timer: retry.Timer,
-        verb: Verb,
-        timeout: float,
-        *,
-        wait: bool = True,
-        stop_at_error: bool = False,
-        looks_at_rows: bool = False,
-        progress: Callable[[Sequence[model.Server]], object] | None = None,
-    ) -> None:
+            self, api: quiesce_api.QuiesceAPI, timer: retry.Timer, verb: Verb,
+            timeout: float, wait: bool = True,
+            progress: Callable[[Sequence[model.Server]], object] | None = None,
+            ) -> None:
         self._api = api
         self._timer = timer
         self._verb = verb
         self._timeout = timeout
         self._wait = wait
-        self._stop_at_error = stop_at_error
-        self._looks_at_rows = looks_at_rows
+        self._looks_at_rows = verb.looks_at_rows
         self._progress = progress
         self._started = timer.clock()
         self._waiting: list[list[Job]] = []
@@ -104,39 +90,32 @@ class Poller:
                 self._take_ended()
             calls.stop()
         self._take_ended()
-        if not (self._stop_at_error and self._has_failed()):
+        if not self._is_stopped():
             for job in asked:
                 if job.server.id not in self._outcomes:
                     self._end(job, jobs.timed_out(
-                        job, self._verb.goal, self._timeout
-                    ))
-        return {
-            job.server.id: self._outcomes[job.server.id]
-            for job in asked
-            if job.server.id in self._outcomes
-        }
+                        job, self._verb.goal, self._timeout))
+        return {job.server.id: self._outcomes[job.server.id] for job in asked
+                if job.server.id in self._outcomes}
 
     @property
     def _left(self) -> float:
         """Seconds until the time is up."""
         return self._started + self._timeout - self._timer.clock()
 
-    def _has_failed(self) -> bool:
-        return any(outcome.error for outcome in self._outcomes.values())
+    def _is_stopped(self) -> bool:
+        return self._verb.stops_at_error and any(
+            outcome.error for outcome in self._outcomes.values())
 
     def _is_over(self) -> bool:
-        return (
-            not (self._pending or self._waiting)
-            or self._left <= 0
-            or (self._stop_at_error and self._has_failed())
-        )
+        return (not (self._pending or self._waiting) or self._left <= 0
+                or self._is_stopped())
 
     def _release(self) -> None:
         """Let the next stages be asked whose turn it is."""
         while self._waiting and (
-            not self._pending
-            or self._timer.clock() >= self._released + retry.ORDER_TIME
-        ):
+                not self._pending
+                or self._timer.clock() >= self._released + retry.ORDER_TIME):
             self._released = self._timer.clock()
             stage = self._waiting.pop(0)
             self._pending.update({job.server.id: job for job in stage})
@@ -152,28 +131,16 @@ class Poller:
                 self._begin_ask(calls, job)
             elif job.is_alone or not self._looks_at_rows:
                 job.is_busy = True
-                self._begin(
-                    calls,
-                    functools.partial(self._looked, job),
-                    self._verb.look, job, now,
-                )
-        looked_at = [
-            job.server.id
-            for job in self._pending.values()
-            if job.is_asked and not job.is_alone
-        ]
+                self._begin(calls, functools.partial(self._looked, job),
+                            self._verb.look, job, now)
+        looked_at = [job.server.id for job in self._pending.values()
+                     if job.is_asked and not job.is_alone]
         if (
-            self._looks_at_rows
-            and looked_at
-            and not self._is_listing
-            and self._rows_due <= now
-        ):
+                self._looks_at_rows and looked_at and not self._is_listing
+                and self._rows_due <= now):
             self._is_listing = True
-            self._begin(
-                calls,
-                functools.partial(self._listed, looked_at),
-                lambda api: api.freezes(looked_at, self._all_projects),
-            )
+            self._begin(calls, functools.partial(self._listed, looked_at),
+                        lambda api: api.freezes(looked_at, self._all_projects))
 
     def _begin_ask(self, calls: concurrency.Calls, job: Job) -> None:
         job.is_busy = True
@@ -181,21 +148,13 @@ class Poller:
         if job.first_asked is None:
             job.first_asked = self._timer.clock()
             seconds = _FIRST_ATTEMPT
-        self._begin(
-            calls,
-            functools.partial(self._answered, job),
-            self._verb.ask, job,
-            seconds=seconds,
-        )
+        self._begin(calls, functools.partial(self._answered, job),
+                    self._verb.ask, job, seconds=seconds)
 
-    def _begin(
-        self,
-        calls: concurrency.Calls,
-        take: Callable[[concurrency.Future[Any]], None],
-        call: Callable[..., Any],
-        *args: Any,
-        seconds: float = math.inf,
-    ) -> None:
+    def _begin(self, calls: concurrency.Calls,
+               take: Callable[[concurrency.Future[Any]], None],
+               call: Callable[..., Any], *args: Any,
+               seconds: float = math.inf) -> None:
         """Begin a call with an API whose requests end with the time."""
 
         def run() -> Any:
@@ -210,27 +169,22 @@ class Poller:
         """Wait until there is something to do, or until a call has ended."""
         if self._calls:
             concurrent.futures.wait(
-                self._calls, _TICK, concurrent.futures.FIRST_COMPLETED
-            )
+                self._calls, _TICK, concurrent.futures.FIRST_COMPLETED)
             self._timer.sleep(0)  # where a signal may stop it
             return
         due = [self._started + self._timeout]
         if self._waiting:
             due.append(self._released + retry.ORDER_TIME)
         for job in self._pending.values():
-            due.append(
-                self._rows_due
-                if self._looks_at_rows and job.is_asked and not job.is_alone
-                else job.due
-            )
+            due.append(self._rows_due if self._looks_at_rows and job.is_asked
+                       and not job.is_alone else job.due)
         self._timer.sleep(max(0.0, min(due) - self._timer.clock()))
 
     def _take_ended(self) -> None:
         for call in [call for call in self._calls if call.done()]:
             take = self._calls.pop(call)
             never_began = call.cancelled() or isinstance(
-                call.exception(), concurrent.futures.CancelledError
-            )
+                call.exception(), concurrent.futures.CancelledError)
             if not never_began:
                 take(call)
 
@@ -254,8 +208,7 @@ class Poller:
         job.due = now + next(job.pauses)
         self._rows_due = min(self._rows_due, job.due)
         self._see(
-            job, seen if self._wait else dataclasses.replace(seen, done=True)
-        )
+            job, seen if self._wait else dataclasses.replace(seen, done=True))
 
     def _looked(self, job: Job, call: concurrency.Future[Any]) -> None:
         job.is_busy = False
@@ -277,9 +230,8 @@ class Poller:
             job.due = self._timer.clock() + next(job.pauses)
             self._see(job, seen)
 
-    def _listed(
-        self, looked_at: Sequence[str], call: concurrency.Future[Any]
-    ) -> None:
+    def _listed(self, looked_at: Sequence[str],
+                call: concurrency.Future[Any]) -> None:
         self._is_listing = False
         found = [job for job in map(self._pending.get, looked_at) if job]
         pause = next(self._pauses)
@@ -311,9 +263,8 @@ class Poller:
                     self._see(job, seen)
         self._rows_due = self._timer.clock() + pause
 
-    def _defer(
-        self, job: Job, trouble: errors.QuiesceError, pause: float | None
-    ) -> None:
+    def _defer(self, job: Job, trouble: errors.QuiesceError,
+               pause: float | None) -> None:
         """Try again, not before so many seconds; None: never."""
         if pause is None:
             self._end(job, trouble)
@@ -328,23 +279,15 @@ class Poller:
         if seen.done:
             self._end(job, seen=seen)
 
-    def _end(
-        self,
-        job: Job,
-        error: errors.QuiesceError | None = None,
-        seen: Seen = MOVING,
-    ) -> None:
+    def _end(self, job: Job, error: errors.QuiesceError | None = None,
+             seen: Seen = MOVING) -> None:
         self._pending.pop(job.server.id, None)
         if error and error.server and error.server.vm_state:
             job.server = error.server
         asked = job.first_asked
         self._outcomes[job.server.id] = Outcome(
-            server=job.server,
-            request_id=job.request_id,
+            server=job.server, request_id=job.request_id,
             action_id=job.action_id,
             asked=None if asked is None else asked - self._started,
-            seconds=self._timer.clock() - self._started,
-            error=error,
-            unquiesce_at=seen.unquiesce_at,
-            doubt=seen.doubt,
-        )
+            seconds=self._timer.clock() - self._started, error=error,
+            unquiesce_at=seen.unquiesce_at, doubt=seen.doubt)

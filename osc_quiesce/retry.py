@@ -5,8 +5,6 @@
 All durations are in seconds, by a clock that never goes back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 import dataclasses
 import time
@@ -57,12 +55,9 @@ class Timer:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
 
-    def repeat(
-        self,
-        call: Callable[[], _T],
-        pause_after: Callable[[Exception], float | None],
-        patience: float,
-    ) -> _T:
+    def repeat(self, call: Callable[[], _T],
+               pause_after: Callable[[Exception], float | None],
+               patience: float) -> _T:
         """Return what a call returns, repeated as long as that may help.
 
         :param pause_after: returns after how many seconds, at least, to
@@ -84,9 +79,8 @@ class Timer:
                     raise
             self.sleep(pause)
 
-    def until_answered(
-        self, call: Callable[[], _T], patience: float = READ_PATIENCE
-    ) -> _T:
+    def until_answered(self, call: Callable[[], _T],
+                       patience: float = READ_PATIENCE) -> _T:
         """Return what a request returns, repeated until it is answered.
 
         :raises errors.QuiesceError: what the last attempt has raised

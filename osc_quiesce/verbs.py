@@ -11,8 +11,6 @@ says that this request does not freeze it, or if the cloud says that the thaw
 has failed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
 
@@ -33,37 +31,32 @@ class Freezing:
     """
 
     goal = states.QUIESCED
+    stops_at_error = True
+    looks_at_rows = False
 
     def __init__(self, unquiesce_after: Mapping[str, int] | None = None):
         self._unquiesce_after = unquiesce_after or {}
 
-    def ask(
-        self, api: quiesce_api.QuiesceAPI, job: Job
-    ) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI,
+            job: Job) -> tuple[str | None, Seen]:
         try:
-            api.quiesce(
-                job.server,
-                str(job.request_id),
-                self._unquiesce_after.get(job.server.id),
-            )
+            api.quiesce(job.server, str(job.request_id),
+                        self._unquiesce_after.get(job.server.id))
         except errors.Unreachable:
             # A refusal of the next attempt says nothing about this one.
             job.action_id = job.request_id
             raise
         return job.request_id, MOVING
 
-    def pause_after(
-        self, error: errors.QuiesceError, seconds: float
-    ) -> float | None:
-        if isinstance(error, errors.Unreachable):
+    def pause_after(self, error: errors.QuiesceError,
+                    seconds: float) -> float | None:
+        # A refusal is final, unless the cloud says when to come back.
+        if isinstance(error, errors.Unreachable) or (
+                isinstance(error, errors.ServiceUnavailable)
+                and error.retry_after):
             pause = error.retry_after
-        elif isinstance(error, errors.ServiceUnavailable):
-            pause = error.retry_after
-            if not pause:
-                return None
-        else:
-            return None
-        return pause if seconds + pause <= retry.PATIENCE else None
+            return pause if seconds + pause <= retry.PATIENCE else None
+        return None
 
     def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
         if row is None or row.request_id != job.request_id:
@@ -71,16 +64,11 @@ class Freezing:
         if row.error:
             raise _failed(job.server, row.error, job.request_id)
         if row.state == states.FROZEN:
-            return Seen(
-                True,
-                model.Server(
-                    job.server.id,
-                    job.server.name or row.server_name or '',
-                    states.QUIESCED.upper(),
-                    states.QUIESCED,
-                ),
-                row.unquiesce_at,
-            )
+            return Seen(True,
+                        model.Server(job.server.id,
+                                     job.server.name or row.server_name or '',
+                                     states.QUIESCED.upper(), states.QUIESCED),
+                        row.unquiesce_at)
         return None if row.state == states.THAWING else MOVING
 
     def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
@@ -92,38 +80,24 @@ class Freezing:
         if server.vm_state == states.QUIESCED:
             if result.result == states.FAILURE:
                 raise errors.QuiescedByAnother(
-                    _(
-                        'Server %s is quiesced by another request; this '
-                        'request failed'
-                    )
-                    % server.label,
-                    server,
-                    job.request_id,
-                )
+                    _('Server %s is quiesced by another request; this request '
+                      'failed') % server.label,
+                    server, job.request_id)
             done = settled or result.result == states.SUCCESS
             return Seen(done, server, result.unquiesce_at)
         if result.result == states.FAILURE:
             raise errors.NotSupported(
-                _('Server %(server)s cannot be quiesced: %(why)s')
-                % {
+                _('Server %(server)s cannot be quiesced: %(why)s') % {
                     'server': server.label,
-                    'why': result.reason or _no_reason(),
-                },
-                server,
-                job.request_id,
-            )
+                    'why': result.reason or _no_reason()},
+                server, job.request_id)
         if result.result == states.SUCCESS:
             raise _no_longer(server, job.request_id, result.unquiesce_at)
         if settled:
             raise errors.NotSupported(
-                _(
-                    'Server %s was not quiesced, and its instance action '
-                    'gives no reason'
-                )
-                % server.label,
-                server,
-                job.request_id,
-            )
+                _('Server %s was not quiesced, and its instance action gives '
+                  'no reason') % server.label,
+                server, job.request_id)
         return Seen(server=server)
 
 
@@ -131,10 +105,11 @@ class Unquiescing:
     """Thaws servers, whatever request has frozen them."""
 
     goal = states.ACTIVE
+    stops_at_error = False
+    looks_at_rows = False
 
-    def ask(
-        self, api: quiesce_api.QuiesceAPI, job: Job
-    ) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI,
+            job: Job) -> tuple[str | None, Seen]:
         try:
             return api.unquiesce(job.server).request_id, MOVING
         except errors.Conflict:
@@ -146,12 +121,10 @@ class Unquiescing:
                 return None, Seen(True, server)
             raise
 
-    def pause_after(
-        self, error: errors.QuiesceError, seconds: float
-    ) -> float | None:
+    def pause_after(self, error: errors.QuiesceError,
+                    seconds: float) -> float | None:
         if not isinstance(
-            error, (errors.Unreachable, errors.ServiceUnavailable)
-        ):
+                error, (errors.Unreachable, errors.ServiceUnavailable)):
             return None
         pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
         return pause if seconds + pause <= retry.PATIENCE else None
@@ -173,14 +146,9 @@ class Unquiescing:
             return Seen(settled or result.result is not None, server)
         elif result.result == states.SUCCESS:
             raise errors.QuiescedByAnother(
-                _(
-                    'Server %s was unquiesced, then quiesced again by another '
-                    'request'
-                )
-                % server.label,
-                server,
-                job.action_id,
-            )
+                _('Server %s was unquiesced, then quiesced again by another '
+                  'request') % server.label,
+                server, job.action_id)
         elif settled or result.result == states.FAILURE:
             raise _failed(server, result.reason, job.action_id)
         return Seen(server=server)
@@ -189,9 +157,10 @@ class Unquiescing:
 class Thawing(Unquiescing):
     """Thaws servers that the requests of their jobs may have frozen."""
 
-    def ask(
-        self, api: quiesce_api.QuiesceAPI, job: Job
-    ) -> tuple[str | None, Seen]:
+    looks_at_rows = True
+
+    def ask(self, api: quiesce_api.QuiesceAPI,
+            job: Job) -> tuple[str | None, Seen]:
         try:
             answer = api.unquiesce(job.server, job.request_id)
         except errors.ServerNotFound:
@@ -202,9 +171,8 @@ class Thawing(Unquiescing):
         job.doubt = answer.message
         return None, Seen(answer.state != states.THAWING, doubt=job.doubt)
 
-    def pause_after(
-        self, error: errors.QuiesceError, seconds: float
-    ) -> float | None:
+    def pause_after(self, error: errors.QuiesceError,
+                    seconds: float) -> float | None:
         # We have frozen it, or may have: that is better evidence than one
         # refusal, of one of several nova-api.
         pause: float = getattr(error, 'retry_after', 0.0)
@@ -253,29 +221,21 @@ def _no_reason() -> str:
     return _('no reason is given (Nova shows details to administrators only)')
 
 
-def _failed(
-    server: model.Server, reason: str | None, request_id: str | None
-) -> errors.Failed:
+def _failed(server: model.Server, reason: str | None,
+            request_id: str | None) -> errors.Failed:
     return errors.Failed(
-        _('Server %(server)s could not be quiesced or unquiesced: %(why)s')
-        % {
+        _('Server %(server)s could not be quiesced or unquiesced: %(why)s') % {
             'server': server.label,
-            'why': reason or server.fault or _no_reason(),
-        },
-        server,
-        request_id,
-    )
+            'why': reason or server.fault or _no_reason()},
+        server, request_id)
 
 
-def _no_longer(
-    server: model.Server, request_id: str | None, deadline: str | None
-) -> errors.NoLongerQuiesced:
+def _no_longer(server: model.Server, request_id: str | None,
+               deadline: str | None) -> errors.NoLongerQuiesced:
     message = _('Server %s was quiesced, and has been unquiesced since') % (
-        server.label
-    )
+        server.label)
     if deadline:
-        message = _(
-            'Server %(server)s was quiesced, and has been unquiesced since '
-            '(its deadline was %(deadline)s)'
-        ) % {'server': server.label, 'deadline': deadline}
+        message = _('Server %(server)s was quiesced, and has been unquiesced '
+                    'since (its deadline was %(deadline)s)') % {
+                        'server': server.label, 'deadline': deadline}
     return errors.NoLongerQuiesced(message, server, request_id)

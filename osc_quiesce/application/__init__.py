@@ -2,9 +2,9 @@
 
 """Consistent snapshots of applications: groups of servers with volumes.
 
-``spec`` says what the application is, ``plan`` checks everything that can be
-checked before a server is frozen, ``create`` freezes, takes the snapshots and
-thaws, ``turns`` decides who goes first if several want the same servers, and
-``sets`` keeps what is known of a snapshot set where it belongs: in the
-metadata of the snapshots in Cinder.
+``spec`` says what the application is, ``preflight`` checks everything that can
+be checked before a server is frozen, and makes a ``plan``; ``create`` freezes,
+takes the snapshots (``taking``) and thaws; ``contention`` decides who goes
+first if several want the same servers; and ``snapshot_sets`` keeps what is
+known of a set where it belongs: in the metadata of the snapshots in Cinder.
 """

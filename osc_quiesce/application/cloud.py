@@ -2,8 +2,6 @@
 
 """What is read from and written to the services of a site, as plain JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib import parse
@@ -35,12 +33,8 @@ class CloudError(errors.ApplicationError):
         by the server; 0 if it did not say
     """
 
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        retry_after: float = 0.0,
-    ) -> None:
+    def __init__(self, message: str, status: int | None = None,
+                 retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
@@ -107,19 +101,11 @@ class Cloud:
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
-        return _request(
-            lambda: self._connection.image.get(
-                f'/images/{image_id}', timeout=PATIENCE
-            )
-        )
+        return _request(lambda: self._connection.image.get(
+            f'/images/{image_id}', timeout=PATIENCE))
 
-    def volume(
-        self,
-        method: str,
-        path: str,
-        json: Any = None,
-        microversion: str = _VOLUME_MICROVERSION,
-    ) -> dict[str, Any]:
+    def volume(self, method: str, path: str, json: Any = None,
+               microversion: str = _VOLUME_MICROVERSION) -> dict[str, Any]:
         """Send a request to Cinder.
 
         One whose answer is lost is not sent again unless it only reads: it
@@ -127,19 +113,13 @@ class Cloud:
         """
         return self._send('block_storage', method, path, json, microversion)
 
-    def compute(
-        self,
-        method: str,
-        path: str,
-        json: Any = None,
-        microversion: str = _COMPUTE_MICROVERSION,
-    ) -> dict[str, Any]:
+    def compute(self, method: str, path: str, json: Any = None,
+                microversion: str = _COMPUTE_MICROVERSION) -> dict[str, Any]:
         """Send a request to Nova, as :meth:`volume` does to Cinder."""
         return self._send('compute', method, path, json, microversion)
 
-    def network(
-        self, method: str, path: str, json: Any = None
-    ) -> dict[str, Any]:
+    def network(self, method: str, path: str,
+                json: Any = None) -> dict[str, Any]:
         """Send a request to Neutron; there need not be one.
 
         :param path: below ``/v2.0``
@@ -152,16 +132,11 @@ class Cloud:
         :param filters: ``name``, ``status`` or ``volume_id``
         """
         query = f'?{parse.urlencode(filters)}' if filters else ''
-        yield from self.pages(
-            'block_storage',
-            f'/backups/detail{query}',
-            'backups',
-            BACKUP_MICROVERSION,
-        )
+        yield from self.pages('block_storage', f'/backups/detail{query}',
+                              'backups', BACKUP_MICROVERSION)
 
-    def pages(
-        self, service: str, path: str, key: str, microversion: str | None
-    ) -> Iterator[dict[str, Any]]:
+    def pages(self, service: str, path: str, key: str,
+              microversion: str | None) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, whatever the size of its pages.
 
         :param service: ``block_storage``, ``compute``, ``image`` or
@@ -173,44 +148,28 @@ class Cloud:
         while True:
             body = self._send(service, 'GET', where, None, microversion)
             yield from body[key]
-            if not body[key] or not (
-                body.get(f'{key}_links') or body.get('next')
-            ):
+            if not body[key] or not (body.get(f'{key}_links') or body.get(
+                    'next')):
                 return
             marker = parse.urlencode({'marker': body[key][-1]['id']})
             where = f'{path}{mark}{marker}'
 
-    def _send(
-        self,
-        service: str,
-        method: str,
-        path: str,
-        json: Any,
-        microversion: str | None,
-    ) -> dict[str, Any]:
-        return _request(
-            lambda: getattr(self._connection, service).request(
-                path,
-                method,
-                json=json,
-                microversion=microversion,
-                timeout=PATIENCE,
-                skip_cache=True,  # clouds.yaml may ask for one
-                connect_retries=1 if method == 'GET' else 0,
-            )
-        )
+    def _send(self, service: str, method: str, path: str, json: Any,
+              microversion: str | None) -> dict[str, Any]:
+        # Without a cache: clouds.yaml may ask for one.
+        return _request(lambda: getattr(self._connection, service).request(
+            path, method, json=json, microversion=microversion,
+            timeout=PATIENCE, skip_cache=True,
+            connect_retries=1 if method == 'GET' else 0))
 
-    def snapshots(
-        self, metadata: Mapping[str, str]
-    ) -> Iterator[dict[str, Any]]:
+    def snapshots(self,
+                  metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the snapshots of the project that have these metadata."""
         query = {'metadata': str(dict(metadata))}
         while True:
             page = self.volume(
-                'GET',
-                f'/snapshots/detail?{parse.urlencode(query)}',
-                microversion=_FILTER_MICROVERSION,
-            )
+                'GET', f'/snapshots/detail?{parse.urlencode(query)}',
+                microversion=_FILTER_MICROVERSION)
             yield from page['snapshots']
             if not page['snapshots'] or not page.get('snapshots_links'):
                 return
@@ -248,14 +207,9 @@ def _request(send: Callable[[], Any]) -> dict[str, Any]:
             pause = http.retry_after(exc.response)
         raise CloudError(str(exc), exc.status_code, pause) from exc
     except ksa_exceptions.HttpError as exc:  # an answer of Keystone
-        raise CloudError(
-            str(exc), exc.http_status, exc.retry_after
-        ) from exc
-    except (
-        sdk_exceptions.SDKException,
-        ksa_exceptions.ClientException,
-        ValueError,
-    ) as exc:
+        raise CloudError(str(exc), exc.http_status, exc.retry_after) from exc
+    except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
+            ValueError) as exc:
         raise CloudError(str(exc)) from exc
     if not isinstance(body, dict):
         raise CloudError(_('the answer is not a JSON object'))

@@ -10,11 +10,9 @@ same two ids, and no times are compared.
 It waits only while nothing of its own command is frozen, and never for long.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
-from typing import Any, Final
+from typing import Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
@@ -36,14 +34,9 @@ class LostRace(application_errors.ApplicationError):
 
 
 @contextlib.contextmanager
-def quiesced(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    plan: planning.Plan,
-    timeout: float,
-    progress: Callable[[str], object],
-    shield: Callable[[], contextlib.AbstractContextManager[Any]],
-) -> Iterator[group.Frozen]:
+def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+             plan: planning.Plan, timeout: float, progress: group.Progress,
+             shield: group.Shield) -> Iterator[group.Frozen]:
     """Freeze the servers of a plan, as :func:`group.quiesced` does.
 
     :raises LostRace: another command wants the servers, and goes first
@@ -51,13 +44,9 @@ def quiesced(
     with contextlib.ExitStack() as stack:
         for attempt in range(ATTEMPTS):
             frozen = group.Frozen(
-                client,
-                plan.stages,
-                timeout,
-                {s.id: s.unquiesce_after for s in plan.servers},
-                progress,
-                shield,
-            )
+                client, plan.stages, timeout,
+                {s.id: s.unquiesce_after for s in plan.servers}, progress,
+                shield)
             try:
                 with contextlib.ExitStack() as attempted:
                     attempted.enter_context(frozen)
@@ -67,22 +56,17 @@ def quiesced(
             except errors.Conflict as exc:
                 if attempt == ATTEMPTS - 1:
                     other, _is_free = _look(client, exc)
-                    raise _lost(
-                        exc, other,
-                        _('was in the way of the last of %d attempts')
-                        % ATTEMPTS,
-                    ) from exc
+                    raise _lost(exc, other,
+                                _('was in the way of the last of %d attempts')
+                                % ATTEMPTS) from exc
                 _wait_until_free(client, frozen.request_id, exc, progress)
                 _check_again(cloud, plan)
         yield frozen
 
 
-def _wait_until_free(
-    client: quiesce_client.Client,
-    own_id: str,
-    refused: errors.Conflict,
-    progress: Callable[[str], object],
-) -> None:
+def _wait_until_free(client: quiesce_client.Client, own_id: str,
+                     refused: errors.Conflict,
+                     progress: group.Progress) -> None:
     """Return when the server that refused us can be frozen.
 
     :param own_id: the id of our request
@@ -98,15 +82,13 @@ def _wait_until_free(
         if is_free:
             return
         if client.timer.clock() + pause > deadline:
-            raise _lost(
-                refused, other, _('still held it after %g s') % PATIENCE
-            ) from refused
+            raise _lost(refused, other,
+                        _('still held it after %g s') % PATIENCE) from refused
         client.timer.sleep(pause)
 
 
-def _look(
-    client: quiesce_client.Client, refused: errors.Conflict
-) -> tuple[str, bool]:
+def _look(client: quiesce_client.Client,
+          refused: errors.Conflict) -> tuple[str, bool]:
     """Return whose request was in the way, and whether the server is free.
 
     :raises errors.Conflict: it was not another request that was in the way
@@ -124,20 +106,14 @@ def _look(
 
 
 def _lost(refused: errors.Conflict, other: str, what: str) -> LostRace:
-    return LostRace(
-        _(
-            # Translators: the reason has no subject, such as "goes first".
-            'Server %(server)s could not be quiesced: %(why)s. Request '
-            '%(request)s to quiesce it %(what)s. This command has unquiesced '
-            'its servers and taken no snapshot. Try again later.'
-        )
-        % {
-            'server': refused.server and refused.server.label,
-            'why': refused.why.rstrip('.'),
-            'request': other,
-            'what': what,
-        }
-    )
+    # Translators: what is done has no subject, such as "goes first".
+    message = _('Server %(server)s could not be quiesced: %(why)s. Request '
+                '%(request)s to quiesce it %(what)s. This command has '
+                'unquiesced its servers and taken no snapshot. Try again '
+                'later.')
+    return LostRace(message % {
+        'server': refused.server and refused.server.label,
+        'why': refused.why.rstrip('.'), 'request': other, 'what': what})
 
 
 def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
@@ -155,12 +131,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
             and wanted
             <= {snapshot['volume_id'] for snapshot in each.snapshots}
         ):
-            raise LostRace(
-                _(
-                    'Another command has made snapshot set %(name)s '
-                    '(%(id)s) of the same volumes meanwhile. This '
-                    'command has unquiesced its servers and taken no '
-                    'snapshot.'
-                )
-                % {'name': each.name, 'id': each.id}
-            )
+            raise LostRace(_('Another command has made snapshot set %(name)s '
+                             '(%(id)s) of the same volumes meanwhile. This '
+                             'command has unquiesced its servers and taken no '
+                             'snapshot.') % {'name': each.name, 'id': each.id})

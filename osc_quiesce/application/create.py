@@ -6,12 +6,10 @@ Servers are frozen only for what must be done meanwhile. Whatever fails, they
 are thawed first, and then the snapshots are deleted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 import contextlib
 import logging
-from typing import Any, Final
+from typing import Final
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -39,19 +37,13 @@ class Kept(errors.ApplicationError):
     """It did not go well, but the set was kept; the message says why."""
 
 
-def create(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    plan: planning.Plan,
-    timeout: float,
-    description: str = '',
-    properties: Mapping[str, str] | None = None,
-    keep_inconsistent: bool = False,
-    progress: Callable[[str], object] = lambda sentence: None,
-    shield: Callable[
-        [], contextlib.AbstractContextManager[Any]
-    ] = contextlib.nullcontext,
-) -> snapshot_sets.SnapshotSet:
+def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+           plan: planning.Plan, timeout: float, description: str = '',
+           properties: Mapping[str, str] | None = None,
+           keep_inconsistent: bool = False,
+           progress: group.Progress = lambda sentence: None,
+           shield: group.Shield = contextlib.nullcontext,
+           ) -> snapshot_sets.SnapshotSet:
     """Make a consistent snapshot set, or none.
 
     :param timeout: seconds, for each stage, and for all snapshots together
@@ -72,8 +64,7 @@ def create(
     try:
         # Not before the thaw: a request may take long to come to its end.
         with made.taking, contention.quiesced(
-            client, cloud, plan, timeout, progress, shield
-        ) as frozen:
+                client, cloud, plan, timeout, progress, shield) as frozen:
             progress(_('Taking %d snapshots ...') % len(plan.snapshots))
             made.taking.take(timeout)
             is_whole = True
@@ -91,9 +82,7 @@ def create(
         raise
 
 
-def _check_volumes(
-    client: quiesce_client.Client, plan: planning.Plan
-) -> None:
+def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     """Check that no volume came or went since the plan was made.
 
     Nova lets nobody change the volumes of a quiesced server, and records who
@@ -104,20 +93,15 @@ def _check_volumes(
         newest = inspector.newest_change(client, server.to_freeze)
         if newest != server.newest_change:
             raise errors.ApplicationError(
-                _(
-                    'A volume was attached to server %(server)s, or detached '
-                    'from it, by request %(request)s, since its volumes were '
-                    'looked at. Try again.'
-                )
-                % {'server': server.label, 'request': newest}
-            )
+                _('A volume was attached to server %(server)s, or detached '
+                  'from it, by request %(request)s, since its volumes were '
+                  'looked at. Try again.') % {
+                      'server': server.label, 'request': newest})
 
     concurrency.run_all(check, plan.servers)
 
 
-def _is_unchanged(
-    client: quiesce_client.Client, plan: planning.Plan
-) -> bool:
+def _is_unchanged(client: quiesce_client.Client, plan: planning.Plan) -> bool:
     try:
         _check_volumes(client, plan)
     except (errors.ApplicationError, quiesce_errors.QuiesceError) as exc:
@@ -129,14 +113,9 @@ def _is_unchanged(
 class _Set:
     """The snapshot set that is being made."""
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        cloud: cloud_api.Cloud,
-        plan: planning.Plan,
-        description: str,
-        properties: Mapping[str, str],
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 plan: planning.Plan, description: str,
+                 properties: Mapping[str, str]) -> None:
         self._client = client
         self._cloud = cloud
         self._plan = plan
@@ -144,104 +123,70 @@ class _Set:
         bodies = labels.bodies(plan, self._set_id, description, properties)
         self.taking = taking.Taking(client, cloud, plan, bodies)
 
-    def seal(
-        self, window: float | None, complete: float | None
-    ) -> snapshot_sets.SnapshotSet:
+    def seal(self, window: float | None,
+             complete: float | None) -> snapshot_sets.SnapshotSet:
         """Mark the set as consistent, and return it as Cinder has it.
 
         It is, whatever becomes of the marks: if Cinder does not take them for
         a while, the set is kept without.
         """
         try:
-            made = self._mark(
-                {
-                    'consistency': snapshot_sets.CONSISTENT,
-                    'window': '' if window is None else f'{window:.3f}',
-                    'complete': '' if complete is None else f'{complete:.3f}',
-                }
-            )
+            made = self._mark({
+                'consistency': snapshot_sets.CONSISTENT,
+                'window': '' if window is None else f'{window:.3f}',
+                'complete': '' if complete is None else f'{complete:.3f}'})
         except cloud_api.NotThere:
             raise  # a snapshot is gone: it is not a whole set any more
         except cloud_api.CloudError as exc:
             raise Kept(
-                _(
-                    'Snapshot set %(name)s (%(id)s) is consistent, but Cinder '
-                    'does not let it be marked so: %(why)s. It is kept, and '
-                    'shown as %(state)s. Mark each of its snapshots with '
-                    '"openstack volume snapshot set --property '
-                    '%(key)s=%(value)s <snapshot>" (%(snapshots)s), or delete '
-                    'it with "openstack application snapshot delete %(id)s".'
-                )
-                % {
-                    'name': self._plan.name,
-                    'id': self._set_id,
-                    'why': str(exc).rstrip('.'),
-                    'state': snapshot_sets.PENDING,
-                    'key': f'{metadata.PREFIX}consistency',
-                    'value': snapshot_sets.CONSISTENT,
-                    'snapshots': ' '.join(self.taking.snapshots),
-                }
-            ) from exc
+                _('Snapshot set %(name)s (%(id)s) is consistent, but Cinder '
+                  'does not let it be marked so: %(why)s. It is kept, and '
+                  'shown as %(state)s. Mark each of its snapshots with '
+                  '"openstack volume snapshot set --property '
+                  '%(key)s=%(value)s <snapshot>" (%(snapshots)s), or delete '
+                  'it with "openstack application snapshot delete %(id)s".')
+                % {'name': self._plan.name,
+                   'id': self._set_id,
+                   'why': str(exc).rstrip('.'),
+                   'state': snapshot_sets.PENDING,
+                   'key': f'{metadata.PREFIX}consistency',
+                   'value': snapshot_sets.CONSISTENT,
+                   'snapshots': ' '.join(self.taking.snapshots)}) from exc
         if made.state != snapshot_sets.CONSISTENT:
             raise errors.ApplicationError(
-                _('Snapshot set %(name)s (%(id)s) is %(state)s.')
-                % {'name': made.name, 'id': made.id, 'state': made.state}
-            )
+                _('Snapshot set %(name)s (%(id)s) is %(state)s.') % {
+                    'name': made.name, 'id': made.id, 'state': made.state})
         return made
 
-    def keep_if_wanted(
-        self,
-        exc: BaseException,
-        report: reports.Report,
-        keep_inconsistent: bool,
-    ) -> None:
+    def keep_if_wanted(self, exc: BaseException, report: reports.Report,
+                       keep_inconsistent: bool) -> None:
         """Keep a set that is consistent, or marked; raise Kept if it is kept.
 
         :param exc: what went wrong when all snapshots had been taken
         """
-        if not isinstance(
-            exc, (quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)
-        ):
+        if not isinstance(exc, (
+                quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)):
             return
-        if report.is_consistent and _is_unchanged(self._client, self._plan):
-            self.keep_consistent(exc, report.complete)
-        elif keep_inconsistent:
-            self.keep(exc)
-
-    def keep(self, exc: BaseException) -> None:
-        """Mark the set as inconsistent, and raise Kept."""
         try:
-            self._mark({'consistency': snapshot_sets.INCONSISTENT})
-        except errors.ApplicationError as error:
-            LOG.error(_('The set cannot be marked: %s'), error)
-            return
-        raise Kept(
-            _(
-                '%(why)s Snapshot set %(name)s (%(id)s) is NOT CONSISTENT; '
-                'it is kept and marked so.'
-            )
-            % {'why': exc, 'name': self._plan.name, 'id': self._set_id}
-        ) from exc
-
-    def keep_consistent(
-        self, exc: BaseException, complete: float | None
-    ) -> None:
-        """Seal the set although a thaw failed, and raise Kept."""
-        try:
-            self.seal(None, complete)
+            if report.is_consistent and _is_unchanged(
+                    self._client, self._plan):
+                self.seal(None, report.complete)
+                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is '
+                            'consistent.')
+            elif keep_inconsistent:
+                self._mark({'consistency': snapshot_sets.INCONSISTENT})
+                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT '
+                            'CONSISTENT; it is kept and marked so.')
+            else:
+                return
         except Kept as kept:
             raise Kept(f'{exc} {kept}') from exc
         except errors.ApplicationError as error:
-            LOG.error(_('The set cannot be sealed: %s'), error)
+            LOG.error(_('The set cannot be marked: %s'), error)
             return
-        raise Kept(
-            _('%(why)s. Snapshot set %(name)s (%(id)s) is consistent.')
-            % {
-                'why': str(exc).rstrip('.'),
-                'name': self._plan.name,
-                'id': self._set_id,
-            }
-        ) from exc
+        raise Kept(message % {
+            'why': str(exc).rstrip('.'), 'name': self._plan.name,
+            'id': self._set_id}) from exc
 
     def undo(self, progress: Callable[[str], object]) -> None:
         """Delete what was made; say what is left, if anything is."""
@@ -250,25 +195,17 @@ class _Set:
         progress(_('Deleting the snapshots ...'))
         try:
             unseen = snapshot_sets.delete(
-                self._cloud,
-                self._set_id,
-                self._client.timer.sleep,
-                self._client.timer.clock,
-                late=self.taking.unanswered,
-            )
+                self._cloud, self._set_id, self._client.timer.sleep,
+                self._client.timer.clock, late=self.taking.unanswered)
         except errors.ApplicationError as exc:
             LOG.error('%s', exc)
             return
         if unseen:
-            LOG.error(
-                _(
-                    'Cinder has not answered whether it makes a snapshot of '
-                    '%(volumes)s, and none was there so far. If one appears, '
-                    '"openstack application snapshot delete %(id)s" deletes '
-                    'it.'
-                ),
-                {'volumes': ', '.join(unseen), 'id': self._set_id},
-            )
+            LOG.error(_('Cinder has not answered whether it makes a snapshot '
+                        'of %(volumes)s, and none was there so far. If one '
+                        'appears, "openstack application snapshot delete '
+                        '%(id)s" deletes it.'),
+                      {'volumes': ', '.join(unseen), 'id': self._set_id})
 
     def _mark(self, marks: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
         """Mark the snapshots, and return the set as Cinder has it then.
@@ -281,5 +218,4 @@ class _Set:
             return snapshot_sets.find(self._cloud, self._set_id)
 
         return self._client.timer.repeat(
-            mark, cloud_api.pause_after, SEAL_PATIENCE
-        )
+            mark, cloud_api.pause_after, SEAL_PATIENCE)

@@ -52,10 +52,8 @@ def read(path: str) -> str:
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as exc:
-        raise errors.SpecError(
-            _('%(path)s cannot be read: %(why)s')
-            % {'path': path, 'why': exc}
-        ) from exc
+        raise errors.SpecError(_('%(path)s cannot be read: %(why)s') % {
+            'path': path, 'why': exc}) from exc
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
@@ -63,12 +61,8 @@ def read(path: str) -> str:
         raise _error(path, line, str(exc)) from exc
 
 
-def parse(
-    text: str,
-    path: str,
-    schema: Mapping[str, Any],
-    prepare: Callable[[Any], object] = lambda data: None,
-) -> Document:
+def parse(text: str, path: str, schema: Mapping[str, Any],
+          prepare: Callable[[Any], object] = lambda data: None) -> Document:
     """Return what a text says.
 
     :param path: what errors call the text
@@ -80,8 +74,7 @@ def parse(
         node = loader.get_single_node()
         if node is None:
             raise errors.SpecError(
-                _('%s, line 1: there is nothing in it') % path
-            )
+                _('%s, line 1: there is nothing in it') % path)
         _refuse_duplicate_keys(node, path)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
@@ -94,18 +87,13 @@ def parse(
     except RecursionError as exc:
         raise _error(path, 1, str(exc)) from exc
     prepare(data)
-    found = sorted(
-        jsonschema.Draft7Validator(schema).iter_errors(data),
-        key=lambda error: _line(node, error.absolute_path),
-    )
+    found = sorted(jsonschema.Draft7Validator(schema).iter_errors(data),
+                   key=lambda error: _line(node, error.absolute_path))
     if found:
         where = '.'.join(str(part) for part in found[0].absolute_path)
         what = found[0].message
-        raise _error(
-            path,
-            _line(node, found[0].absolute_path),
-            f'{where}: {what}' if where else what,
-        )
+        raise _error(path, _line(node, found[0].absolute_path),
+                     f'{where}: {what}' if where else what)
     return Document(path, data, node)
 
 
@@ -117,8 +105,7 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except ValueError as exc:
             raise yaml.constructor.ConstructorError(
-                None, None, str(exc), node.start_mark
-            ) from exc
+                None, None, str(exc), node.start_mark) from exc
 
 
 def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
@@ -128,11 +115,8 @@ def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _error(
-                        path,
-                        key.start_mark.line + 1,
-                        _('"%s" is there twice') % key.value,
-                    )
+                    raise _error(path, key.start_mark.line + 1,
+                                 _('"%s" is there twice') % key.value)
                 seen.add(key.value)
             _refuse_duplicate_keys(value, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -148,13 +132,10 @@ def _line(node: yaml.Node, where: Sequence[Any]) -> int:
         elif isinstance(node, yaml.MappingNode):
             node = next(
                 (value for key, value in node.value if key.value == part),
-                node,
-            )
+                node)
     return int(node.start_mark.line) + 1
 
 
 def _error(path: str, line: int, what: str) -> errors.SpecError:
-    return errors.SpecError(
-        _('%(path)s, line %(line)d: %(what)s')
-        % {'path': path, 'line': line, 'what': what}
-    )
+    return errors.SpecError(_('%(path)s, line %(line)d: %(what)s') % {
+        'path': path, 'line': line, 'what': what})

@@ -2,8 +2,6 @@
 
 """What can go wrong with an application, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

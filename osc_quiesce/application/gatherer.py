@@ -33,33 +33,22 @@ class Gatherer:
     :param with_user_data: whether to record what may hold secrets
     """
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        cloud: cloud_api.Cloud,
-        with_user_data: bool = False,
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 with_user_data: bool = False) -> None:
         self._client = client
         self._cloud = cloud
         self._with_user_data = with_user_data
         self._network = network.Network(cloud)
         self._shared = shared.Shared()
 
-    def nova(
-        self,
-        path: str,
-        server_id: str = '',
-        microversion: str = MICROVERSION,
-    ) -> dict[str, Any]:
+    def nova(self, path: str, server_id: str = '',
+             microversion: str = MICROVERSION) -> dict[str, Any]:
         """Return what Nova has at a path.
 
         :param server_id: the server that it is about, for messages
         """
         return self._client.api.read(
-            path,
-            model.Server(server_id) if server_id else None,
-            microversion,
-        )
+            path, model.Server(server_id) if server_id else None, microversion)
 
     def server(self, server_id: str) -> dict[str, Any]:
         """Return a server, with as much as this Nova can show of it."""
@@ -77,9 +66,8 @@ class Gatherer:
             return MICROVERSION
 
         microversion = self._shared.read('microversion', newest)
-        body: dict[str, Any] = self.nova(path, server_id, microversion)[
-            'server'
-        ]
+        body: dict[str, Any] = self.nova(
+            path, server_id, microversion)['server']
         return body
 
     def image(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -90,14 +78,11 @@ class Gatherer:
         if not body.get('image'):
             return None
         id_ = body['image']['id']
-        return self._shared.read(
-            ('image', id_),
-            lambda: self._or_none(lambda: self._cloud.image(id_)),
-        )
+        return self._shared.read(('image', id_), lambda: self._or_none(
+            lambda: self._cloud.image(id_)))
 
-    def image_properties(
-        self, body: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
+    def image_properties(self,
+                         body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return those that the server has of its image; None if not known.
 
         They are those of the image at the time when the server was made,
@@ -113,13 +98,8 @@ class Gatherer:
         image = self.image(body)
         return None if image is None else manifest.properties_of(image)
 
-    def manifest(
-        self,
-        body: Mapping[str, Any],
-        order: int,
-        stage: int,
-        volumes: Sequence[Mapping[str, Any]],
-    ) -> dict[str, Any]:
+    def manifest(self, body: Mapping[str, Any], order: int, stage: int,
+                 volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what one needs to make a server again.
 
         :param body: the server, as Nova shows it
@@ -128,26 +108,17 @@ class Gatherer:
         """
         image = None
         if body.get('image'):
-            image = {
-                'id': body['image']['id'],
-                'name': (self.image(body) or {}).get('name'),
-            }
+            image = {'id': body['image']['id'],
+                     'name': (self.image(body) or {}).get('name')}
         return manifest.make(
-            body,
-            order,
-            stage,
-            volumes,
+            body, order, stage, volumes,
             flavor_id=self._flavors().get(body['flavor'].get('original_name')),
-            image=image,
-            image_properties=self.image_properties(body),
-            server_groups=self._server_groups(body),
-            ports=self._ports(body),
-            with_user_data=self._with_user_data,
-        )
+            image=image, image_properties=self.image_properties(body),
+            server_groups=self._server_groups(body), ports=self._ports(body),
+            with_user_data=self._with_user_data)
 
-    def _or_none(
-        self, read: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any] | None:
+    def _or_none(self,
+                 read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         try:
             return read()
         except (cloud_api.CloudError, errors.QuiesceError):
@@ -162,37 +133,24 @@ class Gatherer:
 
         return self._shared.read('flavors', read)
 
-    def _server_groups(
-        self, body: Mapping[str, Any]
-    ) -> list[dict[str, Any]] | None:
+    def _server_groups(self,
+                       body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         ids = body.get('server_groups')
         if not ids:
             return None if ids is None else []
-        known = self._shared.read(
-            'server_groups',
-            lambda: {
-                each['id']: each
-                for each in self._listed('/os-server-groups', 'server_groups')
-            },
-        )
-        return [
-            {
-                'id': id_,
-                'name': known.get(id_, {}).get('name'),
-                'policy': known.get(id_, {}).get('policy'),
-            }
-            for id_ in ids
-        ]
+        known = self._shared.read('server_groups', lambda: {
+            each['id']: each for each in self._listed(
+                '/os-server-groups', 'server_groups')})
+        return [{'id': id_, 'name': known.get(id_, {}).get('name'),
+                 'policy': known.get(id_, {}).get('policy')} for id_ in ids]
 
-    def _listed(
-        self, path: str, key: str, **query: str
-    ) -> list[dict[str, Any]]:
+    def _listed(self, path: str, key: str,
+                **query: str) -> list[dict[str, Any]]:
         """Return all that Nova lists; nothing if it refuses to."""
         found: list[dict[str, Any]] = []
         while True:
-            page = self._or_none(
-                lambda: self.nova(f'{path}?{parse.urlencode(query)}')
-            )
+            page = self._or_none(lambda: self.nova(
+                f'{path}?{parse.urlencode(query)}'))
             new = (page or {}).get(key) or []
             found += new
             if not new or not (page or {}).get(f'{key}_links'):
@@ -205,23 +163,16 @@ class Gatherer:
         addresses = body.get('addresses') or {}
         if not ports and not addresses:
             return []
-        shown = self._or_none(
-            lambda: self.nova(f'/servers/{body["id"]}/os-interface')
-        ) or {}
+        shown = self._or_none(lambda: self.nova(
+            f'/servers/{body["id"]}/os-interface')) or {}
         interfaces = shown.get('interfaceAttachments') or []
         if not ports:
             ports = network.without_neutron(body, interfaces)
         tags = {each.get('port_id'): each.get('tag') for each in interfaces}
-        macs = [
-            each.get('OS-EXT-IPS-MAC:mac_addr')
-            for several in addresses.values()
-            for each in several
-        ]
+        macs = [each.get('OS-EXT-IPS-MAC:mac_addr')
+                for several in addresses.values() for each in several]
         for port in ports:
             port['tag'] = tags.get(port['id'])
-        return sorted(
-            ports,
-            key=lambda port: macs.index(port['mac_address'])
-            if port['mac_address'] in macs
-            else len(macs),
-        )
+        return sorted(ports,
+                      key=lambda port: macs.index(port['mac_address'])
+                      if port['mac_address'] in macs else len(macs))

@@ -18,18 +18,15 @@ from osc_quiesce.i18n import _
 
 # OS-EXT-STS:power_state of a guest that does not run. Source: the server
 # concepts in Nova's API guide.
-_NOT_RUNNING: Final = {
-    3: 'paused',
-    4: 'shutdown',
-    6: 'crashed',
-    7: 'suspended',
-}
+_NOT_RUNNING: Final = {3: 'paused',
+                       4: 'shutdown',
+                       6: 'crashed',
+                       7: 'suspended'}
 
 # What the hypervisors call themselves whose drivers in Nova have no quiesce,
 # or refuse it. Source: nova/virt, and _can_quiesce of its libvirt driver.
-_CANNOT_QUIESCE: Final = frozenset(
-    {'ironic', 'VMware vCenter Server', 'zvm', 'LXC', 'Parallels', 'vz'}
-)
+_CANNOT_QUIESCE: Final = frozenset({
+    'ironic', 'VMware vCenter Server', 'zvm', 'LXC', 'Parallels', 'vz'})
 
 
 def _is_yes(value: object) -> bool:
@@ -49,33 +46,20 @@ class Guests:
         problems = []
         power_state = body.get('OS-EXT-STS:power_state')
         if power_state in _NOT_RUNNING:
-            problems.append(
-                _(
-                    'has power_state %(number)d (%(name)s): its guest must '
-                    'be running to be quiesced'
-                )
-                % {'number': power_state, 'name': _NOT_RUNNING[power_state]}
-            )
+            problems.append(_('has power_state %(number)d (%(name)s): its '
+                              'guest must be running to be quiesced') % {
+                                  'number': power_state,
+                                  'name': _NOT_RUNNING[power_state]})
         if body.get('host_status') == 'DOWN':
-            problems.append(
-                _(
-                    'is on host %s, whose nova-compute is down: nobody could '
-                    'quiesce it'
-                )
-                % body.get('OS-EXT-SRV-ATTR:host')
-            )
+            problems.append(_('is on host %s, whose nova-compute is down: '
+                              'nobody could quiesce it') % body.get(
+                                  'OS-EXT-SRV-ATTR:host'))
         hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
         kind = hypervisor and self._types.read(
-            hypervisor, lambda: self._hypervisor_type(hypervisor)
-        )
+            hypervisor, lambda: self._hypervisor_type(hypervisor))
         if kind in _CANNOT_QUIESCE:
-            problems.append(
-                _(
-                    'is on a hypervisor of type %s, which cannot quiesce '
-                    'guests'
-                )
-                % kind
-            )
+            problems.append(_('is on a hypervisor of type %s, which cannot '
+                              'quiesce guests') % kind)
         return problems
 
     def _hypervisor_type(self, hostname: str) -> str | None:
@@ -90,9 +74,8 @@ class Guests:
                 return str(each['hypervisor_type'])
         return None
 
-    def agent_problems(
-        self, body: Mapping[str, Any], boot_image: Mapping[str, Any] | None
-    ) -> list[str]:
+    def agent_problems(self, body: Mapping[str, Any],
+                       boot_image: Mapping[str, Any] | None) -> list[str]:
         """Look whether Nova knows that there is a guest agent.
 
         Nova decides by the properties that the server has of its image. They
@@ -105,23 +88,14 @@ class Guests:
             properties = self._gatherer.image_properties(body)
         else:
             properties = dict(boot_image or {}) or None
-        if properties is None or _is_yes(
-            properties.get('hw_qemu_guest_agent')
-        ):
+        if properties is None or _is_yes(properties.get(
+                'hw_qemu_guest_agent')):
             return []
         if body.get('image'):
-            return [
-                _(
-                    'cannot be quiesced: its image does not have the property '
-                    'hw_qemu_guest_agent=yes'
-                )
-            ]
-        return [
-            _(
-                'cannot be quiesced: the image of its boot volume does not '
-                'have the property hw_qemu_guest_agent=yes (if the server has '
-                'it all the same, give it to the volume as well, with '
-                '"openstack volume set --image-property '
-                'hw_qemu_guest_agent=yes <volume>")'
-            )
-        ]
+            return [_('cannot be quiesced: its image does not have the '
+                      'property hw_qemu_guest_agent=yes')]
+        return [_(
+            'cannot be quiesced: the image of its boot volume does not have '
+            'the property hw_qemu_guest_agent=yes (if the server has it all '
+            'the same, give it to the volume as well, with "openstack volume '
+            'set --image-property hw_qemu_guest_agent=yes <volume>")')]

@@ -25,73 +25,46 @@ from osc_quiesce import states
 _CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 
 
-def newest_change(
-    client: quiesce_client.Client, server: model.Server
-) -> str | None:
+def newest_change(client: quiesce_client.Client,
+                  server: model.Server) -> str | None:
     """Return the id of the newest request that changed a server's volumes."""
     return client.newest_action(server, _CHANGES)
 
 
-def attached(
-    client: quiesce_client.Client, server: model.Server
-) -> list[dict[str, Any]]:
+def attached(client: quiesce_client.Client,
+             server: model.Server) -> list[dict[str, Any]]:
     """Return Nova's attachments of a server."""
     found: list[dict[str, Any]] = client.api.read(
-        f'/servers/{server.id}/os-volume_attachments',
-        server,
-        gatherer.MICROVERSION,
-    )['volumeAttachments']
+        f'/servers/{server.id}/os-volume_attachments', server,
+        gatherer.MICROVERSION)['volumeAttachments']
     return found
 
 
-def strangers(
-    volume: Mapping[str, Any], members: Collection[str]
-) -> list[str]:
+def strangers(volume: Mapping[str, Any],
+              members: Collection[str]) -> list[str]:
     """Return who else has a volume, as Cinder shows it: they are not frozen.
 
     Only one with multiattach can have several users.
 
     :param members: the ids of all servers of the application
     """
-    users = {
-        str(each.get('server_id') or each.get('host_name'))
-        for each in volume.get('attachments') or ()
-    }
+    users = {str(each.get('server_id') or each.get(
+        'host_name')) for each in volume.get('attachments') or ()}
     return sorted(users.difference(members))
 
 
-def _volume(
-    read: Mapping[str, Any],
-    part: Mapping[str, Any],
-    boots: bool,
-    excluded: bool,
-) -> plan.Volume:
+def _volume(read: Mapping[str, Any], part: Mapping[str, Any], boots: bool,
+            excluded: bool) -> plan.Volume:
     """Return what Cinder (read) and Nova (part) tell of a volume."""
     made = manifest.volume(read, part, 0 if boots else -1, excluded)
-    return plan.Volume(
-        **{
-            key: made[key]
-            for key in (
-                'id',
-                'name',
-                'device',
-                'size',
-                'type',
-                'boot_index',
-                'delete_on_termination',
-                'excluded',
-                'multiattach',
-                'encrypted',
-            )
-        },
-        status=read['status'],
-        restore=made,
-    )
+    known = {key: made[key] for key in (
+        'id', 'name', 'device', 'size', 'type', 'boot_index',
+        'delete_on_termination', 'excluded', 'multiattach', 'encrypted')}
+    return plan.Volume(**known, status=read['status'], restore=made)
 
 
-def _boot_place(
-    body: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
-) -> int | None:
+def _boot_place(body: Mapping[str, Any],
+                parts: Sequence[Mapping[str, Any]]) -> int | None:
     """Return which attachment a server boots from; None from a local disk.
 
     Nova does not show everybody the root device, and it need not be the name
@@ -110,15 +83,9 @@ class Inspector:
     :param members: the ids of all servers of the application
     """
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        cloud: cloud_api.Cloud,
-        members: Collection[str],
-        unquiesce_after: int,
-        allow_local_disk: bool,
-        with_user_data: bool = False,
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 members: Collection[str], unquiesce_after: int,
+                 allow_local_disk: bool, with_user_data: bool = False) -> None:
         self._client = client
         self._cloud = cloud
         self._gatherer = gatherer.Gatherer(client, cloud, with_user_data)
@@ -130,9 +97,8 @@ class Inspector:
         self._is_admin = cloud.is_admin
         self._project_id = cloud.project_id
 
-    def read(
-        self, order: int, stage: int, member: spec.Member, server_id: str
-    ) -> plan.Server:
+    def read(self, order: int, stage: int, member: spec.Member,
+             server_id: str) -> plan.Server:
         body = self._gatherer.server(server_id)
         server = model.Server(server_id, body['name'])
         # Before its volumes: what changes them later is newer.
@@ -145,17 +111,12 @@ class Inspector:
         refused += self._guests.agent_problems(body, boot_image)
         refused += self._user_data_problems(body)
         return plan.Server(
-            id=server_id,
-            name=body['name'],
-            stage=stage,
+            id=server_id, name=body['name'], stage=stage,
             unquiesce_after=member.unquiesce_after or self._unquiesce_after,
             volumes=tuple(volumes),
             restore=self._gatherer.manifest(
-                body, order, stage, [volume.restore for volume in volumes]
-            ),
-            refused=tuple(refused),
-            newest_change=change,
-        )
+                body, order, stage, [volume.restore for volume in volumes]),
+            refused=tuple(refused), newest_change=change)
 
     def _volumes(
         self,
@@ -171,15 +132,12 @@ class Inspector:
         volumes: list[plan.Volume] = []
         unknown = set(member.exclude_volumes)
         boot_image = None
-        parts = sorted(
-            attached(self._client, server),
-            key=lambda part: (len(part['device'] or ''), part['device'] or ''),
-        )
+        parts = sorted(attached(self._client, server), key=lambda part: (
+            len(part['device'] or ''), part['device'] or ''))
         boot_place = _boot_place(body, parts)
         for place, part in enumerate(parts):
             read = self._cloud.volume(
-                'GET', f'/volumes/{part["volumeId"]}'
-            )['volume']
+                'GET', f'/volumes/{part["volumeId"]}')['volume']
             names = {read['id'], read.get('name')}
             boots = place == boot_place
             if boots:
@@ -189,27 +147,19 @@ class Inspector:
                 refused += self._sharing_problems(read)
             volumes.append(_volume(read, part, boots, excluded))
             unknown -= names
+        refused += [_('has no volume "%s" to leave out') % name
+                    for name in sorted(unknown)]
         refused += [
-            _('has no volume "%s" to leave out') % name
-            for name in sorted(unknown)
-        ]
-        refused += [
-            _('has volume %(id)s, which is not in-use but %(status)s')
-            % {'id': volume.id, 'status': volume.status}
-            for volume in volumes
-            if not volume.excluded and volume.status != 'in-use'
-        ]
+            _('has volume %(id)s, which is not in-use but %(status)s') % {
+                'id': volume.id, 'status': volume.status} for volume in volumes
+            if not volume.excluded and volume.status != 'in-use']
         return volumes, boot_image
 
     def _sharing_problems(self, volume: Mapping[str, Any]) -> list[str]:
         return [
-            _(
-                'has volume %(id)s, which is also attached to %(user)s, which '
-                'would not be frozen'
-            )
-            % {'id': volume['id'], 'user': user}
-            for user in strangers(volume, self._members)
-        ]
+            _('has volume %(id)s, which is also attached to %(user)s, which '
+              'would not be frozen') % {'id': volume['id'], 'user': user}
+            for user in strangers(volume, self._members)]
 
     def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
         problems = []
@@ -217,23 +167,16 @@ class Inspector:
         task_state = body.get('OS-EXT-STS:task_state')
         if (vm_state, task_state) != (states.ACTIVE, None):
             problems.append(
-                _(
-                    'has vm_state %(vm)s, task_state %(task)s, and must have '
-                    '%(ok)s and None'
-                )
-                % {'vm': vm_state, 'task': task_state, 'ok': states.ACTIVE}
-            )
+                _('has vm_state %(vm)s, task_state %(task)s, and must have '
+                  '%(ok)s and None') % {
+                      'vm': vm_state, 'task': task_state, 'ok': states.ACTIVE})
         # Nova lets administrators do with locked servers what they like.
         if body.get('locked') and not self._is_admin:
             problems.append(_('is locked: unlock it first'))
         if body['tenant_id'] != self._project_id:
             problems.append(
-                _(
-                    'is of project %s: snapshots of its volumes must be made '
-                    'with a token of that project'
-                )
-                % body['tenant_id']
-            )
+                _('is of project %s: snapshots of its volumes must be made '
+                  'with a token of that project') % body['tenant_id'])
         return problems
 
     def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
@@ -244,21 +187,12 @@ class Inspector:
             local.append(_('root'))
         if body['flavor'].get('ephemeral'):
             local.append(_('ephemeral'))
-        return [
-            _(
-                'has a local %s disk, not a volume, which would not be in the '
-                'snapshots; --allow-local-disk accepts that'
-            )
-            % disk
-            for disk in local
-        ]
+        return [_('has a local %s disk, not a volume, which would not be in '
+                  'the snapshots; --allow-local-disk accepts '
+                  'that') % disk for disk in local]
 
     def _user_data_problems(self, body: Mapping[str, Any]) -> list[str]:
         if self._with_user_data and 'OS-EXT-SRV-ATTR:user_data' not in body:
-            return [
-                _(
-                    'has user data that only administrators may see, and '
-                    '--with-user-data asks for them'
-                )
-            ]
+            return [_('has user data that only administrators may see, and '
+                      '--with-user-data asks for them')]
         return []

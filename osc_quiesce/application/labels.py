@@ -17,12 +17,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 
 
-def bodies(
-    plan: planning.Plan,
-    set_id: str,
-    description: str,
-    properties: Mapping[str, str],
-) -> list[dict[str, Any]]:
+def bodies(plan: planning.Plan, set_id: str, description: str,
+           properties: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the bodies of the requests for all snapshots of a set.
 
     :param properties: metadata that each snapshot gets
@@ -35,8 +31,7 @@ def bodies(
         'application': plan.application,
         'created_at': model.utc_text(datetime.datetime.now(datetime.UTC)),
         'volumes': str(len(plan.snapshots)),
-        'consistency': snapshot_sets.PENDING,
-    }
+        'consistency': snapshot_sets.PENDING}
     return [
         {
             'volume_id': volume.id,
@@ -56,71 +51,52 @@ def bodies(
     ]
 
 
-def _own(
-    order: int, server: planning.Server, volume: planning.Volume
-) -> dict[str, str]:
-    return {
-        'order': str(order),
-        'stage': str(server.stage),
-        'server_id': server.id,
-        'server_name': server.name,
-        'device': volume.device,
-        'boot_index': str(volume.boot_index),
-    }
+def _own(order: int, server: planning.Server,
+         volume: planning.Volume) -> dict[str, str]:
+    return {'order': str(order),
+            'stage': str(server.stage),
+            'server_id': server.id,
+            'server_name': server.name,
+            'device': volume.device,
+            'boot_index': str(volume.boot_index)}
 
 
-def _servers(
-    plan: planning.Plan, order: int, server: planning.Server
-) -> list[Mapping[str, Any]]:
+def _servers(plan: planning.Plan, order: int,
+             server: planning.Server) -> list[Mapping[str, Any]]:
     """Return the manifests that go with a snapshot.
 
     Those of servers without a snapshot of their own go with the first one.
     """
     with_snapshot = {s.id for s, _volume in plan.snapshots}
-    return [
-        s.restore
-        for s in plan.servers
-        if s.id == server.id or (order == 0 and s.id not in with_snapshot)
-    ]
+    return [s.restore for s in plan.servers if s.id == server.id
+            or (order == 0 and s.id not in with_snapshot)]
 
 
-def problems(
-    plan: planning.Plan, description: str, properties: Mapping[str, str]
-) -> list[str]:
+def problems(plan: planning.Plan, description: str,
+             properties: Mapping[str, str]) -> list[str]:
     """Return why Cinder would not keep what is to be written."""
     found = []
-    texts = {
-        _('The name of the set'): plan.name,
-        _('The name of the application'): plan.application,
-        _('The description'): description,
-        **{_('Property "%s"') % k: v for k, v in properties.items()},
-    }
+    texts = {_('The name of the set'): plan.name,
+             _('The name of the application'): plan.application,
+             _('The description'): description,
+             **{_('Property "%s"') % k: v for k, v in properties.items()}}
     for what, text in texts.items():
         if len(metadata.escape(text)) > metadata.PIECE:
-            found.append(
-                _(
-                    '%(what)s is too long: it may have %(max)d characters, of '
-                    'which one outside ASCII counts as 4 to 10, and a '
-                    'backslash as 2.'
-                )
-                % {'what': what, 'max': metadata.PIECE}
-            )
+            found.append(_('%(what)s is too long: it may have %(max)d '
+                           'characters, of which one outside ASCII counts as '
+                           '4 to 10, and a backslash as 2.') % {
+                               'what': what, 'max': metadata.PIECE})
     for body in bodies(plan, str(uuid.UUID(int=0)), description, properties):
         size = metadata.size(body['metadata'])
         if size > metadata.MOST:
             found.append(
-                _(
-                    'What is to be recorded with the snapshot of volume '
-                    '%(volume)s of server %(server)s has %(size)d characters, '
-                    'and more than %(max)d could not be restored from a '
-                    'backup: its metadata, user data, tags or ports, or the '
-                    'properties of the set, are too many.'
-                )
-                % {
-                    'volume': body['volume_id'],
-                    'server': metadata.get(body, 'server_name'),
-                    'size': size,
-                    'max': metadata.MOST,
-                }
-            )
+                _('What is to be recorded with the snapshot of volume '
+                  '%(volume)s of server %(server)s has %(size)d characters, '
+                  'and more than %(max)d could not be restored from a backup: '
+                  'its metadata, user data, tags or ports, or the properties '
+                  'of the set, are too many.') % {
+                      'volume': body['volume_id'],
+                      'server': metadata.get(body, 'server_name'),
+                      'size': size,
+                      'max': metadata.MOST})
     return found

@@ -25,9 +25,7 @@ KEY: Final = re.compile(r'[a-zA-Z0-9_:. /-]{1,255}')
 #: JSON, which has to be taken at another site.
 MOST: Final = 80_000
 
-_ESCAPE: Final = re.compile(
-    r'\\(?:\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})'
-)
+_ESCAPE: Final = re.compile(r'\\(?:\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})')
 _PART: Final = re.compile(f'(?:{_ESCAPE.pattern}|.)', re.DOTALL)
 
 

@@ -39,9 +39,8 @@ class Network:
 
     def ports(self, server_id: str) -> list[dict[str, Any]] | None:
         """Return the ports of a server; None if Neutron does not show them."""
-        found = self._read(
-            '/ports?%s' % parse.urlencode({'device_id': server_id})
-        )
+        found = self._read('/ports?%s' % parse.urlencode({
+            'device_id': server_id}))
         if found is None:
             return None
         return [self._port(port) for port in found.get('ports') or ()]
@@ -51,39 +50,28 @@ class Network:
             'id': port.get('id'),
             'name': port.get('name') or '',
             'network': self._named(_NETWORK, port.get('network_id')),
-            'fixed_ips': [
-                {
-                    'ip_address': ip.get('ip_address'),
-                    'subnet': self._named(
-                        _SUBNET, ip.get('subnet_id'), 'cidr'
-                    ),
-                }
-                for ip in port.get('fixed_ips') or ()
-            ],
+            'fixed_ips': [{'ip_address': ip.get('ip_address'),
+                           'subnet': self._named(
+                               _SUBNET, ip.get('subnet_id'),
+                               'cidr')} for ip in port.get('fixed_ips') or ()],
             'mac_address': port.get('mac_address'),
-            'security_groups': [
-                self._named(_GROUP, id_)
-                for id_ in port.get('security_groups') or ()
-            ],
+            'security_groups': [self._named(_GROUP, id_)
+                                for id_ in port.get('security_groups') or ()],
             'allowed_address_pairs': list(
-                port.get('allowed_address_pairs') or ()
-            ),
+                port.get('allowed_address_pairs') or ()),
             'vnic_type': port.get('binding:vnic_type'),
             'port_security_enabled': port.get('port_security_enabled'),
-            'tag': None,
-        }
+            'tag': None}
 
-    def _named(
-        self, kind: tuple[str, str], id_: str | None, *more: str
-    ) -> dict[str, Any]:
+    def _named(self, kind: tuple[str, str], id_: str | None,
+               *more: str) -> dict[str, Any]:
         """Return id, name and more attributes of what has this id."""
         names = ('name', *more)
         if id_ is None:
             return {'id': None, **dict.fromkeys(names)}
         path, key = kind
         found = self._shared.read(
-            (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}')
-        )
+            (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}'))
         shown = (found or {}).get(key) or {}
         return {'id': id_, **{name: shown.get(name) for name in names}}
 
@@ -101,13 +89,9 @@ class Network:
             self._is_away = exc.status is None
             if not self._was_told:
                 self._was_told = True
-                LOG.warning(
-                    _(
-                        'Neutron does not show all that is to be recorded of '
-                        'the ports of the servers: %s.'
-                    ),
-                    str(exc).rstrip('.'),
-                )
+                LOG.warning(_('Neutron does not show all that is to be '
+                              'recorded of the ports of the servers: %s.'),
+                            str(exc).rstrip('.'))
         return None
 
 
@@ -128,36 +112,23 @@ def without_neutron(
                 labels[mac] = label
                 ips.setdefault(mac, []).append(each['addr'])
     if not interfaces:
-        interfaces = [
-            {'mac_addr': mac, 'fixed_ips': [{'ip_address': ip} for ip in each]}
-            for mac, each in ips.items()
-        ]
-    return [
-        {
-            'id': port.get('port_id'),
-            'name': None,
-            'network': {
-                'id': port.get('net_id'),
-                'name': labels.get(port.get('mac_addr')),
-            },
-            'fixed_ips': [
-                {
-                    'ip_address': ip.get('ip_address'),
-                    'subnet': {
-                        'id': ip.get('subnet_id'), 'name': None, 'cidr': None
-                    },
-                }
-                for ip in port.get('fixed_ips') or ()
-            ],
-            'mac_address': port.get('mac_addr'),
-            'security_groups': _groups(body),
-            'allowed_address_pairs': None,
-            'vnic_type': None,
-            'port_security_enabled': None,
-            'tag': None,
-        }
-        for port in interfaces
-    ]
+        interfaces = [{'mac_addr': mac, 'fixed_ips': [
+            {'ip_address': ip} for ip in each]} for mac, each in ips.items()]
+    return [{'id': port.get('port_id'),
+             'name': None,
+             'network': {'id': port.get('net_id'),
+                         'name': labels.get(port.get('mac_addr'))},
+             'fixed_ips': [
+                 {'ip_address': ip.get('ip_address'),
+                  'subnet': {'id': ip.get('subnet_id'), 'name': None,
+                             'cidr': None}}
+                 for ip in port.get('fixed_ips') or ()],
+             'mac_address': port.get('mac_addr'),
+             'security_groups': _groups(body),
+             'allowed_address_pairs': None,
+             'vnic_type': None,
+             'port_security_enabled': None,
+             'tag': None} for port in interfaces]
 
 
 def _groups(body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -39,8 +39,7 @@ class Volume:
     multiattach: bool = False
     encrypted: bool = False
     restore: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict, compare=False
-    )
+        default_factory=dict, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +92,8 @@ class Plan:
     def stages(self) -> list[list[model.Server]]:
         """The servers of each stage."""
         numbers = sorted({server.stage for server in self.servers})
-        return [
-            [s.to_freeze for s in self.servers if s.stage == number]
-            for number in numbers
-        ]
+        return [[s.to_freeze for s in self.servers if s.stage == number]
+                for number in numbers]
 
     @property
     def snapshots(self) -> list[tuple[Server, Volume]]:
@@ -113,26 +110,18 @@ class Plan:
         """Every reason why this cannot be done; empty if it can."""
         return self.problems + tuple(
             # Translators: the reason has no subject, such as "is locked".
-            _('Server %(server)s %(why)s.')
-            % {'server': server.label, 'why': why}
-            for server in self.servers
-            for why in server.refused
-        )
+            _('Server %(server)s %(why)s.') % {
+                'server': server.label, 'why': why}
+            for server in self.servers for why in server.refused)
 
 
-def name_problems(
-    found: Iterable[snapshot_sets.SnapshotSet], name: str
-) -> list[str]:
+def name_problems(found: Iterable[snapshot_sets.SnapshotSet],
+                  name: str) -> list[str]:
     """Return why a set cannot have this name beside those that there are."""
     if all(each.name != name for each in found):
         return []
-    return [
-        _(
-            'There is a snapshot set "%s" already: choose another name, '
-            'or delete it.'
-        )
-        % name
-    ]
+    return [_('There is a snapshot set "%s" already: choose another name, or '
+              'delete it.') % name]
 
 
 def check(plan: Plan) -> None:

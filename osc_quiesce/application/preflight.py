@@ -7,10 +7,9 @@ server that cannot exist, which tells whether servers may stay frozen for as
 long as is asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import dataclasses
+import logging
 from typing import Final
 import uuid
 
@@ -26,20 +25,16 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
+LOG = logging.getLogger(__name__)
+
 NO_SERVER: Final = model.Server(str(uuid.UUID(int=0)))
 
 
-def make(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    name: str,
-    application: spec.Application,
-    unquiesce_after: int,
-    allow_local_disk: bool = False,
-    with_user_data: bool = False,
-    description: str = '',
-    properties: Mapping[str, str] | None = None,
-) -> Plan:
+def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
+         application: spec.Application, unquiesce_after: int,
+         allow_local_disk: bool = False, with_user_data: bool = False,
+         description: str = '',
+         properties: Mapping[str, str] | None = None) -> Plan:
     """Look at everything, change nothing, and return what is to be done.
 
     :param name: of the snapshot set
@@ -59,32 +54,21 @@ def make(
     members = frozenset(server_id for _n, _m, server_id in found)
     limits = (unquiesce_after, allow_local_disk, with_user_data)
     reader = inspector.Inspector(client, cloud, members, *limits)
-    servers = concurrency.run_all(
-        lambda item: reader.read(item[0], *item[1]),
-        enumerate(found),
-        threads=cloud_api.THREADS,
-    )
+    servers = concurrency.run_all(lambda item: reader.read(item[0], *item[1]),
+                                  enumerate(found), threads=cloud_api.THREADS)
     plan = Plan(name, application.name, tuple(servers), ())
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
     before = snapshot_sets.find_all(cloud)
-    problems += [
-        *labels.problems(plan, description, properties or {}),
-        *_quota_problems(cloud, plan),
-        *name_problems(before, name),
-    ]
+    problems += [*labels.problems(plan, description, properties or {}),
+                 *_quota_problems(cloud, plan), *name_problems(before, name)]
     return dataclasses.replace(
-        plan,
-        problems=tuple(problems),
-        sets_before=frozenset(each.id for each in before),
-    )
+        plan, problems=tuple(problems),
+        sets_before=frozenset(each.id for each in before))
 
 
-def _find_servers(
-    client: quiesce_client.Client,
-    application: spec.Application,
-    problems: list[str],
-) -> list[tuple[int, spec.Member, str]]:
+def _find_servers(client: quiesce_client.Client, application: spec.Application,
+                  problems: list[str]) -> list[tuple[int, spec.Member, str]]:
     """Return the stage and the UUID of each member.
 
     :param problems: is given why servers were not found
@@ -98,36 +82,25 @@ def _find_servers(
                 problems.append(str(exc))
                 continue
             if server_id in (id_ for _n, _m, id_ in found):
-                problems.append(
-                    _('Server %s is named twice.')
-                    % model.label(server_id, member.server)
-                )
+                problems.append(_('Server %s is named twice.') % model.label(
+                    server_id, member.server))
                 continue
             found.append((number, member, server_id))
     return found
 
 
-def _api_problems(
-    client: quiesce_client.Client, unquiesce_after: int
-) -> list[str]:
+def _api_problems(client: quiesce_client.Client,
+                  unquiesce_after: int) -> list[str]:
     try:
         client.freezes([NO_SERVER.id])
         client.api.quiesce(NO_SERVER, model.new_request_id(), unquiesce_after)
     except errors.ServerNotFound:
         pass
     except errors.Refused as exc:
-        return [
-            _('This cloud would refuse every server: %s')
-            % ' '.join(
-                part.rstrip('.') + '.'
-                for part in (exc.why, exc.advice)
-                if part
-            )
-        ]
+        return [_('This cloud would refuse every server: %s') % ' '.join(
+            part.rstrip('.') + '.' for part in (exc.why, exc.advice) if part)]
     except errors.QuiesceError as exc:
-        return [
-            _('The quiesce API cannot be used: %s.') % exc.why.rstrip('.')
-        ]
+        return [_('The quiesce API cannot be used: %s.') % exc.why.rstrip('.')]
     try:
         services = client.api.read('/os-services?binary=nova-quiesce')
     except errors.QuiesceError:
@@ -152,9 +125,10 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
         )['quota_set']
     except cloud_api.CloudError as exc:
-        return [
-            _("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')
-        ]
+        if exc.status == 403:
+            LOG.warning(_("Cinder's quota could not be checked: %s"), exc)
+            return []
+        return [_("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')]
     problems = []
     for key, amount in needed.items():
         quota = quotas.get(key)
@@ -163,15 +137,9 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
         left = quota['limit'] - quota['in_use'] - quota['reserved']
         if amount > left:
             problems.append(
-                _(
-                    "Cinder's quota %(key)s is too small: %(amount)d needed, "
-                    '%(left)d of %(limit)d left.'
-                )
-                % {
-                    'key': key,
-                    'amount': amount,
-                    'left': max(0, left),
-                    'limit': quota['limit'],
-                }
-            )
+                _("Cinder's quota %(key)s is too small: %(amount)d needed, "
+                  '%(left)d of %(limit)d left.') % {'key': key,
+                                                    'amount': amount,
+                                                    'left': max(0, left),
+                                                    'limit': quota['limit']})
     return problems

@@ -90,18 +90,15 @@ class SnapshotSet:
         if INCONSISTENT in said:
             return INCONSISTENT
         if len(self.snapshots) != self.volumes or any(
-            s['status'] not in THERE for s in self.snapshots
-        ):
+                s['status'] not in THERE for s in self.snapshots):
             return INCOMPLETE
         return CONSISTENT if said == {CONSISTENT} else PENDING
 
     @property
     def properties(self) -> dict[str, str]:
-        return {
-            key: metadata.unescape(value)
-            for key, value in self.snapshots[0]['metadata'].items()
-            if not key.startswith(metadata.PREFIX)
-        }
+        return {key: metadata.unescape(value)
+                for key, value in self.snapshots[0]['metadata'].items()
+                if not key.startswith(metadata.PREFIX)}
 
     @property
     def servers(self) -> list[dict[str, Any]]:
@@ -141,14 +138,9 @@ def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
         if set_id := metadata.get(snapshot, 'set_id'):
             groups.setdefault(set_id, []).append(snapshot)
     found = [
-        SnapshotSet(
-            set_id,
-            tuple(
-                sorted(group, key=lambda s: metadata.number(s, 'order'))
-            ),
-        )
-        for set_id, group in groups.items()
-    ]
+        SnapshotSet(set_id, tuple(sorted(
+            group, key=lambda s: metadata.number(s, 'order'))))
+        for set_id, group in groups.items()]
     return sorted(found, key=lambda s: (s.created_at, s.id))
 
 
@@ -160,46 +152,31 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
     """
     everything = find_all(cloud)
     found = [s for s in everything if s.id == name_or_id] or [
-        s for s in everything if s.name == name_or_id
-    ]
+        s for s in everything if s.name == name_or_id]
     if not found:
         raise NoSuchSet(
-            _('No snapshot set has the name or ID "%s".') % name_or_id
-        )
+            _('No snapshot set has the name or ID "%s".') % name_or_id)
     if len(found) > 1:
         raise errors.ApplicationError(
-            _('%(count)d snapshot sets have the name "%(name)s": %(ids)s.')
-            % {
-                'count': len(found),
-                'name': name_or_id,
-                'ids': ', '.join(s.id for s in found),
-            }
-        )
+            _('%(count)d snapshot sets have the name "%(name)s": %(ids)s.') % {
+                'count': len(found), 'name': name_or_id,
+                'ids': ', '.join(s.id for s in found)})
     return found[0]
 
 
-def mark(
-    cloud: cloud_api.Cloud,
-    snapshot_ids: Iterable[str],
-    values: Mapping[str, str],
-) -> None:
+def mark(cloud: cloud_api.Cloud, snapshot_ids: Iterable[str],
+         values: Mapping[str, str]) -> None:
     """Add to the metadata of snapshots, of all at once."""
     body = {'metadata': metadata.ours(values)}
     concurrency.run_all(
         lambda id_: cloud.volume('POST', f'/snapshots/{id_}/metadata', body),
-        snapshot_ids,
-        threads=cloud_api.THREADS,
-    )
+        snapshot_ids, threads=cloud_api.THREADS)
 
 
-def delete(
-    cloud: cloud_api.Cloud,
-    set_id: str,
-    sleep: Callable[[float], object],
-    clock: Callable[[], float],
-    timeout: float = DELETE_TIMEOUT,
-    late: Iterable[str] = (),
-) -> list[str]:
+def delete(cloud: cloud_api.Cloud, set_id: str,
+           sleep: Callable[[float], object], clock: Callable[[], float],
+           timeout: float = DELETE_TIMEOUT,
+           late: Iterable[str] = ()) -> list[str]:
     """Delete all snapshots of a set, and wait until they are gone.
 
     May be repeated as often as one likes.
@@ -221,13 +198,10 @@ def delete(
         except cloud_api.CloudError as exc:
             if clock() > deadline:
                 raise errors.ApplicationError(
-                    _(
-                        'Whether snapshots of set %(id)s are left is not '
-                        'known: %(why)s. Try "openstack application snapshot '
-                        'delete %(id)s".'
-                    )
-                    % {'id': set_id, 'why': str(exc).rstrip('.')}
-                ) from exc
+                    _('Whether snapshots of set %(id)s are left is not known: '
+                      '%(why)s. Try "openstack application snapshot delete '
+                      '%(id)s".') % {
+                          'id': set_id, 'why': str(exc).rstrip('.')}) from exc
             sleep(1.0)
             continue
         unseen.difference_update(s['volume_id'] for s in left)
@@ -244,12 +218,8 @@ def delete(
         sleep(0.3)
 
 
-def _ask_to_delete(
-    cloud: cloud_api.Cloud,
-    left: Iterable[Mapping[str, Any]],
-    asked: set[str],
-    why: dict[str, str],
-) -> None:
+def _ask_to_delete(cloud: cloud_api.Cloud, left: Iterable[Mapping[str, Any]],
+                   asked: set[str], why: dict[str, str]) -> None:
     """Ask Cinder to delete what it was not asked for yet.
 
     :param asked: ids of the snapshots that it was asked for
@@ -275,19 +245,11 @@ def _ask_to_delete(
                 why[id_] = str(exc)
 
 
-def _left(
-    set_id: str, left: Iterable[Mapping[str, Any]], why: Mapping[str, str]
-) -> errors.ApplicationError:
+def _left(set_id: str, left: Iterable[Mapping[str, Any]],
+          why: Mapping[str, str]) -> errors.ApplicationError:
     return errors.ApplicationError(
-        _(
-            'Not all snapshots of set %(id)s are deleted: %(left)s. '
-            'Try "openstack application snapshot delete %(id)s".'
-        )
-        % {
-            'id': set_id,
-            'left': ', '.join(
-                '%s (%s)' % (s['id'], why.get(s['id'], s['status']))
-                for s in left
-            ),
-        }
-    )
+        _('Not all snapshots of set %(id)s are deleted: %(left)s. Try '
+          '"openstack application snapshot delete %(id)s".') % {
+              'id': set_id,
+              'left': ', '.join('%s (%s)' % (s['id'], why.get(
+                  s['id'], s['status'])) for s in left)})

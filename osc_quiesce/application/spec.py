@@ -6,8 +6,6 @@ The schema is documented in doc/source/application.rst. Every error names the
 line, since that is what one needs to mend a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 import dataclasses
 from typing import Any, Final
@@ -20,26 +18,16 @@ _NAME: Final = {'type': 'string', 'minLength': 1, 'maxLength': LONGEST_NAME}
 _MEMBER: Final = {
     'type': 'object',
     'properties': {
-        'server': _NAME,
-        'unquiesce_after': {'type': 'integer', 'minimum': 1},
-        'exclude_volumes': {'type': 'array', 'items': _NAME},
-    },
+        'server': _NAME, 'unquiesce_after': {'type': 'integer', 'minimum': 1},
+        'exclude_volumes': {'type': 'array', 'items': _NAME}},
     'required': ['server'],
-    'additionalProperties': False,
-}
-SCHEMA: Final = {
-    'type': 'object',
-    'properties': {
-        'name': _NAME,
-        'stages': {
-            'type': 'array',
-            'minItems': 1,
-            'items': {'type': 'array', 'minItems': 1, 'items': _MEMBER},
-        },
-    },
-    'required': ['name', 'stages'],
-    'additionalProperties': False,
-}
+    'additionalProperties': False}
+SCHEMA: Final = {'type': 'object',
+                 'properties': {'name': _NAME, 'stages': {
+                     'type': 'array', 'minItems': 1, 'items': {
+                         'type': 'array', 'minItems': 1, 'items': _MEMBER}}},
+                 'required': ['name', 'stages'],
+                 'additionalProperties': False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +81,13 @@ def from_yaml(text: str, path: str) -> Application:
 
 def _application(data: Any) -> Application:
     """Return the application that checked data describe."""
-    return Application(
-        data['name'],
+    return Application(data['name'], tuple(
         tuple(
-            tuple(
-                Member(
-                    member['server'],
-                    tuple(member.get('exclude_volumes', ())),
-                    # 60.0 is a whole number, too
-                    int(member['unquiesce_after'])
-                    if 'unquiesce_after' in member
-                    else None,
-                )
-                for member in stage
-            )
-            for stage in data['stages']
-        ),
-    )
+            Member(
+                member['server'], tuple(member.get('exclude_volumes', ())),
+                # 60.0 is a whole number, too
+                int(member['unquiesce_after']) if 'unquiesce_after' in member
+                else None) for member in stage) for stage in data['stages']))
 
 
 def _write_out(data: Any) -> None:
@@ -117,7 +95,5 @@ def _write_out(data: Any) -> None:
     stages = data.get('stages') if isinstance(data, dict) else None
     for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, list):
-            stage[:] = [
-                member if isinstance(member, dict) else {'server': member}
-                for member in stage
-            ]
+            stage[:] = [member if isinstance(member, dict)
+                        else {'server': member} for member in stage]

@@ -6,15 +6,13 @@ All snapshots are taken at once. Nothing else is sent then but, for volumes
 that several servers may have, one look at who has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import functools
 import itertools
 import threading
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -40,13 +38,9 @@ class Taking:
     :ivar unanswered: ids of volumes of which Cinder may yet make a snapshot
     """
 
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        cloud: cloud_api.Cloud,
-        plan: planning.Plan,
-        bodies: Sequence[dict[str, Any]],
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 plan: planning.Plan,
+                 bodies: Sequence[dict[str, Any]]) -> None:
         self._client = client
         self._cloud = cloud
         self._plan = plan
@@ -57,7 +51,7 @@ class Taking:
         self.snapshots: list[str] = []
         self.unanswered: list[str] = []
 
-    def __enter__(self) -> Taking:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -77,49 +71,38 @@ class Taking:
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
         checks = [
             self._calls.begin(self._check_users, volume, deadline)
-            for _server, volume in self._plan.snapshots
-            if volume.multiattach
-        ]
+            for _server, volume in self._plan.snapshots if volume.multiattach]
         watch = self._calls.begin(self._watch, made, deadline)
         self._wait([watch, *checks], deadline, timeout)
 
-    def _wait(
-        self,
-        futures: Sequence[concurrent.futures.Future[Any]],
-        deadline: float,
-        timeout: float,
-    ) -> None:
+    def _wait(self, futures: Sequence[concurrent.futures.Future[Any]],
+              deadline: float, timeout: float) -> None:
         pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(
-                pending, 0.1, concurrent.futures.FIRST_EXCEPTION
-            )
+                pending, 0.1, concurrent.futures.FIRST_EXCEPTION)
             for future in done:
                 future.result()
             self._client.timer.sleep(0)  # where a signal may stop us
             if pending and self._client.timer.clock() > deadline:
                 raise errors.ApplicationError(
-                    _('Not all snapshots were made within %g s.') % timeout
-                )
+                    _('Not all snapshots were made within %g s.') % timeout)
 
     def _request(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask for a snapshot, and return what Cinder makes of it."""
         with _failure_of(body):
             try:
                 made: dict[str, Any] = self._cloud.volume(
-                    'POST', '/snapshots', {'snapshot': body}
-                )['snapshot']
+                    'POST', '/snapshots', {'snapshot': body})['snapshot']
             except cloud_api.CloudError as exc:
                 if exc.outcome_unknown:
                     self.unanswered.append(body['volume_id'])
                 raise
             return made
 
-    def _watch(
-        self,
-        snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]],
-        deadline: float,
-    ) -> None:
+    def _watch(self,
+               snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]],
+               deadline: float) -> None:
         """Wait until the storage has all snapshots.
 
         Cinder says ``available`` as soon as the driver has made it. All are
@@ -134,36 +117,29 @@ class Taking:
                         break
                     if made['status'].startswith('error'):
                         raise errors.ApplicationError(
-                            _('its status is %s') % made['status']
-                        )
+                            _('its status is %s') % made['status'])
                     if self._stop.wait(pause):
                         return
                     read = functools.partial(
-                        self._cloud.volume, 'GET', f'/snapshots/{made["id"]}'
-                    )
+                        self._cloud.volume, 'GET', f'/snapshots/{made["id"]}')
                     made = self._read(read, deadline)['snapshot']
 
-    def _check_users(
-        self, volume: planning.Volume, deadline: float
-    ) -> None:
-        with _not_known(
-            _('Could not check whether volume %(volume)s was attached to '
-              'another server: %(why)s. Try again once that works.'),
-            volume=volume.id,
-        ):
+    def _check_users(self, volume: planning.Volume, deadline: float) -> None:
+        try:
             shown = self._read(
                 lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
-                deadline,
-            )['volume']
+                deadline)['volume']
+        except cloud_api.CloudError as exc:
+            raise errors.ApplicationError(
+                _('Could not check whether volume %(volume)s was attached to '
+                  'another server: %(why)s. Try again once that works.')
+                % {'volume': volume.id, 'why': str(exc).rstrip('.')}) from exc
         users = inspector.strangers(shown, {s.id for s in self._plan.servers})
         if users:
             raise errors.ApplicationError(
-                _(
-                    'Volume %(volume)s was attached to %(users)s meanwhile, '
-                    'which is not frozen. Try again.'
-                )
-                % {'volume': volume.id, 'users': ', '.join(users)}
-            )
+                _('Volume %(volume)s was attached to %(users)s meanwhile, '
+                  'which is not frozen. Try again.') % {
+                      'volume': volume.id, 'users': ', '.join(users)})
 
     def _read(self, do: Callable[[], _T], deadline: float) -> _T:
         """Return what this reads while servers are frozen.
@@ -173,8 +149,7 @@ class Taking:
         """
         timer = retry.Timer(self._client.timer.clock, self._stop.wait)
         return timer.repeat(
-            do, cloud_api.pause_after, deadline - timer.clock()
-        )
+            do, cloud_api.pause_after, deadline - timer.clock())
 
 
 @contextlib.contextmanager
@@ -184,24 +159,7 @@ def _failure_of(body: Mapping[str, Any]) -> Iterator[None]:
         yield
     except errors.ApplicationError as exc:
         raise errors.ApplicationError(
-            _(
-                'The snapshot of volume %(volume)s of server %(server)s '
-                'failed: %(why)s.'
-            )
-            % {
-                'volume': body['volume_id'],
-                'server': metadata.get(body, 'server_name'),
-                'why': str(exc).rstrip('.'),
-            }
-        ) from exc
-
-
-@contextlib.contextmanager
-def _not_known(message: str, **details: str) -> Iterator[None]:
-    """Let an error say what could not be checked."""
-    try:
-        yield
-    except cloud_api.CloudError as exc:
-        raise errors.ApplicationError(
-            message % {**details, 'why': str(exc).rstrip('.')}
-        ) from exc
+            _('The snapshot of volume %(volume)s of server %(server)s failed: '
+              '%(why)s.') % {'volume': body['volume_id'],
+                             'server': metadata.get(body, 'server_name'),
+                             'why': str(exc).rstrip('.')}) from exc

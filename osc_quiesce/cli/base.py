@@ -6,8 +6,6 @@ What the user has to know of the troubles on the way is logged. It parses no
 arguments and prints no results: the shells do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 import dataclasses
 import logging
@@ -46,11 +44,8 @@ class Command:
     :ivar exit_code: what it would be if the command ended now
     """
 
-    def __init__(
-        self,
-        get_client: Callable[[], quiesce_client.Client],
-        progress: Callable[[str], None],
-    ) -> None:
+    def __init__(self, get_client: Callable[[], quiesce_client.Client],
+                 progress: Callable[[str], None]) -> None:
         self.exit_code = 0
         self._interrupts = interrupts.Interrupts()
         self._get_client = get_client
@@ -71,7 +66,7 @@ class Command:
             self._interrupts.restore()
             self._interrupts.check()
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
         finally:
             self._interrupts.restore()
         return self.exit_code
@@ -79,9 +74,8 @@ class Command:
     def _client(self) -> quiesce_client.Client:
         return self._get_client().with_sleep(self._interrupts.sleep)
 
-    def _find(
-        self, names: Sequence[str], all_projects: bool
-    ) -> tuple[list[model.Server], int]:
+    def _find(self, names: Sequence[str],
+              all_projects: bool) -> tuple[list[model.Server], int]:
         """Return the servers found, and log and count the names in vain."""
         found = []
         failures = 0
@@ -97,6 +91,3 @@ class Command:
     def _fail(self, message: str) -> None:
         LOG.error('%s', message)
         self.exit_code = self.exit_code or 1
-
-    def _record(self, exc: interrupts.Interrupted) -> None:
-        self.exit_code = exc.exit_code

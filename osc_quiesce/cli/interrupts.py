@@ -8,24 +8,21 @@ and wake up the sleeper: :class:`Interrupted` is raised by :meth:`check` and
 :meth:`sleep`, that is between two requests, and never while shielded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 import contextlib
 import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
 
 # SIGHUP does not exist everywhere.
-_SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
-    if hasattr(signal, name)
-)
+_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM',
+                                                    'SIGHUP') if hasattr(
+                                                        signal, name))
 
 
 class Interrupted(Exception):
@@ -34,6 +31,31 @@ class Interrupted(Exception):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.exit_code = 128 + signum
+
+
+def end(exit_code: int, is_interactive: bool = False) -> int:
+    """End the process by the signal that an exit code stands for, if any.
+
+    To be called when everything is thawed, and the signals are given back. A
+    shell stops its script, or its loop, only if the program has died of the
+    signal. That is what would have happened without us; so who handles the
+    signal, or types commands in a shell of ours, gets the exit code instead.
+    """
+    signum = exit_code - 128
+    if signum not in _SIGNALS or (is_interactive and signum == signal.SIGINT):
+        return exit_code
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    if signal.getsignal(signum) in usual and _is_main_thread():
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        signal.signal(signum, signal.SIG_DFL)
+        signal.raise_signal(signum)
+    return exit_code
+
+
+def _is_main_thread() -> bool:
+    """Return whether Python handles signals in this thread."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class Interrupts:
@@ -54,8 +76,8 @@ class Interrupts:
         :param again: said for each further signal, which changes nothing
         """
         self._first, self._again = first, again
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python handles signals in the main thread only
+        if not _is_main_thread():
+            return
         self._sockets = socket.socketpair()
         for end in self._sockets:
             end.setblocking(False)

@@ -2,17 +2,20 @@
 
 """What the commands share: types of options, columns, and progress."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Sequence
 import math
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 from cliff import columns
 
 from osc_quiesce.i18n import _
+
+#: what a command that lists something returns: names of columns, and rows
+Table: TypeAlias = tuple[Sequence[str], list[tuple[Any, ...]]]
+#: what one that shows something returns: names of fields, and their values
+Record: TypeAlias = tuple[Sequence[str], tuple[Any, ...]]
 
 
 class OptionalColumn(columns.FormattableColumn[Any]):
@@ -30,8 +33,7 @@ def timeout(text: str) -> float:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(
-            _('"%s" is not a positive number of seconds') % text
-        )
+            _('"%s" is not a positive number of seconds') % text)
     return seconds
 
 
@@ -43,14 +45,12 @@ def whole_seconds(text: str) -> int:
         seconds = 0
     if seconds < 1:
         raise argparse.ArgumentTypeError(
-            _('"%s" is not a whole number of seconds above 0') % text
-        )
+            _('"%s" is not a whole number of seconds above 0') % text)
     return seconds
 
 
-def check_columns(
-    command: Any, parsed_args: argparse.Namespace, names: Sequence[str]
-) -> None:
+def check_columns(command: Any, parsed_args: argparse.Namespace,
+                  names: Sequence[str]) -> None:
     """Raise now if the user has named a column that will not be there.
 
     cliff would say so only after the work, when it formats the result; it has
@@ -61,7 +61,8 @@ def check_columns(
 
 def progress_of(app: Any) -> Callable[[str], None]:
     """Return what tells the user of a program what is done next."""
-    return silent if app.options.verbose_level == 0 else progress
+    is_quiet = app.options.verbose_level == 0
+    return (lambda sentence: None) if is_quiet else progress
 
 
 def progress(sentence: str) -> None:
@@ -71,7 +72,3 @@ def progress(sentence: str) -> None:
             print(sentence, file=sys.stderr, flush=True)
         except OSError:
             pass  # the terminal is gone; the servers are not
-
-
-def silent(sentence: str) -> None:
-    """Say nothing: the user wants it quiet."""

@@ -10,8 +10,6 @@ keep what is quiesced is the only exception; a server of which it is not known
 yet whether it will be is thawed all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 import logging
 from typing import TextIO
@@ -37,12 +35,9 @@ class Quiesce(base.Command):
     :param unquiesce_command: how the user of this shell thaws a server
     """
 
-    def __init__(
-        self,
-        get_client: Callable[[], quiesce_client.Client],
-        progress: Callable[[str], None],
-        unquiesce_command: str,
-    ) -> None:
+    def __init__(self, get_client: Callable[[], quiesce_client.Client],
+                 progress: Callable[[str], None],
+                 unquiesce_command: str) -> None:
         super().__init__(get_client, progress)
         self._unquiesce_command = unquiesce_command
         self._frozen: group.Frozen | None = None
@@ -63,16 +58,10 @@ class Quiesce(base.Command):
                 finally:
                     self._interrupts.restore()
 
-    def quiesce(
-        self,
-        names: Sequence[str],
-        *,
-        wait: bool,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        unquiesce_after: int | None = None,
-        keep: bool = False,
-        all_projects: bool = False,
-    ) -> list[base.Row]:
+    def quiesce(self, names: Sequence[str], *, wait: bool,
+                timeout: float = retry.DEFAULT_TIMEOUT,
+                unquiesce_after: int | None = None, keep: bool = False,
+                all_projects: bool = False) -> list[base.Row]:
         """Freeze servers: one after the other, or all at once.
 
         :param names: names or UUIDs
@@ -93,9 +82,8 @@ class Quiesce(base.Command):
         self._check_states(servers)
         return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
 
-    def _find_all(
-        self, names: Sequence[str], all_projects: bool
-    ) -> list[model.Server]:
+    def _find_all(self, names: Sequence[str],
+                  all_projects: bool) -> list[model.Server]:
         servers, failures = self._find(names, all_projects)
         seen: set[str] = set()
         for server in servers:
@@ -110,36 +98,25 @@ class Quiesce(base.Command):
     @staticmethod
     def _check_states(servers: list[model.Server]) -> None:
         bad = [
-            server
-            for server in servers
-            if (server.vm_state, server.task_state) != (states.ACTIVE, None)
-        ]
+            server for server in servers
+            if (server.vm_state, server.task_state) != (states.ACTIVE, None)]
         for server in bad:
-            LOG.error(
-                _(
-                    'Server %(server)s cannot be quiesced: its vm_state is '
-                    '%(vm)s, its task_state %(task)s; they must be %(ok)s '
-                    'and None.'
-                ),
-                {
-                    'server': server.label,
-                    'vm': server.vm_state,
-                    'task': server.task_state,
-                    'ok': states.ACTIVE,
-                },
-            )
+            LOG.error(_('Server %(server)s cannot be quiesced: its vm_state '
+                        'is %(vm)s, its task_state %(task)s; they must be '
+                        '%(ok)s and None.'),
+                      {'server': server.label,
+                       'vm': server.vm_state,
+                       'task': server.task_state,
+                       'ok': states.ACTIVE})
         if bad:
             raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
 
     # Without --wait -------------------------------------------------------
 
-    def _ask(
-        self, servers: list[model.Server], unquiesce_after: int | None
-    ) -> list[base.Row]:
-        self._interrupts.install(
-            _('stopping after the request under way ...'),
-            _('already stopping'),
-        )
+    def _ask(self, servers: list[model.Server],
+             unquiesce_after: int | None) -> list[base.Row]:
+        self._interrupts.install(_('stopping after the request under way ...'),
+                                 _('already stopping'))
         client = self._client()
         rows = [base.Row(server, server.status) for server in servers]
         failures = 0
@@ -148,21 +125,18 @@ class Quiesce(base.Command):
                 self._interrupts.check()
                 with self._interrupts.shielded():  # else its id is lost
                     row.request_id = client.quiesce(
-                        row.server, unquiesce_after
-                    )
+                        row.server, unquiesce_after)
                 row.status = states.QUIESCING.upper()
             except errors.QuiesceError as exc:
                 LOG.error('%s', exc)
                 failures += 1
             except interrupts.Interrupted as exc:
-                self._record(exc)
+                self.exit_code = exc.exit_code
                 self._tell_what_was_asked(rows)
                 break
         if failures:
-            self._fail(
-                _('%(failed)d of %(all)d servers failed to quiesce.')
-                % {'failed': failures, 'all': len(rows)}
-            )
+            self._fail(_('%(failed)d of %(all)d servers failed to '
+                         'quiesce.') % {'failed': failures, 'all': len(rows)})
         return rows
 
     @staticmethod
@@ -170,40 +144,26 @@ class Quiesce(base.Command):
         asked = [row.server.label for row in rows if row.request_id]
         others = [row.server.label for row in rows if not row.request_id]
         LOG.error(
-            _(
-                'Interrupted. Quiesce was requested for: %(asked)s. It was '
-                'not requested, refused or not answered for: %(others)s.'
-            ),
-            {
-                'asked': ', '.join(asked) or _('none'),
-                'others': ', '.join(others) or _('none'),
-            },
-        )
+            _('Interrupted. Quiesce was requested for: %(asked)s. It was not '
+              'requested, refused or not answered for: %(others)s.'),
+            {'asked': ', '.join(asked) or _('none'),
+             'others': ', '.join(others) or _('none')})
 
     # With --wait ----------------------------------------------------------
 
-    def _quiesce_in_order(
-        self,
-        servers: list[model.Server],
-        timeout: float,
-        unquiesce_after: int | None,
-        keep: bool,
-    ) -> list[base.Row]:
+    def _quiesce_in_order(self, servers: list[model.Server], timeout: float,
+                          unquiesce_after: int | None,
+                          keep: bool) -> list[base.Row]:
         self._take_signals()
         self._frozen = frozen = group.Frozen(
-            self._client(),
-            [[server] for server in servers],
-            timeout,
-            unquiesce_after,
-            self._progress,
-            self._interrupts.shielded,
-        )
+            self._client(), [[server] for server in servers], timeout,
+            unquiesce_after, self._progress, self._interrupts.shielded)
         told: Exception | None = None
         try:
             frozen.quiesce()
             frozen.check()
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
         except errors.QuiesceError as exc:
             LOG.error('%s', exc)
             told = exc
@@ -217,16 +177,12 @@ class Quiesce(base.Command):
             row.status, row.seconds, row.unquiesce_at = (
                 self._status(row.server), None, None)
         if keep:
-            kept = sum(
-                member.frozen is not None
-                and row.status == states.QUIESCED.upper()
-                for member, row in zip(frozen.members, rows)
-            )
-            self._fail(
-                _('%(kept)d of %(all)d servers stay quiesced '
-                  '(--keep-quiesced).')
-                % {'kept': kept, 'all': len(servers)}
-            )
+            kept = sum(member.frozen is not None
+                       and row.status == states.QUIESCED.upper()
+                       for member, row in zip(frozen.members, rows))
+            self._fail(_('%(kept)d of %(all)d servers stay quiesced '
+                         '(--keep-quiesced).') % {
+                             'kept': kept, 'all': len(servers)})
         elif len(servers) == 1:
             self._fail(_('The server was not quiesced.'))
         else:
@@ -236,8 +192,7 @@ class Quiesce(base.Command):
     def _take_signals(self) -> None:
         self._interrupts.install(
             _('stopping after the request under way, and unquiescing ...'),
-            _('already stopping; unquiescing goes on until it is done'),
-        )
+            _('already stopping; unquiescing goes on until it is done'))
 
     def _status(self, server: model.Server) -> str:
         """Return what Nova says now; '' if it does not."""
@@ -252,15 +207,11 @@ class Quiesce(base.Command):
     def _rows(frozen: group.Frozen) -> list[base.Row]:
         return [
             base.Row(
-                member.server,
-                member.server.status,
+                member.server, member.server.status,
                 None if member.frozen is None or member.requested is None
                 else round(member.frozen - member.requested, 1),
                 frozen.request_id if member.requested is not None else None,
-                member.unquiesce_at,
-            )
-            for member in frozen.members
-        ]
+                member.unquiesce_at) for member in frozen.members]
 
     def _thaw(self, told: Exception | None = None) -> None:
         """Thaw what this command froze, or may have frozen, and say so.
@@ -284,14 +235,7 @@ class Quiesce(base.Command):
                     self._warn(error.server)
 
     def _warn(self, server: model.Server) -> None:
-        LOG.error(
-            _(
-                'Server %(server)s MAY STILL BE FROZEN: try "%(command)s '
-                '%(id)s".'
-            ),
-            {
-                'server': server.label,
-                'command': self._unquiesce_command,
-                'id': server.id,
-            },
-        )
+        LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try "%(command)s '
+                    '%(id)s".'),
+                  {'server': server.label, 'command': self._unquiesce_command,
+                   'id': server.id})

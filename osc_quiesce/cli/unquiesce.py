@@ -5,8 +5,6 @@
 It thaws whatever can be thawed, and then tells what could not be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 import logging
 
@@ -23,14 +21,9 @@ LOG = logging.getLogger(__name__)
 class Unquiesce(base.Command):
     """Thaws servers, as many as can be, whatever fails."""
 
-    def unquiesce(
-        self,
-        names: Sequence[str],
-        *,
-        wait: bool,
-        timeout: float = retry.DEFAULT_TIMEOUT,
-        all_projects: bool = False,
-    ) -> list[base.Row]:
+    def unquiesce(self, names: Sequence[str], *, wait: bool,
+                  timeout: float = retry.DEFAULT_TIMEOUT,
+                  all_projects: bool = False) -> list[base.Row]:
         """Ask all servers to thaw, and then wait for them together.
 
         A server that is active already counts as thawed.
@@ -47,8 +40,7 @@ class Unquiesce(base.Command):
         total = len(servers) + failures
         self._interrupts.install(
             _('no longer waiting, but still unquiescing every server ...'),
-            _('already stopping; still unquiescing every server'),
-        )
+            _('already stopping; still unquiescing every server'))
         if servers and wait:
             labels = ', '.join(server.label for server in servers)
             self._progress(_('Unquiescing %s ...') % labels)
@@ -56,16 +48,14 @@ class Unquiesce(base.Command):
         try:
             outcomes = client.unquiesce_all(servers, wait, timeout)
         except interrupts.Interrupted as exc:
-            self._record(exc)
+            self.exit_code = exc.exit_code
             wait = False
             with self._interrupts.shielded():
                 outcomes = client.unquiesce_all(servers, wait)
         failures += sum(self._tell(each) for each in outcomes.values())
         if failures:
-            self._fail(
-                _('%(failed)d of %(all)d servers failed to unquiesce.')
-                % {'failed': failures, 'all': total}
-            )
+            self._fail(_('%(failed)d of %(all)d servers failed to '
+                         'unquiesce.') % {'failed': failures, 'all': total})
         return [self._row(outcome, wait) for outcome in outcomes.values()]
 
     @staticmethod
@@ -75,14 +65,10 @@ class Unquiesce(base.Command):
             LOG.error('%s', outcome.error)
             return True
         if outcome.action_id is None and outcome.server.vm_state:
-            LOG.warning(
-                _('Server %(server)s was not quiesced any more: it is '
-                  '%(status)s.'),
-                {
-                    'server': outcome.server.label,
-                    'status': outcome.server.status,
-                },
-            )
+            LOG.warning(_('Server %(server)s was not quiesced any more: it is '
+                          '%(status)s.'),
+                        {'server': outcome.server.label,
+                         'status': outcome.server.status})
         return False
 
     @staticmethod

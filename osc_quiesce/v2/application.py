@@ -2,10 +2,8 @@
 
 """``openstack application snapshot list | show | delete``."""
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import logging
 import time
 from typing import Any
@@ -17,36 +15,18 @@ from osc_lib import exceptions as osc_exceptions
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import snapshot_sets
+from osc_quiesce.cli import options
 from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
 LOG = logging.getLogger(__name__)
 
-LIST_COLUMNS = (
-    'ID',
-    'Name',
-    'Application',
-    'Created At',
-    'Consistency',
-    'Snapshots',
-    'Window',
-)
-SHOW_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'description',
-    'properties',
-    'created_at',
-    'consistency',
-    'window',
-    'complete',
-    'snapshots',
-    'snapshots_wanted',
-    'version',
-    'servers',
-)
+LIST_COLUMNS = ('ID', 'Name', 'Application', 'Created At', 'Consistency',
+                'Snapshots', 'Window')
+SHOW_COLUMNS = ('id', 'name', 'application', 'description', 'properties',
+                'created_at', 'consistency', 'window', 'complete', 'snapshots',
+                'snapshots_wanted', 'version', 'servers')
 
 
 class Servers(columns.FormattableColumn[Any]):
@@ -57,26 +37,15 @@ class Servers(columns.FormattableColumn[Any]):
         for server in self._value:
             lines.append(
                 _('%(order)d. %(label)s, flavor %(flavor)s, image %(image)s')
-                % {
-                    'order': server['order'] + 1,
-                    'label': model.label(server['id'], server['name']),
-                    'flavor': server['flavor']['name'],
-                    'image': _image(server['image']),
-                }
-            )
-            lines += [
-                _(
-                    '   %(device)s: volume %(id)s, %(size)d GiB%(encrypted)s, '
-                    'snapshot %(s)s'
-                )
-                % {
-                    **volume,
-                    's': volume['snapshot_id'] or _('none'),
-                    'encrypted': _(', encrypted') if volume['encrypted']
-                    else '',
-                }
-                for volume in server['volumes']
-            ]
+                % {'order': server['order'] + 1,
+                   'label': model.label(server['id'], server['name']),
+                   'flavor': server['flavor']['name'],
+                   'image': _image(server['image'])})
+            lines += [_('   %(device)s: volume %(id)s, %(size)d '
+                        'GiB%(encrypted)s, snapshot %(s)s')
+                      % {**volume, 's': volume['snapshot_id'] or _('none'),
+                         'encrypted': _(', encrypted') if volume['encrypted']
+                         else ''} for volume in server['volumes']]
         return '\n'.join(lines)
 
 
@@ -106,73 +75,43 @@ class Command:
 
 def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
     """Return the values of SHOW_COLUMNS."""
-    return (
-        found.id,
-        found.name,
-        found.application,
-        found.description,
-        found.properties,
-        found.created_at,
-        found.state,
-        found.window,
-        found.complete,
-        len(found.snapshots),
-        found.volumes,
-        found.version,
-        Servers(found.servers),
-    )
-
-
-def failed(exc: Exception) -> osc_exceptions.CommandError:
-    return osc_exceptions.CommandError(str(exc))
+    return (found.id, found.name, found.application, found.description,
+            found.properties, found.created_at, found.state, found.window,
+            found.complete, len(found.snapshots), found.volumes, found.version,
+            Servers(found.servers))
 
 
 class ListApplicationSnapshot(Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         try:
             found = snapshot_sets.find_all(self._cloud)
         except application_errors.ApplicationError as exc:
-            raise failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return LIST_COLUMNS, [
-            (
-                s.id,
-                s.name,
-                s.application,
-                s.created_at,
-                s.state,
-                len(s.snapshots),
-                s.window,
-            )
-            for s in found
-        ]
+            (s.id, s.name, s.application, s.created_at, s.state,
+             len(s.snapshots), s.window) for s in found]
 
 
 class ShowApplicationSnapshot(Command, command.ShowOne):
     _description = _(
-        'Show a snapshot set, with all that is needed to restore it.'
-    )
+        'Show a snapshot set, with all that is needed to restore it.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_set(super().get_parser(prog_name))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         try:
             found = snapshot_sets.find(self._cloud, parsed_args.set)
         except application_errors.ApplicationError as exc:
-            raise failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return SHOW_COLUMNS, shown(found)
 
 
 class DeleteApplicationSnapshot(Command, command.Command):
     _description = _(
-        'Delete all snapshots of sets, even if some are already gone.'
-    )
+        'Delete all snapshots of sets, even if some are already gone.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_set(super().get_parser(prog_name), nargs='+')
@@ -187,9 +126,8 @@ class DeleteApplicationSnapshot(Command, command.Command):
                 failures += 1
         if failures:
             raise osc_exceptions.CommandError(
-                _('%(failed)d of %(all)d snapshot sets failed to delete.')
-                % {'failed': failures, 'all': len(parsed_args.set)}
-            )
+                _('%(failed)d of %(all)d snapshot sets failed to delete.') % {
+                    'failed': failures, 'all': len(parsed_args.set)})
 
     def _delete(self, name: str) -> None:
         cloud = self._cloud
@@ -197,20 +135,13 @@ class DeleteApplicationSnapshot(Command, command.Command):
             found = snapshot_sets.find(cloud, name)
         except snapshot_sets.NoSuchSet as exc:
             raise snapshot_sets.NoSuchSet(
-                _('%s It may already have been deleted.') % exc
-            ) from exc
+                _('%s It may already have been deleted.') % exc) from exc
         snapshot_sets.delete(
-            cloud, found.id, self._sleep, self._client.timer.clock
-        )
+            cloud, found.id, self._sleep, self._client.timer.clock)
 
 
-def _with_set(
-    parser: argparse.ArgumentParser, nargs: str | None = None
-) -> argparse.ArgumentParser:
-    parser.add_argument(
-        'set',
-        metavar='<snapshot-set>',
-        nargs=nargs,
-        help=_('Snapshot set (name or ID)'),
-    )
+def _with_set(parser: argparse.ArgumentParser,
+              nargs: str | None = None) -> argparse.ArgumentParser:
+    parser.add_argument('set', metavar='<snapshot-set>', nargs=nargs,
+                        help=_('Snapshot set (name or ID)'))
     return parser

@@ -30,31 +30,12 @@ from osc_quiesce.v2 import application_restore_create
 LOG = logging.getLogger(__name__)
 
 LIST_COLUMNS = (
-    'ID',
-    'Name',
-    'Application',
-    'Data Time',
-    'Consistency',
-    'Backups',
-)
+    'ID', 'Name', 'Application', 'Data Time', 'Consistency', 'Backups')
 LONG_COLUMNS = ('Mode', 'Size', 'Snapshot Set', 'Registered', 'Owner')
 SHOW_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'snapshot_set',
-    'snapshot_set_id',
-    'data_time',
-    'consistency',
-    'mode',
-    'size',
-    'owner',
-    'registered',
-    'version',
-    'backups_wanted',
-    'backups',
-    'servers',
-)
+    'id', 'name', 'application', 'snapshot_set', 'snapshot_set_id',
+    'data_time', 'consistency', 'mode', 'size', 'owner', 'registered',
+    'version', 'backups_wanted', 'backups', 'servers')
 
 
 class Servers(columns.FormattableColumn[Any]):
@@ -62,15 +43,11 @@ class Servers(columns.FormattableColumn[Any]):
 
     def human_readable(self) -> str:
         return '\n'.join(
-            _('%(order)d. %(label)s, flavor %(flavor)s')
-            % {
+            _('%(order)d. %(label)s, flavor %(flavor)s') % {
                 'order': server['order'] + 1,
                 'label': model.label(server['id'], server['name']),
-                'flavor': server['flavor'].get('name')
-                or server['flavor'].get('original_name'),
-            }
-            for server in self._value
-        )
+                'flavor': server['flavor'].get('name') or server['flavor'].get(
+                    'original_name')} for server in self._value)
 
     def machine_readable(self) -> list[dict[str, Any]]:
         return list(self._value)
@@ -79,38 +56,21 @@ class Servers(columns.FormattableColumn[Any]):
 def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
     """Return the values of SHOW_COLUMNS."""
     return (
-        found.id,
-        found.name,
-        found.application,
-        found.snapshot_set,
-        found.snapshot_set_id,
-        found.created_at,
-        found.state,
-        found.mode,
-        found.size,
-        found.owner,
-        found.registered or None,
-        found.version,
+        found.id, found.name, found.application, found.snapshot_set,
+        found.snapshot_set_id, found.created_at, found.state, found.mode,
+        found.size, found.owner, found.registered or None, found.version,
         found.volumes,
-        application_restore.Table(
-            [
-                {
-                    'server': marks.get(each, 'server_name'),
-                    'device': marks.get(each, 'device'),
-                    'backup_id': each['id'],
-                    'mode': backup_sets.mode_of(each),
-                    'size': each['size'],
-                    'status': each['status'],
-                    'volume_id': each['volume_id'],
-                    'source_volume_id': marks.get(
-                        each, backup_sets.SOURCE_VOLUME
-                    ),
-                }
-                for each in found.everything
-            ]
-        ),
-        Servers(found.servers),
-    )
+        application_restore.Table([
+            {'server': marks.get(each, 'server_name'),
+             'device': marks.get(each, 'device'),
+             'backup_id': each['id'],
+             'mode': backup_sets.mode_of(each),
+             'size': each['size'],
+             'status': each['status'],
+             'volume_id': each['volume_id'],
+             'source_volume_id': marks.get(each, backup_sets.SOURCE_VOLUME)}
+            for each in found.everything]),
+        Servers(found.servers))
 
 
 class Interruptible(application.Command):
@@ -128,42 +88,33 @@ class Interruptible(application.Command):
         self._interrupts.sleep(seconds)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        self._interrupts.install(
-            _('stopping after the request under way; what is finished is '
-              'kept'),
-            _('already stopping'),
-        )
+        self._interrupts.install(_('stopping after the request under way; '
+                                   'what is finished is kept'),
+                                 _('already stopping'))
         try:
             exit_code: int = super().run(parsed_args)  # type: ignore[misc]
             # A full disk, or a broken pipe, must count as a failure.
             self.app.stdout.flush()
             return exit_code or self._exit_code
         except interrupts.Interrupted as exc:
-            LOG.error(
-                _('Interrupted; what is finished is kept, Cinder goes on with '
-                  'what it has begun, and the same command again continues.')
-            )
+            LOG.error(_(
+                'Interrupted; what is finished is kept, Cinder goes on with '
+                'what it has begun, and the same command again continues.'))
             return exc.exit_code
         finally:
             self._interrupts.restore()
 
 
 class ListApplicationBackup(application.Command, command.Lister):
-    _description = _(
-        'List the backup sets of the project: those made at this site, and '
-        'those registered here.'
-    )
+    _description = _('List the backup sets of the project: those made at this '
+                     'site, and those registered here.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument('--application', metavar='<name>',
+                            help=_('List the sets of this application only'))
         parser.add_argument(
-            '--application',
-            metavar='<name>',
-            help=_('List the sets of this application only'),
-        )
-        parser.add_argument(
-            '--long', action='store_true', help=_('List more columns')
-        )
+            '--long', action='store_true', help=_('List more columns'))
         return parser
 
     def take_action(
@@ -172,31 +123,19 @@ class ListApplicationBackup(application.Command, command.Lister):
         try:
             found = backup_sets.find_all(self._cloud)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         more = LONG_COLUMNS if parsed_args.long else ()
         return (*LIST_COLUMNS, *more), [
-            (
-                each.id,
-                each.name,
-                each.application,
-                each.created_at,
-                each.state,
-                len(each.backups),
-                each.mode,
-                each.size,
-                each.snapshot_set,
-                options.OptionalColumn(each.registered or None),
-                each.owner,
-            )[: len(LIST_COLUMNS) + len(more)]
-            for each in found
-            if parsed_args.application in (None, each.application)
-        ]
+            (each.id, each.name, each.application, each.created_at, each.state,
+             len(each.backups), each.mode, each.size, each.snapshot_set,
+             options.OptionalColumn(each.registered or None),
+             each.owner)[: len(LIST_COLUMNS) + len(more)] for each in found
+            if parsed_args.application in (None, each.application)]
 
 
 class ShowApplicationBackup(application.Command, command.ShowOne):
     _description = _(
-        'Show a backup set, with all that is needed to restore it.'
-    )
+        'Show a backup set, with all that is needed to restore it.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return with_set(super().get_parser(prog_name))
@@ -207,7 +146,7 @@ class ShowApplicationBackup(application.Command, command.ShowOne):
         try:
             found = backup_sets.find(self._cloud, parsed_args.set)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return SHOW_COLUMNS, shown(found)
 
 
@@ -215,88 +154,52 @@ class DeleteApplicationBackup(Interruptible, command.Command):
     _description = _(
         'Delete backup sets that were made at this site, with their data. '
         'Inside a chain of incremental backups the newest goes first, and '
-        'nothing goes on which something else depends.'
-    )
+        'nothing goes on which something else depends.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = with_set(super().get_parser(prog_name), nargs='*')
+        parser.add_argument('--application', metavar='<name>',
+                            help=_('All sets of this application that were '
+                                   'made at this site, with --keep-last'))
         parser.add_argument(
-            '--application',
-            metavar='<name>',
-            help=_(
-                'All sets of this application that were made at this site, '
-                'with --keep-last'
-            ),
-        )
-        parser.add_argument(
-            '--keep-last',
-            metavar='<n>',
-            type=options.whole_seconds,
-            help=_(
-                'Of these sets, keep the last consistent ones of each '
-                'application, this many, and all that they need'
-            ),
-        )
-        parser.add_argument(
-            '--to-cloud',
-            metavar='<cloud>',
-            help=_(
-                'The other site, a name in clouds.yaml: what is deleted here '
-                'is no longer registered there, and nothing is deleted if the '
-                'application runs there now'
-            ),
-        )
-        parser.add_argument(
-            '--owner-is-gone',
-            action='store_true',
-            help=_(
-                'Delete sets that another site has made, with the only data, '
-                'since that site is lost'
-            ),
-        )
-        parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
-            default=deleting.TIMEOUT,
-            help=_('How long to wait for Cinder, in seconds (default: %g)')
-            % deleting.TIMEOUT,
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Say what would be deleted and refused, and do nothing'),
-        )
+            '--keep-last', metavar='<n>', type=options.whole_seconds,
+            help=_('Of these sets, keep the last consistent ones of each '
+                   'application, this many, and all that they need'))
+        parser.add_argument('--to-cloud', metavar='<cloud>', help=_(
+            'The other site, a name in clouds.yaml: what is deleted here is '
+            'no longer registered there, and nothing is deleted if the '
+            'application runs there now'))
+        parser.add_argument('--owner-is-gone', action='store_true', help=_(
+            'Delete sets that another site has made, with the only data, '
+            'since that site is lost'))
+        parser.add_argument('--timeout', metavar='<seconds>',
+                            type=options.timeout, default=deleting.TIMEOUT,
+                            help=_('How long to wait for Cinder, in seconds '
+                                   '(default: %g)') % deleting.TIMEOUT)
+        parser.add_argument('--dry-run', action='store_true', help=_(
+            'Say what would be deleted and refused, and do nothing'))
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         if not parsed_args.set and not parsed_args.application:
-            raise osc_exceptions.CommandError(
-                _('Name backup sets, or an application.')
-            )
+            raise osc_exceptions.CommandError(_(
+                'Name backup sets, or an application.'))
         if parsed_args.application and parsed_args.keep_last is None:
-            raise osc_exceptions.CommandError(
-                _('With --application, --keep-last says how many sets stay.')
-            )
+            raise osc_exceptions.CommandError(_(
+                'With --application, --keep-last says how many sets stay.'))
         cloud, elsewhere = self._cloud, None
         try:
             if parsed_args.to_cloud:
                 elsewhere = application_restore_create.connect(
-                    parsed_args.to_cloud
-                )
+                    parsed_args.to_cloud)
             plan = retention.plan(
-                cloud,
-                parsed_args.set,
-                parsed_args.application,
-                parsed_args.keep_last,
-                parsed_args.owner_is_gone,
-                elsewhere,
-            )
+                cloud, parsed_args.set, parsed_args.application,
+                parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere)
             self._check(plan, parsed_args.dry_run)
             if not parsed_args.dry_run:
                 self._delete(cloud, elsewhere, plan, parsed_args.timeout)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
 
     def _check(self, plan: retention.Removal, dry_run: bool) -> None:
         for problem in plan.problems:
@@ -307,22 +210,15 @@ class DeleteApplicationBackup(Interruptible, command.Command):
         if dry_run:
             for backup in plan.backups:
                 self.app.stdout.write(
-                    _('%(set)s: backup %(backup)s, %(mode)s, %(size)d GiB\n')
-                    % {
-                        'set': marks.get(backup, backup_sets.NAME),
-                        'backup': backup_sets.label(backup),
-                        'mode': backup_sets.mode_of(backup),
-                        'size': backup['size'],
-                    }
-                )
+                    _('%(set)s: backup %(backup)s, %(mode)s, %(size)d '
+                      'GiB\n') % {'set': marks.get(backup, backup_sets.NAME),
+                                  'backup': backup_sets.label(backup),
+                                  'mode': backup_sets.mode_of(backup),
+                                  'size': backup['size']})
 
-    def _delete(
-        self,
-        cloud: cloud_api.Cloud,
-        elsewhere: cloud_api.Cloud | None,
-        plan: retention.Removal,
-        timeout: float,
-    ) -> None:
+    def _delete(self, cloud: cloud_api.Cloud,
+                elsewhere: cloud_api.Cloud | None, plan: retention.Removal,
+                timeout: float) -> None:
         progress = options.progress_of(self.app)
         timer = self._client.timer
         deleting.delete(cloud, plan.backups, timer, timeout, progress)
@@ -332,13 +228,8 @@ class DeleteApplicationBackup(Interruptible, command.Command):
             deleting.delete(elsewhere, rows, timer, timeout, progress)
 
 
-def with_set(
-    parser: argparse.ArgumentParser, nargs: str | None = None
-) -> argparse.ArgumentParser:
-    parser.add_argument(
-        'set',
-        metavar='<backup-set>',
-        nargs=nargs,
-        help=_('Backup set (name or ID)'),
-    )
+def with_set(parser: argparse.ArgumentParser,
+             nargs: str | None = None) -> argparse.ArgumentParser:
+    parser.add_argument('set', metavar='<backup-set>', nargs=nargs,
+                        help=_('Backup set (name or ID)'))
     return parser

@@ -31,7 +31,6 @@ from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
-from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import application_restore
@@ -40,14 +39,7 @@ from osc_quiesce.v2 import application_restore_create
 LOG = logging.getLogger(__name__)
 
 PLAN_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'snapshot_set',
-    'size',
-    'backups',
-    'refused',
-)
+    'id', 'name', 'application', 'snapshot_set', 'size', 'backups', 'refused')
 
 
 class CreateApplicationBackup(application_backup.Interruptible,
@@ -56,24 +48,14 @@ class CreateApplicationBackup(application_backup.Interruptible,
         'Back up a snapshot set with cinder-backup, and register it at '
         'another site. Everything is checked first. The servers are not '
         'touched. If anything fails, or on Ctrl-C, what is finished is kept, '
-        'and the same command again continues.'
-    )
+        'and the same command again continues.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'set',
-            metavar='<snapshot-set>',
-            help=_('Snapshot set (name or ID)'),
-        )
-        parser.add_argument(
-            '--name',
-            metavar='<name>',
-            default='',
-            help=_(
-                'Name of the backup set (default: that of the snapshot set)'
-            ),
-        )
+        parser.add_argument('set', metavar='<snapshot-set>',
+                            help=_('Snapshot set (name or ID)'))
+        parser.add_argument('--name', metavar='<name>', default='', help=_(
+            'Name of the backup set (default: that of the snapshot set)'))
         self._add_what(parser)
         self._add_site(parser)
         self._add_how(parser)
@@ -82,91 +64,50 @@ class CreateApplicationBackup(application_backup.Interruptible,
     @staticmethod
     def _add_what(parser: argparse.ArgumentParser) -> None:
         full = parser.add_mutually_exclusive_group()
+        full.add_argument('--full', action='store_true',
+                          help=_('Make full backups, and no incremental ones'))
         full.add_argument(
-            '--full',
-            action='store_true',
-            help=_('Make full backups, and no incremental ones'),
-        )
-        full.add_argument(
-            '--full-every',
-            metavar='<n>',
-            type=options.whole_seconds,
+            '--full-every', metavar='<n>', type=options.whole_seconds,
             default=chains.FULL_EVERY,
-            help=_(
-                'Of so many backups of a volume, make one a full one '
-                '(default: %d). A volume that has grown, or has no earlier '
-                'backup, gets a full one in any case.'
-            )
-            % chains.FULL_EVERY,
-        )
-        parser.add_argument(
-            '--container',
-            metavar='<container>',
-            help=_('Container for the data (default: that of cinder-backup)'),
-        )
-        parser.add_argument(
-            '--delete-snapshots',
-            action='store_true',
-            help=_('Delete the snapshot set once the backup set is sealed'),
-        )
+            help=_('One of so many backups of a volume is a full one '
+                   '(default: %d), and the first one, and one of a volume '
+                   'that has grown') % chains.FULL_EVERY)
+        parser.add_argument('--container', metavar='<container>', help=_(
+            'Container for the data (default: that of cinder-backup)'))
+        parser.add_argument('--delete-snapshots', action='store_true', help=_(
+            'Delete the snapshot set once the backup set is sealed'))
 
     @staticmethod
     def _add_site(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            '--to-cloud',
-            metavar='<cloud>',
-            help=_(
-                'Register each backup at this site, a name in clouds.yaml, as '
-                'soon as it is there (admin only at both sites by default)'
-            ),
-        )
+        parser.add_argument('--to-cloud', metavar='<cloud>', help=_(
+            'Register each backup at this site, a name in clouds.yaml, as '
+            'soon as it is there (admin only at both sites by default)'))
         add_mapping(parser)
-        parser.add_argument(
-            '--bundle',
-            metavar='<file>',
-            help=_(
-                'Write what "application backup import" needs into a file '
-                '(admin only by default)'
-            ),
-        )
+        parser.add_argument('--bundle', metavar='<file>', help=_(
+            'Write what "application backup import" needs into a file (admin '
+            'only by default)'))
 
     @staticmethod
     def _add_how(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            '--parallel',
-            metavar='<n>',
-            type=options.whole_seconds,
+            '--parallel', metavar='<n>', type=options.whole_seconds,
             default=backup.PARALLEL,
             help=_('How many backups are made at once (default: %d)')
-            % backup.PARALLEL,
-        )
-        parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
-            default=backup.TIMEOUT,
-            help=_(
-                'How long to wait for all backups, in seconds (default: %g)'
-            )
-            % backup.TIMEOUT,
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be done and refused, and do nothing'),
-        )
+            % backup.PARALLEL)
+        parser.add_argument('--timeout', metavar='<seconds>',
+                            type=options.timeout, default=backup.TIMEOUT,
+                            help=_('How long to wait for all backups, in '
+                                   'seconds (default: %g)') % backup.TIMEOUT)
+        parser.add_argument('--dry-run', action='store_true', help=_(
+            'Show what would be done and refused, and do nothing'))
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], tuple[Any, ...]]:
         # An unknown column name must not come to light after the work.
-        options.check_columns(
-            self,
-            parsed_args,
-            PLAN_COLUMNS
-            if parsed_args.dry_run
-            else application_backup.SHOW_COLUMNS,
-        )
+        options.check_columns(self, parsed_args,
+                              PLAN_COLUMNS if parsed_args.dry_run
+                              else application_backup.SHOW_COLUMNS)
         if parsed_args.to_cloud or parsed_args.mapping:
             check_mapping(parsed_args)
         try:
@@ -182,7 +123,7 @@ class CreateApplicationBackup(application_backup.Interruptible,
                 raise osc_exceptions.CommandError(_('No backup was made.'))
             made = self._create(cloud, plan, destination, parsed_args)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)
 
     def _destination(
@@ -193,109 +134,65 @@ class CreateApplicationBackup(application_backup.Interruptible,
         return registration.Destination(
             application_restore_create.connect(parsed_args.to_cloud),
             parsed_args.to_cloud,
-            mappings.from_file(parsed_args.mapping)
-            if parsed_args.mapping
+            mappings.from_file(parsed_args.mapping) if parsed_args.mapping
             else None,
             lambda backup_id: records.export(cloud, backup_id),
-            self._client.timer,
-            options.progress_of(self.app),
-        )
+            self._client.timer, options.progress_of(self.app))
 
     @staticmethod
-    def _plan(
-        cloud: cloud_api.Cloud,
-        destination: registration.Destination | None,
-        parsed_args: argparse.Namespace,
-    ) -> backup_plan.Plan:
+    def _plan(cloud: cloud_api.Cloud,
+              destination: registration.Destination | None,
+              parsed_args: argparse.Namespace) -> backup_plan.Plan:
         if parsed_args.bundle:
             bundles.check_path(parsed_args.bundle)
         return backup_preflight.make(
-            cloud,
-            parsed_args.set,
-            backup_plan.Wish(
-                parsed_args.name,
-                1 if parsed_args.full else parsed_args.full_every,
-                parsed_args.container,
-            ),
-            destination,
-            wants_records=bool(parsed_args.bundle),
-        )
+            cloud, parsed_args.set,
+            backup_plan.Wish(parsed_args.name,
+                             1 if parsed_args.full else parsed_args.full_every,
+                             parsed_args.container),
+            destination, wants_records=bool(parsed_args.bundle))
 
-    def _create(
-        self,
-        cloud: cloud_api.Cloud,
-        plan: backup_plan.Plan,
-        destination: registration.Destination | None,
-        parsed_args: argparse.Namespace,
-    ) -> backup_sets.BackupSet:
+    def _create(self, cloud: cloud_api.Cloud, plan: backup_plan.Plan,
+                destination: registration.Destination | None,
+                parsed_args: argparse.Namespace) -> backup_sets.BackupSet:
         timer = self._client.timer
         made = backup.create(
-            cloud,
-            plan,
-            timer,
-            parsed_args.parallel,
-            parsed_args.timeout,
-            destination,
-            options.progress_of(self.app),
-        )
+            cloud, plan, timer, parsed_args.parallel, parsed_args.timeout,
+            destination, options.progress_of(self.app))
         if parsed_args.bundle:
             bundles.save(bundles.make(cloud, made, timer), parsed_args.bundle)
         if parsed_args.delete_snapshots:
             snapshot_sets.delete(
-                cloud, plan.snapshot_set_id, timer.sleep, timer.clock
-            )
+                cloud, plan.snapshot_set_id, timer.sleep, timer.clock)
         return made
 
 
 def add_mapping(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a backup is at another site."""
-    parser.add_argument(
-        '--mapping',
-        metavar='<file>',
-        help=_(
-            'File that says what stands for what at the other site; '
-            '"application mapping create" writes one to begin with. Each '
-            'source volume gets a target volume there'
-        ),
-    )
-    parser.add_argument(
-        '--no-target-volumes',
-        action='store_true',
-        help=_(
-            'Register the backups as they are, without target volumes: a '
-            'restore cannot be verified then'
-        ),
-    )
+    parser.add_argument('--mapping', metavar='<file>', help=_(
+        'File that says what stands for what at the other site; "application '
+        'mapping create" writes one to begin with. Each source volume gets a '
+        'target volume there'))
+    parser.add_argument('--no-target-volumes', action='store_true', help=_(
+        'Register the backups as they are, without target volumes: a restore '
+        'cannot be verified then'))
 
 
 def check_mapping(parsed_args: argparse.Namespace) -> None:
     """Check that there is a mapping or that none is wanted."""
     if bool(parsed_args.mapping) == parsed_args.no_target_volumes:
-        raise osc_exceptions.CommandError(
-            _('Either --mapping or --no-target-volumes is needed.')
-        )
+        raise osc_exceptions.CommandError(_(
+            'Either --mapping or --no-target-volumes is needed.'))
 
 
 def _planned(plan: backup_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
-    return (
-        plan.id,
-        plan.name,
-        plan.application,
-        plan.snapshot_set,
-        plan.size,
-        application_restore.Table(
-            [
-                {
-                    'server': item.server,
-                    'device': item.device,
-                    'volume_id': item.volume_id,
-                    'size': item.size,
-                    'mode': item.choice.mode,
-                    'why': item.choice.why,
-                }
-                for item in plan.items
-            ]
-        ),
-        application_plan.Sentences(plan.problems),
-    )
+    return (plan.id, plan.name, plan.application, plan.snapshot_set, plan.size,
+            application_restore.Table([
+                {'server': item.server,
+                 'device': item.device,
+                 'volume_id': item.volume_id,
+                 'size': item.size,
+                 'mode': item.choice.mode,
+                 'why': item.choice.why} for item in plan.items]),
+            application_plan.Sentences(plan.problems))

@@ -25,7 +25,6 @@ from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import importing
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import registration
-from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_plan
@@ -33,33 +32,20 @@ from osc_quiesce.v2 import application_plan
 LOG = logging.getLogger(__name__)
 
 EXPORT_COLUMNS = ('file', 'id', 'name', 'application', 'records')
-PLAN_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'records',
-    'records_missing',
-    'size_missing',
-    'refused',
-)
+PLAN_COLUMNS = ('id', 'name', 'application', 'records', 'records_missing',
+                'size_missing', 'refused')
 
 
 class ExportApplicationBackup(application_backup.Interruptible,
                               command.ShowOne):
-    _description = _(
-        'Write into a file what "application backup import" needs to make a '
-        'backup set known at another site (admin only by default). It holds '
-        'no data of volumes.'
-    )
+    _description = _('Write into a file what "application backup import" '
+                     'needs to make a backup set known at another site (admin '
+                     'only by default). It holds no data of volumes.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = application_backup.with_set(super().get_parser(prog_name))
-        parser.add_argument(
-            '--output',
-            metavar='<file>',
-            required=True,
-            help=_('File to write'),
-        )
+        parser.add_argument('--output', metavar='<file>', required=True,
+                            help=_('File to write'))
         return parser
 
     def take_action(
@@ -72,55 +58,37 @@ class ExportApplicationBackup(application_backup.Interruptible,
             if not found.is_whole:
                 raise application_errors.ApplicationError(
                     _('Backup set %(name)s (%(id)s) is %(state)s: finish it '
-                      'first, with the command that has begun it.')
-                    % {
-                        'name': found.name,
-                        'id': found.id,
-                        'state': found.state,
-                    }
-                )
+                      'first, with the command that has begun it.') % {
+                          'name': found.name, 'id': found.id,
+                          'state': found.state})
             bundle = bundles.make(cloud, found, self._client.timer)
             bundles.save(bundle, parsed_args.output)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
-        return EXPORT_COLUMNS, (
-            parsed_args.output,
-            found.id,
-            found.name,
-            found.application,
-            len(bundle.by_id),
-        )
+            raise osc_exceptions.CommandError(str(exc)) from exc
+        return EXPORT_COLUMNS, (parsed_args.output, found.id, found.name,
+                                found.application, len(bundle.by_id))
 
 
 class ImportApplicationBackup(application_backup.Interruptible,
                               command.ShowOne):
-    _description = _(
-        'Make a backup set known at this site, from a file that "application '
-        'backup export" has written (admin only by default). The site must '
-        'see the store with the data.'
-    )
+    _description = _('Make a backup set known at this site, from a file that '
+                     '"application backup export" has written (admin only by '
+                     'default). The site must see the store with the data.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('file', metavar='<file>', help=_('File to read'))
         application_backup_create.add_mapping(parser)
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be done and refused, and do nothing'),
-        )
+        parser.add_argument('--dry-run', action='store_true', help=_(
+            'Show what would be done and refused, and do nothing'))
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], tuple[Any, ...]]:
-        options.check_columns(
-            self,
-            parsed_args,
-            PLAN_COLUMNS
-            if parsed_args.dry_run
-            else application_backup.SHOW_COLUMNS,
-        )
+        options.check_columns(self, parsed_args,
+                              PLAN_COLUMNS if parsed_args.dry_run
+                              else application_backup.SHOW_COLUMNS)
         application_backup_create.check_mapping(parsed_args)
         try:
             cloud = self._cloud
@@ -135,39 +103,24 @@ class ImportApplicationBackup(application_backup.Interruptible,
             if plan.problems:
                 raise osc_exceptions.CommandError(_('Nothing was imported.'))
             made = importing.register(
-                plan, destination, options.progress_of(self.app)
-            )
+                plan, destination, options.progress_of(self.app))
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)
 
     def _destination(
-        self,
-        cloud: cloud_api.Cloud,
-        bundle: bundles.Bundle,
-        parsed_args: argparse.Namespace,
-    ) -> registration.Destination:
+            self, cloud: cloud_api.Cloud, bundle: bundles.Bundle,
+            parsed_args: argparse.Namespace) -> registration.Destination:
         return registration.Destination(
-            cloud,
-            _('this site'),
-            mappings.from_file(parsed_args.mapping)
-            if parsed_args.mapping
+            cloud, _('this site'),
+            mappings.from_file(parsed_args.mapping) if parsed_args.mapping
             else None,
-            bundle.read,
-            self._client.timer,
-            options.progress_of(self.app),
-        )
+            bundle.read, self._client.timer, options.progress_of(self.app))
 
 
 def _planned(plan: importing.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     found = plan.bundle.backup_set
-    return (
-        found.id,
-        found.name,
-        found.application,
-        len(plan.bundle.by_id),
-        len(plan.missing),
-        sum(each.size for each in plan.missing),
-        application_plan.Sentences(plan.problems),
-    )
+    return (found.id, found.name, found.application, len(plan.bundle.by_id),
+            len(plan.missing), sum(each.size for each in plan.missing),
+            application_plan.Sentences(plan.problems))

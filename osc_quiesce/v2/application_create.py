@@ -9,10 +9,7 @@ thaw failed, or the set could not be marked as consistent, or could not be
 printed, it is kept and named on stderr, and the exit code is not 0.
 """
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Sequence
 import logging
 from typing import Any
 
@@ -46,8 +43,7 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
         'only by default). Everything is checked first. Then the servers are '
         'quiesced in order, all snapshots are taken at once, and the servers '
         'are thawed in reverse order. If anything fails, or on Ctrl-C, '
-        'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.'
-    )
+        'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.')
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,23 +56,14 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the snapshot set')
-        )
+            'name', metavar='<name>', help=_('Name of the snapshot set'))
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument(
-            '--server',
-            metavar='<server>',
-            action='append',
-            help=_(
-                'Server (name or ID); repeat the option for several servers, '
-                'which are quiesced one after the other in this order'
-            ),
-        )
-        what.add_argument(
-            '--file',
-            metavar='<file>',
-            help=_('File in YAML that describes the application'),
-        )
+        what.add_argument('--server', metavar='<server>', action='append',
+                          help=_('Server (name or ID); repeat the option for '
+                                 'several servers, which are quiesced one '
+                                 'after the other in this order'))
+        what.add_argument('--file', metavar='<file>', help=_(
+            'File in YAML that describes the application'))
         self._add_times(parser)
         self._add_options(parser)
         return parser
@@ -84,127 +71,78 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
     @staticmethod
     def _add_times(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
+            '--timeout', metavar='<seconds>', type=options.timeout,
             default=retry.DEFAULT_TIMEOUT,
-            help=_(
-                'How long to wait for each stage, and for all snapshots, in '
-                'seconds (default: %g)'
-            )
-            % retry.DEFAULT_TIMEOUT,
-        )
+            help=_('How long to wait for each stage, and for all snapshots, '
+                   'in seconds (default: %g)') % retry.DEFAULT_TIMEOUT)
         parser.add_argument(
-            '--unquiesce-after',
-            metavar='<seconds>',
-            type=options.whole_seconds,
-            default=DEFAULT_UNQUIESCE_AFTER,
-            help=_(
-                'Have the cloud unquiesce each server this many seconds after '
-                'it was quiesced, even if this command dies (default: %d)'
-            )
-            % DEFAULT_UNQUIESCE_AFTER,
-        )
+            '--unquiesce-after', metavar='<seconds>',
+            type=options.whole_seconds, default=DEFAULT_UNQUIESCE_AFTER,
+            help=_('Have the cloud unquiesce each server this many seconds '
+                   'after it was quiesced, even if this command dies '
+                   '(default: %d)') % DEFAULT_UNQUIESCE_AFTER)
 
     @staticmethod
     def _add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument('--description', metavar='<description>',
+                            default='', help=_('Description of the snapshots'))
         parser.add_argument(
-            '--description',
-            metavar='<description>',
-            default='',
-            help=_('Description of the snapshots'),
-        )
-        parser.add_argument(
-            '--property',
-            metavar='<key=value>',
-            dest='properties',
-            action=parseractions.KeyValueAction,
-            default={},
-            help=_('Metadata of the snapshots (repeat for several)'),
-        )
-        parser.add_argument(
-            '--allow-local-disk',
-            action='store_true',
-            help=_(
-                'Accept servers with a root or ephemeral disk that is not a '
-                'volume, and so will not be in the snapshots'
-            ),
-        )
-        parser.add_argument(
-            '--with-user-data',
-            action='store_true',
-            help=_(
-                'Record the user data of the servers as well, which may hold '
-                'secrets: whoever sees the snapshots can read them'
-            ),
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be done and refused, and do nothing'),
-        )
-        parser.add_argument(
-            '--keep-inconsistent',
-            action='store_true',
-            help=_(
-                'If a server turns out not to have stayed frozen, keep the '
-                'snapshots and mark them, instead of deleting them'
-            ),
-        )
+            '--property', metavar='<key=value>', dest='properties',
+            action=parseractions.KeyValueAction, default={},
+            help=_('Metadata of the snapshots (repeat for several)'))
+        parser.add_argument('--allow-local-disk', action='store_true', help=_(
+            'Accept servers with a root or ephemeral disk that is not a '
+            'volume, and so will not be in the snapshots'))
+        parser.add_argument('--with-user-data', action='store_true', help=_(
+            'Record the user data of the servers as well, which may hold '
+            'secrets: whoever sees the snapshots can read them'))
+        parser.add_argument('--dry-run', action='store_true', help=_(
+            'Show what would be done and refused, and do nothing'))
+        parser.add_argument('--keep-inconsistent', action='store_true', help=_(
+            'If a server turns out not to have stayed frozen, keep the '
+            'snapshots and mark them, instead of deleting them'))
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
-        options.check_columns(
-            self,
-            parsed_args,
-            application_plan.COLUMNS
-            if parsed_args.dry_run
-            else application.SHOW_COLUMNS,
-        )
+        options.check_columns(self, parsed_args,
+                              application_plan.COLUMNS if parsed_args.dry_run
+                              else application.SHOW_COLUMNS)
         self._exit_code = 0
         try:
-            exit_code = super().run(parsed_args) or self._exit_code
+            self._exit_code = super().run(parsed_args) or self._exit_code
             # A full disk, or a broken pipe, must count as a failure.
             self.app.stdout.flush()
-            return exit_code
         except interrupts.Interrupted as exc:
-            LOG.error(
-                _('Interrupted; no consistent snapshot set was made.')
-            )
-            return exc.exit_code
+            LOG.error(_('Interrupted; no consistent snapshot set was made.'))
+            self._exit_code = exc.exit_code
         except Exception as exc:
             if self._made is None:
                 raise
             raise osc_exceptions.CommandError(
-                _(
-                    'Snapshot set %(name)s (%(id)s) is consistent, and is '
-                    'kept, but it could not be printed: %(why)s. "openstack '
-                    'application snapshot show %(id)s" shows it.'
-                )
-                % {'name': self._made.name, 'id': self._made.id, 'why': exc}
-            ) from exc
+                _('Snapshot set %(name)s (%(id)s) is consistent, and is kept, '
+                  'but it could not be printed: %(why)s. "openstack '
+                  'application snapshot show %(id)s" shows it.') % {
+                      'name': self._made.name, 'id': self._made.id,
+                      'why': exc}) from exc
         finally:
             self._interrupts.restore()
+        return interrupts.end(self._exit_code, self.app.interactive_mode)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         self._check_options(parsed_args)
         try:
             plan = self._plan(parsed_args)
-        except (
-            application_errors.ApplicationError, errors.QuiesceError
-        ) as exc:
-            raise application.failed(exc) from exc
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
             self._exit_code = 1 if plan.refusals else 0
             return application_plan.COLUMNS, application_plan.shown(plan)
         if plan.refusals:
-            raise osc_exceptions.CommandError(
-                _('Nothing was quiesced, and no snapshot was taken.')
-            )
+            raise osc_exceptions.CommandError(_(
+                'Nothing was quiesced, and no snapshot was taken.'))
         self._made = self._create(plan, parsed_args)
         return application.SHOW_COLUMNS, application.shown(self._made)
 
@@ -214,77 +152,52 @@ class CreateApplicationSnapshot(application.Command, command.ShowOne):
             if key.startswith(metadata.PREFIX):
                 raise osc_exceptions.CommandError(
                     _('Properties that begin with "%s" are reserved.')
-                    % metadata.PREFIX
-                )
+                    % metadata.PREFIX)
             if not metadata.KEY.fullmatch(key):
                 raise osc_exceptions.CommandError(
-                    _(
-                        'Cinder does not take property "%s": its key may '
-                        'have letters of ASCII, digits, spaces and "-_:./", '
-                        'up to 255 in all.'
-                    )
-                    % key
-                )
+                    _('Cinder does not take property "%s": its key may have '
+                      'letters of ASCII, digits, spaces and "-_:./", up to '
+                      '255 in all.') % key)
             if len(value) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
-                    _('Property "%(key)s" is longer than %(max)d characters.')
-                    % {'key': key, 'max': spec.LONGEST_NAME}
-                )
+                    _('Property "%(key)s" is longer than %(max)d '
+                      'characters.') % {'key': key, 'max': spec.LONGEST_NAME})
         name = parsed_args.name
         if not name.strip() or len(name) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
                 _('The name must have 1 to %d characters.')
-                % spec.LONGEST_NAME
-            )
+                % spec.LONGEST_NAME)
         if len(parsed_args.description) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
-                _('The description must have at most %d characters.')
-                % spec.LONGEST_NAME
-            )
+                _('The description must have at most %d '
+                  'characters.') % spec.LONGEST_NAME)
 
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file:
             wanted = spec.from_file(parsed_args.file)
         else:
-            wanted = spec.from_servers(
-                parsed_args.name, parsed_args.server
-            )
+            wanted = spec.from_servers(parsed_args.name, parsed_args.server)
         return preflight.make(
-            self._client,
-            self._cloud,
-            parsed_args.name,
-            wanted,
-            parsed_args.unquiesce_after,
-            parsed_args.allow_local_disk,
-            parsed_args.with_user_data,
-            parsed_args.description,
-            parsed_args.properties,
-        )
+            self._client, self._cloud, parsed_args.name, wanted,
+            parsed_args.unquiesce_after, parsed_args.allow_local_disk,
+            parsed_args.with_user_data, parsed_args.description,
+            parsed_args.properties)
 
-    def _create(
-        self, plan: planning.Plan, parsed_args: argparse.Namespace
-    ) -> snapshot_sets.SnapshotSet:
+    def _create(self, plan: planning.Plan,
+                parsed_args: argparse.Namespace) -> snapshot_sets.SnapshotSet:
         self._interrupts.install(
             _('stopping after the request under way, and thawing ...'),
-            _('already stopping; thawing goes on until it is done'),
-        )
+            _('already stopping; thawing goes on until it is done'))
         try:
             return create.create(
-                self._client,
-                self._cloud,
-                plan,
-                parsed_args.timeout,
-                parsed_args.description,
-                parsed_args.properties,
-                parsed_args.keep_inconsistent,
-                options.progress_of(self.app),
-                self._interrupts.shielded,
-            )
+                self._client, self._cloud, plan, parsed_args.timeout,
+                parsed_args.description, parsed_args.properties,
+                parsed_args.keep_inconsistent, options.progress_of(self.app),
+                self._interrupts.shielded)
         except create.Kept as exc:
-            raise application.failed(exc) from exc
-        except (
-            application_errors.ApplicationError, errors.QuiesceError
-        ) as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
             if isinstance(exc, errors.ThawFailed) and exc.__cause__:
                 if isinstance(exc.__cause__, interrupts.Interrupted):
                     LOG.error('%s', exc)

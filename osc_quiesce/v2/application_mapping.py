@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from osc_lib.command import command
+from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.i18n import _
@@ -27,30 +28,17 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
         'Write a file that says what stands for what at this site, to restore '
         'a backup set here. What has the same name is filled in; the rest is '
         'left empty, with a comment of what fits, and is refused until it is '
-        'filled in.'
-    )
+        'filled in.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'set',
-            metavar='<backup-set>',
-            help=_('Backup set or snapshot set (name or ID)'),
-        )
-        parser.add_argument(
-            '--output',
-            metavar='<file>',
-            required=True,
-            help=_('File to write, which must not exist yet'),
-        )
-        parser.add_argument(
-            '--from-cloud',
-            metavar='<cloud>',
-            help=_(
-                'The site that has the set, a name in clouds.yaml, as long as '
-                'the set is not registered at this site'
-            ),
-        )
+        parser.add_argument('set', metavar='<backup-set>',
+                            help=_('Backup set or snapshot set (name or ID)'))
+        parser.add_argument('--output', metavar='<file>', required=True,
+                            help=_('File to write, which must not exist yet'))
+        parser.add_argument('--from-cloud', metavar='<cloud>', help=_(
+            'The site that has the set, a name in clouds.yaml, as long as the '
+            'set is not registered at this site'))
         return parser
 
     def take_action(
@@ -61,25 +49,18 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
             source = cloud
             if parsed_args.from_cloud:
                 source = application_restore_create.connect(
-                    parsed_args.from_cloud
-                )
+                    parsed_args.from_cloud)
             point = points.find(source, parsed_args.set)
             made = skeleton.make(
-                sites.Site(cloud),
-                point.servers,
-                _('What stands for what of application %(application)s\n'
-                  'of %(set)s.')
-                % {'application': point.application, 'set': point.label},
-            )
+                sites.Site(cloud), point.servers,
+                _('What stands for what of application %(application)s\nof '
+                  '%(set)s.') % {
+                      'application': point.application, 'set': point.label})
             _write(parsed_args.output, made.text)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
-        return COLUMNS, (
-            parsed_args.output,
-            point.application,
-            made.filled,
-            application_plan.Sentences(made.empty),
-        )
+            raise osc_exceptions.CommandError(str(exc)) from exc
+        return COLUMNS, (parsed_args.output, point.application, made.filled,
+                         application_plan.Sentences(made.empty))
 
 
 def _write(path: str, text: str) -> None:
@@ -88,11 +69,9 @@ def _write(path: str, text: str) -> None:
             stream.write(text)
     except FileExistsError as exc:
         raise application_errors.ApplicationError(
-            _('%s exists already, and was not changed: name another file.')
-            % path
-        ) from exc
+            _('%s exists already, and was not changed: name another '
+              'file.') % path) from exc
     except OSError as exc:
         raise application_errors.ApplicationError(
-            _('%(path)s cannot be written: %(why)s.')
-            % {'path': path, 'why': exc}
-        ) from exc
+            _('%(path)s cannot be written: %(why)s.') % {
+                'path': path, 'why': exc}) from exc

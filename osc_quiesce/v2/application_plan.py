@@ -31,57 +31,35 @@ class PlannedServers(columns.FormattableColumn[Any]):
     def human_readable(self) -> str:
         lines = []
         for server in self._value:
-            lines.append(
-                _('stage %(stage)d: %(label)s') % {
-                    'stage': server['stage'] + 1,
-                    'label': model.label(server['id'], server['name']),
-                }
-            )
-            lines += [
-                _(
-                    '   %(device)s: volume %(id)s, %(size)d GiB%(encrypted)s'
-                    '%(left_out)s'
-                )
-                % {
-                    **volume,
-                    'encrypted': _(', encrypted') if volume['encrypted']
-                    else '',
-                    'left_out': '' if volume['snapshot']
-                    else _(', without a snapshot'),
-                }
-                for volume in server['volumes']
-            ]
+            lines.append(_('stage %(stage)d: %(label)s') % {
+                'stage': server['stage'] + 1,
+                'label': model.label(server['id'], server['name'])})
+            lines += [_('   %(device)s: volume %(id)s, %(size)d '
+                        'GiB%(encrypted)s%(left_out)s')
+                      % {**volume,
+                         'encrypted': _(', encrypted') if volume['encrypted']
+                         else '',
+                         'left_out': '' if volume['snapshot'] else _(
+                             ', without a snapshot')}
+                      for volume in server['volumes']]
         return '\n'.join(lines)
 
 
 def shown(plan: planning.Plan) -> tuple[Any, ...]:
     """Return the values of COLUMNS."""
     taken = {(s.id, v.id) for s, v in plan.snapshots}
-    servers = [
-        {
-            'id': server.id,
-            'name': server.name,
-            'stage': server.stage,
-            'unquiesce_after': server.unquiesce_after,
-            'refused': list(server.refused),
-            'volumes': [
-                {
-                    'id': volume.id,
-                    'name': volume.name,
-                    'device': volume.device,
-                    'size': volume.size,
-                    'encrypted': volume.encrypted,
-                    'snapshot': (server.id, volume.id) in taken,
-                }
-                for volume in server.volumes
-            ],
-        }
-        for server in plan.servers
-    ]
-    return (
-        plan.name,
-        plan.application,
-        len(plan.snapshots),
-        PlannedServers(servers),
-        Sentences(plan.refusals),
-    )
+    servers = [{'id': server.id,
+                'name': server.name,
+                'stage': server.stage,
+                'unquiesce_after': server.unquiesce_after,
+                'refused': list(server.refused),
+                'volumes': [
+                    {'id': volume.id,
+                     'name': volume.name,
+                     'device': volume.device,
+                     'size': volume.size,
+                     'encrypted': volume.encrypted,
+                     'snapshot': (server.id, volume.id) in taken}
+                    for volume in server.volumes]} for server in plan.servers]
+    return (plan.name, plan.application, len(plan.snapshots),
+            PlannedServers(servers), Sentences(plan.refusals))

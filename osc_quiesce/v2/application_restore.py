@@ -25,27 +25,10 @@ from osc_quiesce.v2 import application
 
 LOG = logging.getLogger(__name__)
 
-LIST_COLUMNS = (
-    'ID',
-    'Name',
-    'Application',
-    'Status',
-    'Volumes',
-    'Verified',
-    'Servers',
-    'Restored At',
-)
-SHOW_COLUMNS = (
-    'id',
-    'name',
-    'application',
-    'set_id',
-    'status',
-    'restored_at',
-    'verified',
-    'volumes',
-    'servers',
-)
+LIST_COLUMNS = ('ID', 'Name', 'Application', 'Status', 'Volumes', 'Verified',
+                'Servers', 'Restored At')
+SHOW_COLUMNS = ('id', 'name', 'application', 'set_id', 'status', 'restored_at',
+                'verified', 'volumes', 'servers')
 
 
 class Table(columns.FormattableColumn[Any]):
@@ -60,13 +43,8 @@ class Table(columns.FormattableColumn[Any]):
             return ''
         heads = [key.replace('_', ' ') for key in self._value[0]]
         widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
-        return '\n'.join(
-            '  '.join(
-                cell.ljust(width)
-                for cell, width in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in [heads, *rows]
-        )
+        return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(
+            row, widths, strict=True)).rstrip() for row in [heads, *rows])
 
     def machine_readable(self) -> list[dict[str, Any]]:
         return list(self._value)
@@ -89,26 +67,16 @@ class ListApplicationRestore(application.Command, command.Lister):
         try:
             found = restores.find_all(self._cloud)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return LIST_COLUMNS, [
-            (
-                each.id,
-                each.name,
-                each.application,
-                each.state,
-                len(each.volumes),
-                each.verified,
-                len(each.servers),
-                each.restored_at,
-            )
-            for each in found
-        ]
+            (each.id, each.name, each.application, each.state,
+             len(each.volumes), each.verified, len(each.servers),
+             each.restored_at) for each in found]
 
 
 class ShowApplicationRestore(application.Command, command.ShowOne):
     _description = _(
-        'Show a restore: its volumes and servers, and what is verified.'
-    )
+        'Show a restore: its volumes and servers, and what is verified.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_restore(super().get_parser(prog_name))
@@ -119,25 +87,18 @@ class ShowApplicationRestore(application.Command, command.ShowOne):
         try:
             found = restores.find(self._cloud, parsed_args.restore)
         except application_errors.ApplicationError as exc:
-            raise application.failed(exc) from exc
+            raise osc_exceptions.CommandError(str(exc)) from exc
         return SHOW_COLUMNS, (
-            found.id,
-            found.name,
-            found.application,
-            found.set_id,
-            found.state,
-            found.restored_at,
-            found.verified,
+            found.id, found.name, found.application, found.set_id, found.state,
+            found.restored_at, found.verified,
             Table([_volume(each) for each in found.volumes]),
-            Table([_server(each) for each in found.servers]),
-        )
+            Table([_server(each) for each in found.servers]))
 
 
 class DeleteApplicationRestore(application.Command, command.Command):
     _description = _(
         'Delete the servers, ports and volumes of restores. Target volumes '
-        'are given up, and stay; backups are never deleted.'
-    )
+        'are given up, and stay; backups are never deleted.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_restore(super().get_parser(prog_name), nargs='+')
@@ -152,9 +113,8 @@ class DeleteApplicationRestore(application.Command, command.Command):
                 failures += 1
         if failures:
             raise osc_exceptions.CommandError(
-                _('%(failed)d of %(all)d restores failed to delete.')
-                % {'failed': failures, 'all': len(parsed_args.restore)}
-            )
+                _('%(failed)d of %(all)d restores failed to delete.') % {
+                    'failed': failures, 'all': len(parsed_args.restore)})
 
     def _delete(self, name: str) -> None:
         cloud = self._cloud
@@ -162,14 +122,9 @@ class DeleteApplicationRestore(application.Command, command.Command):
             found = restores.find(cloud, name)
         except restores.NoSuchRestore as exc:
             raise restores.NoSuchRestore(
-                _('%s It may already have been deleted.') % exc
-            ) from exc
-        restores.delete(
-            found,
-            waiting.Waiter(
-                cloud, self._client.timer, snapshot_sets.DELETE_TIMEOUT
-            ),
-        )
+                _('%s It may already have been deleted.') % exc) from exc
+        restores.delete(found, waiting.Waiter(
+            cloud, self._client.timer, snapshot_sets.DELETE_TIMEOUT))
 
 
 def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,33 +132,24 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
         'name': volume['name'],
         'id': volume['id'],
         'size': volume['size'],
-        'source_id': marks.get(volume, marks.SOURCE)
-        or marks.maker(volume)[1],
+        'source_id': marks.get(volume, marks.SOURCE) or marks.maker(volume)[1],
         'copy_id': marks.get(volume, marks.BACKUP_ID),
         'status': volume['status'],
         'restored_at': marks.get(volume, marks.RESTORED_AT),
-        'verified': marks.get(volume, marks.VERIFIED),
-    }
+        'verified': marks.get(volume, marks.VERIFIED)}
 
 
 def _server(server: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        'stage': metadata.number(server, marks.STAGE) + 1,
-        'name': server['name'],
-        'id': server['id'],
-        'source_id': marks.get(server, marks.SOURCE),
-        'status': server['status'],
-        'addresses': checking.addresses_of(server),
-    }
+    return {'stage': metadata.number(server, marks.STAGE) + 1,
+            'name': server['name'],
+            'id': server['id'],
+            'source_id': marks.get(server, marks.SOURCE),
+            'status': server['status'],
+            'addresses': checking.addresses_of(server)}
 
 
-def _with_restore(
-    parser: argparse.ArgumentParser, nargs: str | None = None
-) -> argparse.ArgumentParser:
-    parser.add_argument(
-        'restore',
-        metavar='<restore>',
-        nargs=nargs,
-        help=_('Restore (name or ID)'),
-    )
+def _with_restore(parser: argparse.ArgumentParser,
+                  nargs: str | None = None) -> argparse.ArgumentParser:
+    parser.add_argument('restore', metavar='<restore>', nargs=nargs,
+                        help=_('Restore (name or ID)'))
     return parser

@@ -41,28 +41,9 @@ from osc_quiesce.v2 import restore_options
 LOG = logging.getLogger(__name__)
 
 PLAN_COLUMNS = (
-    'name',
-    'set',
-    'application',
-    'consistency',
-    'verify',
-    'plan',
-    'refused',
-)
-REPORT_COLUMNS = (
-    'id',
-    'name',
-    'set',
-    'set_id',
-    'application',
-    'consistency',
-    'created_at',
-    'rpo',
-    'rto',
-    'phases',
-    'volumes',
-    'servers',
-)
+    'name', 'set', 'application', 'consistency', 'verify', 'plan', 'refused')
+REPORT_COLUMNS = ('id', 'name', 'set', 'set_id', 'application', 'consistency',
+                  'created_at', 'rpo', 'rto', 'phases', 'volumes', 'servers')
 
 
 class CreateApplicationRestore(application.Command, command.ShowOne):
@@ -71,8 +52,7 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         'site, or from a snapshot set of this site: its volumes, verified '
         'where that is possible, and then its servers, stage by stage. '
         'Everything is checked first. If anything fails, nothing is torn '
-        'down, and the same command again continues.'
-    )
+        'down, and the same command again continues.')
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,22 +68,16 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after the work.
         options.check_columns(
-            self,
-            parsed_args,
-            PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS,
-        )
+            self, parsed_args,
+            PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS)
         try:
             exit_code = super().run(parsed_args) or self._exit_code
             self.app.stdout.flush()
             return exit_code
         except interrupts.Interrupted as exc:
-            LOG.error(
-                _(
-                    'Interrupted; what was restored is kept, Cinder and Nova '
-                    'go on with what they have begun, and the same command '
-                    'again continues.'
-                )
-            )
+            LOG.error(_('Interrupted; what was restored is kept, Cinder and '
+                        'Nova go on with what they have begun, and the same '
+                        'command again continues.'))
             return exc.exit_code
         finally:
             self._interrupts.restore()
@@ -114,16 +88,12 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         if len(parsed_args.name) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
                 _('The name must have at most %d characters.')
-                % spec.LONGEST_NAME
-            )
+                % spec.LONGEST_NAME)
         cloud = self._cloud
         try:
             if cloud.is_admin and not parsed_args.dry_run:
-                proof.recover(
-                    waiting.Waiter(
-                        cloud, self._client.timer, parsed_args.timeout
-                    )
-                )
+                proof.recover(waiting.Waiter(
+                    cloud, self._client.timer, parsed_args.timeout))
             plan = self._plan(cloud, parsed_args)
             for refusal in plan.refusals:
                 LOG.error('%s', refusal)
@@ -131,68 +101,45 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
                 self._exit_code = 1 if plan.refusals else 0
                 return PLAN_COLUMNS, _planned(plan)
             if plan.refusals:
-                raise osc_exceptions.CommandError(
-                    _('Nothing was restored, and nothing was made.')
-                )
+                raise osc_exceptions.CommandError(_(
+                    'Nothing was restored, and nothing was made.'))
             for warning in plan.warnings:
                 LOG.warning('%s', warning)
-            return REPORT_COLUMNS, _shown(
-                self._create(cloud, plan, parsed_args)
-            )
-        except (
-            application_errors.ApplicationError, errors.QuiesceError
-        ) as exc:
-            raise application.failed(exc) from exc
+            return REPORT_COLUMNS, _shown(self._create(
+                cloud, plan, parsed_args))
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
 
     @staticmethod
-    def _plan(
-        cloud: cloud_api.Cloud, parsed_args: argparse.Namespace
-    ) -> restore_plan.Plan:
+    def _plan(cloud: cloud_api.Cloud,
+              parsed_args: argparse.Namespace) -> restore_plan.Plan:
         mapping = mappings.from_file(parsed_args.mapping)
         source = None
         if parsed_args.from_cloud:
             source = connect(parsed_args.from_cloud)
         return restore_preflight.make(
-            cloud,
-            points.find(cloud, parsed_args.set),
-            mapping,
+            cloud, points.find(cloud, parsed_args.set), mapping,
             restore_plan.Options(
-                name=parsed_args.name,
-                servers=tuple(parsed_args.server),
-                verify=parsed_args.verify,
-                start=not parsed_args.no_start,
+                name=parsed_args.name, servers=tuple(parsed_args.server),
+                verify=parsed_args.verify, start=not parsed_args.no_start,
                 allow_inconsistent=parsed_args.allow_inconsistent,
-                force=parsed_args.force,
-                parallel=parsed_args.parallel,
-                source=source,
-            ),
-        )
+                force=parsed_args.force, parallel=parsed_args.parallel,
+                source=source))
 
-    def _create(
-        self,
-        cloud: cloud_api.Cloud,
-        plan: restore_plan.Plan,
-        parsed_args: argparse.Namespace,
-    ) -> reports.Report:
+    def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
+                parsed_args: argparse.Namespace) -> reports.Report:
         self._interrupts.install(
             _('stopping after the requests under way; nothing is torn down'),
-            _('already stopping'),
-        )
-        return restore.create(
-            self._client,
-            cloud,
-            plan,
-            restore.Means(
-                timeout=parsed_args.timeout,
-                volume_timeout=parsed_args.volume_timeout,
-                check=parsed_args.check,
-                asks_agents=not parsed_args.no_agent_check,
-                container=parsed_args.proof_container,
-                failed_at=parsed_args.failed_at,
-                progress=options.progress_of(self.app),
-                shield=self._interrupts.shielded,
-            ),
-        )
+            _('already stopping'))
+        return restore.create(self._client, cloud, plan, restore.Means(
+            timeout=parsed_args.timeout,
+            volume_timeout=parsed_args.volume_timeout, check=parsed_args.check,
+            asks_agents=not parsed_args.no_agent_check,
+            container=parsed_args.proof_container,
+            failed_at=parsed_args.failed_at,
+            progress=options.progress_of(self.app),
+            shield=self._interrupts.shielded))
 
 
 def connect(name: str) -> cloud_api.Cloud:
@@ -205,55 +152,33 @@ def connect(name: str) -> cloud_api.Cloud:
         return cloud_api.Cloud(openstack.connect(cloud=name))
     except Exception as exc:  # of whatever the configuration lacks
         raise osc_exceptions.CommandError(
-            _('Cloud %(name)s cannot be used: %(why)s')
-            % {'name': name, 'why': exc}
-        ) from exc
+            _('Cloud %(name)s cannot be used: %(why)s') % {
+                'name': name, 'why': exc}) from exc
 
 
 def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
-    return (
-        plan.name,
-        plan.point.name,
-        plan.point.application,
-        plan.point.state,
-        plan.verify,
-        application_restore.Table(
-            [
-                {
-                    'stage': row.stage + 1,
-                    'server': row.server,
-                    'what': row.what,
-                    'source': row.source,
-                    'here': row.here,
-                    'refused': row.refused,
-                }
-                for row in plan.rows
-            ]
-        ),
-        application_plan.Sentences(plan.refusals),
-    )
+    return (plan.name, plan.point.name, plan.point.application,
+            plan.point.state, plan.verify,
+            application_restore.Table([
+                {'stage': row.stage + 1,
+                 'server': row.server,
+                 'what': row.what,
+                 'source': row.source,
+                 'here': row.here,
+                 'refused': row.refused} for row in plan.rows]),
+            application_plan.Sentences(plan.refusals))
 
 
 def _shown(report: reports.Report) -> tuple[Any, ...]:
     """Return the values of REPORT_COLUMNS."""
     rows = report.rows()
     return (
-        report.id,
-        report.name,
-        report.point.name,
-        report.point.id,
-        report.point.application,
-        report.point.state,
-        report.point.created_at,
-        round(report.rpo, 1),
-        round(report.rto, 1),
-        application_restore.Table(
-            [
-                {'phase': phase, 'seconds': seconds}
-                for phase, seconds in rows['phases'].items()
-            ]
-        ),
+        report.id, report.name, report.point.name, report.point.id,
+        report.point.application, report.point.state, report.point.created_at,
+        round(report.rpo, 1), round(report.rto, 1),
+        application_restore.Table([
+            {'phase': phase, 'seconds': seconds}
+            for phase, seconds in rows['phases'].items()]),
         application_restore.Table(rows['volumes']),
-        application_restore.Table(rows['servers']),
-    )
+        application_restore.Table(rows['servers']))

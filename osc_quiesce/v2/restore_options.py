@@ -18,20 +18,11 @@ DEFAULT_PARALLEL = 4
 
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add all of them to a parser."""
-    parser.add_argument(
-        'set',
-        metavar='<backup-set|snapshot-set>',
-        help=_('Backup set or snapshot set (name or ID)'),
-    )
-    parser.add_argument(
-        '--mapping',
-        metavar='<file>',
-        required=True,
-        help=_(
-            'File that says what stands for what at this site; '
-            '"application mapping create" writes one to begin with'
-        ),
-    )
+    parser.add_argument('set', metavar='<backup-set|snapshot-set>',
+                        help=_('Backup set or snapshot set (name or ID)'))
+    parser.add_argument('--mapping', metavar='<file>', required=True, help=_(
+        'File that says what stands for what at this site; "application '
+        'mapping create" writes one to begin with'))
     _add_what(parser)
     _add_checks(parser)
     _add_times(parser)
@@ -39,143 +30,67 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--name', metavar='<name>', default='', help=_(
+        'Name of the restore (default: that of the set)'))
     parser.add_argument(
-        '--name',
-        metavar='<name>',
-        default='',
-        help=_('Name of the restore (default: that of the set)'),
-    )
-    parser.add_argument(
-        '--server',
-        metavar='<server>',
-        action='append',
-        default=[],
-        help=_(
-            'Restore this server only (name or ID at the source); repeat '
-            'the option for several servers'
-        ),
-    )
-    parser.add_argument(
-        '--no-start',
-        action='store_true',
-        help=_('Restore the volumes, and make no ports and servers'),
-    )
-    parser.add_argument(
-        '--allow-inconsistent',
-        action='store_true',
-        help=_('Restore a set that is not consistent'),
-    )
-    parser.add_argument(
-        '--from-cloud',
-        metavar='<cloud>',
-        help=_(
-            'The site of the source, a name in clouds.yaml: if it can be '
-            'reached and its servers are ACTIVE, nothing is restored'
-        ),
-    )
-    parser.add_argument(
-        '--force',
-        action='store_true',
-        help=_('Restore although servers of the source are ACTIVE'),
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help=_('Show what would be done and refused, and do nothing'),
-    )
+        '--server', metavar='<server>', action='append', default=[],
+        help=_('Restore this server only (name or ID at the source); repeat '
+               'the option for several servers'))
+    parser.add_argument('--no-start', action='store_true', help=_(
+        'Restore the volumes, and make no ports and servers'))
+    parser.add_argument('--allow-inconsistent', action='store_true',
+                        help=_('Restore a set that is not consistent'))
+    parser.add_argument('--from-cloud', metavar='<cloud>', help=_(
+        'The site of the source, a name in clouds.yaml: if it can be reached '
+        'and its servers are ACTIVE, nothing is restored'))
+    parser.add_argument('--force', action='store_true', help=_(
+        'Restore although servers of the source are ACTIVE'))
+    parser.add_argument('--dry-run', action='store_true', help=_(
+        'Show what would be done and refused, and do nothing'))
 
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
     verify = parser.add_mutually_exclusive_group()
     verify.add_argument(
-        '--verify',
-        dest='verify',
-        action='store_true',
-        default=None,
-        help=_(
-            'Prove that each volume is equal to its backup before a '
-            'server is started, and refuse if that cannot be done '
-            '(default: prove what can be proven; admin only)'
-        ),
-    )
-    verify.add_argument(
-        '--no-verify',
-        dest='verify',
-        action='store_false',
-        help=_('Prove nothing'),
-    )
+        '--verify', dest='verify', action='store_true', default=None,
+        help=_('Prove that each volume is equal to its backup before a server '
+               'is started, and refuse if that cannot be done (default: prove '
+               'what can be proven; admin only)'))
+    verify.add_argument('--no-verify', dest='verify', action='store_false',
+                        help=_('Prove nothing'))
     parser.add_argument(
-        '--proof-container',
-        metavar='<container>',
-        default=proof.CONTAINER,
-        help=_(
-            'Container for the backups that prove it, which are deleted '
-            'at once; this site must be able to write there (default: %s)'
-        )
-        % proof.CONTAINER,
-    )
-    parser.add_argument(
-        '--check',
-        metavar='<command>',
-        default='',
-        help=_(
-            'Command for /bin/sh that is repeated until it succeeds, for '
-            'each server, before the next stage is started. It gets '
-            'OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, '
-            'OSC_QUIESCE_STAGE, OSC_QUIESCE_ADDRESS and '
-            'OSC_QUIESCE_ADDRESSES in its environment'
-        ),
-    )
-    parser.add_argument(
-        '--no-agent-check',
-        action='store_true',
-        help=_(
-            'Do not quiesce and unquiesce each server for a moment to see '
-            'that the agent in it answers'
-        ),
-    )
+        '--proof-container', metavar='<container>', default=proof.CONTAINER,
+        help=_('Container for the backups that prove it, which are deleted at '
+               'once; this site must be able to write there (default: '
+               '%s)') % proof.CONTAINER)
+    parser.add_argument('--check', metavar='<command>', default='', help=_(
+        'Command for /bin/sh that is repeated until it succeeds, for each '
+        'server, before the next stage is started. It gets '
+        'OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, OSC_QUIESCE_STAGE, '
+        'OSC_QUIESCE_ADDRESS and OSC_QUIESCE_ADDRESSES in its environment'))
+    parser.add_argument('--no-agent-check', action='store_true',
+                        help=_('Do not quiesce and unquiesce each server for '
+                               'a moment to see that the agent in it answers'))
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--parallel', metavar='<n>',
+                        type=options.whole_seconds, default=DEFAULT_PARALLEL,
+                        help=_('How many volumes are restored at once '
+                               '(default: %d)') % DEFAULT_PARALLEL)
     parser.add_argument(
-        '--parallel',
-        metavar='<n>',
-        type=options.whole_seconds,
-        default=DEFAULT_PARALLEL,
-        help=_('How many volumes are restored at once (default: %d)')
-        % DEFAULT_PARALLEL,
-    )
-    parser.add_argument(
-        '--timeout',
-        metavar='<seconds>',
-        type=options.timeout,
+        '--timeout', metavar='<seconds>', type=options.timeout,
         default=DEFAULT_TIMEOUT,
-        help=_(
-            'How long to wait for each server and for its checks, in '
-            'seconds (default: %g)'
-        )
-        % DEFAULT_TIMEOUT,
-    )
+        help=_('How long to wait for each server and for its checks, in '
+               'seconds (default: %g)') % DEFAULT_TIMEOUT)
     parser.add_argument(
-        '--volume-timeout',
-        metavar='<seconds>',
-        type=options.timeout,
+        '--volume-timeout', metavar='<seconds>', type=options.timeout,
         default=DEFAULT_VOLUME_TIMEOUT,
-        help=_(
-            'How long to wait for each volume to be restored, and to be '
-            'verified, in seconds (default: %g)'
-        )
-        % DEFAULT_VOLUME_TIMEOUT,
-    )
-    parser.add_argument(
-        '--failed-at',
-        metavar='<time>',
-        type=_moment,
-        help=_(
-            'When the source failed, such as 2026-11-29T02:00:00Z: the '
-            'RPO is counted until then (default: now)'
-        ),
-    )
+        help=_('How long to wait for each volume to be restored, and to be '
+               'verified, in seconds (default: %g)') % DEFAULT_VOLUME_TIMEOUT)
+    parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
+        'When the source failed, such as 2026-11-29T02:00:00Z: the RPO is '
+        'counted until then (default: now)'))
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -5,10 +5,7 @@
 Arguments and tables; what is done is in :mod:`osc_quiesce.cli`.
 """
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Sequence
 import functools
 import logging
 import sys
@@ -18,6 +15,7 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import base
+from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
 from osc_quiesce.cli import unquiesce
@@ -37,35 +35,20 @@ class _ServerCommand(command.Lister):
     columns: tuple[str, ...] = COLUMNS
     command: base.Command
     timeout_help = _(
-        'How long --wait waits for each server, in seconds (default: %g)'
-    )
+        'How long --wait waits for each server, in seconds (default: %g)')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         self._parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        self._parser.add_argument('server', metavar='<server>', nargs='+',
+                                  help=_('Server (name or ID)'))
         self._parser.add_argument(
-            'server',
-            metavar='<server>',
-            nargs='+',
-            help=_('Server (name or ID)'),
-        )
+            '--all-projects', action='store_true', help=_(
+                'Look for the names in all projects (admin only by default)'))
+        self._parser.add_argument('--wait', action='store_true', help=_(
+            'Wait until it is done, and check that it is'))
         self._parser.add_argument(
-            '--all-projects',
-            action='store_true',
-            help=_(
-                'Look for the names in all projects (admin only by default)'
-            ),
-        )
-        self._parser.add_argument(
-            '--wait',
-            action='store_true',
-            help=_('Wait until it is done, and check that it is'),
-        )
-        self._parser.add_argument(
-            '--timeout',
-            metavar='<seconds>',
-            type=options.timeout,
-            help=self.timeout_help % retry.DEFAULT_TIMEOUT,
-        )
+            '--timeout', metavar='<seconds>', type=options.timeout,
+            help=self.timeout_help % retry.DEFAULT_TIMEOUT)
         return self._parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -78,9 +61,9 @@ class _ServerCommand(command.Lister):
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args, self.columns)
         self.command = self._new_command()
-        return self.command.run(
-            functools.partial(super().run, parsed_args), self.app.stdout
-        )
+        exit_code = self.command.run(
+            functools.partial(super().run, parsed_args), self.app.stdout)
+        return interrupts.end(exit_code, self.app.interactive_mode)
 
     def _new_command(self) -> base.Command:
         raise NotImplementedError
@@ -101,38 +84,25 @@ class QuiesceServer(_ServerCommand):
         'Freeze the file systems of servers (admin only by default). With '
         '--wait, servers are quiesced strictly one after the other, in the '
         'order given; if one fails, or on Ctrl-C, SIGTERM or SIGHUP, the '
-        'servers quiesced so far are unquiesced in reverse order.'
-    )
+        'servers quiesced so far are unquiesced in reverse order.')
 
     columns = (*COLUMNS, 'Unquiesce At')
     command: quiesce.Quiesce
 
     def _new_command(self) -> base.Command:
-        return quiesce.Quiesce(
-            self._client,
-            options.progress_of(self.app),
-            'openstack server unquiesce',
-        )
+        return quiesce.Quiesce(self._client, options.progress_of(self.app),
+                               'openstack server unquiesce')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--unquiesce-after',
-            metavar='<seconds>',
-            type=options.whole_seconds,
-            help=_(
-                'Have the cloud unquiesce each server automatically this many '
-                'seconds after it was quiesced (default: set by the cloud)'
-            ),
-        )
-        parser.add_argument(
-            '--keep-quiesced',
-            action='store_true',
-            help=_(
-                'With --wait: if a server fails, or the command is '
-                'interrupted, leave servers quiesced that already are'
-            ),
-        )
+        parser.add_argument('--unquiesce-after', metavar='<seconds>',
+                            type=options.whole_seconds,
+                            help=_('Have the cloud unquiesce each server '
+                                   'automatically this many seconds after it '
+                                   'was quiesced (default: set by the cloud)'))
+        parser.add_argument('--keep-quiesced', action='store_true', help=_(
+            'With --wait: if a server fails, or the command is interrupted, '
+            'leave servers quiesced that already are'))
         return parser
 
     def _misused_option(self, parsed_args: argparse.Namespace) -> str | None:
@@ -140,113 +110,71 @@ class QuiesceServer(_ServerCommand):
             return '--keep-quiesced'
         return super()._misused_option(parsed_args)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         rows = self.command.quiesce(
-            parsed_args.server,
-            wait=parsed_args.wait,
+            parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout,
             unquiesce_after=parsed_args.unquiesce_after,
             keep=parsed_args.keep_quiesced,
-            all_projects=parsed_args.all_projects,
-        )
-        return self.columns, [
-            (*_cells(row), options.OptionalColumn(row.unquiesce_at))
-            for row in rows
-        ]
+            all_projects=parsed_args.all_projects)
+        return self.columns, [(*_cells(row), options.OptionalColumn(
+            row.unquiesce_at)) for row in rows]
 
 
 class UnquiesceServer(_ServerCommand):
     _description = _(
-        'Thaw the file systems of quiesced servers (admin only by default). '
-        'A failure of one server does not stop the others.'
-    )
+        'Thaw the file systems of quiesced servers (admin only by default). A '
+        'failure of one server does not stop the others.')
 
     command: unquiesce.Unquiesce
-    timeout_help = _(
-        'How long --wait waits for all servers together, in seconds '
-        '(default: %g)'
-    )
+    timeout_help = _('How long --wait waits for all servers together, in '
+                     'seconds (default: %g)')
 
     def _new_command(self) -> base.Command:
         return unquiesce.Unquiesce(self._client, options.progress_of(self.app))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         rows = self.command.unquiesce(
-            parsed_args.server,
-            wait=parsed_args.wait,
-            timeout=parsed_args.timeout,
-            all_projects=parsed_args.all_projects,
-        )
+            parsed_args.server, wait=parsed_args.wait,
+            timeout=parsed_args.timeout, all_projects=parsed_args.all_projects)
         return COLUMNS, [_cells(row) for row in rows]
 
 
 class ListQuiescedServer(command.Lister):
     _description = _(
-        'List the servers that are quiesced, or whose guests may be frozen.'
-    )
+        'List the servers that are quiesced, or whose guests may be frozen.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument('--all-projects', action='store_true', help=_(
+            'List those of all projects (admin only by default)'))
         parser.add_argument(
-            '--all-projects',
-            action='store_true',
-            help=_('List those of all projects (admin only by default)'),
-        )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help=_('List additional fields'),
-        )
+            '--long', action='store_true', help=_('List additional fields'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         manager: Any = self.app.client_manager
         try:
             found = manager.server_quiesce.freezes(
-                all_projects=parsed_args.all_projects
-            )
+                all_projects=parsed_args.all_projects)
         except errors.QuiesceError as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
         optional = options.OptionalColumn
         names = ['Name', 'ID', 'State', 'Unquiesce At']
-        rows = [
-            [
-                optional(freeze.server_name),
-                freeze.server_id,
-                freeze.state,
-                optional(freeze.unquiesce_at),
-            ]
-            for freeze in found
-        ]
+        rows = [[optional(freeze.server_name), freeze.server_id, freeze.state,
+                 optional(freeze.unquiesce_at)] for freeze in found]
         if parsed_args.long:
-            names += [
-                'Project ID', 'User ID', 'Request ID', 'Requested At',
-                'Frozen At', 'Attempts', 'Error',
-            ]
+            names += ['Project ID', 'User ID', 'Request ID', 'Requested At',
+                      'Frozen At', 'Attempts', 'Error']
             for row, freeze in zip(rows, found):
-                row += [
-                    optional(freeze.project_id),
-                    optional(freeze.user_id),
-                    freeze.request_id,
-                    freeze.requested_at,
-                    optional(freeze.frozen_at),
-                    freeze.attempts,
-                    optional(freeze.error),
-                ]
+                row += [optional(freeze.project_id), optional(freeze.user_id),
+                        freeze.request_id, freeze.requested_at,
+                        optional(freeze.frozen_at), freeze.attempts,
+                        optional(freeze.error)]
         return names, [tuple(row) for row in rows]
 
 
 def _cells(row: base.Row) -> tuple[Any, ...]:
-    return (
-        row.server.name,
-        row.server.id,
-        row.status,
-        options.OptionalColumn(row.seconds),
-        options.OptionalColumn(row.request_id),
-    )
+    return (row.server.name, row.server.id, row.status,
+            options.OptionalColumn(row.seconds),
+            options.OptionalColumn(row.request_id))

@@ -291,7 +291,7 @@ class TestProcess(base.FunctionalTest):
                 time.sleep(0.5)
                 process.send_signal(number)
                 _out, err = process.communicate(timeout=base.TIMEOUT)
-                self.assertEqual(128 + number, process.returncode, err)
+                self.assertEqual(-number, process.returncode, err)
                 for server in (first, second):
                     self.assertEqual(('active', None), self.states(server))
                     self.assertEqual('thawed', self.guest_log(server)[-1])
@@ -307,7 +307,7 @@ class TestProcess(base.FunctionalTest):
         self.wait(second, 'active', 'quiescing')
         process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=base.TIMEOUT)
-        self.assertEqual(130, process.returncode, err)
+        self.assertEqual(-signal.SIGINT, process.returncode, err)
         self.assertIn('1 of 3 servers stay quiesced (--keep-quiesced).', err)
         self.assertEqual(('quiesced', None), self.states(first))
         self.assertEqual(['frozen', 'thawed'], self.guest_log(second))

@@ -399,7 +399,7 @@ class TestSignals(ClientFaultsTest):
         time.sleep(0.5)
         self.assertIsNone(process.poll())
         answer.set()
-        self.finish(process, 130)
+        self.finish(process, -signal.SIGINT)
         self.check(server, 'active', 'frozen', 'thawed')
 
     def test_while_thawing(self) -> None:
@@ -412,7 +412,8 @@ class TestSignals(ClientFaultsTest):
         self.wait(first, 'quiesced', 'unquiescing')
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGHUP)
-        self.assertIn('already stopping', self.finish(process, 143))
+        self.assertIn('already stopping', self.finish(
+            process, -signal.SIGTERM))
         for server in (first, second):
             self.check(server, 'active', 'frozen', 'thawed')
 
@@ -425,7 +426,7 @@ class TestSignals(ClientFaultsTest):
         process.send_signal(signal.SIGHUP)
         time.sleep(9)    # the freeze ends meanwhile
         self.proxy.away.clear()
-        self.finish(process, 129)
+        self.finish(process, -signal.SIGHUP)
         for server in (first, second):
             self.check(server, 'active', 'frozen', 'thawed')
 
@@ -444,6 +445,6 @@ class TestSignals(ClientFaultsTest):
         process = self.start('openstack server unquiesce --wait %s' % server)
         self.wait(server, 'quiesced', 'unquiescing')
         process.send_signal(signal.SIGINT)
-        self.finish(process, 130)
+        self.finish(process, -signal.SIGINT)
         self.wait(server, 'active')
         self.assertEqual(['frozen', 'thawed'], self.guest_log(server))

@@ -83,7 +83,7 @@ class TestQuiesce(NovaTest):
                 time.sleep(0.5)
                 process.send_signal(number)
                 _out, err = process.communicate(timeout=base.TIMEOUT)
-                self.assertEqual(128 + number, process.returncode, err)
+                self.assertEqual(-number, process.returncode, err)
                 self.assertNotIn('Traceback', err)
                 self.assertEqual(('active', None), self.states(server))
                 self.assertEqual('thawed', self.guest_log(server)[-1])

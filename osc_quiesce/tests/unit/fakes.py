@@ -472,6 +472,9 @@ class TestCase(unittest.TestCase):
         for patch in (
             unittest_mock.patch.object(os, 'write', announce),
             unittest_mock.patch.object(interrupts.Interrupts, 'sleep', sleep),
+            unittest_mock.patch.object(
+                interrupts, 'end', lambda exit_code, is_interactive=False:
+                exit_code),
         ):
             patch.start()
             self.addCleanup(patch.stop)
@@ -487,6 +490,7 @@ class TestCase(unittest.TestCase):
             client_manager=SimpleNamespace(server_quiesce=self.client),
             stdout=io.StringIO(),
             options=SimpleNamespace(verbose_level=1),
+            interactive_mode=False,
             NAME='openstack',
         )
 

@@ -16,9 +16,9 @@ import requests_mock
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
-from osc_quiesce import model
-from osc_quiesce import proof
 from osc_quiesce import jobs
+from osc_quiesce import model
+from osc_quiesce import report
 from osc_quiesce import retry
 from osc_quiesce.tests.unit import fakes
 
@@ -623,7 +623,7 @@ class TestDoubts(fakes.TestCase):
         web = model.Server(found.id, 'web')
         request_id = self.client.unquiesce(web).request_id
         self.nova.sleep(1)
-        return proof.doubts(
+        return report.doubts(
             self.client, {web: str(request_id)}
         ).get(web.id)
 
@@ -678,7 +678,7 @@ class TestCheckQuiesced(fakes.TestCase):
     def check(self) -> list[str]:
         return [
             str(error)
-            for error in proof.not_frozen(
+            for error in report.not_frozen(
                 self.client, self.servers, self.request_id
             )
         ]

@@ -64,16 +64,19 @@ class PollerTest(fakes.TestCase):
         return {o.server.name: o for o in outcomes.values()}
 
     def freeze(
-        self, servers: Sequence[fakes.FakeServer], **options: Any
+        self,
+        servers: Sequence[fakes.FakeServer],
+        stops_at_error: bool = False,
+        **options: Any,
     ) -> dict[str, jobs.Outcome]:
-        return self.run_in(verbs.Freezing(), [servers], **options)
+        verb = verbs.Freezing()
+        verb.stops_at_error = stops_at_error
+        return self.run_in(verb, [servers], **options)
 
     def thaw(
         self, *stages: Sequence[fakes.FakeServer], **options: Any
     ) -> dict[str, jobs.Outcome]:
-        return self.run_in(
-            verbs.Thawing(), stages, looks_at_rows=True, **options
-        )
+        return self.run_in(verbs.Thawing(), stages, **options)
 
     def silence(self, line: str = '', times: int = 1000) -> None:
         """Leave requests without an answer until they time out.
@@ -188,6 +191,8 @@ class TestAsking(PollerTest):
         bad, good = self.active('bad', 'good')
 
         class Odd(verbs.Freezing):
+            stops_at_error = False
+
             def ask(
                 self, api: Any, job: jobs.Job
             ) -> tuple[str | None, jobs.Seen]:
@@ -340,7 +345,7 @@ class TestStopAtError(PollerTest):
     def test_the_first_error_ends_it_for_all(self) -> None:
         [slow] = self.active('slow', freeze_seconds=40)
         [bad] = self.active('bad', freeze_to=('active', 'Error', 'no agent'))
-        outcomes = self.freeze([slow, bad], stop_at_error=True)
+        outcomes = self.freeze([slow, bad], stops_at_error=True)
         self.assertEqual(['bad'], list(outcomes))
         self.assertIsInstance(outcomes['bad'].error, errors.NotSupported)
         self.assertLess(self.nova.now, 5)
@@ -350,7 +355,7 @@ class TestStopAtError(PollerTest):
         [bad] = self.active(
             'bad', freeze_seconds=5, freeze_to=('active', 'Error', 'no agent')
         )
-        outcomes = self.freeze([good, bad], stop_at_error=True)
+        outcomes = self.freeze([good, bad], stops_at_error=True)
         self.assertEqual({'good', 'bad'}, outcomes.keys())
         self.assertIsNone(outcomes['good'].error)
 

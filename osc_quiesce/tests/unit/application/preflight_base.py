@@ -37,6 +37,7 @@ class FakeCloud:
         self.neutron: dict[str, Any] | None = None
         self.network_log: list[str] = []
         self.quotas: dict[str, Any] | None = {}
+        self.quota_status = 503
         self.taken: list[str] = []
 
     def image(self, image_id: str) -> dict[str, Any]:
@@ -48,7 +49,8 @@ class FakeCloud:
         assert method == 'GET', 'a plan changes nothing'
         if path == f'/os-quota-sets/{PROJECT}?usage=True':
             if self.quotas is None:
-                raise cloud_api.CloudError('403 is all it says.')
+                raise cloud_api.CloudError(
+                    f'{self.quota_status} is all it says.', self.quota_status)
             return {'quota_set': self.quotas}
         return {'volume': self.volumes[path.removeprefix('/volumes/')]}
 

@@ -128,7 +128,13 @@ class QuotaTest(preflight_base.TestCase):
 
     def test_a_quota_that_cannot_be_read_is_refused(self) -> None:
         self.cloud.quotas = None
-        self.refused("Cinder's quota cannot be read: 403 is all it says.")
+        self.refused("Cinder's quota cannot be read: 503 is all it says.")
+
+    def test_a_quota_that_the_caller_may_not_read_is_a_warning(self) -> None:
+        self.cloud.quotas, self.cloud.quota_status = None, 403
+        with self.assertLogs('osc_quiesce.application.preflight') as logs:
+            self.accepted()
+        self.assertIn('could not be checked: 403', logs.output[0])
 
 
 class ProbeTest(preflight_base.TestCase):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import unittest
 from unittest import mock
@@ -95,3 +97,55 @@ class TestInterrupts(unittest.TestCase):
         thread.join()
         self.assertEqual(handler, signal.getsignal(signal.SIGTERM))
         others.sleep(0)
+
+
+class TestEnd(unittest.TestCase):
+    """How a command ends that was interrupted, as its parent sees it."""
+
+    def setUp(self) -> None:
+        signals.as_in_terminal(self)
+
+    def ends(self, call: str, before: str = 'pass') -> int:
+        return subprocess.run(  # noqa: S603
+            [sys.executable, '-c',
+             'import signal, sys; from osc_quiesce.cli import interrupts; '
+             f'{before}; print("a table"); sys.exit(interrupts.end({call}))'],
+            stdout=subprocess.DEVNULL,
+        ).returncode
+
+    def test_it_dies_of_the_signal(self) -> None:
+        for signum in signals.SIGNALS:
+            with self.subTest(signum.name):
+                self.assertEqual(-signum, self.ends(str(128 + signum)))
+
+    def test_what_it_has_printed_is_not_lost(self) -> None:
+        done = subprocess.run(
+            [sys.executable, '-c',
+             'from osc_quiesce.cli import interrupts; '
+             'print("a table"); interrupts.end(143)'],
+            stdout=subprocess.PIPE,
+        )
+        self.assertEqual(b'a table\n', done.stdout)
+
+    def test_other_exit_codes_are_left(self) -> None:
+        for code in (0, 1, 2, 255):
+            with self.subTest(code):
+                self.assertEqual(code, interrupts.end(code))
+
+    def test_the_interactive_shell_survives_ctrl_c_alone(self) -> None:
+        self.assertEqual(130, interrupts.end(130, is_interactive=True))
+        self.assertEqual(-signal.SIGTERM, self.ends('143, True'))
+
+    def test_who_handles_the_signal_gets_the_exit_code(self) -> None:
+        for handler in ('signal.SIG_IGN', 'print'):
+            with self.subTest(handler):
+                self.assertEqual(143, self.ends(
+                    '143', f'signal.signal(signal.SIGTERM, {handler})'))
+
+    def test_another_thread_gets_the_exit_code(self) -> None:
+        codes: list[int] = []
+        thread = threading.Thread(
+            target=lambda: codes.append(interrupts.end(143)))
+        thread.start()
+        thread.join()
+        self.assertEqual([143], codes)

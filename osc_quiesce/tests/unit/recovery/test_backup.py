@@ -260,7 +260,7 @@ class TroubleTest(backup_base.TestCase):
         self.a.duration = 300.0
         plan = self.plan()
         self.a.services = []
-        with self.assertLogs(level='WARNING') as logs:
+        with self.assertLogs('osc_quiesce', level='WARNING') as logs:
             backup.create(self.cloud, plan, self.timer)
         self.assertIn('No cinder-backup service is up', logs.output[0])
         self.assertLessEqual(len(logs.output), 4)

@@ -238,7 +238,6 @@ class OwnerTest(TestCase):
         self.delete(application='shop', keep_last=1, elsewhere=self.other)
         self.assertEqual(list(self.DAYS), self.days(self.other))
 
-
     def test_sets_of_another_site_are_no_obstacle_to_retention(self) -> None:
         for row in self.a.rows.values():
             if metadata.get(row, 'backup_set') == 'monday':

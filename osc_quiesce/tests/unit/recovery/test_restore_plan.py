@@ -135,7 +135,6 @@ class TestProofs(restore_base.TestCase):
         assert target
         self.assertEqual('t-db-vdb', target['id'])
 
-
     def test_a_source_is_never_restored_into(self) -> None:
         """Even if it is the place to go back to from another site."""
         self.unregister('db-vda')

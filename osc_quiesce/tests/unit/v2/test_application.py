@@ -243,6 +243,8 @@ class TestCreate(TestCase):
             ['x', '--server', 'db', '--property', '(a)=x'],
             ['x', '--server', 'db', '--property', 'цех=x'],
             ['x', '--server', 'db', '--property', 'a\n=x'],
+            ['x', '--server', 'db', '--dry-run', '--property', 'k\n=v'],
+            ['x', '--server', 'db', '--property', '=v'],
             ['x', '--server', 'db', '--description', 256 * 'd'],
             ['x', '--server', 'db', '-c', 'Colour'],
             [' ', '--server', 'db'],

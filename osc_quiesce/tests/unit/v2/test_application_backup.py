@@ -78,7 +78,7 @@ class TestCase(backup_base.TestCase):
         self.stderr = Stderr(self.is_terminal)
         with (
             contextlib.redirect_stderr(self.stderr),
-            self.assertLogs(level='ERROR') as logs,
+            self.assertLogs('osc_quiesce', level='ERROR') as logs,
         ):
             commands.LOG.error('-')  # there must be one line
             self.said = logs.output
