@@ -251,19 +251,21 @@ class FaultsTest(base.FunctionalTest, metaclass=abc.ABCMeta):
         for action, vm_state in (('quiesce', 'quiesced'),
                                  ('unquiesce', 'active')):
             for server in servers:
-                # A guest that a freeze may still reach is thawed once more.
+                # A guest that a freeze may still reach is thawed once more,
+                # and a nova-compute that is not back on the bus fails it.
                 self.wait_for(functools.partial(
-                    self.is_accepted, server, action),
-                    'it is accepted to %s %s' % (action, server), BOUND)
-            for server in servers:
-                self.wait(server, vm_state)
+                    self.reaches, server, action, vm_state),
+                    '%s is %s' % (server, vm_state), BOUND)
 
-    @staticmethod
-    def is_accepted(server: str, action: str) -> bool:
-        """Ask for an action, and say whether that was accepted."""
-        answer = base.compute().post(
-            '/servers/%s/action' % server, json={action: None})
-        return answer.status_code == 202
+    def reaches(self, server: str, action: str, vm_state: str) -> bool:
+        """Say whether a server is in a state, and ask for it if it rests."""
+        states = self.states(server)
+        if states == (vm_state, None):
+            return True
+        if states in (('active', None), ('quiesced', None)):
+            base.compute().post(
+                '/servers/%s/action' % server, json={action: None})
+        return False
 
 
 class FakeGuestsTest(FaultsTest):
