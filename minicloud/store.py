@@ -27,7 +27,8 @@ from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 
 ROLE = 'store'
-START_TIMEOUT = 60.0
+#: Seconds in which it must have become ready.
+START_TIMEOUT = 120.0
 
 Say = Callable[[str], None]
 

@@ -2,7 +2,7 @@
 
 """``openstack application snapshot`` on real Nova, Cinder and Keystone.
 
-The storage is Cinder's fake driver: it has no data, but all states.
+The storage is minicloud's: a volume is a sparse file.
 """
 
 import contextlib
