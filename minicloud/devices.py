@@ -70,8 +70,9 @@ def taps() -> dict[str, str]:
 
     A tap that is made anew has the same name, and another number.
     """
-    return {path.name: _read(path / 'ifindex')
-            for path in DEVICES.glob('tap*')}
+    found = {path.name: _read(path / 'ifindex')
+             for path in DEVICES.glob('tap*')}
+    return {name: number for name, number in found.items() if number}
 
 
 def connect(layout: Layout, tap: str) -> str | None:

@@ -89,6 +89,15 @@ def _first_process(unshare: int) -> int:
     raise TimeoutError('unshare has started nothing')
 
 
+def _remove_devices(context: roles.Context) -> None:
+    """Remove the network devices of guests that have ended."""
+    try:
+        devices.remove(context.layout)
+    except MinicloudError as error:
+        # The command that ends the cloud tries again, and says so.
+        print(f'--- {error}', flush=True)
+
+
 def run(context: roles.Context) -> subprocess.Popen[bytes]:
     # What guests had that did not end in peace.
     devices.remove(context.layout)
@@ -99,21 +108,24 @@ def run(context: roles.Context) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL, preexec_fn=end_with_parent(os.getpid()))
     first = _first_process(process.pid)
 
+    ending = threading.Event()
+
     def end() -> None:
         """End libvirtd and all guests, and remove what they leave."""
+        ending.set()
         with contextlib.suppress(ProcessLookupError):
             os.kill(first, signal.SIGKILL)
             process.wait()
-        # One that stays is told of by the command that ends the cloud.
-        with contextlib.suppress(MinicloudError):
-            devices.remove(context.layout)
+        _remove_devices(context)
 
     context.at_end.append(end)
 
     def watch() -> None:
         process.wait()
-        print('--- ending: libvirtd has ended', flush=True)
-        os._exit(1)
+        if not ending.is_set():
+            print('--- ending: libvirtd has ended', flush=True)
+            _remove_devices(context)
+            os._exit(1)
 
     import libvirt
     deadline = time.monotonic() + roles.PATIENCE

@@ -124,7 +124,9 @@ class BridgeMechanismDriver(MechanismDriver):
                         _complete(neutron_context.get_admin_context(), port)
                         LOG.info('%s is in its bridge', tap)
                 except Exception:
-                    LOG.exception('%s is not in its bridge', tap)
+                    # Nova may have deleted it meanwhile.
+                    if devices.taps().get(tap) == number:
+                        LOG.exception('%s is not in its bridge', tap)
                     continue
             done[tap] = number
         return done

@@ -180,6 +180,11 @@ class DevicesTest(unittest.TestCase):
         self.machine.add(TAP)
         self.assertNotEqual(before, devices.taps())
 
+    def test_a_tap_that_is_going_is_gone(self) -> None:
+        self.machine.add(TAP)
+        (self.machine.home / TAP / 'ifindex').unlink()
+        self.assertEqual({}, devices.taps())
+
 
 class MachineTest(unittest.TestCase):
 

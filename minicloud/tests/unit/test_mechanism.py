@@ -154,5 +154,16 @@ class MechanismTest(unittest.TestCase):
             {}, {'tap1': '7', 'tap2': '8'},
             side_effect=[OSError('busy'), PORT]))
 
+    def test_only_what_is_still_there_is_complained_of(self) -> None:
+        for there, complains in (({'tap1': '7'}, True), ({}, False),
+                                 ({'tap1': '8'}, False)):
+            self.module.LOG.reset_mock()
+            with (mock.patch.object(devices, 'taps',
+                                    side_effect=[{'tap1': '7'}, there]),
+                  mock.patch.object(devices, 'connect',
+                                    side_effect=OSError('no such device'))):
+                self.assertEqual({}, self.bridge()._look({}))
+            self.assertEqual(complains, self.module.LOG.exception.called)
+
     def tearDown(self) -> None:
         sys.modules.pop(MODULE, None)

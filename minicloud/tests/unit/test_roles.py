@@ -5,14 +5,17 @@
 import pathlib
 import sys
 import tempfile
+import threading
 from typing import Any
 import unittest
 from unittest import mock
 
 from minicloud import process
 from minicloud import roles
+from minicloud.errors import MinicloudError
 from minicloud.layout import Layout
 from minicloud.roles import compute
+from minicloud.roles import hypervisor
 
 TOP = 'rabbit://host/'
 DATABASE = 'mysql+pymysql://host/nova_cell'
@@ -61,6 +64,55 @@ class EndTest(unittest.TestCase):
         # Even if that takes for ever.
         timer.assert_called_once_with(process.PATIENCE, mock.ANY, (0,))
         timer.return_value.start.assert_called_once_with()
+
+
+class GuestsTest(unittest.TestCase):
+    """What becomes of the network devices of guests."""
+
+    def setUp(self) -> None:
+        self.ended = threading.Event()
+        self.removed = mock.Mock()
+        self.exited = threading.Event()
+        self.context = context(role='hypervisor', driver='libvirt')
+        for target, value in (
+                ('subprocess.Popen', mock.Mock(return_value=mock.Mock(
+                    wait=self.ended.wait))),
+                ('minicloud.devices.remove', self.removed),
+                ('minicloud.hypervisor.virt_type', mock.Mock()),
+                ('os.kill', lambda *_args: self.ended.set()),
+                ('os._exit', lambda _code: self.exited.set())):
+            self.patch(mock.patch(target, value))
+        for name in ('_binds', '_hidden', '_first_process'):
+            self.patch(mock.patch.object(
+                hypervisor, name, return_value=['']))
+        self.patch(mock.patch.dict(sys.modules, {'libvirt': mock.Mock()}))
+        hypervisor.run(self.context)
+        # Those of guests that did not end in peace.
+        self.removed.assert_called_once_with(self.context.layout)
+        self.removed.reset_mock()
+
+    def patch(self, patch: Any) -> None:
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_they_go_after_the_guests(self) -> None:
+        self.removed.side_effect = lambda _layout: self.assertTrue(
+            self.ended.is_set())
+        for clean in self.context.at_end:
+            clean()
+        self.removed.assert_called_once_with(self.context.layout)
+        # Nobody ends the process before that is done.
+        self.assertFalse(self.exited.wait(0.1))
+
+    def test_they_go_too_if_libvirtd_ends_by_itself(self) -> None:
+        self.ended.set()
+        self.assertTrue(self.exited.wait(10))
+        self.removed.assert_called_once_with(self.context.layout)
+
+    def test_one_that_stays_keeps_nothing_from_ending(self) -> None:
+        self.removed.side_effect = MinicloudError('busy')
+        for clean in self.context.at_end:
+            clean()
 
 
 class CellsTest(unittest.TestCase):
