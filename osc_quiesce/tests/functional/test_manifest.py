@@ -33,7 +33,7 @@ class TestManifest(test_application.ApplicationTest):
         self.cinder('PUT', f'/volumes/{volume}', {'volume': {
             'metadata': {'role': 'db'}, 'description': f'd {SMILE}'}})
         self.of_nova('PUT', f'/servers/{server}', {'server': {
-            'name': f'db {SMILE}', 'description': 'the database'}})
+            'name': 'db caf\xe9', 'description': 'the database'}})
         self.of_nova('PUT', f'/servers/{server}/tags', {'tags': ['blue']})
         made = self.create(
             '--server', server, '--description', SMILE,
@@ -47,7 +47,7 @@ class TestManifest(test_application.ApplicationTest):
         self.assertEqual((flavor, 'tiny'), (
             found['flavor']['id'], found['flavor']['name']))
         self.assertEqual({}, found['flavor']['extra_specs'])
-        self.assertEqual(f'db {SMILE}', found['name'])
+        self.assertEqual('db caf\xe9', found['name'])
         self.assertEqual('the database', found['description'])
         self.assertEqual(['blue'], found['tags'])
         self.assertTrue(found['hostname'])
@@ -75,6 +75,7 @@ class TestManifest(test_application.ApplicationTest):
         self.assertEqual([0], [v['boot_index'] for v in found['volumes']])
 
     def test_user_data_and_server_group(self) -> None:
+        volume = self.volume()
         group = self.of_nova('POST', '/os-server-groups', {'server_group': {
             'name': 'apart', 'policy': 'soft-anti-affinity'}})['server_group']
         self.addCleanup(
@@ -90,7 +91,7 @@ class TestManifest(test_application.ApplicationTest):
             'os:scheduler_hints': {'group': group['id']}}, 202)['server']['id']
         self.addCleanup(self.discard, server)
         self.wait(server, 'active')
-        self.attach(server, self.volume())
+        self.attach(server, volume)
         [found] = self.create('--server', server, '--allow-local-disk',
                               '--with-user-data').data['servers']
         self.assertEqual('c2VjcmV0', found['user_data'])
