@@ -222,9 +222,14 @@ class Booter:
         self, server: resolved.Server, found: Mapping[str, Any]
     ) -> None:
         """Set which volumes go with a server, now that it is active."""
+        done = {
+            each['id']
+            for each in found.get('os-extended-volumes:volumes_attached') or ()
+            if each.get('delete_on_termination')
+        }
         for volume in server.volumes:
-            if volume.get('delete_on_termination'):
-                id_ = self._volumes[volume['id']]
+            id_ = self._volumes[volume['id']]
+            if volume.get('delete_on_termination') and id_ not in done:
                 self._cloud.compute(
                     'PUT',
                     f'/servers/{found["id"]}/os-volume_attachments/{id_}',

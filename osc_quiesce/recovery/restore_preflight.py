@@ -124,35 +124,18 @@ def _item(
 ) -> restore_plan.Item | None:
     """Return a volume that is to be filled, with a row that tells of it."""
     copy = point.copies.get(wanted.id)
-    stage = next(
-        int(server['stage'])
-        for server in point.servers
-        if any(v['id'] == wanted.id for v in server['volumes'])
-    )
-
-    def row(here: str, refused: str = '') -> None:
-        rows.append(
-            resolved.Row(
-                stage,
-                wanted.server,
-                _('volume'),
-                _('%(device)s (%(id)s, %(size)d GiB)') % {
-                    'device': wanted.device,
-                    'id': wanted.id,
-                    'size': copy.size if copy else wanted.size,
-                },
-                here,
-                refused,
-            )
-        )
-
     if copy is None:
-        row('', _('its %s is not there') % point.kind)
+        missing = _('its %s is not there') % point.kind
+        rows.append(_row(point, wanted, '', missing))
         return None
     wanted = dataclasses.replace(wanted, size=copy.size)
     target = there.get(copy.volume_id)
-    is_target = point.kind == points.BACKUP and bool(
-        target and marks.target_of(target)
+    # A backup that was made here is one of its source, which must not be
+    # written over, even if it is the target of what runs elsewhere now.
+    is_target = (
+        point.kind == points.BACKUP
+        and copy.volume_id != wanted.id
+        and bool(target and marks.target_of(target))
     )
     own = [
         each
@@ -161,9 +144,30 @@ def _item(
     ]
     volume = target if is_target else next(iter(own), None)
     item = restore_plan.Item(wanted, copy, volume, is_target)
-    row(_('volume %s') % volume['id'] if volume else _('a new volume'),
-        _refusal(item, restore_id))
+    here = _('volume %s') % volume['id'] if volume else _('a new volume')
+    rows.append(_row(point, wanted, here, _refusal(item, restore_id)))
     return item
+
+
+def _row(
+    point: points.Point, wanted: resolved.Volume, here: str, refused: str
+) -> resolved.Row:
+    return resolved.Row(
+        next(
+            int(server['stage'])
+            for server in point.servers
+            if any(v['id'] == wanted.id for v in server['volumes'])
+        ),
+        wanted.server,
+        _('volume'),
+        _('%(device)s (%(id)s, %(size)d GiB)') % {
+            'device': wanted.device,
+            'id': wanted.id,
+            'size': wanted.size,
+        },
+        here,
+        refused,
+    )
 
 
 def _refusal(item: restore_plan.Item, restore_id: str) -> str:

@@ -136,6 +136,16 @@ class TestProofs(restore_base.TestCase):
         self.assertEqual('t-db-vdb', target['id'])
 
 
+    def test_a_source_is_never_restored_into(self) -> None:
+        """Even if it is the place to go back to from another site."""
+        self.unregister('db-vda')
+        self.site.add_volume(
+            id='db-vda', metadata=marks.keys({marks.TARGET_OF: 'elsewhere'}))
+        items = {item.wanted.id: item for item in self.plan().items}
+        self.assertIsNone(items['db-vda'].volume)
+        self.assertFalse(items['db-vda'].can_be_proven)
+
+
 class TestRoom(restore_base.TestCase):
     def test_quotas(self) -> None:
         for source in list(self.copies):
