@@ -21,6 +21,7 @@ from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
+from osc_quiesce.tests.functional import base as functional
 from osc_quiesce.tests.functional import proxy
 from osc_quiesce.tests.recovery import base
 
@@ -65,6 +66,22 @@ class BackupTest(base.RecoveryTest):
         return not left
 
     # Commands -------------------------------------------------------------
+
+    _result: Any = functional.FunctionalTest._result
+
+    @staticmethod
+    def environment(_persona: str) -> dict[str, str]:
+        return base.environment()
+
+    def openstack(
+        self, site: str, command: str, expect: int = 0
+    ) -> functional.Result:
+        """Run a command in this process: a new one takes long to start."""
+        run: Any = functional.FunctionalTest.openstack
+        done: functional.Result = run(
+            self, f'--os-cloud {site} {command}', expect=expect
+        )
+        return done
 
     def take(self, name: str) -> None:
         """Take a snapshot set of the application."""
