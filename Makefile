@@ -13,7 +13,7 @@ TESTS = functional,faults,scenario,stories,deployments,scenario_ceph,$(SHORT)
 UNIT = py{311,312,313}{,-2025.1,-2025.2,-2026.1}
 RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,$(UNIT)
 # Everything: beside each that computes one that waits.
-ALL = functional,faults,functional-2025.1,scenario,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
+ALL = functional,faults,functional-2025.1,scenario,recovery,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
 # What tests of releases have given; functional is that of "make test".
 RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
 SHOW_RELEASES = $(PYTHON) tools/releases.py README.rst .tox/functional/functional.json $(RESULTS)
@@ -27,7 +27,7 @@ FAILURES = .tox/*/failures.txt
 SHOW_FAILURES = tail -n 60 $(FAILURES) 2>/dev/null || echo 'No test failed: see what tox says.'
 
 .PHONY: help demo demo-live demo-app test test-faults test-volumes \
-	test-tempest test-nova-compat test-releases test-all \
+	test-recovery test-tempest test-nova-compat test-releases test-all \
 	bench bench-quick clean
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make test       style, types, documentation, the tests that CI runs'
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
+	@echo 'make test-recovery  backups and restores, on two sites'
 	@echo 'make test-tempest  tempest on a cloud with us, and on one without'
 	@echo 'make test-nova-compat  the same with functional tests of Nova'
 	@echo 'make test-releases  unit and functional tests with each release'
@@ -63,6 +64,9 @@ test: .venv/ready
 
 test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
+
+test-recovery: .venv/ready
+	.venv/bin/tox run -e recovery
 
 test-tempest: .venv/ready
 	.venv/bin/tox run -e tempest
