@@ -2,10 +2,10 @@
 
 """Draw the picture of the frozen window: tools/window.py SVG.
 
-It is one run of three real guests with two volumes each, by the times that Nova
-has recorded, from benchmarks/results. The servers have the names of the guides.
-All snapshots are taken between the last freeze and the first request to thaw; a
-unit test compares the picture with the results.
+It is one run of three real guests with two volumes each, by the times that
+Nova has recorded, from benchmarks/results. The servers have the names of the
+guides. All snapshots are taken between the last freeze and the first request
+to thaw. A unit test compares the picture with the results.
 """
 
 import json
@@ -32,7 +32,8 @@ height="%d" font-family="sans-serif" font-size="14">
 all three servers are frozen</title>
 <style>
 text { fill: #24292f } .axis { stroke: #57606a } .small { font-size: 12px }
-.freezing { fill: #e8a33d } .frozen { fill: #2f6f9f } .thawing { fill: #9cc4d8 }
+.freezing { fill: #e8a33d } .frozen { fill: #2f6f9f }
+.thawing { fill: #9cc4d8 }
 .snapshots { fill: #4f9d4f; fill-opacity: .25; stroke: #4f9d4f }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .axis { stroke: #8b949e } .frozen { fill: #4c93c7 }

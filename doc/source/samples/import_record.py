@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Register a backup at a site, from its export record.
 
 Usage: import_record.py CLOUD FILE [VOLUME]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Print the servers that are recorded in snapshots or backups of a set.
 
 Usage: read_set.py FILE [FILE ...]

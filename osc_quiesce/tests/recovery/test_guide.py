@@ -2,8 +2,8 @@
 
 """The guide to disaster recovery is followed, and the one without commands.
 
-What the pages say to type is run in this order, in a directory with the samples
-of the documentation. A line that begins with "$" is a command.
+The commands of the pages are run in this order, in a directory with the
+samples of the documentation. A line that begins with "$" is a command.
 """
 
 from __future__ import annotations
