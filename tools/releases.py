@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Put the table of releases into the README, from what their tests gave.
+"""Put the table of releases into a page, from what their tests gave.
 
-Usage: tools/releases.py README RESULT [RESULT ...]
+Usage: tools/releases.py PAGE RESULT [RESULT ...]
 
 A result is what tools/summary.py wrote; its name says which tests these were.
 Each release of constraints/ has a line for each Python. What has no result is
@@ -49,7 +49,7 @@ def table(rows: list[list[str]]) -> str:
     return '\n'.join([rule, lines[0], rule, *lines[1:], rule, ''])
 
 
-def main(readme: pathlib.Path, paths: list[pathlib.Path]) -> int:
+def main(page: pathlib.Path, paths: list[pathlib.Path]) -> int:
     """Write the table, and return 0 if no test failed."""
     found = {}
     failed = 0
@@ -66,11 +66,11 @@ def main(readme: pathlib.Path, paths: list[pathlib.Path]) -> int:
             cell(found.pop((*packages, python, level), None))
             for level in LEVELS)] for python in PYTHONS]
     assert not found, 'of no release: %s' % list(found)
-    text = readme.read_text()
+    text = page.read_text()
     pattern = re.compile('(?<=%s\n).*?(?=\n%s)' % (
         re.escape(BEGIN), re.escape(END)), re.DOTALL)
-    assert pattern.search(text), '%s has no place for it' % readme
-    readme.write_text(pattern.sub(lambda _found: table(rows), text))
+    assert pattern.search(text), '%s has no place for it' % page
+    page.write_text(pattern.sub(lambda _found: table(rows), text))
     print(table(rows))
     return 1 if failed else 0
 

@@ -17,3 +17,7 @@ openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 autoprogram_cliff_application = 'openstack'
 autodoc_typehints = 'none'
+autoprogram_cliff_ignored = [
+    '--help', '--format', '--column', '--quote', '--noindent', '--max-width',
+    '--fit-width', '--print-empty', '--prefix', '--sort-column',
+    '--sort-ascending', '--sort-descending']

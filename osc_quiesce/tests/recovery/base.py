@@ -153,11 +153,15 @@ class RecoveryTest(testtools.TestCase):
 
 
 class Application:
-    """Two servers at site A: db with two volumes, and web with one.
+    """Servers at site A, with their volumes.
 
+    :cvar PARTS: the servers, each with the devices of its volumes
     :ivar servers: their IDs, by name
     :ivar volumes: their volumes, by ``db-vda`` and so on
     """
+
+    PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ('db', ('vda', 'vdb')), ('web', ('vda',)))
 
     def __init__(self, test: RecoveryTest) -> None:
         self._test = test
@@ -165,7 +169,7 @@ class Application:
         self.random = random.Random(self.suffix)  # noqa: S311
         self.servers: dict[str, str] = {}
         self.volumes: dict[str, str] = {}
-        for name, devices in ('db', ('vda', 'vdb')), ('web', ('vda',)):
+        for name, devices in self.PARTS:
             for device in devices:
                 self.volumes[f'{name}-{device}'] = self._volume(
                     f'{name}-{device}', device == 'vda')

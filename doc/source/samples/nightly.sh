@@ -1,0 +1,10 @@
+#!/bin/sh -e
+# One recovery point of the application shop: taken at siteA, registered at
+# siteB. Usage: nightly.sh [NAME]
+name="${1:-shop-$(date -u +%Y%m%dT%H%M%S)}"
+at_a() { openstack --os-cloud siteA application "$@"; }
+
+at_a snapshot create --file shop.yaml "$name"
+at_a backup create "$name" --to-cloud siteB --mapping mapping.yaml \
+    --delete-snapshots
+at_a backup delete --application shop --keep-last 14 --to-cloud siteB
