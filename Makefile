@@ -112,7 +112,7 @@ clean:
 	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
 	[ ! -x .tox/demo-app/bin/python ] || .tox/demo-app/bin/python -m minicloud down --purge --root .minicloud-app
 	for kind in dr dr-fake; do for site in siteA siteB; do \
-		[ ! -x .tox/demo-$$kind/bin/python ] || .tox/demo-$$kind/bin/python -m minicloud down --purge --root .minicloud-$$kind/$$site; \
+		[ ! -x .tox/demo-$$kind/bin/python ] || .tox/demo-$$kind/bin/python -m minicloud down --purge --root .minicloud-$$kind/$$site || exit 1; \
 	done; done
 	rm -rf .minicloud-dr .minicloud-dr-fake
 	rm -rf .venv .tox .stestr .hypothesis .coverage cover doc/build build *.egg-info

@@ -69,6 +69,8 @@ class World:
     """
 
     settings = {'driver': 'fake'}
+    #: what the comparison answers
+    question = 'Are all bytes those of the snapshots at site A?'
 
     def __init__(self, tours: dict[str, demo_app.ApplicationDemo],
                  clouds: dict[str, cloud_module.Cloud],
@@ -136,6 +138,8 @@ class RealWorld(World):
     """Those with real guests, on real volumes."""
 
     settings = {'driver': 'libvirt', 'storage': 'ceph'}
+    question = ('Does each guest find in its volumes the last record that was '
+                'in the snapshots at site A?')
 
     def start(self) -> None:
         demo_app.start(self._tours[A])
@@ -188,7 +192,8 @@ class Show:
         expected = self._protect_again(world)
         self._lose()
         self._restore()
-        self._compare(expected, world.found())
+        demo.say(world.question)
+        compare(expected, world.found())
         print('\n%d s' % (time.monotonic() - began), flush=True)
 
     def _start_sites(self) -> None:
@@ -286,18 +291,24 @@ class Show:
             raise demo.DemoError('not all volumes are proven: %s'
                                  % json.dumps(volumes))
 
-    @staticmethod
-    def _compare(expected: Data, found: Data) -> None:
-        demo.say('Is it what was in the snapshots at site A?')
-        for (server, device), data in sorted(expected.items()):
-            device = pathlib.PurePath(device).name
-            there = {(name, pathlib.PurePath(place).name): each for (
-                name, place), each in found.items()}.get((server, device))
-            print('   | %-10s%-5ssite A: %s\n   | %-15ssite B: %s' % (
-                server, device, data, '', there), flush=True)
-            if there != data:
-                raise demo.DemoError(f'{server} {device} is different')
-        print('   | all are equal', flush=True)
+
+def compare(expected: Data, found: Data) -> None:
+    """Print data of both sites side by side.
+
+    :raises demo.DemoError: if they are not equal
+    """
+    there = {(server, pathlib.PurePath(device).name): data
+             for (server, device), data in found.items()}
+    for (server, device), data in sorted(expected.items()):
+        name = pathlib.PurePath(device).name
+        other = there.get((server, name))
+        print('   | %-10s%-5sat site A: %s\n   | %-15sat site B: %s' % (
+            server, name, data, '', other), flush=True)
+        if data != other:
+            raise demo.DemoError(f'{server} {name} is not what it was')
+    if not expected:
+        raise demo.DemoError('there is nothing to compare')
+    print('   | all are equal', flush=True)
 
 
 def play_on(place: Place) -> str:
