@@ -88,12 +88,14 @@ class World:
 
     def change(self) -> None:
         """Change a part of the data: some new, some zeros."""
+        demo.say('Later: some of the data have changed')
         for path in self._volumes().values():
             self._write('urandom', path, megabytes=1, at=9)
             self._write('zero', path, megabytes=1, at=2)
 
     def snapshot(self, name: str) -> None:
         """Snapshot the application."""
+        demo.say('Freeze in order, snapshot all volumes, thaw in reverse')
         self._tours[A].openstack(
             f'application snapshot create {name} --file {self._file} '
             '-c name -c application -c consistency -c window -c snapshots')
@@ -114,6 +116,9 @@ class World:
                 self._clouds[B].layout.volume_file(volume['Volume ID'])
             for server in demo.SERVERS
             for volume in self._tours[B].ask(f'server volume list {server}')})
+
+    def go_on(self) -> None:
+        """See that the application runs on at site B."""
 
     def _volumes(self) -> dict[str, pathlib.Path]:
         return {
@@ -145,7 +150,7 @@ class RealWorld(World):
         demo_app.start(self._tours[A])
 
     def change(self) -> None:
-        demo.say('The guests write on, and so there are differences')
+        demo.say('Later: the guests have written more')
 
     def snapshot(self, name: str) -> None:
         with demo_app.chained(self._tours[A], self._clouds[A]):
@@ -166,6 +171,10 @@ class RealWorld(World):
             consoles[name].found(device) is not None for name, device in keys))
         return {(name, device): str(consoles[name].found(device))
                 for name, device in keys}
+
+    def go_on(self) -> None:
+        with demo_app.chained(self._tours[B], self._clouds[B]) as watch:
+            watch.wait(writing=True)
 
 
 class Show:
@@ -194,7 +203,8 @@ class Show:
         self._restore()
         demo.say(world.question)
         compare(expected, world.found())
-        print('\n%d s' % (time.monotonic() - began), flush=True)
+        world.go_on()
+        print('\nIt took %d s' % (time.monotonic() - began), flush=True)
 
     def _start_sites(self) -> None:
         place = self._place
@@ -224,7 +234,6 @@ class Show:
         demo.say('Which server depends on which')
         self._place.application.write_text(APPLICATION)
         self._tours[A].run(f'cat {demo.relative(self._place.application)}')
-        demo.say('Freeze in order, snapshot all volumes, thaw in reverse')
         world.snapshot(FIRST)
         demo.say('What stands for what at site B: a file to fill in, were the '
                  'names there different')
@@ -238,7 +247,6 @@ class Show:
 
     def _protect_again(self, world: World) -> Data:
         """Return what is in the last set."""
-        demo.say('Later: some of the data has changed')
         world.change()
         world.snapshot(SECOND)
         demo.say('What is in these snapshots')
@@ -324,7 +332,8 @@ def main() -> int:
                                  FAKE_ROOT if fake else ROOT))
     return demo.perform(
         Show(place, World if fake else RealWorld).run,
-        play_on(place), [place.of(A), place.of(B)])
+        f'{play_on(place)}; openstack --os-cloud {B} server list',
+        [place.of(A), place.of(B)])
 
 
 if __name__ == '__main__':
