@@ -26,14 +26,17 @@ WRITE_FAULTS = $(PYTHON) tools/faults.py --whole doc/source/faults-table.inc $(F
 FAILURES = .tox/*/failures.txt
 SHOW_FAILURES = tail -n 60 $(FAILURES) 2>/dev/null || echo 'No test failed: see what tox says.'
 
-.PHONY: help demo demo-live demo-app test test-faults test-volumes \
-	test-recovery test-tempest test-nova-compat test-releases test-all \
+.PHONY: help demo demo-live demo-app demo-dr demo-dr-fake test test-faults \
+	test-volumes test-recovery test-tempest test-nova-compat test-releases \
+	test-all \
 	bench bench-quick clean
 
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
 	@echo 'make demo-app   snapshot an application, on real volumes (the same)'
+	@echo 'make demo-dr    lose a site, start its application at another (the same)'
+	@echo 'make demo-dr-fake  the same without real guests, and without root'
 	@echo 'make test       style, types, documentation, the tests that CI runs'
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
@@ -57,6 +60,14 @@ demo-live: .venv/ready
 demo-app: .venv/ready
 	@echo 'The first time, packages are installed; that takes a minute.'
 	@.venv/bin/tox run -q -e demo-app
+
+demo-dr: .venv/ready
+	@echo 'The first time, packages are installed; that takes a minute.'
+	@.venv/bin/tox run -q -e demo-dr
+
+demo-dr-fake: .venv/ready
+	@echo 'The first time, packages are installed; that takes a minute.'
+	@.venv/bin/tox run -q -e demo-dr-fake
 
 test: .venv/ready
 	$(RUN) $(TESTS) || { code=$$?; $(SHOW_FAILURES); exit $$code; }
@@ -105,4 +116,8 @@ clean:
 	[ ! -x .tox/demo/bin/python ] || .tox/demo/bin/python -m minicloud down --purge
 	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
 	[ ! -x .tox/demo-app/bin/python ] || .tox/demo-app/bin/python -m minicloud down --purge --root .minicloud-app
+	for kind in dr dr-fake; do for site in siteA siteB; do \
+		[ ! -x .tox/demo-$$kind/bin/python ] || .tox/demo-$$kind/bin/python -m minicloud down --purge --root .minicloud-$$kind/$$site || exit 1; \
+	done; done
+	rm -rf .minicloud-dr .minicloud-dr-fake
 	rm -rf .venv .tox .stestr .hypothesis .coverage cover doc/build build *.egg-info

@@ -10,6 +10,7 @@ it shows what each guest writes to its disk meanwhile.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ from minicloud import cli
 from minicloud import cloud as cloud_module
 from minicloud.errors import MinicloudError
 from minicloud.guest import console
+from minicloud import layout
 
 #: the application: a database, what uses it, and what balances the load
 SERVERS = ('demo-db', 'demo-app', 'demo-lb')
@@ -40,13 +42,15 @@ class DemoError(Exception):
 
 
 class Demo:
-    """Runs ``openstack`` commands as an administrator of the cloud.
+    """Runs commands as an administrator of the cloud.
 
     :param environment: the environment of the commands
+    :param site: name of the cloud in clouds.yaml, if there are several
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], site: str = '') -> None:
         self._environment = environment
+        self._client = f'openstack --os-cloud {site}' if site else 'openstack'
 
     def run(self, command: str, refused: str = '') -> None:
         """Print a command and run it.
@@ -67,6 +71,28 @@ class Demo:
         elif done.returncode:
             raise DemoError('%r: exit code %d' % (command, done.returncode))
 
+    def read(self, command: str, output: pathlib.Path | None = None) -> str:
+        """Print a command, run it, and return what it prints.
+
+        :param output: file for that; by default it is shown
+        :raises DemoError: if it fails
+        """
+        print('\n$ %s%s' % (command, f' > {relative(output)}' if output
+                            else ''), flush=True)
+        done = subprocess.run(shlex.split(command), env=self._environment,
+                              stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise DemoError('%r: exit code %d' % (command, done.returncode))
+        if output:
+            output.write_text(done.stdout)
+        else:
+            print(done.stdout, end='', flush=True)
+        return done.stdout
+
+    def openstack(self, command: str, refused: str = '') -> None:
+        """The same with a command of ``openstack``, without that word."""
+        self.run(f'{self._client} {command}', refused)
+
     def ask(self, command: str) -> Any:
         """Return what a command answers, which is not shown.
 
@@ -74,11 +100,11 @@ class Demo:
         :raises DemoError: if it fails
         """
         done = subprocess.run(
-            ['openstack', *shlex.split(command), '-f', 'json'],
+            [*shlex.split(f'{self._client} {command}'), '-f', 'json'],
             env=self._environment, capture_output=True, text=True)
         if done.returncode:
-            raise DemoError('openstack %s: exit code %d: %s' % (
-                command, done.returncode, done.stderr))
+            raise DemoError('%s %s: exit code %d: %s' % (
+                self._client, command, done.returncode, done.stderr))
         return json.loads(done.stdout)
 
     def servers(self) -> dict[str, str]:
@@ -187,12 +213,12 @@ def show(demo: Demo, cloud: cloud_module.Cloud, live: bool) -> None:
     leftovers = demo.servers()
     if leftovers:
         say('An earlier demo left servers behind')
-        demo.run('openstack server delete --wait %s' % ' '.join(leftovers))
+        demo.openstack('server delete --wait %s' % ' '.join(leftovers))
 
     say('Three servers of one application')
     for name in SERVERS:
-        demo.run('openstack server create --flavor tiny --image tiny '
-                 '--nic none --wait -f value -c name -c status %s' % name)
+        demo.openstack('server create --flavor tiny --image tiny --nic none '
+                       '--wait -f value -c name -c status %s' % name)
 
     if live:
         say('In each guest a program writes records to the disk, and waits '
@@ -200,22 +226,83 @@ def show(demo: Demo, cloud: cloud_module.Cloud, live: bool) -> None:
     with watched(demo, cloud) if live else Watch({}) as watch:
         watch.wait(writing=True)
         say('Freeze their file systems, strictly one after the other')
-        demo.run('openstack server quiesce --wait %s' % ' '.join(SERVERS))
-        demo.run('openstack server list -c Name -c Status')
+        demo.openstack('server quiesce --wait %s' % ' '.join(SERVERS))
+        demo.openstack('server list -c Name -c Status')
         demo.expect('QUIESCED')
         watch.wait(writing=False)
-        demo.run('openstack server event list %s' % SERVERS[0])
+        demo.openstack('server event list %s' % SERVERS[0])
 
         say('Here the volumes would be snapshotted; Nova protects the state')
-        demo.run('openstack server pause %s' % SERVERS[0],
-                 refused='while it is in vm_state quiesced')
+        demo.openstack('server pause %s' % SERVERS[0],
+                       refused='while it is in vm_state quiesced')
 
         say('Thaw them in reverse order')
-        demo.run('openstack server unquiesce --wait %s'
-                 % ' '.join(reversed(SERVERS)))
+        demo.openstack('server unquiesce --wait %s'
+                       % ' '.join(reversed(SERVERS)))
         watch.wait(writing=True)
-        demo.run('openstack server list -c Name -c Status')
+        demo.openstack('server list -c Name -c Status')
         demo.expect('ACTIVE')
+
+
+def relative(path: str | pathlib.Path) -> str:
+    """Return a path as somebody here would type it."""
+    return os.path.relpath(path)
+
+
+def start(root: str, settings: dict[str, str]) -> cloud_module.Cloud:
+    """Start a cloud.
+
+    :param root: of the cloud
+    :param settings: of ``up``, by their names; one without a value is ''
+    """
+    options = ' '.join(f'--{name.replace("_", "-")} {value}'.rstrip()
+                       for name, value in settings.items())
+    print('\n$ python -m minicloud up --root %s %s' % (
+        relative(root), options), flush=True)
+    cloud = cloud_module.Cloud(root)
+    cloud.up(say=cli.progress, **{  # type: ignore[arg-type]
+        name: value or True for name, value in settings.items()})
+    return cloud
+
+
+def scripts() -> str:
+    """Return the directory of the commands of the demo's Python."""
+    return str(pathlib.Path(sys.executable).parent)
+
+
+def environment_with(variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of commands, of OpenStack's variables these."""
+    return {
+        **{name: value for name, value in os.environ.items()
+           if not name.startswith('OS_')},
+        **variables, 'PATH': os.pathsep.join([scripts(), os.environ['PATH']])}
+
+
+def perform(show_it: Callable[[], None], play_on: str,
+            roots: Sequence[str]) -> int:
+    """Show it all, and say how to go on.
+
+    :param show_it: starts what it needs
+    :param play_on: what a shell needs for further commands
+    :param roots: of the clouds, which are still up then
+    :returns: the exit code
+    """
+    try:
+        show_it()
+    except (MinicloudError, DemoError) as error:
+        print('The demo failed: %s' % error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('Interrupted; run it again, or "python -m minicloud down"',
+              file=sys.stderr)
+        return 130
+    here = relative(scripts())
+    say('How to go on')
+    print('Play on:    export PATH=$PWD/%s:$PATH; %s' % (here, play_on))
+    for number, root in enumerate(roots):
+        print('%s%s/python -m minicloud down --purge --root %s' % (
+            'Tear down:  ' if not number else ' ' * 12, here, relative(root)))
+    return 0
 
 
 def play(root: str, settings: dict[str, str],
@@ -227,34 +314,14 @@ def play(root: str, settings: dict[str, str],
     :param scene: gets the environment of an administrator, and the cloud
     :returns: the exit code
     """
-    cloud = cloud_module.Cloud(root)
-    scripts = pathlib.Path(sys.executable).parent
-    try:
+    def show_it() -> None:
         say('A real OpenStack on this machine: Keystone, Placement, Glance, '
             'Nova, Cinder')
-        print('\n$ python -m minicloud up %s' % ' '.join(
-            '--%s %s' % setting for setting in settings.items()), flush=True)
-        cloud.up(**settings, say=cli.progress)  # type: ignore[arg-type]
-        environment = {
-            **{name: value for name, value in os.environ.items()
-               if not name.startswith('OS_')},
-            **cloud.environment(),
-            'PATH': os.pathsep.join([str(scripts), os.environ['PATH']])}
-        scene(environment, cloud)
-    except (MinicloudError, DemoError) as error:
-        print('The demo failed: %s' % error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('Interrupted; run it again, or "python -m minicloud down"',
-              file=sys.stderr)
-        return 130
-    here = os.path.relpath(scripts)
-    say('The cloud is still up')
-    print('Play on:    export PATH=$PWD/%s:$PATH; . %s\n'
-          'Tear down:  %s/python -m minicloud down --purge --root %s'
-          % (here, os.path.relpath(cloud.layout.openrc_of('admin')), here,
-             os.path.relpath(cloud.layout.root)))
-    return 0
+        cloud = start(root, settings)
+        scene(environment_with(cloud.environment()), cloud)
+
+    openrc = layout.Layout.of(root).openrc_of('admin')
+    return perform(show_it, f'. {relative(openrc)}', [root])
 
 
 def main() -> int:

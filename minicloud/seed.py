@@ -8,6 +8,7 @@ Everything is "ensure": doing it twice changes nothing.
 
 import pathlib
 from typing import Any
+import uuid
 
 import requests
 
@@ -170,11 +171,16 @@ def images(api: Api, guest: pathlib.Path | None = None) -> None:
         ensure(IMAGE_WITH_AGENT, 'raw', 'bare', data, **with_agent)
         ensure(IMAGE_WITHOUT_AGENT, 'raw', 'bare', data)
         return
+    # The same at each site: what was recorded of a volume names these IDs.
+    kernel = f'{IMAGE_WITH_AGENT}-kernel'
+    ramdisk = f'{IMAGE_WITH_AGENT}-ramdisk'
     common = {
-        'kernel_id': ensure(f'{IMAGE_WITH_AGENT}-kernel', 'aki', 'aki',
-                            (guest / build.KERNEL).read_bytes()),
-        'ramdisk_id': ensure(f'{IMAGE_WITH_AGENT}-ramdisk', 'ari', 'ari',
-                             (guest / build.RAMDISK).read_bytes()),
+        'kernel_id': ensure(
+            kernel, 'aki', 'aki', (guest / build.KERNEL).read_bytes(),
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, f'minicloud/{kernel}'))),
+        'ramdisk_id': ensure(
+            ramdisk, 'ari', 'ari', (guest / build.RAMDISK).read_bytes(),
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, f'minicloud/{ramdisk}'))),
         'hw_disk_bus': 'virtio', 'hw_video_model': 'none'}
     # The guest formats it: a blank disk is all that it wants.
     data = bytes(DISK_SIZE)

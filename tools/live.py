@@ -6,8 +6,9 @@ NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
 real volumes), ``recovery`` (tests with two sites), ``faults`` (tests that kill
 the processes of a cloud), ``deployments`` (tests with cells, quorum queues and
 more), ``tempest`` (our tests for tempest, with real guests), ``demo`` (with
-real guests), ``demo-app`` (and real volumes), ``bench`` and ``bench-quick``
-(the benchmarks). They need Debian packages, see bindep.txt, and those with
+real guests), ``demo-app`` (and real volumes), ``demo-dr`` (and two sites),
+``demo-dr-fake`` (without real guests), ``bench`` and ``bench-quick`` (the
+benchmarks). They need Debian packages, see bindep.txt, and those with
 real guests need root. Without them a program says what is missing, and the
 tests are skipped with that reason, except where CI is set: there nothing may
 be skipped.
@@ -143,6 +144,10 @@ PROGRAMS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     'demo': (missing_for_guests, ['minicloud.demo', '--live']),
     'demo-app': (functools.partial(missing_for_guests, 'ceph'),
                  ['minicloud.demo_app']),
+    'demo-dr': (functools.partial(missing_for_guests, 'ceph', 'rabbit'),
+                ['minicloud.demo_dr']),
+    'demo-dr-fake': (functools.partial(missing_servers, 'rabbit'),
+                     ['minicloud.demo_dr', '--fake']),
     'recovery': (list, ['tools.recovery']),
     'bench': (functools.partial(
         missing_for_guests, 'ceph', 'rabbit', 'mariadb'),

@@ -78,6 +78,16 @@ class Console:
                     return found[-1]
         return None
 
+    def found(self, disk: str) -> int | None:
+        """Return how many records were on a disk when the guest started.
+
+        None before it has looked.
+        """
+        for match in START.finditer(self.text()):
+            if match[1] == disk.encode():
+                return int(match[2])
+        return None
+
     def _end(self) -> bytes:
         """Return the last lines: all is much, and is looked at often."""
         try:
