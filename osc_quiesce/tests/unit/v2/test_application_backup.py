@@ -245,9 +245,9 @@ class CreateTest(TestCase):
         self.assertEqual([], self.a.log)
 
     def test_a_signal_stops_it_and_says_what_goes_on(self) -> None:
-        self.clock.after(5, lambda: signal.raise_signal(signal.SIGINT))
+        self.clock.after(5, lambda: signal.raise_signal(signal.SIGTERM))
         self.patch(interrupts.os, 'write', lambda fd, data: len(data))
-        self.assertEqual(130, self.run_command('monday'))
+        self.assertEqual(143, self.run_command('monday'))
         self.assertIn('the same command again continues', self.errors())
         self.assertEqual(3, len(self.a.rows))
         code = self.run_command('monday')
