@@ -48,16 +48,9 @@ class NotDone(errors.ApplicationError):
 
     def __init__(self, plan: backup_plan.Plan, reasons: Iterable[str]) -> None:
         super().__init__(
-            _(
-                '%(reasons)s Backup set %(name)s (%(id)s) is not sealed. What '
-                'is finished is kept; the same command again continues.'
-            )
-            % {
-                'reasons': ' '.join(reasons),
-                'name': plan.name,
-                'id': plan.id,
-            }
-        )
+            _('%(reasons)s Backup set %(name)s (%(id)s) is not sealed. What '
+              'is finished is kept; the same command again continues.')
+            % {'reasons': ' '.join(reasons), 'name': plan.name, 'id': plan.id})
 
 
 def create(
@@ -92,16 +85,10 @@ def create(
 class _Run:
     """One run of the command."""
 
-    def __init__(
-        self,
-        cloud: cloud_api.Cloud,
-        plan: backup_plan.Plan,
-        timer: retry.Timer,
-        parallel: int,
-        timeout: float,
-        destination: registration.Destination | None,
-        progress: Callable[[str], object],
-    ) -> None:
+    def __init__(self, cloud: cloud_api.Cloud, plan: backup_plan.Plan,
+                 timer: retry.Timer, parallel: int, timeout: float,
+                 destination: registration.Destination | None,
+                 progress: Callable[[str], object]) -> None:
         self._cloud = cloud
         self._plan = plan
         self._timer = timer
@@ -117,8 +104,7 @@ class _Run:
         self._tasks = [
             backup_tasks.Task(maker, item)
             # The longest first, so that none is left alone in the end.
-            for item in sorted(plan.items, key=lambda item: -item.size)
-        ]
+            for item in sorted(plan.items, key=lambda item: -item.size)]
 
     def make(self) -> None:
         """Go on until each backup is there and registered, or has failed.
@@ -158,9 +144,8 @@ class _Run:
     def _look(self, under_way: Iterable[backup_tasks.Task]) -> bool:
         """Look how far all are, by one listing; return whether any moved."""
         try:
-            creating = {
-                each['id'] for each in self._cloud.backups(status='creating')
-            }
+            creating = {each['id'] for each in self._cloud.backups(
+                status='creating')}
             return sum(task.look(creating) for task in under_way) > 0
         except cloud_api.CloudError as exc:
             if cloud_api.pause_after(exc) is None:
@@ -178,10 +163,9 @@ class _Run:
         except cloud_api.CloudError:
             return
         if up == 0:
-            LOG.warning(
-                _('No cinder-backup service is up at this site: start one. '
-                  'The backups that were begun go on, or are made again.')
-            )
+            LOG.warning(_(
+                'No cinder-backup service is up at this site: start one. The '
+                'backups that were begun go on, or are made again.'))
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)
@@ -207,13 +191,9 @@ class _Run:
 
     def _check_time(self, under_way: Iterable[backup_tasks.Task]) -> None:
         if self._timer.clock() - self._started > self._timeout:
-            raise NotDone(
-                self._plan,
-                [
-                    *(t.failure for t in self._tasks if t.failure),
-                    *(t.lateness(self._timeout) for t in under_way),
-                ],
-            )
+            raise NotDone(self._plan,
+                          [*(t.failure for t in self._tasks if t.failure),
+                           *(t.lateness(self._timeout) for t in under_way)])
 
     def _tell(self) -> None:
         """Tell how far it is, when that has changed, and now and then."""
@@ -222,26 +202,21 @@ class _Run:
             'there': len(there),
             'all': len(self._tasks),
             'done': sum(task.item.size for task in there),
-            'size': self._plan.size,
-        }
+            'size': self._plan.size}
         running = sum(task.is_running for task in self._tasks)
         if running:
             text = _('%(text)s, %(running)d running') % {
-                'text': text, 'running': running
-            }
+                'text': text, 'running': running}
         if self._destination is not None:
             text = _('%(text)s, %(number)d registered at %(site)s') % {
                 'text': text,
                 'number': sum(task.is_registered for task in self._tasks),
-                'site': self._destination.name,
-            }
+                'site': self._destination.name}
         now = self._timer.clock()
         if text != self._told[0] or now - self._told[1] > _NEWS:
             self._told = (text, now)
-            self._progress(
-                _('%(text)s, %(seconds).0f s')
-                % {'text': text, 'seconds': now - self._started}
-            )
+            self._progress(_('%(text)s, %(seconds).0f s') % {
+                'text': text, 'seconds': now - self._started})
 
     def seal(self) -> backup_sets.BackupSet:
         """Mark the set as consistent, at both sites, and return it."""
@@ -252,27 +227,18 @@ class _Run:
                 values[backup_sets.REGISTERED] = self._destination.name
                 # First there: a set that is sealed here is so there as well.
                 self._destination.seal(backups, values)
-            made = self._timer.repeat(
-                lambda: self._mark(backups, values),
-                cloud_api.pause_after,
-                PATIENCE,
-            )
+            made = self._timer.repeat(lambda: self._mark(backups, values),
+                                      cloud_api.pause_after, PATIENCE)
         except cloud_api.CloudError as exc:
-            raise NotDone(
-                self._plan,
-                [
-                    _('All backups are there, but cannot be marked: %s.')
-                    % str(exc).rstrip('.')
-                ],
-            ) from exc
+            raise NotDone(self._plan,
+                          [_('All backups are there, but cannot be marked: '
+                             '%s.') % str(exc).rstrip('.')]) from exc
         if made.state != backup_sets.CONSISTENT:
             raise NotDone(
-                self._plan, [_('The set has become %s.') % made.state]
-            )
+                self._plan, [_('The set has become %s.') % made.state])
         return made
 
-    def _mark(
-        self, backups: list[dict[str, Any]], values: dict[str, str]
-    ) -> backup_sets.BackupSet:
+    def _mark(self, backups: list[dict[str, Any]],
+              values: dict[str, str]) -> backup_sets.BackupSet:
         backup_sets.mark(self._cloud, backups, values)
         return backup_sets.find(self._cloud, self._plan.id)

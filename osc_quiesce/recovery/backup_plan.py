@@ -60,10 +60,7 @@ class Item:
     def label(self) -> str:
         """What messages call it."""
         return _('%(id)s (%(device)s of server %(server)s)') % {
-            'id': self.volume_id,
-            'device': self.device,
-            'server': self.server,
-        }
+            'id': self.volume_id, 'device': self.device, 'server': self.server}
 
     @property
     def is_there(self) -> bool:
@@ -112,23 +109,19 @@ class Plan:
             'incremental': item.choice.mode == chains.INCREMENTAL,
             'metadata': {
                 **{key: _ascii(text) for key, text in item.metadata.items()},
-                **metadata.ours(self._own_keys(item)),
-            },
-        }
+                **metadata.ours(self._own_keys(item))}}
         if self.container is not None:
             body['container'] = self.container
         return body
 
     def _own_keys(self, item: Item) -> dict[str, str]:
-        return {
-            backup_sets.NAME: self.name,
-            backup_sets.ID: self.id,
-            backup_sets.SNAPSHOT: item.snapshot_id or '',
-            backup_sets.SOURCE_VOLUME: item.volume_id,
-            backup_sets.SEALED: '',
-            backup_sets.MODE: item.choice.mode,
-            backup_sets.OWNER: self.owner,
-        }
+        return {backup_sets.NAME: self.name,
+                backup_sets.ID: self.id,
+                backup_sets.SNAPSHOT: item.snapshot_id or '',
+                backup_sets.SOURCE_VOLUME: item.volume_id,
+                backup_sets.SEALED: '',
+                backup_sets.MODE: item.choice.mode,
+                backup_sets.OWNER: self.owner}
 
     def _backup_name(self, item: Item) -> str:
         """Return a name that tells an operator without our commands enough.

@@ -27,13 +27,9 @@ from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import registration
 
 
-def make(
-    cloud: cloud_api.Cloud,
-    snapshot_set: str,
-    wish: backup_plan.Wish,
-    destination: registration.Destination | None = None,
-    wants_records: bool = False,
-) -> backup_plan.Plan:
+def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
+         destination: registration.Destination | None = None,
+         wants_records: bool = False) -> backup_plan.Plan:
     """Look at everything, change nothing, and return what is to be done.
 
     :param snapshot_set: name or ID
@@ -52,18 +48,14 @@ def make(
     problems += capacity.service_problems(cloud, _('this site'))
     problems += backup_problems.of_quota(cloud, plan)
     problems += backup_problems.of_driver(
-        cloud, backups, wants_records or destination is not None
-    )
+        cloud, backups, wants_records or destination is not None)
     if destination is not None:
         if destination.cloud.volume_url == cloud.volume_url:
-            problems.append(
-                _('Cloud %s is this site, and not another one.')
-                % destination.name
-            )
+            problems.append(_('Cloud %s is this site, and not another one.')
+                            % destination.name)
         else:
-            problems += destination.problems(
-                _need(plan, backups, destination.known())
-            )
+            problems += destination.problems(_need(
+                plan, backups, destination.known()))
     return dataclasses.replace(plan, problems=tuple(problems))
 
 
@@ -73,13 +65,9 @@ class _Reader:
     :ivar problems: why it cannot be carried out
     """
 
-    def __init__(
-        self,
-        cloud: cloud_api.Cloud,
-        snapshot_set: str,
-        wish: backup_plan.Wish,
-        backups: Sequence[dict[str, Any]],
-    ) -> None:
+    def __init__(self, cloud: cloud_api.Cloud, snapshot_set: str,
+                 wish: backup_plan.Wish,
+                 backups: Sequence[dict[str, Any]]) -> None:
         self._cloud = cloud
         self._wanted = snapshot_set
         self._wish = wish
@@ -101,160 +89,96 @@ class _Reader:
         self._check_name(name, id_)
         self._check_set(snapshots)
         return backup_plan.Plan(
-            id_,
-            name,
-            snapshots.application,
-            self._cloud.project_id or '',
-            snapshots.name,
-            snapshots.id,
-            self._items(snapshots, before),
-            snapshots.servers,
-            container=self._wish.container,
-        )
+            id_, name, snapshots.application, self._cloud.project_id or '',
+            snapshots.name, snapshots.id, self._items(snapshots, before),
+            snapshots.servers, container=self._wish.container)
 
     def _whole(self) -> backup_sets.BackupSet:
         """Return the whole backup set of a snapshot set that is gone."""
-        found = [
-            each
-            for each in self._sets
-            if self._wanted in (each.snapshot_set, each.snapshot_set_id)
-            and each.name == (self._wish.name or each.snapshot_set)
-            and each.is_whole
-            and not backup_sets.is_of_another_site(each, self._cloud)
-        ]
+        found = [each for each in self._sets
+                 if self._wanted in (each.snapshot_set, each.snapshot_set_id)
+                 and each.name == (self._wish.name or each.snapshot_set)
+                 and each.is_whole and not backup_sets.is_of_another_site(
+                     each, self._cloud)]
         if len(found) != 1:
             raise snapshot_sets.NoSuchSet(
-                _('No snapshot set has the name or ID "%s".') % self._wanted
-            )
+                _('No snapshot set has the name or ID "%s".') % self._wanted)
         return found[0]
 
     def _of_backups(self, found: backup_sets.BackupSet) -> backup_plan.Plan:
         return backup_plan.Plan(
-            found.id,
-            found.name,
-            found.application,
-            found.owner,
-            found.snapshot_set,
-            found.snapshot_set_id,
+            found.id, found.name, found.application, found.owner,
+            found.snapshot_set, found.snapshot_set_id,
             tuple(
                 backup_plan.Item(
-                    marks.get(backup, backup_sets.SOURCE_VOLUME),
-                    None,
-                    backup['size'],
-                    backup['metadata'],
-                    _made_already(backup),
-                    backup,
-                )
-                for backup in found.backups
-            ),
-            found.servers,
-            container=self._wish.container,
-        )
+                    marks.get(backup, backup_sets.SOURCE_VOLUME), None,
+                    backup['size'], backup['metadata'], _made_already(backup),
+                    backup) for backup in found.backups),
+            found.servers, container=self._wish.container)
 
     def _check_name(self, name: str, id_: str) -> None:
         if not name.strip() or len(name) > spec.LONGEST_NAME:
-            self.problems.append(
-                _('The name must have 1 to %d characters.')
-                % spec.LONGEST_NAME
-            )
+            self.problems.append(_('The name must have 1 to %d characters.')
+                                 % spec.LONGEST_NAME)
         if any(s.name == name and s.id != id_ for s in self._sets):
             self.problems.append(
-                _(
-                    'There is a backup set "%s" of another snapshot set '
-                    'already: choose another name, or delete it.'
-                )
-                % name
-            )
+                _('There is a backup set "%s" of another snapshot set '
+                  'already: choose another name, or delete it.') % name)
 
     def _check_set(self, snapshots: snapshot_sets.SnapshotSet) -> None:
         if snapshots.state != snapshot_sets.CONSISTENT:
             self.problems.append(
-                _(
-                    'Snapshot set %(name)s (%(id)s) is %(state)s, and only a '
-                    'consistent one is worth a backup: take another one.'
-                )
-                % {
-                    'name': snapshots.name,
-                    'id': snapshots.id,
-                    'state': snapshots.state,
-                }
-            )
+                _('Snapshot set %(name)s (%(id)s) is %(state)s, and only a '
+                  'consistent one is worth a backup: take another one.') % {
+                      'name': snapshots.name, 'id': snapshots.id,
+                      'state': snapshots.state})
 
     def _items(
         self,
         snapshots: snapshot_sets.SnapshotSet,
         before: backup_sets.BackupSet | None,
     ) -> tuple[backup_plan.Item, ...]:
-        found = {
-            marks.get(each, backup_sets.SNAPSHOT): each
-            for each in (before.backups if before else ())
-        }
+        found = {marks.get(each, backup_sets.SNAPSHOT): each
+                 for each in (before.backups if before else ())}
         volumes = concurrency.run_all(
-            self._volume,
-            [each['volume_id'] for each in snapshots.snapshots],
-            threads=cloud_api.THREADS,
-        )
-        return tuple(
-            self._item(snapshot, volume, found.get(snapshot['id']))
-            for snapshot, volume in zip(
-                snapshots.snapshots, volumes, strict=True
-            )
-        )
+            self._volume, [each['volume_id'] for each in snapshots.snapshots],
+            threads=cloud_api.THREADS)
+        return tuple(self._item(snapshot, volume, found.get(snapshot['id']))
+                     for snapshot, volume in zip(
+                         snapshots.snapshots, volumes, strict=True))
 
     def _volume(self, volume_id: str) -> dict[str, Any]:
         volume: dict[str, Any] = self._cloud.volume(
-            'GET', f'/volumes/{volume_id}'
-        )['volume']
+            'GET', f'/volumes/{volume_id}')['volume']
         return volume
 
-    def _item(
-        self,
-        snapshot: Mapping[str, Any],
-        volume: Mapping[str, Any],
-        found: dict[str, Any] | None,
-    ) -> backup_plan.Item:
-        same = [
-            each
-            for each in self._backups
-            if each['volume_id'] == volume['id']
-        ]
+    def _item(self, snapshot: Mapping[str, Any], volume: Mapping[str, Any],
+              found: dict[str, Any] | None) -> backup_plan.Item:
+        same = [each for each in self._backups
+                if each['volume_id'] == volume['id']]
         if found and (
-            backup_sets.is_there(found) or found['status'] == 'creating'
-        ):
+                backup_sets.is_there(found) or found['status'] == 'creating'):
             choice = _made_already(found)
         else:
             choice = chains.choose(
-                snapshot, volume, same, self._wish.full_every
-            )
-        item = backup_plan.Item(
-            volume['id'],
-            snapshot['id'],
-            volume['size'],
-            snapshot.get('metadata') or {},
-            choice,
-            found,
-        )
+                snapshot, volume, same, self._wish.full_every)
+        item = backup_plan.Item(volume['id'], snapshot['id'], volume['size'],
+                                snapshot.get('metadata') or {}, choice, found)
         if not item.is_there:
             self.problems += backup_problems.of_volume(
-                item, snapshot, volume, same
-            )
+                item, snapshot, volume, same)
         return item
 
 
 def _made_already(backup: Mapping[str, Any]) -> chains.Choice:
     return chains.Choice(
         backup_sets.mode_of(backup),
-        _('being made already')
-        if backup['status'] == 'creating'
-        else _('made already'),
-    )
+        _('being made already') if backup['status'] == 'creating' else _(
+            'made already'))
 
 
-def _need(
-    plan: backup_plan.Plan,
-    backups: Sequence[dict[str, Any]],
-    known: set[str],
-) -> registration.Need:
+def _need(plan: backup_plan.Plan, backups: Sequence[dict[str, Any]],
+          known: set[str]) -> registration.Need:
     """Return what the other site has to take.
 
     :param known: the IDs of the backups that it knows
@@ -271,12 +195,9 @@ def _need(
             if each['id'] not in known:
                 missing[each['id']] = each['size']
     return registration.Need(
-        plan.application,
-        plan.servers,
-        {item.volume_id: item.size for item in plan.items},
-        len(missing),
-        sum(missing.values()),
-    )
+        plan.application, plan.servers,
+        {item.volume_id: item.size for item in plan.items}, len(missing),
+        sum(missing.values()))
 
 
 def check(plan: backup_plan.Plan) -> None:

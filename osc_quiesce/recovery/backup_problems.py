@@ -18,12 +18,9 @@ from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
 
 
-def of_volume(
-    item: backup_plan.Item,
-    snapshot: Mapping[str, Any],
-    volume: Mapping[str, Any],
-    backups: Iterable[Mapping[str, Any]],
-) -> list[str]:
+def of_volume(item: backup_plan.Item, snapshot: Mapping[str, Any],
+              volume: Mapping[str, Any],
+              backups: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return why one volume cannot be backed up.
 
     :param backups: all those of the volume
@@ -31,24 +28,17 @@ def of_volume(
     problems = []
     if volume.get('encrypted'):
         problems.append(
-            _(
-                'Volume %s is encrypted: Cinder can restore it neither at '
-                'another site nor into another type. Leave it out of the '
-                'snapshot set (exclude_volumes), or move it to a type '
-                'without encryption.'
-            )
-            % item.label
-        )
+            _('Volume %s is encrypted: Cinder can restore it neither at '
+              'another site nor into another type. Leave it out of the '
+              'snapshot set (exclude_volumes), or move it to a type without '
+              'encryption.') % item.label)
     proofs = [e['id'] for e in backups if marks.get(e, marks.PROOF_OF)]
     if proofs:
         problems.append(
-            _(
-                'Volume %(volume)s is being compared with a backup, by '
-                '%(proof)s, on which this one must not depend: wait until '
-                'that is over, or delete it if nothing compares any more.'
-            )
-            % {'volume': item.label, 'proof': ', '.join(proofs)}
-        )
+            _('Volume %(volume)s is being compared with a backup, by '
+              '%(proof)s, on which this one must not depend: wait until that '
+              'is over, or delete it if nothing compares any more.') % {
+                  'volume': item.label, 'proof': ', '.join(proofs)})
     if item.found and not failures.may_delete(item.found):
         problems.append(failures.kept(item.label, item.found))
     if snapshot['status'] != 'available' and not item.is_running:
@@ -56,35 +46,22 @@ def of_volume(
     return problems
 
 
-def _snapshot_problem(
-    item: backup_plan.Item,
-    snapshot: Mapping[str, Any],
-    backups: Iterable[Mapping[str, Any]],
-) -> str:
-    others = [
-        each['id']
-        for each in backups
-        if each.get('snapshot_id') == snapshot['id']
-        and each['status'] == 'creating'
-    ]
+def _snapshot_problem(item: backup_plan.Item, snapshot: Mapping[str, Any],
+                      backups: Iterable[Mapping[str, Any]]) -> str:
+    others = [each['id'] for each in backups
+              if each.get('snapshot_id') == snapshot['id']
+              and each['status'] == 'creating']
     if others:
-        return _(
-            'Snapshot %(snapshot)s of volume %(volume)s is being backed up by '
-            '%(other)s: wait until that is over.'
-        ) % {
-            'snapshot': snapshot['id'],
-            'volume': item.label,
-            'other': ', '.join(others),
-        }
+        return _('Snapshot %(snapshot)s of volume %(volume)s is being backed '
+                 'up by %(other)s: wait until that is over.') % {
+                     'snapshot': snapshot['id'], 'volume': item.label,
+                     'other': ', '.join(others)}
     return _(
         'Snapshot %(snapshot)s of volume %(volume)s is in status %(status)s, '
         'but nothing backs it up: an administrator puts that right with '
-        '"openstack volume snapshot set --state available %(snapshot)s".'
-    ) % {
-        'snapshot': snapshot['id'],
-        'volume': item.label,
-        'status': snapshot['status'],
-    }
+        '"openstack volume snapshot set --state available %(snapshot)s".') % {
+            'snapshot': snapshot['id'], 'volume': item.label,
+            'status': snapshot['status']}
 
 
 def of_metadata(plan: backup_plan.Plan) -> list[str]:
@@ -93,56 +70,36 @@ def of_metadata(plan: backup_plan.Plan) -> list[str]:
         size = metadata.size(plan.body(item)['metadata'])
         if size > metadata.MOST and not item.is_there:
             problems.append(
-                _(
-                    'What is recorded with volume %(volume)s has %(size)d '
-                    'characters, and with more than %(most)d no other site '
-                    'can import the backup: take the snapshot set with fewer '
-                    'properties, or without user data.'
-                )
-                % {
-                    'volume': item.label,
-                    'size': size,
-                    'most': metadata.MOST,
-                }
-            )
+                _('What is recorded with volume %(volume)s has %(size)d '
+                  'characters, and with more than %(most)d no other site can '
+                  'import the backup: take the snapshot set with fewer '
+                  'properties, or without user data.')
+                % {'volume': item.label, 'size': size, 'most': metadata.MOST})
     return problems
 
 
-def of_quota(
-    cloud: cloud_api.Cloud, plan: backup_plan.Plan
-) -> list[str]:
+def of_quota(cloud: cloud_api.Cloud, plan: backup_plan.Plan) -> list[str]:
     """Return which quotas are too small; an incremental counts as a full."""
     left = [i for i in plan.items if not i.is_there and not i.is_running]
     # Those that failed are deleted first.
     failed = [item for item in left if item.found]
     return capacity.quota_problems(
         cloud,
-        {
-            'backups': len(left) - len(failed),
-            'backup_gigabytes': sum(item.size for item in left)
-            - sum(item.size for item in failed),
-        },
-        _('this site'),
-    )
+        {'backups': len(left) - len(failed),
+         'backup_gigabytes': sum(item.size for item in left) - sum(
+             item.size for item in failed)},
+        _('this site'))
 
 
-def of_driver(
-    cloud: cloud_api.Cloud,
-    backups: Iterable[dict[str, Any]],
-    needs_records: bool,
-) -> list[str]:
+def of_driver(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
+              needs_records: bool) -> list[str]:
     """Return why the backup driver is of no use, or records cannot be had.
 
     Which one it is, only the record of a backup tells, to administrators.
     """
-    newest = next(
-        (
-            each
-            for each in chains.newest_first(backups)
-            if each['status'] == 'available'
-        ),
-        None,
-    )
+    newest = next((each for each in chains.newest_first(backups)
+                   if each['status'] == 'available'),
+                  None)
     allowed = cloud.is_admin
     if newest is not None:
         try:
@@ -153,20 +110,13 @@ def of_driver(
             if exc.status != 403:
                 if not needs_records:
                     return []
-                return [
-                    _('The record of backup %(id)s cannot be read: %(why)s.')
-                    % {
-                        'id': newest['id'],
-                        'why': str(exc).rstrip('.'),
-                    }
-                ]
+                return [_('The record of backup %(id)s cannot be read: '
+                          '%(why)s.') % {
+                              'id': newest['id'], 'why': str(exc).rstrip('.')}]
             allowed = False
     if needs_records and not allowed:
-        return [
-            _(
-                'You may not export the records of backups at this site: that '
-                'needs the role admin, unless the policy says otherwise. '
-                'Without --to-cloud and --bundle it is not needed.'
-            )
-        ]
+        return [_(
+            'You may not export the records of backups at this site: that '
+            'needs the role admin, unless the policy says otherwise. Without '
+            '--to-cloud and --bundle it is not needed.')]
     return []

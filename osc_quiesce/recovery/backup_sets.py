@@ -118,9 +118,8 @@ class BackupSet:
     @property
     def is_whole(self) -> bool:
         """Whether there is a good backup of each volume."""
-        return len(self.backups) == self.volumes and all(
-            map(is_there, self.backups)
-        )
+        return len(self.backups) == self.volumes and all(map(
+            is_there, self.backups))
 
     @property
     def state(self) -> str:
@@ -139,9 +138,8 @@ class BackupSet:
         The volumes of a server have a ``backup_id``; it is None for those
         that were left out, or whose backup is missing.
         """
-        by_volume = {
-            marks.get(each, SOURCE_VOLUME): each['id'] for each in self.backups
-        }
+        by_volume = {marks.get(each, SOURCE_VOLUME): each['id']
+                     for each in self.backups}
         servers: dict[str, dict[str, Any]] = {}
         for backup in self.backups:
             found = metadata.unpack(backup['metadata'], 'servers')
@@ -174,38 +172,31 @@ def is_there(backup: Mapping[str, Any]) -> bool:
     One that is being restored is, and so is one that a proof has hidden for
     as long as it takes.
     """
-    return backup['status'] in ('available', 'restoring') or bool(
-        marks.get(backup, marks.HIDDEN_BY)
-    )
+    return backup['status'] in ('available', 'restoring') or bool(marks.get(
+        backup, marks.HIDDEN_BY))
 
 
 def mode_of(backup: Mapping[str, Any]) -> str:
     return (
-        chains.INCREMENTAL if backup.get('is_incremental') else chains.FULL
-    )
+        chains.INCREMENTAL if backup.get('is_incremental') else chains.FULL)
 
 
 def label(backup: Mapping[str, Any]) -> str:
     """Return what messages call a backup."""
     return _('%(id)s (%(device)s of server %(server)s)') % {
-        'id': backup['id'],
-        'device': marks.get(backup, 'device'),
-        'server': marks.get(backup, 'server_name'),
-    }
+        'id': backup['id'], 'device': marks.get(backup, 'device'),
+        'server': marks.get(backup, 'server_name')}
 
 
-def is_of_another_site(
-    found: BackupSet, cloud: cloud_api.Cloud
-) -> bool:
+def is_of_another_site(found: BackupSet, cloud: cloud_api.Cloud) -> bool:
     """Return whether a set was made elsewhere, and imported here.
 
     Sites may have the same project IDs, so volumes are looked at as well: an
     import gives backups to target volumes.
     """
     return found.owner != cloud.project_id or any(
-        each['volume_id'] != marks.get(each, SOURCE_VOLUME)
-        for each in found.backups
-    )
+        each['volume_id'] != marks.get(
+            each, SOURCE_VOLUME) for each in found.backups)
 
 
 def group(backups: Iterable[dict[str, Any]]) -> list[BackupSet]:
@@ -229,22 +220,15 @@ def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
             best[snapshot] = backup
     return BackupSet(
         set_id,
-        tuple(
-            sorted(
-                best.values(),
-                key=lambda each: metadata.number(each, 'order'),
-            )
-        ),
-        tuple(others),
-    )
+        tuple(sorted(
+            best.values(), key=lambda each: metadata.number(each, 'order'))),
+        tuple(others))
 
 
 def _usefulness(backup: Mapping[str, Any]) -> tuple[int, str]:
     use = 'there' if is_there(backup) else backup['status']
     return (
-        _USE.index(use if use in _USE else 'other'),
-        str(backup['created_at']),
-    )
+        _USE.index(use if use in _USE else 'other'), str(backup['created_at']))
 
 
 def find_all(cloud: cloud_api.Cloud) -> list[BackupSet]:
@@ -269,29 +253,20 @@ def choose(everything: Iterable[BackupSet], name_or_id: str) -> BackupSet:
     """
     sets = list(everything)
     found = [s for s in sets if s.id == name_or_id] or [
-        s for s in sets if s.name == name_or_id
-    ]
+        s for s in sets if s.name == name_or_id]
     if not found:
         raise NoSuchSet(
-            _('No backup set has the name or ID "%s".') % name_or_id
-        )
+            _('No backup set has the name or ID "%s".') % name_or_id)
     if len(found) > 1:
         raise errors.ApplicationError(
-            _('%(count)d backup sets have the name "%(name)s": %(ids)s.')
-            % {
-                'count': len(found),
-                'name': name_or_id,
-                'ids': ', '.join(s.id for s in found),
-            }
-        )
+            _('%(count)d backup sets have the name "%(name)s": %(ids)s.') % {
+                'count': len(found), 'name': name_or_id,
+                'ids': ', '.join(s.id for s in found)})
     return found[0]
 
 
-def mark(
-    cloud: cloud_api.Cloud,
-    backups: Iterable[Mapping[str, Any]],
-    values: Mapping[str, str],
-) -> None:
+def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
+         values: Mapping[str, str]) -> None:
     """Add to the metadata of backups, of all at once.
 
     Cinder can only replace all of them, so they are read anew before.
@@ -299,19 +274,14 @@ def mark(
 
     def add(backup_id: str) -> None:
         there = cloud.volume(
-            'GET',
-            f'/backups/{backup_id}',
-            microversion=cloud_api.BACKUP_MICROVERSION,
-        )['backup'].get('metadata') or {}
+            'GET', f'/backups/{backup_id}',
+            microversion=cloud_api.BACKUP_MICROVERSION)['backup'].get(
+                'metadata') or {}
         wanted = {**there, **metadata.ours(values)}
         if wanted != there:
-            cloud.volume(
-                'PUT',
-                f'/backups/{backup_id}',
-                {'backup': {'metadata': wanted}},
-                microversion=cloud_api.BACKUP_MICROVERSION,
-            )
+            cloud.volume('PUT', f'/backups/{backup_id}',
+                         {'backup': {'metadata': wanted}},
+                         microversion=cloud_api.BACKUP_MICROVERSION)
 
     concurrency.run_all(
-        add, [each['id'] for each in backups], threads=cloud_api.THREADS
-    )
+        add, [each['id'] for each in backups], threads=cloud_api.THREADS)

@@ -48,11 +48,8 @@ class Maker:
         """Ask for a backup, and return what Cinder says of it."""
         body = self.plan.body(item)
         made: dict[str, Any] = self.cloud.volume(
-            'POST',
-            '/backups',
-            {'backup': body},
-            microversion=cloud_api.BACKUP_MICROVERSION,
-        )['backup']
+            'POST', '/backups', {'backup': body},
+            microversion=cloud_api.BACKUP_MICROVERSION)['backup']
         return {**made, 'status': 'creating', 'metadata': body['metadata']}
 
     def backups_of(self, item: backup_plan.Item) -> list[dict[str, Any]]:
@@ -98,8 +95,7 @@ class Task:
     def is_running(self) -> bool:
         """Whether Cinder makes it, or may be making it."""
         return self._lost_at is not None or (
-            self._backup is not None and self._backup['status'] == 'creating'
-        )
+            self._backup is not None and self._backup['status'] == 'creating')
 
     @property
     def is_settled(self) -> bool:
@@ -108,13 +104,9 @@ class Task:
 
     @property
     def may_begin(self) -> bool:
-        return (
-            not self.failure
-            and not self.is_running
-            and not self.is_there
-            and not (self._backup and self._backup['status'] == 'deleting')
-            and self._now >= self._not_before
-        )
+        return (not self.failure and not self.is_running and not self.is_there
+                and not (self._backup and self._backup['status'] == 'deleting')
+                and self._now >= self._not_before)
 
     @property
     def _now(self) -> float:
@@ -145,16 +137,10 @@ class Task:
             pass
         else:
             self.fail(
-                _(
-                    'Cinder refuses to back up snapshot %(snapshot)s of '
-                    'volume %(volume)s: %(why)s.'
-                )
-                % {
-                    'snapshot': self.item.snapshot_id,
-                    'volume': self.item.label,
-                    'why': str(exc).rstrip('.'),
-                }
-            )
+                _('Cinder refuses to back up snapshot %(snapshot)s of volume '
+                  '%(volume)s: %(why)s.') % {
+                      'snapshot': self.item.snapshot_id,
+                      'volume': self.item.label, 'why': str(exc).rstrip('.')})
 
     def _put_off(self, seconds: float = 0.0) -> None:
         self._not_before = self._now + max(seconds, _DEFERRAL)
@@ -171,9 +157,8 @@ class Task:
         if self.item.choice.mode == chains.FULL or self._is_last:
             return False
         backups = self._maker.backups_of(self.item)
-        if self.item.choice.parent_id in {
-            each['id'] for each in backups if each['status'] == 'available'
-        }:
+        if self.item.choice.parent_id in {each['id'] for each in backups
+                                          if each['status'] == 'available'}:
             return False
         self._make_full(_('its parent is not available any more'))
         return True
@@ -184,8 +169,7 @@ class Task:
 
     def _make_full(self, why: str) -> None:
         self.item = dataclasses.replace(
-            self.item, choice=chains.Choice(chains.FULL, why)
-        )
+            self.item, choice=chains.Choice(chains.FULL, why))
 
     def _delete(self, backup: dict[str, Any]) -> None:
         """Ask for the end of a backup that has failed."""
@@ -193,14 +177,11 @@ class Task:
         if self._deletions > ATTEMPTS:
             self.fail(
                 _('Backup %(id)s of volume %(volume)s has failed, and is not '
-                  'gone after %(count)d requests to delete it: %(why)s.')
-                % {
-                    'id': backup['id'],
-                    'volume': self.item.label,
-                    'count': ATTEMPTS,
-                    'why': failures.reason(backup, self._maker.waiter),
-                }
-            )
+                  'gone after %(count)d requests to delete it: %(why)s.') % {
+                      'id': backup['id'],
+                      'volume': self.item.label,
+                      'count': ATTEMPTS,
+                      'why': failures.reason(backup, self._maker.waiter)})
             return
         if not failures.may_delete(backup):
             self.fail(failures.kept(self.item.label, backup))
@@ -213,17 +194,10 @@ class Task:
             if exc.is_transient:
                 self._put_off(exc.retry_after)
                 return
-            self.fail(
-                _(
-                    'Backup %(id)s of volume %(volume)s has failed, and '
-                    'cannot be deleted to make it again: %(why)s.'
-                )
-                % {
-                    'id': backup['id'],
-                    'volume': self.item.label,
-                    'why': str(exc).rstrip('.'),
-                }
-            )
+            self.fail(_('Backup %(id)s of volume %(volume)s has failed, and '
+                        'cannot be deleted to make it again: %(why)s.') % {
+                            'id': backup['id'], 'volume': self.item.label,
+                            'why': str(exc).rstrip('.')})
         else:
             self._backup = {**backup, 'status': 'deleting'}
 
@@ -243,11 +217,9 @@ class Task:
             self._backup = self._maker.waiter.read_backup(self._backup['id'])
         except cloud_api.NotThere:
             if before != 'deleting':
-                self.fail(
-                    _('Backup %(id)s of volume %(volume)s was deleted '
-                      'meanwhile.')
-                    % {'id': self._backup['id'], 'volume': self.item.label}
-                )
+                self.fail(_('Backup %(id)s of volume %(volume)s was deleted '
+                            'meanwhile.') % {'id': self._backup['id'],
+                                             'volume': self.item.label})
             self._backup = None
             return True
         if self._backup['status'].startswith('error') and not self.is_there:
@@ -264,26 +236,19 @@ class Task:
         if self._now - self._lost_at < LATE_TIME:
             return False
         snapshot = self._maker.cloud.volume(
-            'GET', f'/snapshots/{self.item.snapshot_id}'
-        )['snapshot']
+            'GET', f'/snapshots/{self.item.snapshot_id}')['snapshot']
         if snapshot['status'] != 'available':
             return False  # it may yet appear, or its status is wrong
         # Should the request arrive after all, one of both is refused: Cinder
         # backs up a snapshot once at a time.
         self._lost_at = None
         if self._is_last:
-            self.fail(
-                _(
-                    'Cinder has not answered %(count)d requests to back up '
-                    'snapshot %(snapshot)s of volume %(volume)s, and no '
-                    'backup of it has appeared.'
-                )
-                % {
-                    'count': self._attempts,
-                    'snapshot': self.item.snapshot_id,
-                    'volume': self.item.label,
-                }
-            )
+            self.fail(_('Cinder has not answered %(count)d requests to back '
+                        'up snapshot %(snapshot)s of volume %(volume)s, and '
+                        'no backup of it has appeared.') % {
+                            'count': self._attempts,
+                            'snapshot': self.item.snapshot_id,
+                            'volume': self.item.label})
         return True
 
     def _failed(self, backup: dict[str, Any]) -> None:
@@ -295,48 +260,34 @@ class Task:
             if failures.is_of_restart(why):
                 return
             if (
-                failures.needs_full(why)
-                and self.item.choice.mode == chains.INCREMENTAL
-            ):
+                    failures.needs_full(why)
+                    and self.item.choice.mode == chains.INCREMENTAL):
                 self._make_full(_('Cinder asks for a full backup'))
                 return
-        damage = failures.damage(
-            self._maker.cloud,
-            why,
-            self.item.volume_id,
-            self.item.snapshot_id or '',
-        )
-        self.fail(
-            _('Backup %(id)s of volume %(volume)s has failed: %(why)s.')
-            % {'id': backup['id'], 'volume': self.item.label, 'why': why}
-            + (f' {damage}' if damage else '')
-        )
+        damage = failures.damage(self._maker.cloud, why, self.item.volume_id,
+                                 self.item.snapshot_id or '')
+        self.fail(_('Backup %(id)s of volume %(volume)s has failed: %(why)s.')
+                  % {'id': backup['id'], 'volume': self.item.label,
+                     'why': why} + (f' {damage}' if damage else ''))
 
     def lateness(self, seconds: float) -> str:
         """Return how far it was when the time was up, and what to do."""
-        values = {
-            'volume': self.item.label,
-            'seconds': seconds,
-            'snapshot': self.item.snapshot_id,
-            'id': self._backup['id'] if self._backup else '',
-            'status': self._backup['status'] if self._backup else '',
-        }
+        values = {'volume': self.item.label,
+                  'seconds': seconds,
+                  'snapshot': self.item.snapshot_id,
+                  'id': self._backup['id'] if self._backup else '',
+                  'status': self._backup['status'] if self._backup else ''}
         if self._lost_at is not None:
-            return _(
-                'After %(seconds)g s it is not known whether Cinder backs up '
-                'snapshot %(snapshot)s of volume %(volume)s: no backup has '
-                'appeared, but the snapshot is not available. If no '
-                'cinder-backup is at work on it, an administrator puts that '
-                'right with "openstack volume snapshot set --state available '
-                '%(snapshot)s".'
-            ) % values
+            return _('After %(seconds)g s it is not known whether Cinder '
+                     'backs up snapshot %(snapshot)s of volume %(volume)s: no '
+                     'backup has appeared, but the snapshot is not available. '
+                     'If no cinder-backup is at work on it, an administrator '
+                     'puts that right with "openstack volume snapshot set '
+                     '--state available %(snapshot)s".') % values
         if self._backup is None:
-            return _(
-                'The backup of volume %(volume)s was not begun within '
-                '%(seconds)g s.'
-            ) % values
-        return _(
-            'Backup %(id)s of volume %(volume)s is still in status '
-            '%(status)s after %(seconds)g s. Cinder goes on with it; if its '
-            'cinder-backup service has died, a start of that service ends it.'
-        ) % values
+            return _('The backup of volume %(volume)s was not begun within '
+                     '%(seconds)g s.') % values
+        return _('Backup %(id)s of volume %(volume)s is still in status '
+                 '%(status)s after %(seconds)g s. Cinder goes on with it; if '
+                 'its cinder-backup service has died, a start of that service '
+                 'ends it.') % values

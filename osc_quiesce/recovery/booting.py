@@ -35,22 +35,15 @@ class Booter:
     :param volumes: the ID of the restored volume, by that of its source
     """
 
-    def __init__(
-        self,
-        waiter: waiting.Waiter,
-        plan: restore_plan.Plan,
-        volumes: Mapping[str, str],
-    ) -> None:
+    def __init__(self, waiter: waiting.Waiter, plan: restore_plan.Plan,
+                 volumes: Mapping[str, str]) -> None:
         self._waiter = waiter
         self._cloud = waiter.cloud
         self._plan = plan
         self._volumes = volumes
         self._there = {
             marks.get(each, marks.SOURCE): each
-            for each in restore_plan.servers_of(
-                self._cloud, plan.restore_id
-            )
-        }
+            for each in restore_plan.servers_of(self._cloud, plan.restore_id)}
 
     def boot(self, server: resolved.Server) -> dict[str, Any]:
         """Return a server, as Nova shows it, when it is active.
@@ -68,20 +61,14 @@ class Booter:
             found = self._settled(made)
         if found['status'] != 'ACTIVE':
             raise NotBooted(
-                _(
-                    'Server %(server)s, made for %(source)s, is %(status)s: '
-                    '%(why)s. Its volumes are kept; the same command again '
-                    'makes it again.'
-                )
-                % {
-                    'server': restore_plan.label_of(found),
-                    'source': server.label,
-                    'status': found['status'],
-                    'why': (found.get('fault') or {})
-                    .get('message', _('Nova gives no reason'))
-                    .rstrip('.'),
-                }
-            )
+                _('Server %(server)s, made for %(source)s, is %(status)s: '
+                  '%(why)s. Its volumes are kept; the same command again '
+                  'makes it again.') % {
+                      'server': restore_plan.label_of(found),
+                      'source': server.label,
+                      'status': found['status'],
+                      'why': (found.get('fault') or {}).get('message', _(
+                          'Nova gives no reason')).rstrip('.')})
         self._finish(server, found)
         return found
 
@@ -95,17 +82,14 @@ class Booter:
             return None if found['status'] in ('BUILD', 'UNKNOWN') else found
 
         return self._waiter.until(
-            look, _('Server %s is still being built') % server['id']
-        )
+            look, _('Server %s is still being built') % server['id'])
 
     def _discard(self, server: Mapping[str, Any]) -> None:
         """Delete a server of ours that did not become active."""
         path = f'/servers/{server["id"]}'
         self._cloud.compute('DELETE', path)
-        self._waiter.gone(
-            lambda: self._cloud.compute('GET', path),
-            _('Server %s is still being deleted') % server['id'],
-        )
+        self._waiter.gone(lambda: self._cloud.compute('GET', path),
+                          _('Server %s is still being deleted') % server['id'])
         for volume in self._volumes.values():
             self._waiter.volume(volume, {'detaching', 'reserved'})
 
@@ -117,127 +101,90 @@ class Booter:
         if found:
             return str(found[0]['id'])
         try:
-            made = self._cloud.network(
-                'POST',
-                '/ports',
-                {'port': {**port.body, 'description': description}},
-            )['port']
+            made = self._cloud.network('POST', '/ports', {
+                'port': {**port.body, 'description': description}})['port']
         except cloud_api.CloudError as exc:
             raise NotBooted(
-                _(
-                    'The port that stands for port %(port)s was not made: '
-                    '%(why)s. The same command again goes on.'
-                )
-                % {'port': port.id, 'why': str(exc).rstrip('.')}
-            ) from exc
+                _('The port that stands for port %(port)s was not made: '
+                  '%(why)s. The same command again goes on.') % {
+                      'port': port.id, 'why': str(exc).rstrip('.')}) from exc
         return str(made['id'])
 
-    def _make(
-        self, server: resolved.Server, port_ids: list[str]
-    ) -> dict[str, Any]:
+    def _make(self, server: resolved.Server,
+              port_ids: list[str]) -> dict[str, Any]:
         body = {'server': self._body(server, port_ids)}
         if server.group:
             body['os:scheduler_hints'] = {'group': server.group}
         try:
             made: dict[str, Any] = self._cloud.compute(
-                'POST', '/servers', body, _MICROVERSION
-            )['server']
+                'POST', '/servers', body, _MICROVERSION)['server']
         except cloud_api.CloudError as exc:
-            raise NotBooted(
-                _(
-                    'No server was made for %(server)s: %(why)s. The same '
-                    'command again goes on.'
-                )
-                % {'server': server.label, 'why': str(exc).rstrip('.')}
-            ) from exc
+            raise NotBooted(_('No server was made for %(server)s: %(why)s. '
+                              'The same command again goes on.') % {
+                                  'server': server.label,
+                                  'why': str(exc).rstrip('.')}) from exc
         return made
 
-    def _body(
-        self, server: resolved.Server, port_ids: list[str]
-    ) -> dict[str, Any]:
+    def _body(self, server: resolved.Server,
+              port_ids: list[str]) -> dict[str, Any]:
         recorded = server.manifest
-        optional = {
-            'availability_zone': server.zone,
-            'key_name': server.keypair,
-            'hostname': server.hostname,
-            'user_data': server.user_data,
-            'description': recorded.get('description'),
-            'tags': recorded.get('tags'),
-            'config_drive': recorded.get('config_drive'),
-        }
+        optional = {'availability_zone': server.zone,
+                    'key_name': server.keypair,
+                    'hostname': server.hostname,
+                    'user_data': server.user_data,
+                    'description': recorded.get('description'),
+                    'tags': recorded.get('tags'),
+                    'config_drive': recorded.get('config_drive')}
         return {
             'name': server.name,
             'flavorRef': server.flavor,
             'imageRef': server.image or '',
             'block_device_mapping_v2': self._disks(server),
-            'networks': [
-                {'port': id_, **({'tag': port.tag} if port.tag else {})}
-                for id_, port in zip(port_ids, server.ports, strict=True)
-            ]
-            or 'none',
-            'metadata': {
-                **marks.foreign(recorded.get('metadata')),
-                **marks.keys(
-                    {
-                        marks.APPLICATION: self._plan.point.application,
-                        marks.RESTORE: self._plan.name,
-                        marks.RESTORE_ID: self._plan.restore_id,
-                        marks.SET_ID: self._plan.point.id,
-                        marks.SOURCE: server.id,
-                        marks.STAGE: str(server.stage),
-                    }
-                ),
-            },
-            **{k: v for k, v in optional.items() if v},
-        }
+            'networks': [{'port': id_, **(
+                {'tag': port.tag} if port.tag else {})} for id_, port in zip(
+                    port_ids, server.ports, strict=True)] or 'none',
+            'metadata': {**marks.foreign(recorded.get('metadata')),
+                         **marks.keys({
+                             marks.APPLICATION: self._plan.point.application,
+                             marks.RESTORE: self._plan.name,
+                             marks.RESTORE_ID: self._plan.restore_id,
+                             marks.SET_ID: self._plan.point.id,
+                             marks.SOURCE: server.id,
+                             marks.STAGE: str(server.stage)})},
+            **{k: v for k, v in optional.items() if v}}
 
     def _disks(self, server: resolved.Server) -> list[dict[str, Any]]:
         """Return the disks: Nova names devices by the order of this list."""
         disks: list[dict[str, Any]] = []
         if server.image:
-            disks.append(
-                {
-                    'uuid': server.image,
-                    'source_type': 'image',
-                    'destination_type': 'local',
-                    'boot_index': 0,
-                    'delete_on_termination': True,
-                }
-            )
+            disks.append({'uuid': server.image,
+                          'source_type': 'image',
+                          'destination_type': 'local',
+                          'boot_index': 0,
+                          'delete_on_termination': True})
         for volume in server.volumes:
             boots = volume.get('boot_index') == 0 and not server.image
-            disks.append(
-                {
-                    'uuid': self._volumes[volume['id']],
-                    'source_type': 'volume',
-                    'destination_type': 'volume',
-                    'boot_index': 0 if boots else -1,
-                    'delete_on_termination': False,
-                    **({'tag': volume['tag']} if volume.get('tag') else {}),
-                }
-            )
+            disks.append({
+                'uuid': self._volumes[volume['id']],
+                'source_type': 'volume',
+                'destination_type': 'volume',
+                'boot_index': 0 if boots else -1,
+                'delete_on_termination': False,
+                **({'tag': volume['tag']} if volume.get('tag') else {})})
         return disks
 
-    def _finish(
-        self, server: resolved.Server, found: Mapping[str, Any]
-    ) -> None:
+    def _finish(self, server: resolved.Server,
+                found: Mapping[str, Any]) -> None:
         """Set which volumes go with a server, now that it is active."""
-        done = {
-            each['id']
-            for each in found.get('os-extended-volumes:volumes_attached') or ()
-            if each.get('delete_on_termination')
-        }
+        done = {each['id']
+                for each in found.get('os-extended-volumes:volumes_attached')
+                or () if each.get('delete_on_termination')}
         for volume in server.volumes:
             id_ = self._volumes[volume['id']]
             if volume.get('delete_on_termination') and id_ not in done:
                 self._cloud.compute(
                     'PUT',
                     f'/servers/{found["id"]}/os-volume_attachments/{id_}',
-                    {
-                        'volumeAttachment': {
-                            'volumeId': id_,
-                            'delete_on_termination': True,
-                        }
-                    },
-                    _MICROVERSION,
-                )
+                    {'volumeAttachment': {
+                        'volumeId': id_, 'delete_on_termination': True}},
+                    _MICROVERSION)

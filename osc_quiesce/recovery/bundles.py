@@ -48,12 +48,10 @@ class Bundle:
         """The set, as the records tell of it."""
         rows = [_row(each) for each in self.by_id.values()]
         found = [
-            each for each in backup_sets.group(rows) if each.id == self.set_id
-        ]
+            each for each in backup_sets.group(rows) if each.id == self.set_id]
         if not found:
             raise errors.ApplicationError(
-                _('The bundle has no backup of its set %s.') % self.set_id
-            )
+                _('The bundle has no backup of its set %s.') % self.set_id)
         return found[0]
 
     def read(self, backup_id: str) -> records.Record:
@@ -65,35 +63,26 @@ class Bundle:
             return self.by_id[backup_id]
         except KeyError:
             raise errors.ApplicationError(
-                _(
-                    'The bundle has no record of backup %s, on which others '
-                    'of it depend.'
-                )
-                % backup_id
-            ) from None
+                _('The bundle has no record of backup %s, on which others of '
+                  'it depend.') % backup_id) from None
 
 
 def _row(record: records.Record) -> dict[str, Any]:
     """Return a backup as Cinder would show it."""
     data = record.data
-    return {
-        'id': record.id,
-        'status': 'available',
-        'size': record.size,
-        'volume_id': record.volume_id,
-        'snapshot_id': data.get('snapshot_id'),
-        'is_incremental': records.parent_id(record) is not None,
-        'created_at': data.get('created_at') or '',
-        'data_timestamp': data.get('data_timestamp'),
-        'metadata': data.get('metadata') or {},
-    }
+    return {'id': record.id,
+            'status': 'available',
+            'size': record.size,
+            'volume_id': record.volume_id,
+            'snapshot_id': data.get('snapshot_id'),
+            'is_incremental': records.parent_id(record) is not None,
+            'created_at': data.get('created_at') or '',
+            'data_timestamp': data.get('data_timestamp'),
+            'metadata': data.get('metadata') or {}}
 
 
-def make(
-    cloud: cloud_api.Cloud,
-    found: backup_sets.BackupSet,
-    timer: retry.Timer,
-) -> Bundle:
+def make(cloud: cloud_api.Cloud, found: backup_sets.BackupSet,
+         timer: retry.Timer) -> Bundle:
     """Return the bundle of a set; administrators only, by default.
 
     :raises cloud_api.CloudError: a record cannot be exported
@@ -104,9 +93,7 @@ def make(
         if backup_id not in known:
             known[backup_id] = timer.repeat(
                 lambda: records.export(cloud, backup_id),
-                cloud_api.pause_after,
-                _PATIENCE,
-            )
+                cloud_api.pause_after, _PATIENCE)
         return known[backup_id]
 
     for backup in found.backups:
@@ -125,16 +112,14 @@ def check_path(path: str) -> None:
     if not where.parent.is_dir() or not os.access(where.parent, os.W_OK):
         raise errors.ApplicationError(
             _('%(path)s cannot be written: %(folder)s is no folder that you '
-              'may write to.') % {'path': path, 'folder': where.parent}
-        )
+              'may write to.') % {'path': path, 'folder': where.parent})
     if where.exists():
         try:
             load(path)
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
-                _('%s is there already and is no bundle: it is not replaced.')
-                % path
-            ) from exc
+                _('%s is there already and is no bundle: it is not '
+                  'replaced.') % path) from exc
 
 
 def save(bundle: Bundle, path: str) -> None:
@@ -144,19 +129,14 @@ def save(bundle: Bundle, path: str) -> None:
     """
     found = bundle.backup_set
     text = json.dumps(
-        {
-            'kind': KIND,
-            'format': FORMAT,
-            'id': found.id,
-            'name': found.name,
-            'application': found.application,
-            'created_at': found.created_at,
-            'records': [
-                records.encode(each) for each in bundle.by_id.values()
-            ],
-        },
-        indent=1,
-    )
+        {'kind': KIND,
+         'format': FORMAT,
+         'id': found.id,
+         'name': found.name,
+         'application': found.application,
+         'created_at': found.created_at,
+         'records': [records.encode(each) for each in bundle.by_id.values()]},
+        indent=1)
     where = pathlib.Path(path)
     try:
         # Readable by nobody else, from the first moment.
@@ -172,9 +152,8 @@ def save(bundle: Bundle, path: str) -> None:
             raise
     except OSError as exc:
         raise errors.ApplicationError(
-            _('The bundle %(path)s cannot be written: %(why)s.')
-            % {'path': path, 'why': exc}
-        ) from exc
+            _('The bundle %(path)s cannot be written: %(why)s.') % {
+                'path': path, 'why': exc}) from exc
 
 
 def load(path: str) -> Bundle:
@@ -185,27 +164,21 @@ def load(path: str) -> Bundle:
     try:
         data = json.loads(pathlib.Path(path).read_text())
     except OSError as exc:
-        raise errors.ApplicationError(
-            _('%(path)s cannot be read: %(why)s') % {'path': path, 'why': exc}
-        ) from exc
+        raise errors.ApplicationError(_('%(path)s cannot be read: %(why)s') % {
+            'path': path, 'why': exc}) from exc
     except ValueError as exc:
-        raise errors.ApplicationError(
-            _('%(path)s is no bundle: %(why)s') % {'path': path, 'why': exc}
-        ) from exc
+        raise errors.ApplicationError(_('%(path)s is no bundle: %(why)s') % {
+            'path': path, 'why': exc}) from exc
     if not isinstance(data, dict) or data.get('kind') != KIND:
         raise errors.ApplicationError(_('%s is no bundle.') % path)
     if data.get('format') != FORMAT:
         raise errors.ApplicationError(
-            _(
-                '%(path)s is a bundle of format %(format)s, of which this '
-                'version knows nothing: use a newer one.'
-            )
-            % {'path': path, 'format': data.get('format')}
-        )
+            _('%(path)s is a bundle of format %(format)s, of which this '
+              'version knows nothing: use a newer one.') % {
+                  'path': path, 'format': data.get('format')})
     found = data.get('records')
     if not isinstance(found, Sequence) or not all(
-        isinstance(each, dict) for each in found
-    ):
+            isinstance(each, dict) for each in found):
         raise errors.ApplicationError(_('%s has no records.') % path)
     decoded = [records.decode(each) for each in found]
     return Bundle(str(data.get('id')), {each.id: each for each in decoded})

@@ -23,12 +23,8 @@ def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
     if up is None or up:
         return []
     return [
-        _(
-            'No cinder-backup service is up and enabled at %s: start one, and '
-            'wait until "openstack volume service list" shows it as up.'
-        )
-        % site
-    ]
+        _('No cinder-backup service is up and enabled at %s: start one, and '
+          'wait until "openstack volume service list" shows it as up.') % site]
 
 
 def services_up(cloud: cloud_api.Cloud) -> int | None:
@@ -38,22 +34,18 @@ def services_up(cloud: cloud_api.Cloud) -> int | None:
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
     try:
-        services = cloud.volume('GET', '/os-services?binary=cinder-backup')[
-            'services'
-        ]
+        services = cloud.volume(
+            'GET', '/os-services?binary=cinder-backup')['services']
     except cloud_api.CloudError as exc:
         if exc.status == 403:
             return None  # by default only administrators may
         raise
-    return sum(
-        each['state'] == 'up' and each['status'] == 'enabled'
-        for each in services
-    )
+    return sum(each['state'] == 'up' and each['status'] == 'enabled'
+               for each in services)
 
 
-def quota_problems(
-    cloud: cloud_api.Cloud, needed: Mapping[str, int], site: str
-) -> list[str]:
+def quota_problems(cloud: cloud_api.Cloud, needed: Mapping[str, int],
+                   site: str) -> list[str]:
     """Return which of Cinder's quotas are too small.
 
     :param needed: how much of each, such as ``backup_gigabytes``
@@ -61,8 +53,7 @@ def quota_problems(
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
     quotas = cloud.volume(
-        'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
-    )['quota_set']
+        'GET', f'/os-quota-sets/{cloud.project_id}?usage=True')['quota_set']
     problems = []
     for key, amount in needed.items():
         quota = quotas.get(key)
@@ -71,16 +62,11 @@ def quota_problems(
         left = quota['limit'] - quota['in_use'] - quota['reserved']
         if amount > left:
             problems.append(
-                _(
-                    "Cinder's quota %(key)s at %(site)s is too small: "
-                    '%(amount)d needed, %(left)d of %(limit)d left.'
-                )
-                % {
-                    'key': key,
-                    'site': site,
-                    'amount': amount,
-                    'left': max(0, left),
-                    'limit': quota['limit'],
-                }
-            )
+                _("Cinder's quota %(key)s at %(site)s is too small: "
+                  '%(amount)d needed, %(left)d of %(limit)d left.') % {
+                      'key': key,
+                      'site': site,
+                      'amount': amount,
+                      'left': max(0, left),
+                      'limit': quota['limit']})
     return problems

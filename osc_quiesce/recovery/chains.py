@@ -58,20 +58,13 @@ def parent_for(
     :param backups: all those of the volume in the project
     """
     taken = moment(snapshot)
-    return max(
-        (
-            each
-            for each in backups
-            if each['status'] == 'available' and moment(each) < taken
-        ),
-        key=moment,
-        default=None,
-    )
+    return max((each for each in backups if each['status'] == 'available'
+                and moment(each) < taken),
+               key=moment, default=None)
 
 
-def line_of(
-    backup: Mapping[str, Any], backups: Iterable[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
+def line_of(backup: Mapping[str, Any],
+            backups: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return a backup with all that it may need, the newest first.
 
     Parents are not shown to everybody. Since each was once the newest one, a
@@ -79,28 +72,21 @@ def line_of(
 
     :param backups: all those of the volume in the project
     """
-    older = sorted(
-        (each for each in backups if moment(each) < moment(backup)),
-        key=moment,
-        reverse=True,
-    )
+    older = sorted((each for each in backups if moment(each) < moment(backup)),
+                   key=moment, reverse=True)
     found = [backup]
     for each in older:
         if not found[-1].get('is_incremental'):
             break
         if each['status'] not in ('creating', 'error', 'deleting') or (
-            marks.get(each, marks.HIDDEN_BY)
-        ):
+                marks.get(each, marks.HIDDEN_BY)):
             found.append(each)
     return found
 
 
-def choose(
-    snapshot: Mapping[str, Any],
-    volume: Mapping[str, Any],
-    backups: Sequence[Mapping[str, Any]],
-    full_every: int = FULL_EVERY,
-) -> Choice:
+def choose(snapshot: Mapping[str, Any], volume: Mapping[str, Any],
+           backups: Sequence[Mapping[str, Any]],
+           full_every: int = FULL_EVERY) -> Choice:
     """Return how to back up a snapshot.
 
     :param volume: as Cinder shows it now
@@ -113,24 +99,19 @@ def choose(
     if parent is None:
         return Choice(FULL, _('there is no earlier backup'))
     if parent['size'] != volume['size']:
-        return Choice(
-            FULL,
-            _('the volume has grown from %(old)d to %(new)d GiB')
-            % {'old': parent['size'], 'new': volume['size']},
-        )
+        return Choice(FULL,
+                      _('the volume has grown from %(old)d to %(new)d GiB') % {
+                          'old': parent['size'], 'new': volume['size']})
     length = len(line_of(parent, backups))
     if length >= full_every:
         return Choice(FULL, _('the chain has %d backups') % length)
-    return Choice(
-        INCREMENTAL,
-        _('number %(number)d of a chain') % {'number': length + 1},
-        parent['id'],
-    )
+    return Choice(INCREMENTAL,
+                  _('number %(number)d of a chain') % {'number': length + 1},
+                  parent['id'])
 
 
-def ancestors(
-    backup_id: str, read: Callable[[str], records.Record]
-) -> list[records.Record]:
+def ancestors(backup_id: str,
+              read: Callable[[str], records.Record]) -> list[records.Record]:
     """Return the record of a backup and of all that it needs, oldest first.
 
     :param read: returns a record
@@ -143,9 +124,8 @@ def ancestors(
     return found
 
 
-def needed(
-    kept: Iterable[Mapping[str, Any]], backups: Iterable[Mapping[str, Any]]
-) -> set[str]:
+def needed(kept: Iterable[Mapping[str, Any]],
+           backups: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the IDs of backups without which those kept are worth nothing.
 
     :param backups: all those of the project
@@ -154,15 +134,10 @@ def needed(
     by_volume: dict[str, list[Mapping[str, Any]]] = {}
     for each in backups:
         by_volume.setdefault(each['volume_id'], []).append(each)
-    return {
-        each['id']
-        for backup in kept
-        for each in line_of(backup, by_volume.get(backup['volume_id'], ()))
-    }
+    return {each['id'] for backup in kept for each in line_of(
+        backup, by_volume.get(backup['volume_id'], ()))}
 
 
-def newest_first(
-    backups: Iterable[dict[str, Any]],
-) -> list[dict[str, Any]]:
+def newest_first(backups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return backups in the order in which they can be deleted."""
     return sorted(backups, key=moment, reverse=True)

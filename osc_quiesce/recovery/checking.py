@@ -64,9 +64,7 @@ class Checker:
             return False
         return True
 
-    def agent(
-        self, server: resolved.Server, found: Mapping[str, Any]
-    ) -> str:
+    def agent(self, server: resolved.Server, found: Mapping[str, Any]) -> str:
         """Return when the guest's agent has answered, or was not asked.
 
         :returns: ANSWERED; or NOT_ASKED if the guest is not said to have one,
@@ -80,14 +78,8 @@ class Checker:
         pauses = retry.pauses()
         while True:
             try:
-                with group.quiesced(
-                    self.client,
-                    [[guest]],
-                    _AGENT_TIMEOUT,
-                    _UNQUIESCE_AFTER,
-                    None,
-                    self.shield,
-                ):
+                with group.quiesced(self.client, [[guest]], _AGENT_TIMEOUT,
+                                    _UNQUIESCE_AFTER, None, self.shield):
                     pass
                 return ANSWERED
             except (quiesce_errors.NotInstalled, quiesce_errors.Forbidden):
@@ -97,22 +89,14 @@ class Checker:
             except quiesce_errors.QuiesceError as exc:
                 if self.client.timer.clock() > deadline:
                     raise CheckFailed(
-                        _(
-                            'The agent in server %(server)s did not answer '
-                            'within %(seconds)g s: %(why)s. The server is '
-                            'left as it is.'
-                        )
-                        % {
-                            'server': guest.label,
-                            'seconds': self.timeout,
-                            'why': str(exc).rstrip('.'),
-                        }
-                    ) from exc
+                        _('The agent in server %(server)s did not answer '
+                          'within %(seconds)g s: %(why)s. The server is left '
+                          'as it is.') % {
+                              'server': guest.label, 'seconds': self.timeout,
+                              'why': str(exc).rstrip('.')}) from exc
             self.client.timer.sleep(next(pauses))
 
-    def run(
-        self, server: resolved.Server, found: Mapping[str, Any]
-    ) -> None:
+    def run(self, server: resolved.Server, found: Mapping[str, Any]) -> None:
         """Run the command until it succeeds.
 
         :raises CheckFailed: it did not in time
@@ -128,25 +112,15 @@ class Checker:
                 return
             if self.client.timer.clock() > deadline:
                 raise CheckFailed(
-                    _(
-                        'The check of server %(server)s failed for '
-                        '%(seconds)g s: %(why)s. The server is left as it '
-                        'is, and later stages are not started.'
-                    )
-                    % {
-                        'server': model.label(found['id'], found['name']),
-                        'seconds': self.timeout,
-                        'why': why,
-                    }
-                )
+                    _('The check of server %(server)s failed for %(seconds)g '
+                      's: %(why)s. The server is left as it is, and later '
+                      'stages are not started.') % {
+                          'server': model.label(found['id'], found['name']),
+                          'seconds': self.timeout, 'why': why})
             self.client.timer.sleep(next(pauses))
 
-    def _attempt(
-        self,
-        server: resolved.Server,
-        found: Mapping[str, Any],
-        seconds: float,
-    ) -> str:
+    def _attempt(self, server: resolved.Server, found: Mapping[str, Any],
+                 seconds: float) -> str:
         """Return why the command failed, or an empty text."""
         addresses = addresses_of(found)
         try:
@@ -175,30 +149,20 @@ class Checker:
             return ''
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         return _('exit code %(code)d%(said)s') % {
-            'code': done.returncode,
-            'said': f', {said[-1]}' if said else '',
-        }
+            'code': done.returncode, 'said': f', {said[-1]}' if said else ''}
 
 
 def addresses_of(server: Mapping[str, Any]) -> list[str]:
     """Return the addresses of a server that Nova shows, in their order."""
-    return [
-        address['addr']
-        for each in (server.get('addresses') or {}).values()
-        for address in each
-    ]
+    return [address['addr'] for each in (server.get('addresses')
+                                         or {}).values() for address in each]
 
 
 def _has_agent(server: resolved.Server) -> bool:
     """Return whether a guest is said to have an agent."""
     recorded = server.manifest
-    boot = next(
-        (v for v in server.volumes if v.get('boot_index') == 0), {}
-    )
-    said: dict[str, Any] = {
-        **(recorded.get('image_properties') or {}),
-        **(boot.get('image_metadata') or {}),
-    }
+    boot = next((v for v in server.volumes if v.get('boot_index') == 0), {})
+    said: dict[str, Any] = {**(recorded.get('image_properties') or {}),
+                            **(boot.get('image_metadata') or {})}
     return str(said.get('hw_qemu_guest_agent', '')).lower() in (
-        'true', 'yes', '1', 'on', 't', 'y'
-    )
+        'true', 'yes', '1', 'on', 't', 'y')

@@ -25,13 +25,9 @@ _DELETABLE: Final = ('available', 'error')
 _ATTEMPTS: Final = 2
 
 
-def delete(
-    cloud: cloud_api.Cloud,
-    backups: Iterable[dict[str, Any]],
-    timer: retry.Timer,
-    timeout: float = TIMEOUT,
-    progress: Callable[[str], object] = lambda sentence: None,
-) -> None:
+def delete(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
+           timer: retry.Timer, timeout: float = TIMEOUT,
+           progress: Callable[[str], object] = lambda sentence: None) -> None:
     """Delete backups one after the other, and wait until each is gone.
 
     May be repeated as often as one likes.
@@ -45,10 +41,8 @@ def delete(
     left: dict[str, str] = {}
     stuck: set[str] = set()
     for number, backup in enumerate(wanted):
-        progress(
-            _('Deleting backups: %(done)d of %(all)d done ...')
-            % {'done': number, 'all': len(wanted)}
-        )
+        progress(_('Deleting backups: %(done)d of %(all)d done ...') % {
+            'done': number, 'all': len(wanted)})
         if backup['volume_id'] in stuck:
             continue  # what is older has children now
         why = _delete_one(cloud, backup['id'], timer, deadline)
@@ -58,14 +52,12 @@ def delete(
     if left:
         raise errors.ApplicationError(
             _('Not all backups are deleted: %s. The same command again '
-              'continues.')
-            % ', '.join(f'{id_} ({why})' for id_, why in left.items())
-        )
+              'continues.') % ', '.join(
+                  f'{id_} ({why})' for id_, why in left.items()))
 
 
-def _delete_one(
-    cloud: cloud_api.Cloud, id_: str, timer: retry.Timer, deadline: float
-) -> str:
+def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
+                deadline: float) -> str:
     """Delete a backup; return why it is still there, or an empty text."""
     asked = 0
     why = ''
@@ -77,8 +69,7 @@ def _delete_one(
             if backup['status'] in _DELETABLE:
                 if asked:
                     why = backup.get('fail_reason') or _(
-                        'its status is %s'
-                    ) % backup['status']
+                        'its status is %s') % backup['status']
                 if asked >= _ATTEMPTS:
                     return str(why).rstrip('.')
                 asked += 1
@@ -96,14 +87,12 @@ def _delete_one(
         timer.sleep(next(pauses))
 
 
-def rows_of(
-    elsewhere: cloud_api.Cloud, ids: frozenset[str]
-) -> list[dict[str, Any]]:
+def rows_of(elsewhere: cloud_api.Cloud,
+            ids: frozenset[str]) -> list[dict[str, Any]]:
     """Return the rows at another site of backups that are gone here.
 
     Their data are gone: deleting them there only removes rows that would go
     on to promise a restore.
     """
     return chains.newest_first(
-        each for each in elsewhere.backups() if each['id'] in ids
-    )
+        each for each in elsewhere.backups() if each['id'] in ids)

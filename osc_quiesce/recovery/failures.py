@@ -18,8 +18,7 @@ from osc_quiesce.recovery import waiting
 # cinder/scheduler/manager.py and cinder/backup/drivers/ceph.py
 _RESTARTED: Final = (
     'incomplete backup reset on manager restart',
-    'create backup aborted, expected snapshot status backing-up',
-)
+    'create backup aborted, expected snapshot status backing-up')
 _NEEDS_FULL: Final = 'full backup'
 _NO_SERVICE: Final = 'service not found for creating backup'
 _CEPH: Final = ('rbd', 'errno 17')
@@ -55,12 +54,9 @@ def kept(volume: str, backup: Mapping[str, Any]) -> str:
     return _(
         'Backup %(id)s of volume %(volume)s has failed (%(why)s). It is not '
         "deleted, since with Ceph's backup driver that would destroy the "
-        'first backup of the volume. Use another driver of cinder-backup.'
-    ) % {
-        'id': backup['id'],
-        'volume': volume,
-        'why': (backup.get('fail_reason') or '').rstrip('.'),
-    }
+        'first backup of the volume. Use another driver of cinder-backup.') % {
+            'id': backup['id'], 'volume': volume,
+            'why': (backup.get('fail_reason') or '').rstrip('.')}
 
 
 def ceph() -> str:
@@ -68,13 +64,11 @@ def ceph() -> str:
         "The backup driver of this site is Ceph's: from a snapshot it makes "
         'full backups only, and only one of each volume; a second one fails, '
         'and deleting that one destroys the first. Use another driver of '
-        'cinder-backup, such as Swift, S3, NFS or POSIX.'
-    )
+        'cinder-backup, such as Swift, S3, NFS or POSIX.')
 
 
-def damage(
-    cloud: cloud_api.Cloud, why: str, volume_id: str, snapshot_id: str
-) -> str:
+def damage(cloud: cloud_api.Cloud, why: str, volume_id: str,
+           snapshot_id: str) -> str:
     """Return what a failure has damaged, and what puts it right.
 
     Without a service for the backup, Cinder overwrites the status of the
@@ -90,19 +84,14 @@ def damage(
         if volume['status'] not in ('available', 'in-use'):
             status = 'in-use' if volume.get('attachments') else 'available'
             wrong.append(
-                f'"openstack volume set --state {status} {volume_id}"'
-            )
+                f'"openstack volume set --state {status} {volume_id}"')
         snapshot = cloud.volume('GET', f'/snapshots/{snapshot_id}')['snapshot']
         if snapshot['status'] != 'available':
-            wrong.append(
-                '"openstack volume snapshot set --state available '
-                f'{snapshot_id}"'
-            )
+            wrong.append('"openstack volume snapshot set --state available '
+                         f'{snapshot_id}"')
     except cloud_api.CloudError:
         return ''
     if not wrong:
         return ''
-    return _(
-        'Cinder has left a wrong status, which an administrator puts right '
-        'with %s.'
-    ) % _(' and ').join(wrong)
+    return _('Cinder has left a wrong status, which an administrator puts '
+             'right with %s.') % _(' and ').join(wrong)

@@ -44,12 +44,8 @@ class Filler:
     :param progress: is told what is done, in a sentence
     """
 
-    def __init__(
-        self,
-        waiter: waiting.Waiter,
-        plan: restore_plan.Plan,
-        progress: Callable[[str], object],
-    ) -> None:
+    def __init__(self, waiter: waiting.Waiter, plan: restore_plan.Plan,
+                 progress: Callable[[str], object]) -> None:
         self._waiter = waiter
         self._cloud = waiter.cloud
         self._plan = plan
@@ -69,13 +65,9 @@ class Filler:
         with self._lock:
             self._ready += 1
             self._progress(
-                _('%(ready)d of %(all)d volumes are restored: %(volume)s')
-                % {
-                    'ready': self._ready,
-                    'all': len(self._plan.items),
-                    'volume': item.wanted.label,
-                }
-            )
+                _('%(ready)d of %(all)d volumes are restored: %(volume)s') % {
+                    'ready': self._ready, 'all': len(self._plan.items),
+                    'volume': item.wanted.label})
         return volume
 
     def _from_snapshot(self, item: restore_plan.Item) -> dict[str, Any]:
@@ -103,65 +95,45 @@ class Filler:
         self._restore(item, volume)
         return self._furnish(item, volume)
 
-    def _make(
-        self, item: restore_plan.Item, **more: str
-    ) -> Mapping[str, Any]:
+    def _make(self, item: restore_plan.Item, **more: str) -> Mapping[str, Any]:
         if item.is_target:
             description = marks.target_description(item.wanted.id)
         else:
             description = marks.own_description(
-                self._plan.restore_id, item.wanted.id
-            )
-        return targets.make(
-            self._cloud,
-            item.wanted,
-            description,
-            self._marks(item, is_done=False),
-            **more,
-        )
+                self._plan.restore_id, item.wanted.id)
+        return targets.make(self._cloud, item.wanted, description,
+                            self._marks(item, is_done=False), **more)
 
-    def _marks(
-        self, item: restore_plan.Item, is_done: bool
-    ) -> dict[str, str]:
+    def _marks(self, item: restore_plan.Item, is_done: bool) -> dict[str, str]:
         plan = self._plan
-        values = {
-            marks.APPLICATION: item.wanted.application,
-            marks.RESTORE: plan.name,
-            marks.RESTORE_ID: plan.restore_id,
-            marks.SET_ID: plan.point.id,
-            marks.BACKUP_ID: item.copy.id,
-            marks.SOURCE: item.wanted.id,
-            marks.VOLUMES: str(len(plan.items)),
-            marks.SERVERS: str(
-                len(plan.resolution.servers) if plan.options.start else 0
-            ),
-            marks.VERIFIED: '',
-            marks.RESTORED_AT: _now() if is_done else '',
-        }
+        values = {marks.APPLICATION: item.wanted.application,
+                  marks.RESTORE: plan.name,
+                  marks.RESTORE_ID: plan.restore_id,
+                  marks.SET_ID: plan.point.id,
+                  marks.BACKUP_ID: item.copy.id,
+                  marks.SOURCE: item.wanted.id,
+                  marks.VOLUMES: str(len(plan.items)),
+                  marks.SERVERS: str(len(plan.resolution.servers)
+                                     if plan.options.start else 0),
+                  marks.VERIFIED: '',
+                  marks.RESTORED_AT: _now() if is_done else ''}
         if item.is_target:
             values[marks.TARGET_OF] = item.wanted.id
         return values
 
-    def _check(
-        self, item: restore_plan.Item, volume: Mapping[str, Any]
-    ) -> None:
+    def _check(self, item: restore_plan.Item,
+               volume: Mapping[str, Any]) -> None:
         if volume['status'] != 'available':
             raise NotRestored(
-                _(
-                    'Volume %(volume)s was not restored: volume %(id)s is '
-                    '%(status)s, and must be available (%(why)s).'
-                )
-                % {
-                    'volume': item.wanted.label,
-                    'id': volume['id'],
-                    'status': volume['status'],
-                    'why': self._waiter.reason(volume['id']).rstrip('.'),
-                }
-            )
+                _('Volume %(volume)s was not restored: volume %(id)s is '
+                  '%(status)s, and must be available (%(why)s).') % {
+                      'volume': item.wanted.label,
+                      'id': volume['id'],
+                      'status': volume['status'],
+                      'why': self._waiter.reason(volume['id']).rstrip('.')})
 
-    def _mended(
-        self, item: restore_plan.Item, volume: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _mended(self, item: restore_plan.Item,
+                volume: Mapping[str, Any]) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
 
         An administrator can reset it, which keeps its ID, and with it the
@@ -169,121 +141,81 @@ class Filler:
         """
         # What was never made has no host.
         is_made = bool(volume.get('os-vol-host-attr:host'))
-        if self._cloud.is_admin and (
-            volume['status'] == 'error_restoring'
-            or (volume['status'] == 'error' and is_made)
-        ):
-            self._cloud.volume(
-                'POST',
-                f'/volumes/{volume["id"]}/action',
-                {'os-reset_status': {'status': 'available'}},
-            )
+        if self._cloud.is_admin and (volume['status'] == 'error_restoring' or (
+                volume['status'] == 'error' and is_made)):
+            self._cloud.volume('POST', f'/volumes/{volume["id"]}/action',
+                               {'os-reset_status': {'status': 'available'}})
             return self._waiter.volume(volume['id'], {volume['status']})
         if item.is_target:
             LOG.warning(
-                _(
-                    'Target volume %(id)s is %(status)s, which only an '
-                    'administrator can reset, if anybody: another one is '
-                    'made, which cannot be verified, and whose next backup '
-                    'is full.'
-                ),
-                {'id': volume['id'], 'status': volume['status']},
-            )
+                _('Target volume %(id)s is %(status)s, which only an '
+                  'administrator can reset, if anybody: another one is made, '
+                  'which cannot be verified, and whose next backup is full.'),
+                {'id': volume['id'], 'status': volume['status']})
         self._delete(volume)
         made = self._make(item)
         return self._waiter.volume(made['id'], _BUSY)
 
     def _delete(self, volume: Mapping[str, Any]) -> None:
         self._cloud.volume('DELETE', f'/volumes/{volume["id"]}')
-        self._waiter.gone(
-            lambda: self._waiter.read_volume(volume['id']),
-            _('Volume %s is still being deleted') % volume['id'],
-        )
+        self._waiter.gone(lambda: self._waiter.read_volume(volume['id']),
+                          _('Volume %s is still being deleted') % volume['id'])
 
-    def _restore(
-        self, item: restore_plan.Item, volume: Mapping[str, Any]
-    ) -> None:
+    def _restore(self, item: restore_plan.Item,
+                 volume: Mapping[str, Any]) -> None:
         """Have Cinder restore, and wait until the data are there."""
         backup = item.copy.id
         # One backup is restored once at a time.
         self._waiter.backup(backup, {'restoring'})
         marks.write(
-            self._cloud, volume['id'], self._marks(item, is_done=False)
-        )
+            self._cloud, volume['id'], self._marks(item, is_done=False))
         try:
-            self._cloud.volume(
-                'POST',
-                f'/backups/{backup}/restore',
-                {'restore': {'volume_id': volume['id']}},
-            )
+            self._cloud.volume('POST', f'/backups/{backup}/restore',
+                               {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
                 raise self._failure(item, volume, str(exc)) from exc
             # If it was heard, the volume's status tells.
             if self._waiter.read_volume(volume['id'])['status'] == (
-                'available'
-            ):
+                    'available'):
                 raise self._failure(item, volume, str(exc)) from exc
         found = self._waiter.volume(volume['id'], {'restoring-backup'})
         self._waiter.backup(backup, {'restoring'})
         if found['status'] != 'available':
             raise self._failure(
-                item,
-                found,
-                _('it is %(status)s (%(why)s)')
-                % {
+                item, found, _('it is %(status)s (%(why)s)') % {
                     'status': found['status'],
-                    'why': self._waiter.reason(
-                        backup, volume['id']
-                    ).rstrip('.'),
-                },
-            )
+                    'why': self._waiter.reason(backup, volume['id']).rstrip(
+                        '.')})
 
-    def _failure(
-        self, item: restore_plan.Item, volume: Mapping[str, Any], why: str
-    ) -> NotRestored:
-        return NotRestored(
-            _(
-                'Volume %(volume)s was not restored from backup %(backup)s '
-                'into volume %(id)s: %(why)s. The same command again tries it '
-                'again.'
-            )
-            % {
-                'volume': item.wanted.label,
-                'backup': item.copy.id,
-                'id': volume['id'],
-                'why': why.rstrip('.'),
-            }
-        )
+    def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
+                 why: str) -> NotRestored:
+        return NotRestored(_('Volume %(volume)s was not restored from backup '
+                             '%(backup)s into volume %(id)s: %(why)s. The '
+                             'same command again tries it again.') % {
+                                 'volume': item.wanted.label,
+                                 'backup': item.copy.id,
+                                 'id': volume['id'],
+                                 'why': why.rstrip('.')})
 
-    def _furnish(
-        self, item: restore_plan.Item, volume: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _furnish(self, item: restore_plan.Item,
+                 volume: Mapping[str, Any]) -> dict[str, Any]:
         """Make a restored volume what its source was, but for the data."""
         recorded = item.wanted.manifest
         volume = self._waiter.read_volume(volume['id'])
         self._set_image_metadata(recorded.get('image_metadata'), volume)
-        bootable = bool(
-            recorded.get('bootable', recorded.get('boot_index') == 0)
-        )
+        bootable = bool(recorded.get(
+            'bootable', recorded.get('boot_index') == 0))
         if bootable != (volume['bootable'] == 'true'):
             self._act(volume, 'os-set_bootable', {'bootable': bootable})
         # Last, since it says that all is done.
-        self._cloud.volume(
-            'PUT',
-            f'/volumes/{volume["id"]}/metadata',
-            {
-                'metadata': {
-                    **marks.foreign(recorded.get('metadata')),
-                    **marks.keys(self._marks(item, is_done=True)),
-                }
-            },
-        )
+        self._cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
+            'metadata': {**marks.foreign(recorded.get('metadata')),
+                         **marks.keys(self._marks(item, is_done=True))}})
         return self._waiter.read_volume(volume['id'])
 
-    def _set_image_metadata(
-        self, wanted: Mapping[str, str] | None, volume: Mapping[str, Any]
-    ) -> None:
+    def _set_image_metadata(self, wanted: Mapping[str, str] | None,
+                            volume: Mapping[str, Any]) -> None:
         if wanted is None:
             return  # not known: those of the moment of the backup stay
         there = volume.get('volume_image_metadata') or {}
@@ -291,15 +223,12 @@ class Filler:
             self._act(volume, 'os-unset_image_metadata', {'key': key})
         if wanted.items() - there.items():
             self._act(
-                volume, 'os-set_image_metadata', {'metadata': dict(wanted)}
-            )
+                volume, 'os-set_image_metadata', {'metadata': dict(wanted)})
 
-    def _act(
-        self, volume: Mapping[str, Any], action: str, details: Any
-    ) -> None:
+    def _act(self, volume: Mapping[str, Any], action: str,
+             details: Any) -> None:
         self._cloud.volume(
-            'POST', f'/volumes/{volume["id"]}/action', {action: details}
-        )
+            'POST', f'/volumes/{volume["id"]}/action', {action: details})
 
 
 def _now() -> str:

@@ -30,9 +30,8 @@ class Plan:
     problems: tuple[str, ...]
 
 
-def plan(
-    bundle: bundles.Bundle, destination: registration.Destination
-) -> Plan:
+def plan(bundle: bundles.Bundle,
+         destination: registration.Destination) -> Plan:
     """Look at everything, change nothing, and return what is to be done.
 
     :raises errors.ApplicationError: the bundle is damaged, or the site cannot
@@ -41,35 +40,21 @@ def plan(
     found = bundle.backup_set
     problems = []
     if not found.is_whole:
-        problems.append(
-            _(
-                'The bundle has %(there)d of the %(wanted)d backups of set '
-                '%(name)s.'
-            )
-            % {
-                'there': len(found.backups),
-                'wanted': found.volumes,
-                'name': found.name,
-            }
-        )
+        problems.append(_('The bundle has %(there)d of the %(wanted)d backups '
+                          'of set %(name)s.') % {
+                              'there': len(found.backups),
+                              'wanted': found.volumes, 'name': found.name})
     wanted: dict[str, records.Record] = {}
     for backup in found.backups:
         for record in chains.ancestors(backup['id'], bundle.read):
             wanted[record.id] = record
     known = destination.known()
     missing = tuple(e for e in wanted.values() if e.id not in known)
-    problems += destination.problems(
-        registration.Need(
-            found.application,
-            found.servers,
-            {
-                marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
-                for each in found.backups
-            },
-            len(missing),
-            sum(each.size for each in missing),
-        )
-    )
+    problems += destination.problems(registration.Need(
+        found.application, found.servers,
+        {marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
+         for each in found.backups},
+        len(missing), sum(each.size for each in missing)))
     return Plan(bundle, missing, tuple(problems))
 
 
@@ -87,15 +72,12 @@ def register(
     destination.prepare()
     backups = plan.bundle.backup_set.backups
     for number, backup in enumerate(backups):
-        progress(
-            _('Registering: %(done)d of %(all)d backups done ...')
-            % {'done': number, 'all': len(backups)}
-        )
+        progress(_('Registering: %(done)d of %(all)d backups done ...') % {
+            'done': number, 'all': len(backups)})
         destination.register(backup['id'])
     made = backup_sets.find(destination.cloud, plan.bundle.set_id)
     if not made.is_whole:
         raise errors.ApplicationError(
             _('Backup set %(name)s (%(id)s) is %(state)s after the import.')
-            % {'name': made.name, 'id': made.id, 'state': made.state}
-        )
+            % {'name': made.name, 'id': made.id, 'state': made.state})
     return made

@@ -11,13 +11,8 @@ from osc_quiesce.i18n import _
 
 # Of a flavor: what is a device of a host, or belongs to one.
 # Source: "Extra specs" in Nova's user guide.
-_DEVICES: Final = (
-    'pci_passthrough:',
-    'accel:',
-    'resources:VGPU',
-    'resources:CUSTOM_',
-    'hw:pmem',
-)
+_DEVICES: Final = ('pci_passthrough:', 'accel:', 'resources:VGPU',
+                   'resources:CUSTOM_', 'hw:pmem')
 
 
 def of(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -25,9 +20,7 @@ def of(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     flavor = manifest['flavor']
     specs = flavor.get('extra_specs') or {}
     image = {
-        **_boot_image(manifest),
-        **(manifest.get('image_properties') or {}),
-    }
+        **_boot_image(manifest), **(manifest.get('image_properties') or {})}
     if manifest.get('image'):
         yield _('root disk'), _('local, so a new one from the image')
     if flavor.get('ephemeral'):
@@ -50,10 +43,7 @@ def flavor_text(flavor: Mapping[str, Any]) -> str:
     if flavor.get('vcpus') is None:
         return str(flavor['name'])
     text = _('%(name)s (%(vcpus)s vCPU, %(ram)s MiB)') % {
-        'name': flavor['name'],
-        'vcpus': flavor['vcpus'],
-        'ram': flavor['ram'],
-    }
+        'name': flavor['name'], 'vcpus': flavor['vcpus'], 'ram': flavor['ram']}
     specs = flavor.get('extra_specs') or {}
     return ' '.join([text, *(f'{k}={specs[k]}' for k in sorted(specs))])
 

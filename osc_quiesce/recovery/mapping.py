@@ -23,36 +23,21 @@ NEW: Final = 'new'
 DROP: Final = 'drop'
 
 #: sections in which a name stands for a name
-PLAIN: Final = (
-    'flavors',
-    'images',
-    'security_groups',
-    'volume_types',
-    'volume_zones',
-    'zones',
-    'keypairs',
-    'server_groups',
-)
+PLAIN: Final = ('flavors', 'images', 'security_groups', 'volume_types',
+                'volume_zones', 'zones', 'keypairs', 'server_groups')
 #: those of them in which ``none`` is no answer
 NEEDED: Final = frozenset({'flavors', 'images', 'volume_types'})
 
 _NAME: Final = {
-    'type': ['string', 'null'],
-    'minLength': 1,
-    'maxLength': spec.LONGEST_NAME,
-}
+    'type': ['string', 'null'], 'minLength': 1, 'maxLength': spec.LONGEST_NAME}
 _WORD: Final = {'enum': [KEEP, NEW]}
-_NETWORK: Final = {
-    'type': ['object', 'null'],
-    'properties': {
-        'network': _NAME,
-        'subnet': _NAME,
-        'addresses': _WORD,
-        'mac': _WORD,
-    },
-    'required': ['network'],
-    'additionalProperties': False,
-}
+_NETWORK: Final = {'type': ['object', 'null'],
+                   'properties': {'network': _NAME,
+                                  'subnet': _NAME,
+                                  'addresses': _WORD,
+                                  'mac': _WORD},
+                   'required': ['network'],
+                   'additionalProperties': False}
 _NETWORKS: Final = {'type': 'object', 'additionalProperties': _NETWORK}
 _SERVER: Final = {
     'type': 'object',
@@ -61,32 +46,20 @@ _SERVER: Final = {
         'hostname': {'type': 'string', 'minLength': 1, 'maxLength': 255},
         'exclude': {'type': 'boolean'},
         'user_data': {'enum': [KEEP, DROP]},
-        'user_data_file': {'type': 'string', 'minLength': 1},
-    },
-    'additionalProperties': False,
-}
+        'user_data_file': {'type': 'string', 'minLength': 1}},
+    'additionalProperties': False}
 SCHEMA: Final = {
     'type': 'object',
     'properties': {
-        **{
-            section: {'type': 'object', 'additionalProperties': _NAME}
-            for section in PLAIN
-        },
+        **{section: {'type': 'object',
+                     'additionalProperties': _NAME} for section in PLAIN},
         'networks': _NETWORKS,
         'servers': {'type': 'object', 'additionalProperties': _SERVER},
-        'drill': {
-            'type': 'object',
-            'properties': {
-                'networks': _NETWORKS,
-                'prefix': {
-                    'type': 'string', 'minLength': 1, 'maxLength': 100
-                },
-            },
-            'additionalProperties': False,
-        },
-    },
-    'additionalProperties': False,
-}
+        'drill': {'type': 'object',
+                  'properties': {'networks': _NETWORKS, 'prefix': {
+                      'type': 'string', 'minLength': 1, 'maxLength': 100}},
+                  'additionalProperties': False}},
+    'additionalProperties': False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +101,7 @@ class Mapping:
                     'path': self.document.path,
                     'line': self.document.line([*keys, name]),
                     'section': section,
-                    'name': name,
-                }
+                    'name': name}
                 return Entry(found[name], where)
         return None
 

@@ -52,11 +52,8 @@ def keys(values: Mapping[str, str]) -> dict[str, str]:
 
 def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
     """Return metadata without our keys."""
-    return {
-        key: value
-        for key, value in (found or {}).items()
-        if not key.startswith(PREFIX)
-    }
+    return {key: value for key, value in (found or {}).items()
+            if not key.startswith(PREFIX)}
 
 
 def restore_id(set_id: str, project_id: str | None, name: str) -> str:
@@ -88,30 +85,22 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
     Both are empty if none has.
     """
     found = re.fullmatch(
-        f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or ''
-    )
+        f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or '')
     return (found[1], found[2]) if found else ('', '')
 
 
-def write(
-    cloud: cloud_api.Cloud, volume_id: str, values: Mapping[str, str]
-) -> None:
+def write(cloud: cloud_api.Cloud, volume_id: str,
+          values: Mapping[str, str]) -> None:
     """Add our keys to the metadata of a volume."""
     cloud.volume(
-        'POST', f'/volumes/{volume_id}/metadata', {'metadata': keys(values)}
-    )
+        'POST', f'/volumes/{volume_id}/metadata', {'metadata': keys(values)})
 
 
-def erase(
-    cloud: cloud_api.Cloud, volume: Mapping[str, Any], *names: str
-) -> None:
+def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+          *names: str) -> None:
     """Remove some of our keys from the metadata of a volume."""
     gone = {PREFIX + name for name in names}
-    left = {
-        key: value
-        for key, value in volume['metadata'].items()
-        if key not in gone
-    }
+    left = {key: value for key, value in volume['metadata'].items()
+            if key not in gone}
     cloud.volume(
-        'PUT', f'/volumes/{volume["id"]}/metadata', {'metadata': left}
-    )
+        'PUT', f'/volumes/{volume["id"]}/metadata', {'metadata': left})

@@ -64,8 +64,7 @@ class Point:
     def label(self) -> str:
         """What messages call it."""
         return _('%(kind)s set %(name)s (%(id)s)') % {
-            'kind': self.kind, 'name': self.name, 'id': self.id
-        }
+            'kind': self.kind, 'name': self.name, 'id': self.id}
 
 
 def find(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
@@ -81,65 +80,31 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
             pass
     if not found:
         raise errors.ApplicationError(
-            _(
-                'No backup set and no snapshot set has the name or ID "%s". '
-                '"openstack application backup list" shows those that are '
-                'registered at this site.'
-            )
-            % name_or_id
-        )
+            _('No backup set and no snapshot set has the name or ID "%s". '
+              '"openstack application backup list" shows those that are '
+              'registered at this site.') % name_or_id)
     if len(found) > 1:
         raise errors.ApplicationError(
-            _('"%(name)s" is %(sets)s: give the ID.')
-            % {
+            _('"%(name)s" is %(sets)s: give the ID.') % {
                 'name': name_or_id,
-                'sets': _(' and ').join(each.label for each in found),
-            }
-        )
+                'sets': _(' and ').join(each.label for each in found)})
     return found[0]
 
 
 def _of_backups(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
     found = backup_sets.find(cloud, name_or_id)
-    return Point(
-        found.id,
-        found.name,
-        BACKUP,
-        found.application,
-        found.created_at,
-        found.state,
-        found.servers,
-        {
-            metadata.get(each, 'source_volume_id'): Copy(
-                each['id'],
-                BACKUP,
-                int(each['size']),
-                each['status'],
-                each['volume_id'],
-            )
-            for each in found.backups
-        },
-    )
+    return Point(found.id, found.name, BACKUP, found.application,
+                 found.created_at, found.state, found.servers, {
+                     metadata.get(each, 'source_volume_id'): Copy(
+                         each['id'], BACKUP, int(each['size']), each['status'],
+                         each['volume_id']) for each in found.backups})
 
 
 def _of_snapshots(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
     found = snapshot_sets.find(cloud, name_or_id)
     return Point(
-        found.id,
-        found.name,
-        SNAPSHOT,
-        found.application,
-        found.created_at,
-        found.state,
-        found.servers,
-        {
-            each['volume_id']: Copy(
-                each['id'],
-                SNAPSHOT,
-                int(each['size']),
-                each['status'],
-                each['volume_id'],
-            )
-            for each in found.snapshots
-        },
-    )
+        found.id, found.name, SNAPSHOT, found.application, found.created_at,
+        found.state, found.servers,
+        {each['volume_id']: Copy(each['id'], SNAPSHOT, int(each['size']),
+                                 each['status'], each['volume_id'])
+         for each in found.snapshots})

@@ -19,17 +19,14 @@ from osc_quiesce.recovery import rows as tables
 MARK: Final = f'{marks.PREFIX}{marks.RESTORE_ID}='
 
 
-def resolve(
-    rows: tables.Rows, manifest: Mapping[str, Any]
-) -> list[resolved.Port]:
+def resolve(rows: tables.Rows,
+            manifest: Mapping[str, Any]) -> list[resolved.Port]:
     """Return the ports that a server is to have here, in their order."""
     found = [_port(rows, port) for port in manifest.get('ports') or ()]
     return [port for port in found if port]
 
 
-def _port(
-    rows: tables.Rows, port: Mapping[str, Any]
-) -> resolved.Port | None:
+def _port(rows: tables.Rows, port: Mapping[str, Any]) -> resolved.Port | None:
     network = port.get('network') or {'id': port.get('net_id')}
     called = [each for each in (network.get('id'), network.get('name'))
               if each]
@@ -42,33 +39,24 @@ def _port(
     if not found or not entry:
         return None
     body: dict[str, Any] = {
-        'network_id': found['id'],
-        'name': port.get('name') or '',
-        'admin_state_up': True,
-    }
+        'network_id': found['id'], 'name': port.get('name') or '',
+        'admin_state_up': True}
     if port.get('vnic_type'):
         body['binding:vnic_type'] = port['vnic_type']
     _add_addresses(rows, port, entry, found, body)
     _add_mac(rows, port, entry, found, body)
     _add_security(rows, port, body)
     return resolved.Port(
-        str(port.get('id') or port.get('port_id')), body, port.get('tag')
-    )
+        str(port.get('id') or port.get('port_id')), body, port.get('tag'))
 
 
-def _add_addresses(
-    rows: tables.Rows,
-    port: Mapping[str, Any],
-    entry: mappings.Entry,
-    network: Mapping[str, Any],
-    body: dict[str, Any],
-) -> None:
+def _add_addresses(rows: tables.Rows, port: Mapping[str, Any],
+                   entry: mappings.Entry, network: Mapping[str, Any],
+                   body: dict[str, Any]) -> None:
     old = [ip['ip_address'] for ip in port.get('fixed_ips') or ()]
     source = ', '.join(old)
-    subnets = [
-        each for each in rows.site.all('subnets')
-        if each['network_id'] == network['id']
-    ]
+    subnets = [each for each in rows.site.all('subnets')
+               if each['network_id'] == network['id']]
     try:
         if entry.get('subnet'):
             subnets = [_subnet(rows, entry, subnets)]
@@ -77,8 +65,7 @@ def _add_addresses(
                 body['fixed_ips'] = [{'subnet_id': subnets[0]['id']}]
             if not subnets and old:
                 raise errors.ApplicationError(
-                    _('network %s has no subnet') % network['name']
-                )
+                    _('network %s has no subnet') % network['name'])
             rows.add(_('address'), source, _('new'))
             return
         body['fixed_ips'] = [_fixed(ip, subnets, network) for ip in old]
@@ -91,64 +78,44 @@ def _add_addresses(
     rows.add(_('address'), source, source or _('none'))
 
 
-def _subnet(
-    rows: tables.Rows,
-    entry: mappings.Entry,
-    subnets: list[dict[str, Any]],
-) -> dict[str, Any]:
+def _subnet(rows: tables.Rows, entry: mappings.Entry,
+            subnets: list[dict[str, Any]]) -> dict[str, Any]:
     try:
         found = rows.site.find('subnets', entry.get('subnet'))
         if found not in subnets:
             raise errors.ApplicationError(
-                _('subnet %s is of another network') % found['name']
-            )
+                _('subnet %s is of another network') % found['name'])
     except errors.ApplicationError as exc:
         raise errors.ApplicationError(f'{entry.where}: {exc}') from exc
     return found
 
 
-def _fixed(
-    address: str, subnets: list[dict[str, Any]], network: Mapping[str, Any]
-) -> dict[str, str]:
+def _fixed(address: str, subnets: list[dict[str, Any]],
+           network: Mapping[str, Any]) -> dict[str, str]:
     """Return what asks for an address in the one subnet that has it."""
     for subnet in subnets:
         if ipaddress.ip_address(address) in ipaddress.ip_network(
-            subnet['cidr'], strict=False
-        ):
+                subnet['cidr'], strict=False):
             return {'subnet_id': subnet['id'], 'ip_address': address}
     raise errors.ApplicationError(
         _('address %(address)s is in no subnet of network %(network)s: with '
-          '"addresses: %(new)s" the server gets another one')
-        % {
-            'address': address,
-            'network': network['name'],
-            'new': mappings.NEW,
-        }
-    )
+          '"addresses: %(new)s" the server gets another one') % {
+              'address': address, 'network': network['name'],
+              'new': mappings.NEW})
 
 
-def _check_free(
-    rows: tables.Rows,
-    network: Mapping[str, Any],
-    fixed_ips: list[dict[str, str]],
-) -> None:
+def _check_free(rows: tables.Rows, network: Mapping[str, Any],
+                fixed_ips: list[dict[str, str]]) -> None:
     """Check that nobody else has addresses, as far as one may see ports."""
     for fixed in fixed_ips:
-        _check_unused(
-            rows,
-            f'network_id={network["id"]}'
-            f'&fixed_ips=ip_address%3D{fixed["ip_address"]}',
-            _('address %s') % fixed['ip_address'],
-        )
+        _check_unused(rows,
+                      f'network_id={network["id"]}'
+                      f'&fixed_ips=ip_address%3D{fixed["ip_address"]}',
+                      _('address %s') % fixed['ip_address'])
 
 
-def _add_mac(
-    rows: tables.Rows,
-    port: Mapping[str, Any],
-    entry: mappings.Entry,
-    network: Mapping[str, Any],
-    body: dict[str, Any],
-) -> None:
+def _add_mac(rows: tables.Rows, port: Mapping[str, Any], entry: mappings.Entry,
+             network: Mapping[str, Any], body: dict[str, Any]) -> None:
     mac = port.get('mac_address') or port.get('mac_addr')
     if not mac:
         return
@@ -157,11 +124,8 @@ def _add_mac(
         return
     body['mac_address'] = mac
     try:
-        _check_unused(
-            rows,
-            f'network_id={network["id"]}&mac_address={mac}',
-            _('MAC %s') % mac,
-        )
+        _check_unused(rows, f'network_id={network["id"]}&mac_address={mac}',
+                      _('MAC %s') % mac)
     except errors.ApplicationError as exc:
         rows.add(_('MAC'), mac, '', str(exc))
         return
@@ -172,27 +136,21 @@ def _check_unused(rows: tables.Rows, query: str, what: str) -> None:
     if not rows.checks_use:
         return
     found = [
-        each
-        for each in rows.site.cloud.network('GET', f'/ports?{query}')['ports']
+        each for each in rows.site.cloud.network('GET',
+                                                 f'/ports?{query}')['ports']
         if not rows.restore_id
         or not (each.get('description') or '').startswith(
-            f'{MARK}{rows.restore_id}'
-        )
-    ]
+            f'{MARK}{rows.restore_id}')]
     if found:
         raise errors.ApplicationError(
-            _('port %(port)s (of %(owner)s) has %(what)s here')
-            % {
+            _('port %(port)s (of %(owner)s) has %(what)s here') % {
                 'port': found[0]['id'],
                 'owner': found[0].get('device_id') or _('no server'),
-                'what': what,
-            }
-        )
+                'what': what})
 
 
-def _add_security(
-    rows: tables.Rows, port: Mapping[str, Any], body: dict[str, Any]
-) -> None:
+def _add_security(rows: tables.Rows, port: Mapping[str, Any],
+                  body: dict[str, Any]) -> None:
     if port.get('port_security_enabled') is False:
         body['port_security_enabled'] = False
         body['security_groups'] = []
@@ -200,14 +158,8 @@ def _add_security(
     groups = port.get('security_groups')
     if groups is None:
         return  # not known: the default one of the project
-    found = [
-        rows.found(
-            'security_groups',
-            _('security group'),
-            (group.get('id'), group.get('name')),
-        )
-        for group in groups
-    ]
+    found = [rows.found('security_groups', _('security group'), (
+        group.get('id'), group.get('name'))) for group in groups]
     body['security_groups'] = sorted({g['id'] for g in found if g})
 
 

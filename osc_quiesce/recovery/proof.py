@@ -51,11 +51,8 @@ def recover(waiter: waiting.Waiter) -> None:
     A backup that is still in ``error`` for a proof makes its set incomplete.
     """
     prover = Prover(waiter)
-    for volume_id in {
-        each['volume_id']
-        for each in prover.backups()
-        if marks.get(each, marks.HIDDEN_BY)
-    }:
+    for volume_id in {each['volume_id'] for each in prover.backups()
+                      if marks.get(each, marks.HIDDEN_BY)}:
         prover.tidy(volume_id)
 
 
@@ -65,9 +62,8 @@ class Prover:
     :param container: where the proofs are stored while they are made
     """
 
-    def __init__(
-        self, waiter: waiting.Waiter, container: str = CONTAINER
-    ) -> None:
+    def __init__(self, waiter: waiting.Waiter,
+                 container: str = CONTAINER) -> None:
         self._waiter = waiter
         self._cloud = waiter.cloud
         self._container = container
@@ -81,18 +77,11 @@ class Prover:
         """
         backup = self._waiter.read_backup(backup_id)
         if backup['volume_id'] != volume_id:
-            raise WrongParent(
-                _(
-                    'Volume %(volume)s cannot be compared with backup '
-                    '%(backup)s, which is registered as one of volume '
-                    '%(other)s.'
-                )
-                % {
-                    'volume': volume_id,
-                    'backup': backup_id,
-                    'other': backup['volume_id'],
-                }
-            )
+            raise WrongParent(_('Volume %(volume)s cannot be compared with '
+                                'backup %(backup)s, which is registered as '
+                                'one of volume %(other)s.') % {
+                                    'volume': volume_id, 'backup': backup_id,
+                                    'other': backup['volume_id']})
         self.tidy(volume_id)
         with self._newest(volume_id, backup):
             self._compare(volume_id, backup_id)
@@ -111,119 +100,74 @@ class Prover:
             made = self._waiter.backup(made['id'], {'creating'})
             if made['status'] != 'available':
                 raise NotProven(
-                    _(
-                        'Volume %(volume)s could not be compared with backup '
-                        '%(backup)s: %(why)s.'
-                    )
-                    % {
-                        'volume': volume_id,
-                        'backup': backup_id,
-                        'why': (
-                            made.get('fail_reason')
-                            or self._waiter.reason(made['id'])
-                        ).rstrip('.'),
-                    }
-                )
+                    _('Volume %(volume)s could not be compared with backup '
+                      '%(backup)s: %(why)s.')
+                    % {'volume': volume_id, 'backup': backup_id,
+                       'why': (made.get('fail_reason') or self._waiter.reason(
+                           made['id'])).rstrip('.')})
             self._check(volume_id, backup_id, made)
         finally:
             self._delete(made['id'])
 
     def _begin(self, volume_id: str, backup_id: str) -> dict[str, Any]:
-        body = {
-            'volume_id': volume_id,
-            'name': f'proof-of-{backup_id}',
-            'container': self._container,
-            'incremental': True,
-            'metadata': marks.keys({marks.PROOF_OF: backup_id}),
-        }
+        body = {'volume_id': volume_id,
+                'name': f'proof-of-{backup_id}',
+                'container': self._container,
+                'incremental': True,
+                'metadata': marks.keys({marks.PROOF_OF: backup_id})}
         try:
             made: dict[str, Any] = self._cloud.volume(
-                'POST',
-                '/backups',
-                {'backup': body},
-                microversion=waiting.BACKUP_MICROVERSION,
-            )['backup']
+                'POST', '/backups', {'backup': body},
+                microversion=waiting.BACKUP_MICROVERSION)['backup']
         except cloud_api.CloudError as exc:
             if exc.outcome_unknown:
                 for each in self.backups(volume_id):
                     if marks.get(each, marks.PROOF_OF) == backup_id:
                         return each
-            raise NotProven(
-                _(
-                    'Volume %(volume)s could not be compared with backup '
-                    '%(backup)s: %(why)s.'
-                )
-                % {
-                    'volume': volume_id,
-                    'backup': backup_id,
-                    'why': str(exc).rstrip('.'),
-                }
-            ) from exc
+            raise NotProven(_('Volume %(volume)s could not be compared with '
+                              'backup %(backup)s: %(why)s.') % {
+                                  'volume': volume_id, 'backup': backup_id,
+                                  'why': str(exc).rstrip('.')}) from exc
         return made
 
-    def _check(
-        self, volume_id: str, backup_id: str, made: Mapping[str, Any]
-    ) -> None:
+    def _check(self, volume_id: str, backup_id: str,
+               made: Mapping[str, Any]) -> None:
         parent = records.parent_id(records.export(self._cloud, made['id']))
         if parent != backup_id:
-            raise WrongParent(
-                _(
-                    'Volume %(volume)s is not proven to be equal to backup '
-                    '%(backup)s: Cinder has compared it with %(parent)s, '
-                    'which is newer or was made meanwhile. Run the same '
-                    'command again.'
-                )
-                % {
-                    'volume': volume_id,
-                    'backup': backup_id,
-                    'parent': parent or _('nothing'),
-                }
-            )
+            raise WrongParent(_('Volume %(volume)s is not proven to be equal '
+                                'to backup %(backup)s: Cinder has compared it '
+                                'with %(parent)s, which is newer or was made '
+                                'meanwhile. Run the same command again.') % {
+                                    'volume': volume_id, 'backup': backup_id,
+                                    'parent': parent or _('nothing')})
         if made['object_count']:
             raise NotEqual(
-                _(
-                    'Volume %(volume)s DIFFERS from backup %(backup)s, which '
-                    'was restored into it (%(count)d objects are not equal): '
-                    'the stored data or the volume are damaged. Do not use '
-                    'it.'
-                )
-                % {
-                    'volume': volume_id,
-                    'backup': backup_id,
-                    'count': made['object_count'],
-                }
-            )
+                _('Volume %(volume)s DIFFERS from backup %(backup)s, which '
+                  'was restored into it (%(count)d objects are not equal): '
+                  'the stored data or the volume are damaged. Do not use '
+                  'it.') % {'volume': volume_id, 'backup': backup_id,
+                            'count': made['object_count']})
 
     @contextlib.contextmanager
-    def _newest(
-        self, volume_id: str, backup: Mapping[str, Any]
-    ) -> Iterator[None]:
+    def _newest(self, volume_id: str,
+                backup: Mapping[str, Any]) -> Iterator[None]:
         """Let a backup be the newest one of its volume that is available.
 
         :raises WrongParent: somebody else's is newer, and left alone
         """
         newer = [
-            each
-            for each in self.backups(volume_id)
-            if each['status'] == 'available'
-            and each['id'] != backup['id']
-            and _moment(each) >= _moment(backup)
-        ]
+            each for each in self.backups(volume_id)
+            if each['status'] == 'available' and each['id'] != backup['id']
+            and _moment(each) >= _moment(backup)]
         foreign = [e['id'] for e in newer if not marks.get(e, 'backup_set_id')]
         if foreign:
             raise WrongParent(
-                _(
-                    'Volume %(volume)s cannot be compared with backup '
-                    '%(backup)s: Cinder would compare it with a newer one '
-                    'that is none of ours (%(newer)s). Delete that one, or '
-                    'do without the proof.'
-                )
-                % {
-                    'volume': volume_id,
-                    'backup': backup['id'],
-                    'newer': ', '.join(foreign),
-                }
-            )
+                _('Volume %(volume)s cannot be compared with backup '
+                  '%(backup)s: Cinder would compare it with a newer one that '
+                  'is none of ours (%(newer)s). Delete that one, or do '
+                  'without the proof.') % {
+                      'volume': volume_id, 'backup': backup['id'],
+                      'newer': ', '.join(foreign)})
         try:
             for each in newer:
                 self._hide(each, backup['id'])
@@ -241,51 +185,33 @@ class Prover:
             self._reset(backup['id'], 'available')
             self._mark(backup, {})
         except cloud_api.CloudError as exc:
-            LOG.error(
-                _(
-                    'Backup %(id)s was put into error for a proof, and Cinder '
-                    'does not let it be put right: %(why)s. The next proof '
-                    'tries again; or run "openstack volume backup set --state '
-                    'available %(id)s".'
-                ),
-                {'id': backup['id'], 'why': str(exc).rstrip('.')},
-            )
+            LOG.error(_('Backup %(id)s was put into error for a proof, and '
+                        'Cinder does not let it be put right: %(why)s. The '
+                        'next proof tries again; or run "openstack volume '
+                        'backup set --state available %(id)s".'),
+                      {'id': backup['id'], 'why': str(exc).rstrip('.')})
 
     def _reset(self, backup_id: str, status: str) -> None:
-        self._cloud.volume(
-            'POST',
-            f'/backups/{backup_id}/action',
-            {'os-reset_status': {'status': status}},
-        )
+        self._cloud.volume('POST', f'/backups/{backup_id}/action',
+                           {'os-reset_status': {'status': status}})
         other = {'available': 'error', 'error': 'available'}[status]
         self._waiter.backup(backup_id, {other})  # it is a cast
 
-    def _mark(
-        self, backup: Mapping[str, Any], more: Mapping[str, str]
-    ) -> None:
+    def _mark(self, backup: Mapping[str, Any],
+              more: Mapping[str, str]) -> None:
         kept = {
-            key: value
-            for key, value in (backup.get('metadata') or {}).items()
-            if key != marks.PREFIX + marks.HIDDEN_BY
-        }
-        self._cloud.volume(
-            'PUT',
-            f'/backups/{backup["id"]}',
-            {'backup': {'metadata': {**kept, **more}}},
-            microversion=waiting.BACKUP_MICROVERSION,
-        )
+            key: value for key, value in (backup.get('metadata') or {}).items()
+            if key != marks.PREFIX + marks.HIDDEN_BY}
+        self._cloud.volume('PUT', f'/backups/{backup["id"]}',
+                           {'backup': {'metadata': {**kept, **more}}},
+                           microversion=waiting.BACKUP_MICROVERSION)
 
     def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
         """Return the backups of a volume; by default of all volumes."""
         query = f'?volume_id={volume_id}' if volume_id else ''
-        return list(
-            self._cloud.pages(
-                'block_storage',
-                f'/backups/detail{query}',
-                'backups',
-                waiting.BACKUP_MICROVERSION,
-            )
-        )
+        return list(self._cloud.pages(
+            'block_storage', f'/backups/detail{query}', 'backups',
+            waiting.BACKUP_MICROVERSION))
 
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
@@ -294,19 +220,14 @@ class Prover:
             self._cloud.volume('DELETE', f'/backups/{backup_id}')
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
-                _('Backup %s is still being deleted') % backup_id,
-            )
+                _('Backup %s is still being deleted') % backup_id)
         except cloud_api.NotThere:
             pass
         except errors.ApplicationError as exc:
-            LOG.error(
-                _(
-                    'Backup %(id)s, which was only made to compare, is not '
-                    'deleted: %(why)s. Delete it with "openstack volume '
-                    'backup delete %(id)s".'
-                ),
-                {'id': backup_id, 'why': str(exc).rstrip('.')},
-            )
+            LOG.error(_('Backup %(id)s, which was only made to compare, is '
+                        'not deleted: %(why)s. Delete it with "openstack '
+                        'volume backup delete %(id)s".'),
+                      {'id': backup_id, 'why': str(exc).rstrip('.')})
 
 
 def _moment(backup: Mapping[str, Any]) -> str:

@@ -78,17 +78,14 @@ def decode(body: Mapping[str, Any]) -> Record:
         return Record(str(body['backup_service']), data)
     except (binascii.Error, ValueError, KeyError, TypeError) as exc:
         raise errors.ApplicationError(
-            _('The record of a backup is damaged (%s).') % exc
-        ) from exc
+            _('The record of a backup is damaged (%s).') % exc) from exc
 
 
 def encode(record: Record) -> dict[str, str]:
     """Return a record as import and bundles have it."""
     text = json.dumps(dict(record.data))
-    return {
-        'backup_service': record.service,
-        'backup_url': base64.b64encode(text.encode()).decode(),
-    }
+    return {'backup_service': record.service,
+            'backup_url': base64.b64encode(text.encode()).decode()}
 
 
 def export(cloud: cloud_api.Cloud, backup_id: str) -> Record:
@@ -101,9 +98,8 @@ def export(cloud: cloud_api.Cloud, backup_id: str) -> Record:
         return decode(answer['backup-record'])
     except (KeyError, errors.ApplicationError) as exc:
         raise cloud_api.CloudError(
-            _('the record of backup %(id)s cannot be read: %(why)s')
-            % {'id': backup_id, 'why': str(exc).rstrip('.')}
-        ) from exc
+            _('the record of backup %(id)s cannot be read: %(why)s') % {
+                'id': backup_id, 'why': str(exc).rstrip('.')}) from exc
 
 
 def import_(cloud: cloud_api.Cloud, record: Record) -> None:
@@ -114,9 +110,8 @@ def import_(cloud: cloud_api.Cloud, record: Record) -> None:
     :raises cloud_api.CloudError: Cinder refuses it
     """
     try:
-        cloud.volume(
-            'POST', '/backups/import_record', {'backup-record': encode(record)}
-        )
+        cloud.volume('POST', '/backups/import_record',
+                     {'backup-record': encode(record)})
     except cloud_api.CloudError as exc:
         # Its words may be translated: so it is looked at.
         if exc.status != 400 or not is_there(cloud, record.id):
@@ -156,11 +151,8 @@ def may_import(cloud: cloud_api.Cloud) -> bool:
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
     try:
-        cloud.volume(
-            'POST',
-            '/backups/import_record',
-            {'backup-record': encode(Record('none', {}))},
-        )
+        cloud.volume('POST', '/backups/import_record',
+                     {'backup-record': encode(Record('none', {}))})
     except cloud_api.CloudError as exc:
         if exc.status == 403:
             return False

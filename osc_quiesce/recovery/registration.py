@@ -60,14 +60,10 @@ class Destination:
     """
 
     def __init__(
-        self,
-        cloud: cloud_api.Cloud,
-        name: str,
-        mapping: mappings.Mapping | None,
-        read: Callable[[str], records.Record],
-        timer: retry.Timer,
-        progress: Callable[[str], object] = lambda sentence: None,
-    ) -> None:
+            self, cloud: cloud_api.Cloud, name: str,
+            mapping: mappings.Mapping | None,
+            read: Callable[[str], records.Record], timer: retry.Timer,
+            progress: Callable[[str], object] = lambda sentence: None) -> None:
         self.cloud = cloud
         self.name = name
         self._mapping = mapping
@@ -82,11 +78,8 @@ class Destination:
 
     def known(self) -> set[str]:
         """Return the IDs of the backups that are usable there."""
-        self._known = {
-            each['id']
-            for each in self.cloud.backups()
-            if backup_sets.is_there(each)
-        }
+        self._known = {each['id'] for each in self.cloud.backups()
+                       if backup_sets.is_there(each)}
         return self._known
 
     def problems(self, need: Need) -> list[str]:
@@ -97,57 +90,39 @@ class Destination:
         found = capacity.service_problems(self.cloud, self.name)
         if not records.may_import(self.cloud):
             found.append(
-                _(
-                    'You may not import backups at %s: that needs the role '
-                    'admin in the project that is to have them, unless the '
-                    'policy there says otherwise.'
-                )
-                % self.name
-            )
+                _('You may not import backups at %s: that needs the role '
+                  'admin in the project that is to have them, unless the '
+                  'policy there says otherwise.') % self.name)
         missing = self._resolve(need, found)
         found += capacity.quota_problems(
             self.cloud,
-            {
-                'backups': need.rows,
-                'backup_gigabytes': need.gigabytes,
-                'volumes': len(missing),
-                'gigabytes': sum(each.size for each in missing),
-            },
-            self.name,
-        )
+            {'backups': need.rows,
+             'backup_gigabytes': need.gigabytes,
+             'volumes': len(missing),
+             'gigabytes': sum(each.size for each in missing)},
+            self.name)
         return found
 
-    def _resolve(
-        self, need: Need, problems: list[str]
-    ) -> list[resolved.Volume]:
+    def _resolve(self, need: Need,
+                 problems: list[str]) -> list[resolved.Volume]:
         """Return the volumes that have no target volume yet.
 
         :param problems: is given what the mapping lacks
         """
         if self._mapping is None:
             return []
-        resolution = resolving.resolve(
-            self._site,
-            self._mapping,
-            need.servers,
-            need.application,
-            checks_use=False,
-        )
+        resolution = resolving.resolve(self._site, self._mapping, need.servers,
+                                       need.application, checks_use=False)
         problems += resolution.refusals
         self._volumes = [
             # Cinder gives a backup the size that the volume has now.
             dataclasses.replace(each, size=need.sizes.get(id_, each.size))
-            for id_, each in resolution.volumes.items()
-            if id_ in need.sizes
-        ]
+            for id_, each in resolution.volumes.items() if id_ in need.sizes]
         if resolution.refusals:
             return []
         there = targets.everything(self.cloud)
-        return [
-            each
-            for each in self._volumes
-            if targets.find(self._site, each, there) is None
-        ]
+        return [each for each in self._volumes
+                if targets.find(self._site, each, there) is None]
 
     def prepare(self) -> None:
         """Make the target volumes that are missing.
@@ -177,51 +152,37 @@ class Destination:
                 self._import(record)
                 self._known.add(record.id)
 
-    def seal(
-        self, backups: Iterable[Mapping[str, Any]], values: Mapping[str, str]
-    ) -> None:
+    def seal(self, backups: Iterable[Mapping[str, Any]],
+             values: Mapping[str, str]) -> None:
         """Write on backups there what is written on them here."""
         wanted = list(backups)
         self._timer.repeat(
             lambda: backup_sets.mark(self.cloud, wanted, values),
-            cloud_api.pause_after,
-            PATIENCE,
-        )
+            cloud_api.pause_after, PATIENCE)
 
     def _record(self, backup_id: str) -> records.Record:
         if backup_id not in self._records:
             self._records[backup_id] = self._timer.repeat(
-                lambda: self._read(backup_id), cloud_api.pause_after, PATIENCE
-            )
+                lambda: self._read(backup_id), cloud_api.pause_after, PATIENCE)
         return self._records[backup_id]
 
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
-            marks.get(record.data, backup_sets.SOURCE_VOLUME)
-        )
+            marks.get(record.data, backup_sets.SOURCE_VOLUME))
         if target:
             record = record.for_volume(target)
         try:
             self._remove_remains(record.id)
             # It may be repeated: one that is there is no error.
-            self._timer.repeat(
-                lambda: records.import_(self.cloud, record),
-                cloud_api.pause_after,
-                PATIENCE,
-            )
+            self._timer.repeat(lambda: records.import_(self.cloud, record),
+                               cloud_api.pause_after, PATIENCE)
             self._wait(record)
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
-                _(
-                    'Backup %(id)s is not registered at %(site)s: %(why)s. '
-                    'It is kept where it is.'
-                )
-                % {
-                    'id': record.id,
-                    'site': self.name,
-                    'why': str(exc).rstrip('.'),
-                }
-            ) from exc
+                _('Backup %(id)s is not registered at %(site)s: %(why)s. It '
+                  'is kept where it is.') % {
+                      'id': record.id, 'site': self.name,
+                      'why': str(exc).rstrip('.')}) from exc
 
     def _remove_remains(self, backup_id: str) -> None:
         """Delete what an import that has failed has left.
@@ -231,17 +192,13 @@ class Destination:
         """
         row = self._row(backup_id)
         if (
-            row is None
-            or row['status'] != 'error'
-            or row['volume_id'] != records.NO_VOLUME
-            or row.get('container')
-        ):
+                row is None or row['status'] != 'error'
+                or row['volume_id'] != records.NO_VOLUME or row.get(
+                    'container')):
             return
         self.cloud.volume('DELETE', f'/backups/{backup_id}')
-        self._until(
-            lambda: self._row(backup_id) is None,
-            _('what is left of an earlier import is still there'),
-        )
+        self._until(lambda: self._row(backup_id) is None,
+                    _('what is left of an earlier import is still there'))
 
     def _wait(self, record: records.Record) -> None:
         def look() -> bool:
@@ -249,24 +206,16 @@ class Destination:
             if row is None:
                 raise errors.ApplicationError(_('it has vanished there'))
             if row['status'].startswith('error') and not marks.get(
-                row, marks.HIDDEN_BY
-            ):
-                raise errors.ApplicationError(
-                    row.get('fail_reason') or _('its status is error')
-                )
+                    row, marks.HIDDEN_BY):
+                raise errors.ApplicationError(row.get('fail_reason') or _(
+                    'its status is error'))
             if not backup_sets.is_there(row):
                 return False
-            if all(
-                each['id'] != record.id
-                for each in self.cloud.backups(volume_id=record.volume_id)
-            ):
+            if all(each['id'] != record.id for each in self.cloud.backups(
+                    volume_id=record.volume_id)):
                 raise errors.ApplicationError(
-                    _(
-                        'it is there already, but in another project, or as '
-                        'a backup of volume %s'
-                    )
-                    % row['volume_id']
-                )
+                    _('it is there already, but in another project, or as a '
+                      'backup of volume %s') % row['volume_id'])
             return True
 
         self._until(look, _('it is not available after the import'))
@@ -274,10 +223,8 @@ class Destination:
     def _row(self, backup_id: str) -> dict[str, Any] | None:
         try:
             row: dict[str, Any] = self.cloud.volume(
-                'GET',
-                f'/backups/{backup_id}',
-                microversion=cloud_api.BACKUP_MICROVERSION,
-            )['backup']
+                'GET', f'/backups/{backup_id}',
+                microversion=cloud_api.BACKUP_MICROVERSION)['backup']
         except cloud_api.NotThere:
             return None
         return row
@@ -287,8 +234,6 @@ class Destination:
         pauses = retry.pauses()
         while not self._timer.repeat(look, cloud_api.pause_after, PATIENCE):
             if self._timer.clock() > deadline:
-                raise errors.ApplicationError(
-                    _('%(what)s (%(seconds)g s)')
-                    % {'what': what, 'seconds': IMPORT_TIMEOUT}
-                )
+                raise errors.ApplicationError(_('%(what)s (%(seconds)g s)') % {
+                    'what': what, 'seconds': IMPORT_TIMEOUT})
             self._timer.sleep(next(pauses))

@@ -83,21 +83,16 @@ class Report:
             yield
         finally:
             self.phases[name] = (
-                self.phases.get(name, 0.0) + self.clock() - started
-            )
+                self.phases.get(name, 0.0) + self.clock() - started)
 
     def rows(self) -> dict[str, Any]:
         """Return all of it as JSON has it."""
-        return {
-            'phases': {k: round(v, 1) for k, v in self.phases.items()},
-            'volumes': [_rounded(each) for each in self.volumes],
-            'servers': [_rounded(each) for each in self.servers],
-        }
+        return {'phases': {k: round(v, 1) for k, v in self.phases.items()},
+                'volumes': [_rounded(each) for each in self.volumes],
+                'servers': [_rounded(each) for each in self.servers]}
 
 
-def rpo(
-    created_at: str, failed_at: datetime.datetime | None = None
-) -> float:
+def rpo(created_at: str, failed_at: datetime.datetime | None = None) -> float:
     """Return how many seconds of work are lost.
 
     :param created_at: the moment of the set, such as ``2026-11-29T02:00:00Z``

@@ -39,8 +39,7 @@ class Row:
             'server': self.server,
             'what': self.what,
             'source': self.source,
-            'why': self.refused.rstrip('.'),
-        }
+            'why': self.refused.rstrip('.')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +76,7 @@ class Volume:
     def label(self) -> str:
         """What messages call it."""
         return _('%(id)s (%(device)s of server %(server)s)') % {
-            'id': self.id, 'device': self.device, 'server': self.server
-        }
+            'id': self.id, 'device': self.device, 'server': self.server}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,5 +153,4 @@ class Resolution:
 def in_order(volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return volumes in the order of their devices: vdz before vdaa."""
     return sorted(
-        volumes, key=lambda v: (len(v['device'] or ''), v['device'] or '')
-    )
+        volumes, key=lambda v: (len(v['device'] or ''), v['device'] or ''))

@@ -24,15 +24,10 @@ from osc_quiesce.recovery import site as sites
 _MOST_USER_DATA: Final = 65535
 
 
-def resolve(
-    site: sites.Site,
-    mapping: mappings.Mapping,
-    servers: Iterable[Mapping[str, Any]],
-    application: str,
-    from_backups: bool = True,
-    restore_id: str = '',
-    checks_use: bool = True,
-) -> resolved.Resolution:
+def resolve(site: sites.Site, mapping: mappings.Mapping,
+            servers: Iterable[Mapping[str, Any]], application: str,
+            from_backups: bool = True, restore_id: str = '',
+            checks_use: bool = True) -> resolved.Resolution:
     """Return what the mapping makes of servers at this site.
 
     :param servers: what is recorded of them
@@ -44,29 +39,17 @@ def resolve(
     :raises cloud_api.CloudError: a service cannot be asked
     """
     resolver = _Resolver(
-        site, mapping, application, from_backups, restore_id, checks_use
-    )
-    made = [
-        resolver.server(each)
-        for each in sorted(servers, key=lambda server: server['order'])
-    ]
+        site, mapping, application, from_backups, restore_id, checks_use)
+    made = [resolver.server(each) for each in sorted(
+        servers, key=lambda server: server['order'])]
     return resolved.Resolution(
-        [server for server in made if server],
-        resolver.volumes,
-        resolver.rows,
-    )
+        [server for server in made if server], resolver.volumes, resolver.rows)
 
 
 class _Resolver:
-    def __init__(
-        self,
-        site: sites.Site,
-        mapping: mappings.Mapping,
-        application: str,
-        from_backups: bool,
-        restore_id: str,
-        checks_use: bool,
-    ) -> None:
+    def __init__(self, site: sites.Site, mapping: mappings.Mapping,
+                 application: str, from_backups: bool, restore_id: str,
+                 checks_use: bool) -> None:
         self._site = site
         self._mapping = mapping
         self._application = application
@@ -78,76 +61,53 @@ class _Resolver:
 
     def server(self, manifest: Mapping[str, Any]) -> resolved.Server | None:
         """Return a server as it is to be here; None if it is left out."""
-        rows = tables.Rows(
-            self._site,
-            self._mapping,
-            manifest,
-            self._restore_id,
-            self.rows,
-            self._checks_use,
-        )
+        rows = tables.Rows(self._site, self._mapping, manifest,
+                           self._restore_id, self.rows, self._checks_use)
         own = self._mapping.entry('servers', manifest['id'], manifest['name'])
         if own and own.get('exclude'):
             rows.add(_('server'), manifest['name'], _('left out'))
             return None
         volumes = self._volumes(rows, manifest)
         made = resolved.Server(
-            manifest,
-            flavor=self._flavor(rows, manifest, own),
+            manifest, flavor=self._flavor(rows, manifest, own),
             image=self._image(rows, manifest),
             zone=rows.name(
-                'zones', _('zone'), manifest.get('availability_zone')
-            ),
+                'zones', _('zone'), manifest.get('availability_zone')),
             keypair=rows.name(
-                'keypairs', _('key pair'), manifest.get('key_name')
-            ),
+                'keypairs', _('key pair'), manifest.get('key_name')),
             group=self._group(rows, manifest),
             hostname=(own and own.get('hostname')) or manifest.get('hostname'),
             user_data=self._user_data(rows, manifest, own),
-            ports=ports.resolve(rows, manifest),
-            volumes=volumes,
-        )
+            ports=ports.resolve(rows, manifest), volumes=volumes)
         for what, lost in losses.of(manifest):
             rows.add(what, lost, _('lost'))
         return made
 
-    def _flavor(
-        self,
-        rows: tables.Rows,
-        manifest: Mapping[str, Any],
-        own: mappings.Entry | None,
-    ) -> str | None:
+    def _flavor(self, rows: tables.Rows, manifest: Mapping[str, Any],
+                own: mappings.Entry | None) -> str | None:
         recorded = manifest['flavor']
         # Older sets have Nova's own word for it.
         name = recorded.get('name') or recorded.get('original_name')
         found = rows.found(
-            'flavors',
-            _('flavor'),
-            (recorded.get('id'), name),
-            mappings.Entry(own.get('flavor'), own.where)
-            if own and own.get('flavor')
-            else None,
-            losses.flavor_text,
-            losses.flavor_text({**recorded, 'name': name}),
-        )
+            'flavors', _('flavor'), (recorded.get('id'), name),
+            mappings.Entry(own.get('flavor'),
+                           own.where) if own and own.get('flavor') else None,
+            losses.flavor_text, losses.flavor_text({**recorded, 'name': name}))
         return found['id'] if found else None
 
-    def _image(
-        self, rows: tables.Rows, manifest: Mapping[str, Any]
-    ) -> str | None:
+    def _image(self, rows: tables.Rows,
+               manifest: Mapping[str, Any]) -> str | None:
         image = manifest.get('image')
         if not image:
             return None
         if isinstance(image, str):
             image = {'id': image}
         found = rows.found(
-            'images', _('image'), (image.get('id'), image.get('name'))
-        )
+            'images', _('image'), (image.get('id'), image.get('name')))
         return found['id'] if found else None
 
-    def _group(
-        self, rows: tables.Rows, manifest: Mapping[str, Any]
-    ) -> str | None:
+    def _group(self, rows: tables.Rows,
+               manifest: Mapping[str, Any]) -> str | None:
         groups = manifest.get('server_groups') or ()
         found = [
             rows.found(
@@ -159,12 +119,8 @@ class _Resolver:
         ]
         return next((group['id'] for group in found if group), None)
 
-    def _user_data(
-        self,
-        rows: tables.Rows,
-        manifest: Mapping[str, Any],
-        own: mappings.Entry | None,
-    ) -> str | None:
+    def _user_data(self, rows: tables.Rows, manifest: Mapping[str, Any],
+                   own: mappings.Entry | None) -> str | None:
         what = _('user data')
         recorded: str | None = manifest.get('user_data')
         source = _('recorded') if recorded else _('not recorded')
@@ -178,12 +134,9 @@ class _Resolver:
             data = base64.b64encode(text.encode()).decode()
             if len(data) > _MOST_USER_DATA:
                 rows.add(
-                    what,
-                    source,
-                    '',
+                    what, source, '',
                     _('%(path)s is longer than Nova takes (%(most)d bytes in '
-                      'base64)') % {'path': path, 'most': _MOST_USER_DATA},
-                )
+                      'base64)') % {'path': path, 'most': _MOST_USER_DATA})
                 return None
             rows.add(what, source, path)
             return data
@@ -192,83 +145,55 @@ class _Resolver:
             rows.add(what, source, _('left out') if dropped else source)
         return None if dropped else recorded
 
-    def _volumes(
-        self, rows: tables.Rows, manifest: Mapping[str, Any]
-    ) -> list[Mapping[str, Any]]:
+    def _volumes(self, rows: tables.Rows,
+                 manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         taken = []
         for volume in resolved.in_order(manifest['volumes']):
             if volume.get('excluded'):
-                rows.add(
-                    _('volume'), _source_of(volume), _('not in the set')
-                )
+                rows.add(_('volume'), _source_of(volume), _('not in the set'))
                 continue
             taken.append(volume)
             if volume['id'] not in self.volumes:
                 self.volumes[volume['id']] = self._volume(
-                    rows, manifest, volume
-                )
+                    rows, manifest, volume)
         return taken
 
-    def _volume(
-        self,
-        rows: tables.Rows,
-        manifest: Mapping[str, Any],
-        volume: Mapping[str, Any],
-    ) -> resolved.Volume:
+    def _volume(self, rows: tables.Rows, manifest: Mapping[str, Any],
+                volume: Mapping[str, Any]) -> resolved.Volume:
         kind = zone = None
         if self._from_backups:
             kind = rows.found(
-                'volume_types',
-                _('type of volume %s') % volume['device'],
+                'volume_types', _('type of volume %s') % volume['device'],
                 (volume.get('type'),),
-                check=lambda found: _sharing_problem(volume, found),
-            )
+                check=lambda found: _sharing_problem(volume, found))
             zone = rows.name(
-                'volume_zones',
-                _('zone of volume %s') % volume['device'],
-                volume.get('availability_zone'),
-            )
+                'volume_zones', _('zone of volume %s') % volume['device'],
+                volume.get('availability_zone'))
             if volume.get('encrypted'):
-                rows.add(
-                    _('volume'),
-                    _source_of(volume),
-                    '',
-                    _('it is encrypted, and neither its key nor its type can '
-                      'be restored at another site'),
-                )
+                rows.add(_('volume'), _source_of(volume), '',
+                         _('it is encrypted, and neither its key nor its type '
+                           'can be restored at another site'))
         return resolved.Volume(
-            volume['id'],
-            self._application,
-            manifest['name'],
-            volume['device'] or '/dev/vd?',
-            int(volume['size']),
-            kind['id'] if kind else None,
-            zone,
-            volume,
-        )
+            volume['id'], self._application, manifest['name'],
+            volume['device'] or '/dev/vd?', int(volume['size']),
+            kind['id'] if kind else None, zone, volume)
 
 
 def _source_of(volume: Mapping[str, Any]) -> str:
     return _('%(device)s (%(id)s, %(size)d GiB)') % {
-        'device': volume['device'],
-        'id': volume['id'],
-        'size': volume['size'],
-    }
+        'device': volume['device'], 'id': volume['id'], 'size': volume['size']}
 
 
-def _sharing_problem(
-    volume: Mapping[str, Any], found: Mapping[str, Any]
-) -> str:
+def _sharing_problem(volume: Mapping[str, Any],
+                     found: Mapping[str, Any]) -> str:
     """Return why volumes of a type cannot be shared as a volume was.
 
     Cinder shows what a type can to administrators only.
     """
     specs = found.get('extra_specs')
     if (
-        volume.get('multiattach')
-        and specs is not None
-        and 'true' not in str(specs.get('multiattach', '')).lower()
-    ):
+            volume.get('multiattach') and specs is not None
+            and 'true' not in str(specs.get('multiattach', '')).lower()):
         return _('several servers have the volume, which type %s does not '
                  'allow (multiattach)') % found['name']
     return ''

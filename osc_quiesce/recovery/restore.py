@@ -65,12 +65,8 @@ class Means:
     ] = contextlib.nullcontext
 
 
-def create(
-    client: quiesce_client.Client,
-    cloud: cloud_api.Cloud,
-    plan: restore_plan.Plan,
-    means: Means,
-) -> reports.Report:
+def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+           plan: restore_plan.Plan, means: Means) -> reports.Report:
     """Do what a plan says, or what is left of it.
 
     :returns: what was done, and how long it took
@@ -91,41 +87,28 @@ def create(
 
 
 class _Restore:
-    def __init__(
-        self,
-        client: quiesce_client.Client,
-        cloud: cloud_api.Cloud,
-        plan: restore_plan.Plan,
-        means: Means,
-    ) -> None:
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 plan: restore_plan.Plan, means: Means) -> None:
         self._client = client
         self._cloud = cloud
         self._plan = plan
         self._means = means
         self._clock = client.timer.clock
         self._waiter = waiting.Waiter(
-            cloud, client.timer, means.volume_timeout
-        )
+            cloud, client.timer, means.volume_timeout)
         self._rows: dict[str, reports.Volume] = {}
         self._in_use: set[str] = set()
         self.report = reports.Report(
-            plan.restore_id,
-            plan.name,
-            plan.point,
-            reports.rpo(plan.point.created_at, means.failed_at),
-            self._clock,
-        )
+            plan.restore_id, plan.name, plan.point,
+            reports.rpo(plan.point.created_at, means.failed_at), self._clock)
 
     def fill(self) -> None:
         """Restore all volumes."""
         plan = self._plan
         self._means.progress(
-            _('Restoring %(count)d volumes (%(size)d GiB) ...')
-            % {
+            _('Restoring %(count)d volumes (%(size)d GiB) ...') % {
                 'count': len(plan.items),
-                'size': sum(item.copy.size for item in plan.items),
-            }
-        )
+                'size': sum(item.copy.size for item in plan.items)})
         filler = filling.Filler(self._waiter, plan, self._means.progress)
 
         def fill(item: restore_plan.Item) -> None:
@@ -134,42 +117,22 @@ class _Restore:
             if volume['status'] != 'available':
                 self._in_use.add(volume['id'])
             self._rows[item.wanted.id] = self._row(
-                item, volume, self._clock() - started
-            )
+                item, volume, self._clock() - started)
 
         # The biggest first: it takes longest.
-        together(
-            fill,
-            sorted(plan.items, key=lambda item: -item.copy.size),
-            plan.options.parallel,
-        )
+        together(fill, sorted(plan.items, key=lambda item: -item.copy.size),
+                 plan.options.parallel)
         self.report.volumes = [
-            self._rows[item.wanted.id] for item in plan.items
-        ]
+            self._rows[item.wanted.id] for item in plan.items]
 
-    def _row(
-        self,
-        item: restore_plan.Item,
-        volume: dict[str, Any],
-        seconds: float,
-    ) -> reports.Volume:
+    def _row(self, item: restore_plan.Item, volume: dict[str, Any],
+             seconds: float) -> reports.Volume:
         wanted = item.wanted
-        stage = next(
-            server.stage
-            for server in self._plan.resolution.servers
-            if any(v['id'] == wanted.id for v in server.volumes)
-        )
-        return reports.Volume(
-            stage,
-            wanted.server,
-            wanted.device,
-            wanted.id,
-            volume['id'],
-            item.copy.id,
-            item.copy.size,
-            bool(marks.get(volume, marks.VERIFIED)),
-            seconds,
-        )
+        stage = next(server.stage for server in self._plan.resolution.servers
+                     if any(v['id'] == wanted.id for v in server.volumes))
+        return reports.Volume(stage, wanted.server, wanted.device, wanted.id,
+                              volume['id'], item.copy.id, item.copy.size,
+                              bool(marks.get(volume, marks.VERIFIED)), seconds)
 
     def prove(self) -> None:
         """Prove that volumes are equal to their backups, before any boot."""
@@ -184,25 +147,17 @@ class _Restore:
                 raise proof.NotProven(
                     _('Volume %(id)s, made in place of target volume '
                       '%(target)s, cannot be verified: --no-verify goes on '
-                      'without.')
-                    % {'id': row.id, 'target': item.copy.volume_id}
-                )
+                      'without.') % {
+                          'id': row.id, 'target': item.copy.volume_id})
             started = self._clock()
             prover.prove(row.id, item.copy.id)
-            marks.write(
-                self._cloud,
-                row.id,
-                {
-                    marks.VERIFIED: model.utc_text(
-                        datetime.datetime.now(datetime.UTC)
-                    )
-                },
-            )
+            marks.write(self._cloud, row.id,
+                        {marks.VERIFIED: model.utc_text(datetime.datetime.now(
+                            datetime.UTC))})
             row.verified = True
             row.seconds += self._clock() - started
             self._means.progress(
-                _('Volume %s is equal to its backup') % item.wanted.label
-            )
+                _('Volume %s is equal to its backup') % item.wanted.label)
 
         together(prove, items, self._plan.options.parallel)
 
@@ -213,10 +168,8 @@ class _Restore:
             return False
         if row.id not in self._in_use:
             return True
-        message = _(
-            'Volume %s cannot be verified any more: a server has it, and may '
-            'have written to it.'
-        ) % item.wanted.label
+        message = _('Volume %s cannot be verified any more: a server has it, '
+                    'and may have written to it.') % item.wanted.label
         if self._plan.options.verify:
             raise proof.NotProven(message)
         LOG.warning('%s', message)
@@ -226,53 +179,28 @@ class _Restore:
         """Make the servers, one stage after the other."""
         booter = booting.Booter(
             waiting.Waiter(
-                self._cloud, self._client.timer, self._means.timeout
-            ),
-            self._plan,
-            {source: row.id for source, row in self._rows.items()},
-        )
+                self._cloud, self._client.timer, self._means.timeout),
+            self._plan, {source: row.id for source, row in self._rows.items()})
         checker = checking.Checker(
-            self._client,
-            self._means.check,
-            self._means.timeout,
-            self._means.asks_agents,
-            self._means.shield,
-        )
+            self._client, self._means.check, self._means.timeout,
+            self._means.asks_agents, self._means.shield)
         has_api = checker.has_api()
         for servers in self._plan.stages:
             with self.report.phase(
-                # Translators: the name of a phase in a report
-                _('stage %d') % (servers[0].stage + 1)
-            ):
-                self._means.progress(
-                    _('Starting %s ...')
-                    % ', '.join(server.name for server in servers)
-                )
-                together(
-                    lambda server: self._start(
-                        booter, checker, has_api, server
-                    ),
-                    servers,
-                    len(servers),
-                )
+                    # Translators: the name of a phase in a report
+                    _('stage %d') % (servers[0].stage + 1)):
+                self._means.progress(_('Starting %s ...') % ', '.join(
+                    server.name for server in servers))
+                together(lambda server: self._start(booter, checker, has_api,
+                                                    server),
+                         servers, len(servers))
 
-    def _start(
-        self,
-        booter: booting.Booter,
-        checker: checking.Checker,
-        has_api: bool,
-        server: resolved.Server,
-    ) -> None:
+    def _start(self, booter: booting.Booter, checker: checking.Checker,
+               has_api: bool, server: resolved.Server) -> None:
         started = self._clock()
         found = booter.boot(server)
-        row = reports.Server(
-            server.stage,
-            server.name,
-            server.id,
-            found['id'],
-            found['status'],
-            checking.addresses_of(found),
-        )
+        row = reports.Server(server.stage, server.name, server.id, found['id'],
+                             found['status'], checking.addresses_of(found))
         self.report.servers.append(row)
         if has_api:
             row.agent = checker.agent(server, found)
@@ -281,9 +209,8 @@ class _Restore:
         row.seconds = self._clock() - started
 
 
-def together(
-    function: Callable[[_T], _U], items: Iterable[_T], threads: int
-) -> list[_U]:
+def together(function: Callable[[_T], _U], items: Iterable[_T],
+             threads: int) -> list[_U]:
     """Call a function with each item, so many at once; return the results.
 
     One that fails does not stop the others.
@@ -301,12 +228,10 @@ def together(
 
     everything = list(items)
     found = concurrency.run_all(
-        call, everything, threads=max(1, min(threads, len(everything) or 1))
-    )
+        call, everything, threads=max(1, min(threads, len(everything) or 1)))
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise errors.ApplicationError(
-            ' '.join(str(each) for each in failures)
-        ) from failures[0]
+        raise errors.ApplicationError(' '.join(
+            str(each) for each in failures)) from failures[0]
     return [each for each in found if each is not None]

@@ -64,10 +64,8 @@ class Item:
         return bool(
             marks.get(volume, marks.RESTORE_ID) == restore_id
             and marks.get(volume, marks.BACKUP_ID) == self.copy.id
-            and marks.get(volume, marks.RESTORED_AT)
-            and volume['status'] in ('available', 'in-use', 'reserved',
-                                     'attaching', 'detaching')
-        )
+            and marks.get(volume, marks.RESTORED_AT) and volume['status'] in (
+                'available', 'in-use', 'reserved', 'attaching', 'detaching'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,31 +93,22 @@ class Plan:
     def refusals(self) -> list[str]:
         """Every reason why this cannot be done; empty if it can."""
         return [
-            *self.problems,
-            *(row.refusal for row in self.rows if row.refused),
-        ]
+            *self.problems, *(row.refusal for row in self.rows if row.refused)]
 
     @property
     def stages(self) -> list[list[resolved.Server]]:
         """The servers of each stage."""
         servers = self.resolution.servers
-        return [
-            [server for server in servers if server.stage == number]
-            for number in sorted({server.stage for server in servers})
-        ]
+        return [[server for server in servers if server.stage == number]
+                for number in sorted({server.stage for server in servers})]
 
 
-def servers_of(
-    cloud: cloud_api.Cloud, restore_id: str
-) -> list[dict[str, Any]]:
+def servers_of(cloud: cloud_api.Cloud,
+               restore_id: str) -> list[dict[str, Any]]:
     """Return the servers that a restore has made, as Nova shows them."""
-    return [
-        each
-        for each in cloud.pages(
-            'compute', '/servers/detail', 'servers', '2.79'
-        )
-        if marks.get(each, marks.RESTORE_ID) == restore_id
-    ]
+    return [each for each in cloud.pages('compute', '/servers/detail',
+                                         'servers', '2.79')
+            if marks.get(each, marks.RESTORE_ID) == restore_id]
 
 
 def check(plan: Plan) -> None:

@@ -22,12 +22,9 @@ from osc_quiesce.recovery import split_brain
 from osc_quiesce.recovery import targets
 
 
-def make(
-    cloud: cloud_api.Cloud,
-    point: points.Point,
-    mapping: mappings.Mapping,
-    options: restore_plan.Options,
-) -> restore_plan.Plan:
+def make(cloud: cloud_api.Cloud, point: points.Point,
+         mapping: mappings.Mapping,
+         options: restore_plan.Options) -> restore_plan.Plan:
     """Look at everything, change nothing, and return what is to be done.
 
     :returns: a plan, perhaps with refusals
@@ -38,68 +35,40 @@ def make(
     problems = _state_problems(point, options)
     servers = _chosen(point, options, problems)
     site = sites.Site(cloud)
-    resolution = resolving.resolve(
-        site,
-        mapping,
-        servers,
-        point.application,
-        point.kind == points.BACKUP,
-        restore_id,
-    )
+    resolution = resolving.resolve(site, mapping, servers, point.application,
+                                   point.kind == points.BACKUP, restore_id)
     there = {each['id']: each for each in targets.everything(cloud)}
     rows = list(resolution.rows)
-    items = [
-        item
-        for wanted in resolution.volumes.values()
-        if (item := _item(point, wanted, there, restore_id, rows))
-    ]
+    items = [item for wanted in resolution.volumes.values() if (item := _item(
+        point, wanted, there, restore_id, rows))]
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
     plan = restore_plan.Plan(
-        name,
-        restore_id,
-        point,
-        options,
-        resolution,
-        items,
-        sorted(rows, key=lambda row: row.stage),
-        problems,
-        verify,
-        warnings,
-    )
+        name, restore_id, point, options, resolution, items,
+        sorted(rows, key=lambda row: row.stage), problems, verify, warnings)
     if plan.refusals:
         return plan  # what is wanted is not known well enough
     needs = room.problems(site, _needs(site, plan))
     return dataclasses.replace(plan, problems=[*problems, *needs])
 
 
-def _state_problems(
-    point: points.Point, options: restore_plan.Options
-) -> list[str]:
+def _state_problems(point: points.Point,
+                    options: restore_plan.Options) -> list[str]:
     if point.is_consistent or options.allow_inconsistent:
         return []
-    return [
-        _(
-            '%(set)s is %(state)s, and not consistent: its copies may not '
-            'belong together; --allow-inconsistent accepts that.'
-        )
-        % {
-            'set': point.label[:1].upper() + point.label[1:],
-            'state': point.state,
-        }
-    ]
+    return [_('%(set)s is %(state)s, and not consistent: its copies may not '
+              'belong together; --allow-inconsistent accepts that.') % {
+                  'set': point.label[:1].upper() + point.label[1:],
+                  'state': point.state}]
 
 
-def _chosen(
-    point: points.Point, options: restore_plan.Options, problems: list[str]
-) -> list[Mapping[str, Any]]:
+def _chosen(point: points.Point, options: restore_plan.Options,
+            problems: list[str]) -> list[Mapping[str, Any]]:
     """Return what is recorded of the servers that are wanted."""
     if not point.servers:
-        problems.append(
-            _('What is recorded of the servers of %s is damaged or missing.')
-            % point.label
-        )
+        problems.append(_('What is recorded of the servers of %s is damaged '
+                          'or missing.') % point.label)
     if not options.servers:
         return list(point.servers)
     chosen = []
@@ -108,20 +77,15 @@ def _chosen(
         if len(found) != 1:
             problems.append(
                 _('%(count)d servers of %(set)s have the name or ID '
-                  '"%(name)s".')
-                % {'count': len(found), 'set': point.label, 'name': name}
-            )
+                  '"%(name)s".') % {
+                      'count': len(found), 'set': point.label, 'name': name})
         chosen += [server for server in found if server not in chosen]
     return chosen
 
 
-def _item(
-    point: points.Point,
-    wanted: resolved.Volume,
-    there: Mapping[str, Mapping[str, Any]],
-    restore_id: str,
-    rows: list[resolved.Row],
-) -> restore_plan.Item | None:
+def _item(point: points.Point, wanted: resolved.Volume,
+          there: Mapping[str, Mapping[str, Any]], restore_id: str,
+          rows: list[resolved.Row]) -> restore_plan.Item | None:
     """Return a volume that is to be filled, with a row that tells of it."""
     copy = point.copies.get(wanted.id)
     if copy is None:
@@ -132,16 +96,10 @@ def _item(
     target = there.get(copy.volume_id)
     # A backup that was made here is one of its source, which must not be
     # written over, even if it is the target of what runs elsewhere now.
-    is_target = (
-        point.kind == points.BACKUP
-        and copy.volume_id != wanted.id
-        and bool(target and marks.target_of(target))
-    )
-    own = [
-        each
-        for each in there.values()
-        if marks.maker(each) == (restore_id, wanted.id)
-    ]
+    is_target = (point.kind == points.BACKUP and copy.volume_id != wanted.id
+                 and bool(target and marks.target_of(target)))
+    own = [each for each in there.values() if marks.maker(each) == (restore_id,
+                                                                    wanted.id)]
     volume = target if is_target else next(iter(own), None)
     item = restore_plan.Item(wanted, copy, volume, is_target)
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
@@ -149,25 +107,15 @@ def _item(
     return item
 
 
-def _row(
-    point: points.Point, wanted: resolved.Volume, here: str, refused: str
-) -> resolved.Row:
+def _row(point: points.Point, wanted: resolved.Volume, here: str,
+         refused: str) -> resolved.Row:
     return resolved.Row(
-        next(
-            int(server['stage'])
-            for server in point.servers
-            if any(v['id'] == wanted.id for v in server['volumes'])
-        ),
-        wanted.server,
-        _('volume'),
+        next(int(server['stage']) for server in point.servers if any(
+            v['id'] == wanted.id for v in server['volumes'])),
+        wanted.server, _('volume'),
         _('%(device)s (%(id)s, %(size)d GiB)') % {
-            'device': wanted.device,
-            'id': wanted.id,
-            'size': wanted.size,
-        },
-        here,
-        refused,
-    )
+            'device': wanted.device, 'id': wanted.id, 'size': wanted.size},
+        here, refused)
 
 
 def _refusal(item: restore_plan.Item, restore_id: str) -> str:
@@ -178,8 +126,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
     # A backup is "restoring" if this was interrupted: that is waited for.
     if copy.status not in ('available', 'restoring'):
         return _('%(kind)s %(id)s is %(status)s') % {
-            'kind': copy.kind, 'id': copy.id, 'status': copy.status
-        }
+            'kind': copy.kind, 'id': copy.id, 'status': copy.status}
     if not volume:
         return ''
     if volume['size'] != copy.size:
@@ -187,64 +134,45 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
             'id': volume['id'],
             'size': volume['size'],
             'kind': copy.kind,
-            'wanted': copy.size,
-        }
+            'wanted': copy.size}
     users = [each['server_id'] for each in volume['attachments']]
     if users:
         return _('volume %(id)s, into which it is to be restored, is attached '
                  'to server %(users)s') % {
-            'id': volume['id'], 'users': ', '.join(users)
-        }
+                     'id': volume['id'], 'users': ', '.join(users)}
     holder = marks.get(volume, marks.RESTORE_ID)
     if holder and holder != restore_id:
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
-            'id': volume['id'],
-            'name': marks.get(volume, marks.RESTORE),
-            'holder': holder,
-        }
+                     'id': volume['id'],
+                     'name': marks.get(volume, marks.RESTORE),
+                     'holder': holder}
     return ''
 
 
 def _boot_problems(resolution: resolved.Resolution) -> list[str]:
-    return [
-        _('Server %s has neither an image nor a volume in the set to boot '
-          'from.') % server.label
-        for server in resolution.servers
-        if not server.manifest.get('image')
-        and all(v.get('boot_index') != 0 for v in server.volumes)
-    ]
+    return [_('Server %s has neither an image nor a volume in the set to boot '
+              'from.') % server.label for server in resolution.servers
+            if not server.manifest.get('image') and all(
+                v.get('boot_index') != 0 for v in server.volumes)]
 
 
-def _proof(
-    cloud: cloud_api.Cloud,
-    point: points.Point,
-    items: Iterable[restore_plan.Item],
-    options: restore_plan.Options,
-    problems: list[str],
-) -> tuple[bool, list[str]]:
+def _proof(cloud: cloud_api.Cloud, point: points.Point,
+           items: Iterable[restore_plan.Item], options: restore_plan.Options,
+           problems: list[str]) -> tuple[bool, list[str]]:
     """Return whether to prove what can be proven, and what to say of it."""
     if options.verify is False or point.kind != points.BACKUP:
         return False, []
     why = []
     if not cloud.is_admin:
-        why.append(
-            _(
-                'Only an administrator can prove that restored volumes are '
-                'equal to their backups (the export record of a backup tells '
-                'what was compared).'
-            )
-        )
+        why.append(_('Only an administrator can prove that restored volumes '
+                     'are equal to their backups (the export record of a '
+                     'backup tells what was compared).'))
     unproven = [i.wanted.label for i in items if not i.can_be_proven]
     if unproven:
-        why.append(
-            _(
-                'It cannot be proven that these volumes are restored right, '
-                'since their backups are not registered with a target volume '
-                'of this site: %s.'
-            )
-            % ', '.join(unproven)
-        )
+        why.append(_('It cannot be proven that these volumes are restored '
+                     'right, since their backups are not registered with a '
+                     'target volume of this site: %s.') % ', '.join(unproven))
     if options.verify:
         problems += why
         return not why, []
@@ -254,35 +182,20 @@ def _proof(
 
 def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
     """Return what there has to be room for that is not there yet."""
-    to_fill = [
-        item
-        for item in plan.items
-        if not (item.volume and item.is_done(item.volume, plan.restore_id))
-    ]
+    to_fill = [item for item in plan.items if not (
+        item.volume and item.is_done(item.volume, plan.restore_id))]
     started = {
-        marks.get(each, marks.SOURCE)
-        for each in restore_plan.servers_of(site.cloud, plan.restore_id)
-    }
-    servers = [
-        server
-        for server in plan.resolution.servers
-        if plan.options.start and server.id not in started
-    ]
+        marks.get(each, marks.SOURCE) for each in restore_plan.servers_of(
+            site.cloud, plan.restore_id)}
+    servers = [server for server in plan.resolution.servers
+               if plan.options.start and server.id not in started]
     return room.Needs(
         to_make=[item.wanted for item in to_fill if not item.volume],
-        to_thicken=[
-            item.wanted
-            for item in to_fill
-            if not item.volume
-            or not marks.get(item.volume, marks.RESTORED_AT)
-        ],
+        to_thicken=[item.wanted for item in to_fill if not item.volume
+                    or not marks.get(item.volume, marks.RESTORED_AT)],
         servers=servers,
-        proofs=sorted(
-            (i.wanted.size for i in plan.items if i.can_be_proven),
-            reverse=True,
-        )[: plan.options.parallel]
-        if plan.verify
+        proofs=sorted((i.wanted.size for i in plan.items if i.can_be_proven),
+                      reverse=True)[: plan.options.parallel] if plan.verify
         else (),
-        needs_backup_service=plan.point.kind == points.BACKUP
-        and bool(to_fill),
-    )
+        needs_backup_service=plan.point.kind == points.BACKUP and bool(
+            to_fill))

@@ -59,25 +59,18 @@ class Restore:
     @property
     def verified(self) -> int:
         """How many volumes are proven to be equal to their backups."""
-        return sum(
-            bool(marks.get(each, marks.VERIFIED)) for each in self.volumes
-        )
+        return sum(bool(marks.get(
+            each, marks.VERIFIED)) for each in self.volumes)
 
     @property
     def state(self) -> str:
         """COMPLETE or INCOMPLETE."""
-        wanted = [
-            (
-                metadata.number(each, marks.VOLUMES),
-                metadata.number(each, marks.SERVERS),
-            )
-            for each in self.volumes
-        ]
+        wanted = [(metadata.number(each, marks.VOLUMES), metadata.number(
+            each, marks.SERVERS)) for each in self.volumes]
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
         is_complete = bool(self.restored_at) and all(
             len(self.volumes) == volumes and len(active) == servers
-            for volumes, servers in wanted
-        )
+            for volumes, servers in wanted)
         return COMPLETE if is_complete else INCOMPLETE
 
     def _get(self, key: str) -> str:
@@ -97,24 +90,16 @@ def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
         if owner:
             volumes.setdefault(owner, []).append(volume)
     for server in cloud.pages(
-        'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION
-    ):
+            'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION):
         owner = marks.get(server, marks.RESTORE_ID)
         if owner:
             servers.setdefault(owner, []).append(server)
     found = [
         Restore(
-            id_,
-            sorted(volumes.get(id_, ()), key=lambda v: str(v['name'])),
-            sorted(
-                servers.get(id_, ()),
-                key=lambda s: (
-                    metadata.number(s, marks.STAGE), s['name']
-                ),
-            ),
-        )
-        for id_ in {*volumes, *servers}
-    ]
+            id_, sorted(volumes.get(id_, ()), key=lambda v: str(v['name'])),
+            sorted(servers.get(id_, ()), key=lambda s: (
+                metadata.number(s, marks.STAGE), s['name']))) for id_ in {
+                    *volumes, *servers}]
     return sorted(found, key=lambda each: (each.name, each.id))
 
 
@@ -126,21 +111,15 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Restore:
     """
     everything = find_all(cloud)
     found = [each for each in everything if each.id == name_or_id] or [
-        each for each in everything if each.name == name_or_id
-    ]
+        each for each in everything if each.name == name_or_id]
     if not found:
         raise NoSuchRestore(
-            _('No restore has the name or ID "%s".') % name_or_id
-        )
+            _('No restore has the name or ID "%s".') % name_or_id)
     if len(found) > 1:
         raise errors.ApplicationError(
-            _('%(count)d restores have the name "%(name)s": %(ids)s.')
-            % {
-                'count': len(found),
-                'name': name_or_id,
-                'ids': ', '.join(each.id for each in found),
-            }
-        )
+            _('%(count)d restores have the name "%(name)s": %(ids)s.') % {
+                'count': len(found), 'name': name_or_id,
+                'ids': ', '.join(each.id for each in found)})
     return found[0]
 
 
@@ -153,65 +132,45 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     :raises errors.ApplicationError: something is left; the message names it
     """
     cloud = waiter.cloud
-    kept = {
-        each['id'] for each in restore.volumes if marks.target_of(each)
-    }
+    kept = {each['id'] for each in restore.volumes if marks.target_of(each)}
     for server in restore.servers:
         _delete_server(waiter, server, kept)
     for port in _ports(cloud, restore.id):
         cloud.network('DELETE', f'/ports/{port["id"]}')
     for volume in restore.volumes:
         try:
-            found = waiter.volume(
-                volume['id'],
-                {'detaching', 'in-use', 'reserved', 'restoring-backup'},
-            )
+            found = waiter.volume(volume['id'], {
+                'detaching', 'in-use', 'reserved', 'restoring-backup'})
             if volume['id'] in kept:
                 # RESTORED_AT stays: the volume takes up its size.
-                marks.erase(
-                    cloud,
-                    found,
-                    marks.RESTORE,
-                    marks.RESTORE_ID,
-                    marks.VERIFIED,
-                )
+                marks.erase(cloud, found, marks.RESTORE, marks.RESTORE_ID,
+                            marks.VERIFIED)
             else:
                 _delete_volume(waiter, found)
         except cloud_api.NotThere:
             pass
 
 
-def _delete_server(
-    waiter: waiting.Waiter, server: Mapping[str, Any], kept: set[str]
-) -> None:
+def _delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
+                   kept: set[str]) -> None:
     """Delete a server, and no target volume with it."""
     cloud, path = waiter.cloud, f'/servers/{server["id"]}'
     try:
         for each in server.get('os-extended-volumes:volumes_attached') or ():
             if each['id'] in kept and each.get('delete_on_termination'):
                 cloud.compute(
-                    'PUT',
-                    f'{path}/os-volume_attachments/{each["id"]}',
-                    {
-                        'volumeAttachment': {
-                            'volumeId': each['id'],
-                            'delete_on_termination': False,
-                        }
-                    },
-                    _ATTACHMENT_MICROVERSION,
-                )
+                    'PUT', f'{path}/os-volume_attachments/{each["id"]}',
+                    {'volumeAttachment': {'volumeId': each['id'],
+                                          'delete_on_termination': False}},
+                    _ATTACHMENT_MICROVERSION)
         cloud.compute('DELETE', path)
     except cloud_api.NotThere:
         return
-    waiter.gone(
-        lambda: cloud.compute('GET', path),
-        _('Server %s is still being deleted') % server['id'],
-    )
+    waiter.gone(lambda: cloud.compute('GET', path),
+                _('Server %s is still being deleted') % server['id'])
 
 
-def _delete_volume(
-    waiter: waiting.Waiter, volume: Mapping[str, Any]
-) -> None:
+def _delete_volume(waiter: waiting.Waiter, volume: Mapping[str, Any]) -> None:
     path = f'/volumes/{volume["id"]}'
     if volume['status'] != 'deleting':
         waiter.cloud.volume('DELETE', path)
@@ -223,20 +182,15 @@ def _delete_volume(
             return True
         if found['status'] == 'error_deleting':
             raise errors.ApplicationError(
-                _('Volume %(id)s could not be deleted: %(why)s.')
-                % {
+                _('Volume %(id)s could not be deleted: %(why)s.') % {
                     'id': volume['id'],
-                    'why': waiter.reason(volume['id']).rstrip('.'),
-                }
-            )
+                    'why': waiter.reason(volume['id']).rstrip('.')})
         return None
 
     waiter.until(look, _('Volume %s is still being deleted') % volume['id'])
 
 
-def _ports(
-    cloud: cloud_api.Cloud, restore_id: str
-) -> list[dict[str, Any]]:
+def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:
     """Return the ports that a restore has made; none without Neutron."""
     try:
         found = cloud.network('GET', '/ports')['ports']
@@ -245,9 +199,5 @@ def _ports(
             return []
         raise
     return [
-        each
-        for each in found
-        if (each.get('description') or '').startswith(
-            ports.description(restore_id, '')
-        )
-    ]
+        each for each in found if (each.get('description') or '').startswith(
+            ports.description(restore_id, ''))]

@@ -37,15 +37,10 @@ class Needs:
 
 def problems(site: sites.Site, needs: Needs) -> list[str]:
     """Return every reason why there is not enough room, a sentence each."""
-    found = [
-        *_of_quota(site, 'block_storage', _volume_needs(site, needs)),
-        *_of_quota(site, 'compute', _server_needs(site, needs)),
-        *_of_quota(
-            site,
-            'network',
-            {'port': sum(len(server.ports) for server in needs.servers)},
-        ),
-    ]
+    found = [*_of_quota(site, 'block_storage', _volume_needs(site, needs)),
+             *_of_quota(site, 'compute', _server_needs(site, needs)),
+             *_of_quota(site, 'network', {
+                 'port': sum(len(server.ports) for server in needs.servers)})]
     if site.cloud.is_admin:
         found += _of_pools(site, needs)
         if needs.needs_backup_service:
@@ -73,21 +68,15 @@ def _volume_needs(site: sites.Site, needs: Needs) -> dict[str, int]:
 
 
 def _server_needs(site: sites.Site, needs: Needs) -> dict[str, int]:
-    flavors = [
-        site.find('flavors', server.flavor)
-        for server in needs.servers
-        if server.flavor
-    ]
-    return {
-        'instances': len(needs.servers),
-        'cores': sum(flavor['vcpus'] for flavor in flavors),
-        'ram': sum(flavor['ram'] for flavor in flavors),
-    }
+    flavors = [site.find('flavors', server.flavor) for server in needs.servers
+               if server.flavor]
+    return {'instances': len(needs.servers),
+            'cores': sum(flavor['vcpus'] for flavor in flavors),
+            'ram': sum(flavor['ram'] for flavor in flavors)}
 
 
-def _of_quota(
-    site: sites.Site, service: str, needed: Mapping[str, int]
-) -> list[str]:
+def _of_quota(site: sites.Site, service: str,
+              needed: Mapping[str, int]) -> list[str]:
     needed = {key: amount for key, amount in needed.items() if amount}
     if not needed:
         return []
@@ -95,23 +84,18 @@ def _of_quota(
     try:
         if service == 'block_storage':
             quotas = cloud.volume(
-                'GET', f'/os-quota-sets/{project}?usage=True'
-            )['quota_set']
+                'GET', f'/os-quota-sets/{project}?usage=True')['quota_set']
         elif service == 'compute':
             quotas = cloud.compute(
-                'GET', f'/os-quota-sets/{project}/detail'
-            )['quota_set']
+                'GET', f'/os-quota-sets/{project}/detail')['quota_set']
         else:
             quotas = cloud.network(
-                'GET', f'/quotas/{project}/details.json'
-            )['quota']
+                'GET', f'/quotas/{project}/details.json')['quota']
     except cloud_api.CloudError as exc:
         if service == 'network' and exc.status in (403, 404, 501):
             return []  # an extension that a cloud need not have
-        return [
-            _('The quota of %(service)s cannot be read: %(why)s.')
-            % {'service': service, 'why': str(exc).rstrip('.')}
-        ]
+        return [_('The quota of %(service)s cannot be read: %(why)s.') % {
+            'service': service, 'why': str(exc).rstrip('.')}]
     found = [_short(quotas, key, amount) for key, amount in needed.items()]
     return [each for each in found if each]
 
@@ -124,18 +108,16 @@ def _short(quotas: Mapping[str, Any], key: str, amount: int) -> str:
     left = max(0, quota['limit'] - used)
     if amount <= left:
         return ''
-    return _(
-        'The quota %(key)s is too small: %(amount)d needed, %(left)d of '
-        '%(limit)d left.'
-    ) % {'key': key, 'amount': amount, 'left': left, 'limit': quota['limit']}
+    return _('The quota %(key)s is too small: %(amount)d needed, %(left)d of '
+             '%(limit)d left.') % {'key': key, 'amount': amount, 'left': left,
+                                   'limit': quota['limit']}
 
 
 def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
     """Look whether pools have room for volumes of their full sizes."""
     try:
         pools = site.cloud.volume(
-            'GET', '/scheduler-stats/get_pools?detail=True'
-        )['pools']
+            'GET', '/scheduler-stats/get_pools?detail=True')['pools']
     except cloud_api.CloudError:
         return []
     wanted: dict[str, int] = {}
@@ -144,47 +126,31 @@ def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
         if volume.type:
             specs = site.find('volume_types', volume.type)
             backend = (specs.get('extra_specs') or {}).get(
-                'volume_backend_name', ''
-            )
+                'volume_backend_name', '')
         for each in {'', backend}:
             wanted[each] = wanted.get(each, 0) + volume.size
     found = []
     for backend, size in sorted(wanted.items()):
-        free = [
-            pool['capabilities'].get('free_capacity_gb')
-            for pool in pools
-            if backend
-            in ('', pool['capabilities'].get('volume_backend_name'))
-        ]
+        free = [pool['capabilities'].get('free_capacity_gb') for pool in pools
+                if backend in ('', pool['capabilities'].get(
+                    'volume_backend_name'))]
         known = [each for each in free if isinstance(each, (int, float))]
         # Without a pool, or with one that does not tell, nothing is known.
         if known and len(known) == len(free) and sum(known) < size:
-            found.append(
-                _(
-                    'The pools of %(backend)s have room for %(free).0f GiB, '
-                    'and restored volumes take up %(size)d GiB.'
-                )
-                % {
-                    'backend': backend or _('all backends'),
-                    'free': sum(known),
-                    'size': size,
-                }
-            )
+            found.append(_('The pools of %(backend)s have room for %(free).0f '
+                           'GiB, and restored volumes take up %(size)d '
+                           'GiB.') % {'backend': backend or _('all backends'),
+                                      'free': sum(known), 'size': size})
     return found
 
 
 def _of_services(cloud: cloud_api.Cloud) -> list[str]:
     try:
-        services = cloud.volume('GET', '/os-services?binary=cinder-backup')[
-            'services'
-        ]
+        services = cloud.volume(
+            'GET', '/os-services?binary=cinder-backup')['services']
     except cloud_api.CloudError:
         return []
     if any(each['state'] == 'up' for each in services):
         return []
-    return [
-        _(
-            'No cinder-backup is up at this site, so nothing can be restored. '
-            'A pool of volumes that is full looks the same.'
-        )
-    ]
+    return [_('No cinder-backup is up at this site, so nothing can be '
+              'restored. A pool of volumes that is full looks the same.')]

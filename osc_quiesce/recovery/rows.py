@@ -32,37 +32,23 @@ class Rows:
     rows: list[resolved.Row]
     checks_use: bool = True
 
-    def add(
-        self, what: str, source: str, here: str, refused: str = ''
-    ) -> None:
-        self.rows.append(
-            resolved.Row(
-                int(self.manifest['stage']),
-                model.label(self.manifest['id'], self.manifest['name']),
-                what,
-                source,
-                here,
-                refused,
-            )
-        )
+    def add(self, what: str, source: str, here: str,
+            refused: str = '') -> None:
+        self.rows.append(resolved.Row(
+            int(self.manifest['stage']),
+            model.label(self.manifest['id'], self.manifest['name']), what,
+            source, here, refused))
 
-    def name(
-        self, section: str, what: str, recorded: str | None
-    ) -> str | None:
+    def name(self, section: str, what: str,
+             recorded: str | None) -> str | None:
         """Return the name of what stands for something here, if anything."""
         found = self.found(section, what, (recorded,)) if recorded else None
         return found['name'] if found else None
 
-    def found(
-        self,
-        section: str,
-        what: str,
-        names: Iterable[str | None],
-        entry: mappings.Entry | None = None,
-        text: Any = lambda thing: thing['name'],
-        source: str = '',
-        check: Any = lambda thing: '',
-    ) -> dict[str, Any] | None:
+    def found(self, section: str, what: str, names: Iterable[str | None],
+              entry: mappings.Entry | None = None,
+              text: Any = lambda thing: thing['name'], source: str = '',
+              check: Any = lambda thing: '') -> dict[str, Any] | None:
         """Return what stands for something here.
 
         :param names: ID and name of it at the source
@@ -80,8 +66,7 @@ class Rows:
         refused = ''
         found = None
         if entry and entry.value == mappings.NONE and (
-            section not in mappings.NEEDED
-        ):
+                section not in mappings.NEEDED):
             self.add(what, source, _('none'))
             return None
         try:
@@ -92,18 +77,13 @@ class Rows:
         self.add(what, source, text(found) if found else '', refused)
         return None if refused else found
 
-    def _look(
-        self, section: str, called: str, entry: mappings.Entry | None
-    ) -> dict[str, Any]:
+    def _look(self, section: str, called: str,
+              entry: mappings.Entry | None) -> dict[str, Any]:
         if entry is None:
             raise errors.ApplicationError(
-                _('%(path)s has no %(section)s."%(name)s"')
-                % {
-                    'path': self.mapping.path,
-                    'section': section,
-                    'name': called,
-                }
-            )
+                _('%(path)s has no %(section)s."%(name)s"') % {
+                    'path': self.mapping.path, 'section': section,
+                    'name': called})
         if entry.value is None:
             raise errors.ApplicationError(_('%s is empty') % entry.where)
         try:

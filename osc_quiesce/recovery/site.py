@@ -104,31 +104,21 @@ class Site:
         """
         everything = self.all(kind)
         found = [each for each in everything if each['id'] == name_or_id] or [
-            each for each in everything if each['name'] == name_or_id
-        ]
+            each for each in everything if each['name'] == name_or_id]
         if not found:
-            raise errors.ApplicationError(
-                _('"%s" is not there') % name_or_id
-            )
+            raise errors.ApplicationError(_('"%s" is not there') % name_or_id)
         if len(found) > 1:
             raise errors.ApplicationError(
                 _('%(count)d have the name "%(name)s": give the ID (%(ids)s)')
-                % {
-                    'count': len(found),
-                    'name': name_or_id,
-                    'ids': ', '.join(each['id'] for each in found),
-                }
-            )
+                % {'count': len(found), 'name': name_or_id,
+                   'ids': ', '.join(each['id'] for each in found)})
         return found[0]
 
     def _read(self, kind: str) -> Iterable[dict[str, Any]]:
         where = _KINDS[kind]
         try:
-            found = list(
-                self.cloud.pages(
-                    where.service, where.path, where.key, where.microversion
-                )
-            )
+            found = list(self.cloud.pages(
+                where.service, where.path, where.key, where.microversion))
         except cloud_api.CloudError as exc:
             if where.service == 'network' and exc.status in _NO_SERVICE:
                 return []

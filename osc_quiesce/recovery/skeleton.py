@@ -37,11 +37,8 @@ class Skeleton:
     empty: Sequence[str]
 
 
-def make(
-    site: sites.Site,
-    servers: Iterable[Mapping[str, Any]],
-    title: str,
-) -> Skeleton:
+def make(site: sites.Site, servers: Iterable[Mapping[str, Any]],
+         title: str) -> Skeleton:
     """Return what is to be filled in to restore servers at a site.
 
     :param servers: what is recorded of them
@@ -58,11 +55,9 @@ def make(
         name = _scalar(str(server['name']))
         # Translators: an example in YAML
         writer.lines.append(
-            _('#   %s: {flavor: small, exclude: false}') % name
-        )
+            _('#   %s: {flavor: small, exclude: false}') % name)
     return Skeleton(
-        '\n'.join(writer.lines) + '\n', writer.filled, tuple(writer.empty)
-    )
+        '\n'.join(writer.lines) + '\n', writer.filled, tuple(writer.empty))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +82,9 @@ def _wanted(
         for section, name, *more in _names(server):
             if name:
                 found.setdefault(section, {}).setdefault(
-                    str(name), _Wanted(str(name), *more)
-                )
-    for section in (
-        'flavors',
-        'images',
-        'networks',
-        *(s for s in mappings.PLAIN if s not in ('flavors', 'images')),
-    ):
+                    str(name), _Wanted(str(name), *more))
+    for section in ('flavors', 'images', 'networks', *(
+            s for s in mappings.PLAIN if s not in ('flavors', 'images'))):
         if section in found:
             yield section, list(found[section].values())
 
@@ -103,12 +93,8 @@ def _names(server: Mapping[str, Any]) -> Iterator[Any]:
     """Yield sections and names of what a server needs, with what fits."""
     flavor = dict(server['flavor'])
     flavor['name'] = flavor.get('name') or flavor.get('original_name')
-    yield (
-        'flavors',
-        flavor['name'],
-        losses.flavor_text(flavor),
-        _fits_flavor(flavor),
-    )
+    yield ('flavors', flavor['name'], losses.flavor_text(flavor),
+           _fits_flavor(flavor))
     image = server.get('image')
     yield 'images', _name(image) if isinstance(image, dict) else image
     for port in server.get('ports') or ():
@@ -131,12 +117,10 @@ def _name(thing: Mapping[str, Any] | None) -> str | None:
 
 
 def _fits_flavor(
-    flavor: Mapping[str, Any],
-) -> Callable[[Mapping[str, Any]], bool]:
+        flavor: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
     def fits(here: Mapping[str, Any]) -> bool:
         return all(
-            here[key] >= (flavor.get(key) or 0) for key in ('vcpus', 'ram')
-        )
+            here[key] >= (flavor.get(key) or 0) for key in ('vcpus', 'ram'))
 
     return fits
 
@@ -168,24 +152,19 @@ class _Writer:
             value = ''
             comment = self._comment(wanted, there)
         if section == 'networks':
-            self.lines += [
-                f'  {name}:',
-                _line('    network', value, comment),
-                _('    addresses: keep  # or new'),
-                _('    mac: keep  # or new'),
-            ]
+            self.lines += [f'  {name}:', _line('    network', value, comment),
+                           _('    addresses: keep  # or new'),
+                           _('    mac: keep  # or new')]
         else:
             self.lines.append(_line(f'  {name}', value, comment))
 
-    def _comment(
-        self, wanted: _Wanted, there: Sequence[Mapping[str, Any]]
-    ) -> str:
+    def _comment(self, wanted: _Wanted,
+                 there: Sequence[Mapping[str, Any]]) -> str:
         fit = sorted({e['name'] or e['id'] for e in there if wanted.fits(e)})
         more = ', ...' if len(fit) > _MOST else ''
         text = _('%(note)sfits: %(names)s') % {
             'note': f'{wanted.note}; ' if wanted.note else '',
-            'names': ', '.join(fit[:_MOST]) + more if fit else _('nothing'),
-        }
+            'names': ', '.join(fit[:_MOST]) + more if fit else _('nothing')}
         # A name may have a line of its own in it.
         return '  # ' + ' '.join(text.split())
 

@@ -17,11 +17,8 @@ from osc_quiesce.recovery import restore_plan
 LOG = logging.getLogger(__name__)
 
 
-def problems(
-    cloud: cloud_api.Cloud,
-    servers: Iterable[Mapping[str, Any]],
-    options: restore_plan.Options,
-) -> list[str]:
+def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
+             options: restore_plan.Options) -> list[str]:
     """Return which of the servers run, here or at the site of the source.
 
     :param cloud: the site where is restored
@@ -35,28 +32,18 @@ def problems(
         try:
             running |= _running(options.source, wanted)
         except cloud_api.CloudError as exc:
-            LOG.warning(
-                _(
-                    'The site of the source cannot be asked whether its '
-                    'servers run: %s. Make sure that they cannot.'
-                ),
-                str(exc).rstrip('.'),
-            )
+            LOG.warning(_('The site of the source cannot be asked whether its '
+                          'servers run: %s. Make sure that they cannot.'),
+                        str(exc).rstrip('.'))
     if not running:
         return []
-    return [
-        _(
-            'Servers of the source are ACTIVE: %s. Stop them or fence their '
-            'site first, or else the application runs twice; --force accepts '
-            'that.'
-        )
-        % ', '.join(sorted(running))
-    ]
+    return [_('Servers of the source are ACTIVE: %s. Stop them or fence their '
+              'site first, or else the application runs twice; --force '
+              'accepts that.') % ', '.join(sorted(running))]
 
 
-def _running(
-    cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]]
-) -> set[str]:
+def _running(cloud: cloud_api.Cloud,
+             servers: Iterable[Mapping[str, Any]]) -> set[str]:
     def look(server: Mapping[str, Any]) -> str | None:
         try:
             found = cloud.compute('GET', f'/servers/{server["id"]}')['server']
@@ -66,6 +53,4 @@ def _running(
             return None
         return model.label(server['id'], server['name'])
 
-    return {
-        each for each in concurrency.run_all(look, servers) if each
-    }
+    return {each for each in concurrency.run_all(look, servers) if each}

@@ -57,14 +57,9 @@ def ensure(
         found = find(site, volume, there)
         if found is None:
             found = make(
-                site.cloud,
-                volume,
-                marks.target_description(volume.id),
-                {
-                    marks.TARGET_OF: volume.id,
-                    marks.APPLICATION: volume.application,
-                },
-            )
+                site.cloud, volume, marks.target_description(volume.id),
+                {marks.TARGET_OF: volume.id,
+                 marks.APPLICATION: volume.application})
         elif marks.target_of(found) != volume.id:
             marks.write(site.cloud, found['id'], {marks.TARGET_OF: volume.id})
         return _made(waiter, volume, found)
@@ -79,11 +74,8 @@ def everything(cloud: cloud_api.Cloud) -> list[dict[str, Any]]:
                             '3.0'))
 
 
-def find(
-    site: sites.Site,
-    volume: resolved.Volume,
-    there: Iterable[Mapping[str, Any]],
-) -> dict[str, Any] | None:
+def find(site: sites.Site, volume: resolved.Volume,
+         there: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the target volume of a source volume, if there is one.
 
     After a failover the source is itself a target volume: then what it is the
@@ -93,45 +85,29 @@ def find(
     """
     origin = marks.get(volume.manifest, marks.TARGET_OF)
     found = [
-        dict(each)
-        for each in there
+        dict(each) for each in there
         if (each['id'] == origin and each['size'] == volume.size)
-        or (
-            marks.target_of(each) == volume.id
-            and fits(site, volume, each)
-        )
-    ]
+        or (marks.target_of(each) == volume.id and fits(site, volume, each))]
     # The oldest, if two commands at once made one each.
     return min(
-        found,
-        key=lambda each: (each['id'] != origin, each['created_at']),
-        default=None,
-    )
+        found, key=lambda each: (each['id'] != origin, each['created_at']),
+        default=None)
 
 
-def fits(
-    site: sites.Site, volume: resolved.Volume, found: Mapping[str, Any]
-) -> bool:
+def fits(site: sites.Site, volume: resolved.Volume,
+         found: Mapping[str, Any]) -> bool:
     """Return whether a volume is as the mapping wants it."""
     return bool(
         found['size'] == volume.size
         and found['status'] not in ('error', 'deleting', 'error_deleting')
-        and (
-            volume.type is None
-            or found['volume_type']
-            == site.find('volume_types', volume.type)['name']
-        )
-        and volume.zone in (None, found['availability_zone'])
-    )
+        and (volume.type is None
+             or found['volume_type'] == site.find('volume_types',
+                                                  volume.type)['name'])
+        and volume.zone in (None, found['availability_zone']))
 
 
-def make(
-    cloud: cloud_api.Cloud,
-    volume: resolved.Volume,
-    description: str,
-    values: Mapping[str, str],
-    **more: str,
-) -> dict[str, Any]:
+def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
+         values: Mapping[str, str], **more: str) -> dict[str, Any]:
     """Ask Cinder for a volume, and return what it says of it.
 
     One whose answer was lost is found by its description later.
@@ -140,47 +116,34 @@ def make(
     :param more: of the request, such as ``snapshot_id``
     :raises errors.ApplicationError: Cinder has refused it
     """
-    body: dict[str, Any] = {
-        'size': volume.size,
-        'name': volume.name,
-        'description': description,
-        'metadata': marks.keys(values),
-        **more,
-    }
+    body: dict[str, Any] = {'size': volume.size,
+                            'name': volume.name,
+                            'description': description,
+                            'metadata': marks.keys(values),
+                            **more}
     if volume.type:
         body['volume_type'] = volume.type
     if volume.zone:
         body['availability_zone'] = volume.zone
     try:
         made: dict[str, Any] = cloud.volume(
-            'POST', '/volumes', {'volume': body}
-        )['volume']
+            'POST', '/volumes', {'volume': body})['volume']
     except cloud_api.CloudError as exc:
         raise errors.ApplicationError(
             _('No volume was made for volume %(volume)s: %(why)s. The same '
               'command again goes on.')
-            % {'volume': volume.label, 'why': str(exc).rstrip('.')}
-        ) from exc
+            % {'volume': volume.label, 'why': str(exc).rstrip('.')}) from exc
     return made
 
 
-def _made(
-    waiter: waiting.Waiter,
-    volume: resolved.Volume,
-    found: Mapping[str, Any],
-) -> dict[str, Any]:
+def _made(waiter: waiting.Waiter, volume: resolved.Volume,
+          found: Mapping[str, Any]) -> dict[str, Any]:
     made = waiter.volume(found['id'], {'creating'})
     if made['status'] == 'error':
         raise errors.ApplicationError(
-            _(
-                'Volume %(id)s, made for volume %(volume)s, is in error: '
-                '%(why)s. Delete it with "openstack volume delete %(id)s", '
-                'and run the same command again.'
-            )
-            % {
-                'id': made['id'],
-                'volume': volume.label,
-                'why': waiter.reason(made['id']).rstrip('.'),
-            }
-        )
+            _('Volume %(id)s, made for volume %(volume)s, is in error: '
+              '%(why)s. Delete it with "openstack volume delete %(id)s", and '
+              'run the same command again.') % {
+                  'id': made['id'], 'volume': volume.label,
+                  'why': waiter.reason(made['id']).rstrip('.')})
     return made

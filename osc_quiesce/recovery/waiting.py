@@ -44,18 +44,14 @@ class Waiter:
         pauses = retry.pauses()
         while True:
             found = self.timer.repeat(
-                look,
-                cloud_api.pause_after,
-                deadline - self.timer.clock(),
-            )
+                look, cloud_api.pause_after, deadline - self.timer.clock())
             if found is not None:
                 return found
             pause = next(pauses)
             if self.timer.clock() + pause > deadline:
                 raise errors.ApplicationError(
-                    _('%(what)s after %(seconds)g s.')
-                    % {'what': what, 'seconds': self.timeout}
-                )
+                    _('%(what)s after %(seconds)g s.') % {
+                        'what': what, 'seconds': self.timeout})
             self.timer.sleep(pause)
 
     def volume(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
@@ -65,11 +61,8 @@ class Waiter:
             found = self.read_volume(id_)
             return None if found['status'] in leaves else found
 
-        return self.until(
-            look,
-            _('Volume %(id)s is still %(statuses)s')
-            % {'id': id_, 'statuses': ' / '.join(sorted(leaves))},
-        )
+        return self.until(look, _('Volume %(id)s is still %(statuses)s') % {
+            'id': id_, 'statuses': ' / '.join(sorted(leaves))})
 
     def backup(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
         """Return a backup when it has left these statuses."""
@@ -78,11 +71,8 @@ class Waiter:
             found = self.read_backup(id_)
             return None if found['status'] in leaves else found
 
-        return self.until(
-            look,
-            _('Backup %(id)s is still %(statuses)s')
-            % {'id': id_, 'statuses': ' / '.join(sorted(leaves))},
-        )
+        return self.until(look, _('Backup %(id)s is still %(statuses)s') % {
+            'id': id_, 'statuses': ' / '.join(sorted(leaves))})
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.
@@ -100,9 +90,8 @@ class Waiter:
         self.until(look, what)
 
     def read_volume(self, id_: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.cloud.volume('GET', f'/volumes/{id_}')[
-            'volume'
-        ]
+        found: dict[str, Any] = self.cloud.volume(
+            'GET', f'/volumes/{id_}')['volume']
         return found
 
     def read_backup(self, id_: str) -> dict[str, Any]:
@@ -122,8 +111,7 @@ class Waiter:
                     'GET',
                     f'/messages?resource_uuid={resource}'
                     '&sort=created_at:desc',
-                    microversion=_MESSAGES_MICROVERSION,
-                )['messages']
+                    microversion=_MESSAGES_MICROVERSION)['messages']
             except cloud_api.CloudError:
                 continue
             if found:
