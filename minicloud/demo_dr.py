@@ -36,8 +36,8 @@ A, B = 'siteA', 'siteB'
 FIRST, SECOND = 'nightly-1', 'nightly-2'
 APPLICATION = 'name: demo\nstages:\n' + ''.join(
     f'- [{name}]\n' for name in demo.SERVERS)
-#: bytes that are the same, by server and device: a checksum, or the number of
-#: the last record
+#: what stands for the data of a volume (a checksum, or the number of the last
+#: record), by server and volume
 Data = dict[tuple[str, str], str]
 
 
@@ -78,6 +78,7 @@ class World:
         self._tours = tours
         self._clouds = clouds
         self._file = demo.relative(file)
+        self._sources: dict[str, tuple[str, str]] = {}
 
     def start(self) -> None:
         """Make the application at site A, with data."""
@@ -102,20 +103,23 @@ class World:
 
     def recorded(self, name: str) -> Data:
         """Return what is in a snapshot set."""
+        servers = self._tours[A].ask(
+            f'application snapshot show {name}')['servers']
+        self._sources = {volume['id']: (server['name'], volume['name'])
+                         for server in servers
+                         for volume in server['volumes']}
         return self._sums(A, {
-            (server['name'], volume['device']):
+            self._sources[volume['id']]:
                 self._clouds[A].layout.snapshot_file(volume['snapshot_id'])
-            for server in self._tours[A].ask(
-                f'application snapshot show {name}')['servers']
-            for volume in server['volumes']})
+            for server in servers for volume in server['volumes']})
 
     def found(self) -> Data:
         """Return what was restored."""
         return self._sums(B, {
-            (server, volume['Device']):
-                self._clouds[B].layout.volume_file(volume['Volume ID'])
-            for server in demo.SERVERS
-            for volume in self._tours[B].ask(f'server volume list {server}')})
+            self._sources[volume['source_id']]:
+                self._clouds[B].layout.volume_file(volume['id'])
+            for volume in self._tours[B].ask(
+                f'application restore show {SECOND}')['volumes']})
 
     def go_on(self) -> None:
         """See that the application runs on at site B."""
@@ -158,7 +162,7 @@ class RealWorld(World):
             self._tours[A].expect('ACTIVE')
 
     def recorded(self, name: str) -> Data:
-        return {key: str(last) for key, last in demo_app.check_set(
+        return {place: str(last) for place, last in demo_app.check_set(
             self._tours[A], self._clouds[A], name).items()}
 
     def found(self) -> Data:
@@ -305,15 +309,12 @@ def compare(expected: Data, found: Data) -> None:
 
     :raises demo.DemoError: if they are not equal
     """
-    there = {(server, pathlib.PurePath(device).name): data
-             for (server, device), data in found.items()}
-    for (server, device), data in sorted(expected.items()):
-        name = pathlib.PurePath(device).name
-        other = there.get((server, name))
-        print('   | %-10s%-5sat site A: %s\n   | %-15sat site B: %s' % (
-            server, name, data, '', other), flush=True)
+    for (server, volume), data in expected.items():
+        other = found.get((server, volume))
+        print('   | %-10s%-15sat site A: %s\n   | %-25sat site B: %s' % (
+            server, volume, data, '', other), flush=True)
         if data != other:
-            raise demo.DemoError(f'{server} {name} is not what it was')
+            raise demo.DemoError(f'{volume} of {server} is not what it was')
     if not expected:
         raise demo.DemoError('there is nothing to compare')
     print('   | all are equal', flush=True)
