@@ -94,6 +94,13 @@ class TestSamples(base.FunctionalTest):
         self.check('bad-request', answer.json())
 
     def test_no_service(self) -> None:
+        # It is not taken for alive at once: the next test would be refused.
+        self.addCleanup(
+            self.wait_for,
+            lambda: base.compute().post(
+                f'/servers/{self.server_id}/action',
+                json={'quiesce': None}).status_code != 503,
+            'a service is up')
         self.addCleanup(base.force_down, 'nova-quiesce', False)
         base.force_down('nova-quiesce', True)
         answer = self.act(self.server_id, self.request('quiesce'), expect=503)
