@@ -279,12 +279,13 @@ def environment_with(variables: dict[str, str]) -> dict[str, str]:
 
 
 def perform(show_it: Callable[[], None], play_on: str,
-            roots: Sequence[str]) -> int:
+            roots: Sequence[str], more: str = '') -> int:
     """Show it all, and say how to go on.
 
     :param show_it: starts what it needs
     :param play_on: what a shell needs for further commands
     :param roots: of the clouds, which are still up then
+    :param more: directory of them all, to be deleted after them
     :returns: the exit code
     """
     try:
@@ -299,9 +300,11 @@ def perform(show_it: Callable[[], None], play_on: str,
     here = relative(scripts())
     say('How to go on')
     print('Play on:    export PATH=$PWD/%s:$PATH; %s' % (here, play_on))
-    for number, root in enumerate(roots):
-        print('%s%s/python -m minicloud down --purge --root %s' % (
-            'Tear down:  ' if not number else ' ' * 12, here, relative(root)))
+    commands = [f'{here}/python -m minicloud down --purge --root '
+                f'{relative(root)}' for root in roots]
+    if more:
+        commands.append(f'rm -r {relative(more)}')
+    print('Tear down:  ' + ('\n' + ' ' * 12).join(commands))
     return 0
 
 

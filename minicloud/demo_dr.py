@@ -334,7 +334,7 @@ def main() -> int:
     return demo.perform(
         Show(place, World if fake else RealWorld).run,
         f'{play_on(place)}; openstack --os-cloud {B} server list',
-        [place.of(A), place.of(B)])
+        [place.of(A), place.of(B)], str(place.root))
 
 
 if __name__ == '__main__':

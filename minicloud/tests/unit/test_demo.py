@@ -105,11 +105,11 @@ class PerformTest(OutputTest):
 
     def test_how_to_go_on(self) -> None:
         self.assertEqual(0, demo.perform(
-            lambda: None, '. there', ['one', 'two']))
+            lambda: None, '. there', ['one', 'two'], 'both'))
         self.assertRegex(
             self.out.getvalue(),
             r'Play on: .*; \. there\nTear down: .* --root one\n'
-            r' .* down --purge --root two\n')
+            r' .* down --purge --root two\n +rm -r both\n')
 
     def test_what_went_wrong(self) -> None:
         for error, code in (
