@@ -220,14 +220,19 @@ class Work:
             self._store.reclaim(row)
             return
         thaw_error = self._try_thaw(cell, instance, times.undo_timeout())
-        row = self._store.reread(row) or current    # it may be withdrawn
+        if self._is_lost(current):
+            return
         may_be_frozen = error.may_follow or not _is_thawed(thaw_error)
         is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw
         ends_in = ACTIVE if is_restored else ERROR
         text: str | None = error.format_message()
-        if may_be_frozen:
-            # First: else nobody would know whose the error is.
-            row = self._store.update(row, error=text) or row
+        # First: else nobody would know whose the error is. And it may have
+        # been withdrawn.
+        current = self._store.update(
+            current, error=text if may_be_frozen else None)
+        if current is None:
+            return    # another service goes on with it
+        row = current
         if not self._save_failed(cell, instance, row, error, ends_in):
             text = None    # somebody else has set the state
         if not may_be_frozen:
@@ -315,12 +320,17 @@ class Work:
             return
         if instance.task_state == states.QUIESCING:
             error = exceptions.Interrupted()
-            row = self._store.update(
-                row, error=error.format_message()) or row
-            if not self._save_failed(cell, instance, row, error, ERROR):
-                # It may be quiesced by now.
-                self._store.release(row, 0, error=None)
+            current = self._store.update(row, error=error.format_message())
+            if current is None:
                 return
+            if not self._save_failed(cell, instance, current, error, ERROR):
+                # It may be quiesced by now. If who had it before has saved
+                # an error, that stands for this guest.
+                instance.refresh()
+                kept = current.error if instance.vm_state == ERROR else None
+                self._store.release(current, 0, error=kept)
+                return
+            row = current
         with self._place(instance.host, row) as is_free:
             if not is_free or not self._store.update(row, times.THAW_LEASE):
                 return
@@ -451,7 +461,8 @@ class Work:
         if is_news:
             # First: else nobody would know whose the error is.
             text = error.format_message()
-            self._store.update(row, error=text)
+            if self._store.update(row, error=text) is None:
+                return    # another service goes on with it
         after = self._save_end(
             cell, instance, row, states.Outcome.FAILED, error, None, None)
         if is_news and after == ERROR:
@@ -489,6 +500,10 @@ class Work:
                         found.vm_state, outcome, restored), None
                     if before[1] not in (None, *states.TASK_STATES):
                         continue
+                    if after[0] == ERROR and before[0] == states.QUIESCED and (
+                            not actions.is_open(cell, instance.uuid,
+                                                row.unquiesce_request_id)):
+                        continue    # thawed since, and quiesced anew
                     if before != after and db.move(
                             cell, instance.uuid, before, after):
                         moved.append((before, after))

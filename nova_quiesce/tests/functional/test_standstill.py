@@ -218,6 +218,22 @@ class TestStandstill(StoryTest):
                 self.pass_time(120)
                 self.check_thawed()
 
+    def test_nor_does_it_put_that_one_into_error(self) -> None:
+        # It owned the row when it looked for the last time.
+        self.quiesce()
+        self.world.post({'unquiesce': None})
+        self.world.guest.thaw = 'is lost on the bus'
+        job = self.take('one')
+        job.go_before(ANSWERED)
+        job.go_before('transaction')
+        self.pass_time(times.THAW_LEASE)
+        self.wait_for_no_row()
+        self.quiesce()
+        job.go()
+        self.assertTrue(self.world.guest.frozen)
+        self.assertEqual(('quiesced', None), self.world.states())
+        self.world.check_end()
+
     def test_what_it_sends_just_in_time_is_awaited_if_it_dies(self) -> None:
         self.world.guest.freeze = 'is held up on the bus'
         job = self.begin('one', SENDS)
@@ -281,6 +297,28 @@ class TestStandstill(StoryTest):
                 self.world.kill('one')
                 self.wait_for_no_row_or(('quiesced', None))
                 self.world.check_end()
+
+    def test_an_error_ends_whoever_of_two_saves_it(self) -> None:
+        # One undoes a freeze while its lease ends, and the other takes over.
+        for freeze, first, second in itertools.product(
+                ('works, the answer is lost',
+                 'works, and says that it failed'), range(8), range(6)):
+            with self.subTest(freeze=freeze, first=first, second=second):
+                self.doCleanups()
+                self.setUp()
+                self.world.guest.freeze = freeze
+                self.world.guest.thaw = 'is lost on the bus'
+                job = self.begin('one', ANSWERED)
+                job.go(first)
+                self.world.advance(times.freeze_lease())
+                other = self.world.services['two'].take(self.world.uuid)
+                other.go(second)
+                if not job.done:
+                    job.go()
+                if not other.done:
+                    other.go()
+                self.wait_for_no_row()
+                self.check_thawed()
 
     def wait_for_no_row_or(self, states: tuple[str, str | None]) -> None:
         """Let time pass until nothing is under way."""
