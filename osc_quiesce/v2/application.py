@@ -5,20 +5,18 @@
 import argparse
 from collections.abc import Mapping
 import logging
-import time
 from typing import Any
 
 from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.cli import options
-from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
@@ -55,24 +53,6 @@ def _image(image: Mapping[str, str] | None) -> str:
     return image['name'] or image['id']
 
 
-class Command:
-    """What the four commands have in common."""
-
-    app: Any
-
-    def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    @property
-    def _cloud(self) -> cloud_api.Cloud:
-        return cloud_api.Cloud(self.app.client_manager.sdk_connection)
-
-    @property
-    def _client(self) -> quiesce_client.Client:
-        client: quiesce_client.Client = self.app.client_manager.server_quiesce
-        return client.with_sleep(self._sleep)
-
-
 def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
     """Return the values of SHOW_COLUMNS."""
     return (found.id, found.name, found.application, found.description,
@@ -81,7 +61,7 @@ def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
             Servers(found.servers))
 
 
-class ListApplicationSnapshot(Command, command.Lister):
+class ListApplicationSnapshot(base.Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
@@ -94,7 +74,7 @@ class ListApplicationSnapshot(Command, command.Lister):
              len(s.snapshots), s.window) for s in found]
 
 
-class ShowApplicationSnapshot(Command, command.ShowOne):
+class ShowApplicationSnapshot(base.Command, command.ShowOne):
     _description = _(
         'Show a snapshot set, with all that is needed to restore it.')
 
@@ -109,7 +89,7 @@ class ShowApplicationSnapshot(Command, command.ShowOne):
         return SHOW_COLUMNS, shown(found)
 
 
-class DeleteApplicationSnapshot(Command, command.Command):
+class DeleteApplicationSnapshot(base.Command, command.Command):
     _description = _(
         'Delete all snapshots of sets, even if some are already gone.')
 
@@ -117,17 +97,8 @@ class DeleteApplicationSnapshot(Command, command.Command):
         return _with_set(super().get_parser(prog_name), nargs='+')
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        failures = 0
-        for name in parsed_args.set:
-            try:
-                self._delete(name)
-            except application_errors.ApplicationError as exc:
-                LOG.error('%s', exc)
-                failures += 1
-        if failures:
-            raise osc_exceptions.CommandError(
-                _('%(failed)d of %(all)d snapshot sets failed to delete.') % {
-                    'failed': failures, 'all': len(parsed_args.set)})
+        base.delete_each(parsed_args.set, self._delete, _(
+            '%(failed)d of %(all)d snapshot sets failed to delete.'))
 
     def _delete(self, name: str) -> None:
         cloud = self._cloud

@@ -15,7 +15,6 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
-from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce import model
@@ -23,9 +22,7 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import deleting
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import retention
-from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_restore
-from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +57,7 @@ def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
         found.snapshot_set_id, found.created_at, found.state, found.mode,
         found.size, found.owner, found.registered or None, found.version,
         found.volumes,
-        application_restore.Table([
+        base.Table([
             {'server': marks.get(each, 'server_name'),
              'device': marks.get(each, 'device'),
              'backup_id': each['id'],
@@ -73,39 +70,7 @@ def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
         Servers(found.servers))
 
 
-class Interruptible(application.Command):
-    """A command that a signal stops between two requests.
-
-    What is finished is kept, and the same command again continues.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._interrupts = interrupts.Interrupts()
-        self._exit_code = 0
-
-    def _sleep(self, seconds: float) -> None:
-        self._interrupts.sleep(seconds)
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self._interrupts.install(_('stopping after the request under way; '
-                                   'what is finished is kept'),
-                                 _('already stopping'))
-        try:
-            exit_code: int = super().run(parsed_args)  # type: ignore[misc]
-            # A full disk, or a broken pipe, must count as a failure.
-            self.app.stdout.flush()
-            return exit_code or self._exit_code
-        except interrupts.Interrupted as exc:
-            LOG.error(_(
-                'Interrupted; what is finished is kept, Cinder goes on with '
-                'what it has begun, and the same command again continues.'))
-            return exc.exit_code
-        finally:
-            self._interrupts.restore()
-
-
-class ListApplicationBackup(application.Command, command.Lister):
+class ListApplicationBackup(base.Command, command.Lister):
     _description = _('List the backup sets of the project: those made at this '
                      'site, and those registered here.')
 
@@ -133,7 +98,7 @@ class ListApplicationBackup(application.Command, command.Lister):
             if parsed_args.application in (None, each.application)]
 
 
-class ShowApplicationBackup(application.Command, command.ShowOne):
+class ShowApplicationBackup(base.Command, command.ShowOne):
     _description = _(
         'Show a backup set, with all that is needed to restore it.')
 
@@ -150,7 +115,7 @@ class ShowApplicationBackup(application.Command, command.ShowOne):
         return SHOW_COLUMNS, shown(found)
 
 
-class DeleteApplicationBackup(Interruptible, command.Command):
+class DeleteApplicationBackup(base.Interruptible, command.Command):
     _description = _(
         'Delete backup sets that were made at this site, with their data. '
         'Inside a chain of incremental backups the newest goes first, and '
@@ -190,7 +155,7 @@ class DeleteApplicationBackup(Interruptible, command.Command):
         cloud, elsewhere = self._cloud, None
         try:
             if parsed_args.to_cloud:
-                elsewhere = application_restore_create.connect(
+                elsewhere = base.connect(
                     parsed_args.to_cloud)
             plan = retention.plan(
                 cloud, parsed_args.set, parsed_args.application,

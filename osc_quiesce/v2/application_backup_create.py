@@ -32,9 +32,7 @@ from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application_backup
-from osc_quiesce.v2 import application_plan
-from osc_quiesce.v2 import application_restore
-from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ PLAN_COLUMNS = (
     'id', 'name', 'application', 'snapshot_set', 'size', 'backups', 'refused')
 
 
-class CreateApplicationBackup(application_backup.Interruptible,
+class CreateApplicationBackup(base.Interruptible,
                               command.ShowOne):
     _description = _(
         'Back up a snapshot set with cinder-backup, and register it at '
@@ -132,7 +130,7 @@ class CreateApplicationBackup(application_backup.Interruptible,
         if not parsed_args.to_cloud:
             return None
         return registration.Destination(
-            application_restore_create.connect(parsed_args.to_cloud),
+            base.connect(parsed_args.to_cloud),
             parsed_args.to_cloud,
             mappings.from_file(parsed_args.mapping) if parsed_args.mapping
             else None,
@@ -188,11 +186,11 @@ def check_mapping(parsed_args: argparse.Namespace) -> None:
 def _planned(plan: backup_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     return (plan.id, plan.name, plan.application, plan.snapshot_set, plan.size,
-            application_restore.Table([
+            base.Table([
                 {'server': item.server,
                  'device': item.device,
                  'volume_id': item.volume_id,
                  'size': item.size,
                  'mode': item.choice.mode,
                  'why': item.choice.why} for item in plan.items]),
-            application_plan.Sentences(plan.problems))
+            base.Sentences(plan.problems))

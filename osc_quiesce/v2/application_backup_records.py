@@ -27,7 +27,7 @@ from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
-from osc_quiesce.v2 import application_plan
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ PLAN_COLUMNS = ('id', 'name', 'application', 'records', 'records_missing',
                 'size_missing', 'refused')
 
 
-class ExportApplicationBackup(application_backup.Interruptible,
+class ExportApplicationBackup(base.Interruptible,
                               command.ShowOne):
     _description = _('Write into a file what "application backup import" '
                      'needs to make a backup set known at another site (admin '
@@ -69,7 +69,7 @@ class ExportApplicationBackup(application_backup.Interruptible,
                                 found.application, len(bundle.by_id))
 
 
-class ImportApplicationBackup(application_backup.Interruptible,
+class ImportApplicationBackup(base.Interruptible,
                               command.ShowOne):
     _description = _('Make a backup set known at this site, from a file that '
                      '"application backup export" has written (admin only by '
@@ -123,4 +123,4 @@ def _planned(plan: importing.Plan) -> tuple[Any, ...]:
     found = plan.bundle.backup_set
     return (found.id, found.name, found.application, len(plan.bundle.by_id),
             len(plan.missing), sum(each.size for each in plan.missing),
-            application_plan.Sentences(plan.problems))
+            base.Sentences(plan.problems))

@@ -31,13 +31,14 @@ from osc_quiesce.i18n import _
 from osc_quiesce import retry
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_plan
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
 DEFAULT_UNQUIESCE_AFTER = 120  # seconds
 
 
-class CreateApplicationSnapshot(application.Command, command.ShowOne):
+class CreateApplicationSnapshot(base.Command, command.ShowOne):
     _description = _(
         'Take a consistent snapshot of all volumes of several servers (admin '
         'only by default). Everything is checked first. Then the servers are '

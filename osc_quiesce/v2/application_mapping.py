@@ -16,14 +16,12 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import site as sites
 from osc_quiesce.recovery import skeleton
-from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_plan
-from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 
 COLUMNS = ('file', 'application', 'filled', 'empty')
 
 
-class CreateApplicationMapping(application.Command, command.ShowOne):
+class CreateApplicationMapping(base.Command, command.ShowOne):
     _description = _(
         'Write a file that says what stands for what at this site, to restore '
         'a backup set here. What has the same name is filled in; the rest is '
@@ -48,7 +46,7 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
         try:
             source = cloud
             if parsed_args.from_cloud:
-                source = application_restore_create.connect(
+                source = base.connect(
                     parsed_args.from_cloud)
             point = points.find(source, parsed_args.set)
             made = skeleton.make(
@@ -60,7 +58,7 @@ class CreateApplicationMapping(application.Command, command.ShowOne):
         except application_errors.ApplicationError as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
         return COLUMNS, (parsed_args.output, point.application, made.filled,
-                         application_plan.Sentences(made.empty))
+                         base.Sentences(made.empty))
 
 
 def _write(path: str, text: str) -> None:

@@ -11,18 +11,9 @@ from cliff import columns
 from osc_quiesce.application import plan as planning
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.v2 import base
 
 COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
-
-
-class Sentences(columns.FormattableColumn[Any]):
-    """A line each for people, a list for machines."""
-
-    def human_readable(self) -> str:
-        return '\n'.join(self._value)
-
-    def machine_readable(self) -> list[str]:
-        return list(self._value)
 
 
 class PlannedServers(columns.FormattableColumn[Any]):
@@ -62,4 +53,4 @@ def shown(plan: planning.Plan) -> tuple[Any, ...]:
                      'snapshot': (server.id, volume.id) in taken}
                     for volume in server.volumes]} for server in plan.servers]
     return (plan.name, plan.application, len(plan.snapshots),
-            PlannedServers(servers), Sentences(plan.refusals))
+            PlannedServers(servers), base.Sentences(plan.refusals))

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import logging
 from typing import Any
 
-from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
@@ -21,7 +20,7 @@ from osc_quiesce.recovery import checking
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restores
 from osc_quiesce.recovery import waiting
-from osc_quiesce.v2 import application
+from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
 
@@ -31,34 +30,7 @@ SHOW_COLUMNS = ('id', 'name', 'application', 'set_id', 'status', 'restored_at',
                 'verified', 'volumes', 'servers')
 
 
-class Table(columns.FormattableColumn[Any]):
-    """Rows: in columns for people, mappings for machines.
-
-    :param value: mappings with the same keys
-    """
-
-    def human_readable(self) -> str:
-        rows = [[_text(cell) for cell in row.values()] for row in self._value]
-        if not rows:
-            return ''
-        heads = [key.replace('_', ' ') for key in self._value[0]]
-        widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
-        return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(
-            row, widths, strict=True)).rstrip() for row in [heads, *rows])
-
-    def machine_readable(self) -> list[dict[str, Any]]:
-        return list(self._value)
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return _('yes') if cell else _('no')
-    if isinstance(cell, list):
-        return ', '.join(map(str, cell))
-    return '' if cell is None else str(cell)
-
-
-class ListApplicationRestore(application.Command, command.Lister):
+class ListApplicationRestore(base.Command, command.Lister):
     _description = _('List the restores of the project at this site.')
 
     def take_action(
@@ -74,7 +46,7 @@ class ListApplicationRestore(application.Command, command.Lister):
              each.restored_at) for each in found]
 
 
-class ShowApplicationRestore(application.Command, command.ShowOne):
+class ShowApplicationRestore(base.Command, command.ShowOne):
     _description = _(
         'Show a restore: its volumes and servers, and what is verified.')
 
@@ -91,11 +63,11 @@ class ShowApplicationRestore(application.Command, command.ShowOne):
         return SHOW_COLUMNS, (
             found.id, found.name, found.application, found.set_id, found.state,
             found.restored_at, found.verified,
-            Table([_volume(each) for each in found.volumes]),
-            Table([_server(each) for each in found.servers]))
+            base.Table([_volume(each) for each in found.volumes]),
+            base.Table([_server(each) for each in found.servers]))
 
 
-class DeleteApplicationRestore(application.Command, command.Command):
+class DeleteApplicationRestore(base.Command, command.Command):
     _description = _(
         'Delete the servers, ports and volumes of restores. Target volumes '
         'are given up, and stay; backups are never deleted.')
@@ -104,17 +76,8 @@ class DeleteApplicationRestore(application.Command, command.Command):
         return _with_restore(super().get_parser(prog_name), nargs='+')
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        failures = 0
-        for name in parsed_args.restore:
-            try:
-                self._delete(name)
-            except application_errors.ApplicationError as exc:
-                LOG.error('%s', exc)
-                failures += 1
-        if failures:
-            raise osc_exceptions.CommandError(
-                _('%(failed)d of %(all)d restores failed to delete.') % {
-                    'failed': failures, 'all': len(parsed_args.restore)})
+        base.delete_each(parsed_args.restore, self._delete, _(
+            '%(failed)d of %(all)d restores failed to delete.'))
 
     def _delete(self, name: str) -> None:
         cloud = self._cloud

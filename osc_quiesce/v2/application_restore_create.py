@@ -14,14 +14,12 @@ from collections.abc import Sequence
 import logging
 from typing import Any
 
-import openstack
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import spec
-from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -33,9 +31,7 @@ from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import restore_preflight
 from osc_quiesce.recovery import waiting
-from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_plan
-from osc_quiesce.v2 import application_restore
+from osc_quiesce.v2 import base
 from osc_quiesce.v2 import restore_options
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +42,7 @@ REPORT_COLUMNS = ('id', 'name', 'set', 'set_id', 'application', 'consistency',
                   'created_at', 'rpo', 'rto', 'phases', 'volumes', 'servers')
 
 
-class CreateApplicationRestore(application.Command, command.ShowOne):
+class CreateApplicationRestore(base.Interruptible, command.ShowOne):
     _description = _(
         'Restore an application from a backup set that is registered at this '
         'site, or from a snapshot set of this site: its volumes, verified '
@@ -54,37 +50,22 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         'Everything is checked first. If anything fails, nothing is torn '
         'down, and the same command again continues.')
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._interrupts = interrupts.Interrupts()
-        self._exit_code = 0
-
-    def _sleep(self, seconds: float) -> None:
-        self._interrupts.sleep(seconds)
+    STOPPING = _(
+        'stopping after the requests under way; nothing is torn down')
+    STOPPED = _('Interrupted; what was restored is kept, Cinder and Nova go '
+                'on with what they have begun, and the same command again '
+                'continues.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return restore_options.add(super().get_parser(prog_name))
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], tuple[Any, ...]]:
         # An unknown column name must not come to light after the work.
         options.check_columns(
             self, parsed_args,
             PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS)
-        try:
-            exit_code = super().run(parsed_args) or self._exit_code
-            self.app.stdout.flush()
-            return exit_code
-        except interrupts.Interrupted as exc:
-            LOG.error(_('Interrupted; what was restored is kept, Cinder and '
-                        'Nova go on with what they have begun, and the same '
-                        'command again continues.'))
-            return exc.exit_code
-        finally:
-            self._interrupts.restore()
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
         if len(parsed_args.name) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
                 _('The name must have at most %d characters.')
@@ -117,7 +98,7 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
         mapping = mappings.from_file(parsed_args.mapping)
         source = None
         if parsed_args.from_cloud:
-            source = connect(parsed_args.from_cloud)
+            source = base.connect(parsed_args.from_cloud)
         return restore_preflight.make(
             cloud, points.find(cloud, parsed_args.set), mapping,
             restore_plan.Options(
@@ -129,9 +110,6 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
 
     def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
                 parsed_args: argparse.Namespace) -> reports.Report:
-        self._interrupts.install(
-            _('stopping after the requests under way; nothing is torn down'),
-            _('already stopping'))
         return restore.create(self._client, cloud, plan, restore.Means(
             timeout=parsed_args.timeout,
             volume_timeout=parsed_args.volume_timeout, check=parsed_args.check,
@@ -142,32 +120,18 @@ class CreateApplicationRestore(application.Command, command.ShowOne):
             shield=self._interrupts.shielded))
 
 
-def connect(name: str) -> cloud_api.Cloud:
-    """Return another site.
-
-    :param name: in clouds.yaml
-    :raises osc_exceptions.CommandError: there is no such name
-    """
-    try:
-        return cloud_api.Cloud(openstack.connect(cloud=name))
-    except Exception as exc:  # of whatever the configuration lacks
-        raise osc_exceptions.CommandError(
-            _('Cloud %(name)s cannot be used: %(why)s') % {
-                'name': name, 'why': exc}) from exc
-
-
 def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     return (plan.name, plan.point.name, plan.point.application,
             plan.point.state, plan.verify,
-            application_restore.Table([
+            base.Table([
                 {'stage': row.stage + 1,
                  'server': row.server,
                  'what': row.what,
                  'source': row.source,
                  'here': row.here,
                  'refused': row.refused} for row in plan.rows]),
-            application_plan.Sentences(plan.refusals))
+            base.Sentences(plan.refusals))
 
 
 def _shown(report: reports.Report) -> tuple[Any, ...]:
@@ -177,8 +141,8 @@ def _shown(report: reports.Report) -> tuple[Any, ...]:
         report.id, report.name, report.point.name, report.point.id,
         report.point.application, report.point.state, report.point.created_at,
         round(report.rpo, 1), round(report.rto, 1),
-        application_restore.Table([
+        base.Table([
             {'phase': phase, 'seconds': seconds}
             for phase, seconds in rows['phases'].items()]),
-        application_restore.Table(rows['volumes']),
-        application_restore.Table(rows['servers']))
+        base.Table(rows['volumes']),
+        base.Table(rows['servers']))

@@ -24,7 +24,7 @@ from osc_quiesce.tests.unit.recovery import backup_base
 from osc_quiesce.v2 import application_backup as commands
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
-from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 
 
 class Stderr(io.StringIO):
@@ -44,12 +44,16 @@ class TestCase(backup_base.TestCase):
         self.here: Any = self.a
         self.patch(cloud_api, 'Cloud', lambda connection: self.here)
         self.patch(
-            application_restore_create, 'connect', lambda name: self.other
+            base, 'connect', lambda name: self.other
         )
         self.patch(
             interrupts.Interrupts,
             'sleep',
             lambda interrupts, seconds: self.sleep(interrupts, seconds),
+        )
+        # Or the signal would end the tests.
+        self.patch(
+            interrupts, 'end', lambda exit_code, is_interactive: exit_code
         )
         self.folder = self.enterContext(tempfile.TemporaryDirectory())
 

@@ -24,6 +24,7 @@ from osc_quiesce.tests.unit.recovery import restore_base
 from osc_quiesce.v2 import application_mapping
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 
 
 class TestCase(restore_base.TestCase):
@@ -237,7 +238,7 @@ class TestCreate(TestCase):
 
     def test_a_cloud_that_is_not_configured_is_named(self) -> None:
         self.patch(
-            application_restore_create.openstack, 'connect',
+            base.openstack, 'connect',
             mock.Mock(side_effect=OSError('no such cloud')),
         )
         self.assertEqual(1, self.create('--from-cloud', 'siteA'))
@@ -330,6 +331,6 @@ class TestMapping(TestCase):
 
         self.patch(points, 'find', find)
         self.patch(
-            application_restore_create, 'connect', lambda name: other)
+            base, 'connect', lambda name: other)
         self.assertEqual(0, self.create('--from-cloud', 'siteA'), self.said)
         self.assertEqual([other], asked)

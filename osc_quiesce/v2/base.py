@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the commands of applications have in common."""
+
+import argparse
+from collections.abc import Callable, Iterable
+import logging
+import time
+from typing import Any
+
+from cliff import columns
+import openstack
+from osc_lib import exceptions as osc_exceptions
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors as application_errors
+from osc_quiesce.cli import interrupts
+from osc_quiesce import client as quiesce_client
+from osc_quiesce.i18n import _
+
+LOG = logging.getLogger(__name__)
+
+
+class Command:
+    """What all of them have in common."""
+
+    app: Any
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @property
+    def _cloud(self) -> cloud_api.Cloud:
+        return cloud_api.Cloud(self.app.client_manager.sdk_connection)
+
+    @property
+    def _client(self) -> quiesce_client.Client:
+        client: quiesce_client.Client = self.app.client_manager.server_quiesce
+        return client.with_sleep(self._sleep)
+
+
+class Interruptible(Command):
+    """A command that a signal stops between two requests.
+
+    What is finished is kept, and the same command again continues. Once that
+    is said, the command ends by the signal.
+    """
+
+    #: said on stderr at once
+    STOPPING = _('stopping after the request under way; what is finished is '
+                 'kept')
+    #: said at the end
+    STOPPED = _('Interrupted; what is finished is kept, Cinder goes on with '
+                'what it has begun, and the same command again continues.')
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._interrupts = interrupts.Interrupts()
+        self._exit_code = 0
+
+    def _sleep(self, seconds: float) -> None:
+        self._interrupts.sleep(seconds)
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self._interrupts.install(self.STOPPING, _('already stopping'))
+        try:
+            exit_code = (
+                super().run(parsed_args)  # type: ignore[misc]
+                or self._exit_code)
+            # A full disk, or a broken pipe, must count as a failure.
+            self.app.stdout.flush()
+        except interrupts.Interrupted as exc:
+            LOG.error(self.STOPPED)
+            exit_code = exc.exit_code
+        finally:
+            self._interrupts.restore()
+        return interrupts.end(exit_code, self.app.interactive_mode)
+
+
+class Sentences(columns.FormattableColumn[Any]):
+    """A line each for people, a list for machines."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(self._value)
+
+    def machine_readable(self) -> list[str]:
+        return list(self._value)
+
+
+class Table(columns.FormattableColumn[Any]):
+    """Rows: in columns for people, mappings for machines.
+
+    :param value: mappings with the same keys
+    """
+
+    def human_readable(self) -> str:
+        rows = [[_text(cell) for cell in row.values()] for row in self._value]
+        if not rows:
+            return ''
+        heads = [key.replace('_', ' ') for key in self._value[0]]
+        widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
+        return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(
+            row, widths, strict=True)).rstrip() for row in [heads, *rows])
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return list(self._value)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return _('yes') if cell else _('no')
+    if isinstance(cell, list):
+        return ', '.join(map(str, cell))
+    return '' if cell is None else str(cell)
+
+
+def connect(name: str) -> cloud_api.Cloud:
+    """Return another site.
+
+    :param name: in clouds.yaml
+    :raises osc_exceptions.CommandError: there is no such name
+    """
+    try:
+        return cloud_api.Cloud(openstack.connect(cloud=name))
+    except Exception as exc:  # of whatever the configuration lacks
+        raise osc_exceptions.CommandError(
+            _('Cloud %(name)s cannot be used: %(why)s') % {
+                'name': name, 'why': exc}) from exc
+
+
+def delete_each(names: Iterable[str], delete: Callable[[str], None],
+                failed: str) -> None:
+    """Delete what has these names, and go on when one fails.
+
+    :param failed: with ``%(failed)d`` of ``%(all)d``, as a sentence
+    :raises osc_exceptions.CommandError: at the end, if one has failed
+    """
+    everything = list(names)
+    failures = 0
+    for name in everything:
+        try:
+            delete(name)
+        except application_errors.ApplicationError as exc:
+            LOG.error('%s', exc)
+            failures += 1
+    if failures:
+        raise osc_exceptions.CommandError(
+            failed % {'failed': failures, 'all': len(everything)})
