@@ -165,15 +165,9 @@ class Cloud:
     def snapshots(self,
                   metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the snapshots of the project that have these metadata."""
-        query = {'metadata': str(dict(metadata))}
-        while True:
-            page = self.volume(
-                'GET', f'/snapshots/detail?{parse.urlencode(query)}',
-                microversion=_FILTER_MICROVERSION)
-            yield from page['snapshots']
-            if not page['snapshots'] or not page.get('snapshots_links'):
-                return
-            query['marker'] = page['snapshots'][-1]['id']
+        query = parse.urlencode({'metadata': str(dict(metadata))})
+        yield from self.pages('block_storage', f'/snapshots/detail?{query}',
+                              'snapshots', _FILTER_MICROVERSION)
 
 
 def _enlarge_connection_pool(session: requests.Session) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 from typing import Any, Final
 
+from osc_quiesce.application import choosing
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
@@ -150,18 +151,11 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
     :raises NoSuchSet: there is none
     :raises errors.ApplicationError: there are several
     """
-    everything = find_all(cloud)
-    found = [s for s in everything if s.id == name_or_id] or [
-        s for s in everything if s.name == name_or_id]
-    if not found:
-        raise NoSuchSet(
-            _('No snapshot set has the name or ID "%s".') % name_or_id)
-    if len(found) > 1:
-        raise errors.ApplicationError(
-            _('%(count)d snapshot sets have the name "%(name)s": %(ids)s.') % {
-                'count': len(found), 'name': name_or_id,
-                'ids': ', '.join(s.id for s in found)})
-    return found[0]
+    return choosing.choose(
+        find_all(cloud), name_or_id, error=NoSuchSet,
+        none=_('No snapshot set has the name or ID "%s".'),
+        several=_('%(count)d snapshot sets have the name "%(name)s": '
+                  '%(ids)s.'))
 
 
 def mark(cloud: cloud_api.Cloud, snapshot_ids: Iterable[str],

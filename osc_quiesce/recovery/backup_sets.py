@@ -16,6 +16,7 @@ import dataclasses
 from typing import Any, Final
 import uuid
 
+from osc_quiesce.application import choosing
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
@@ -251,18 +252,11 @@ def choose(everything: Iterable[BackupSet], name_or_id: str) -> BackupSet:
     :raises NoSuchSet: there is none
     :raises errors.ApplicationError: there are several
     """
-    sets = list(everything)
-    found = [s for s in sets if s.id == name_or_id] or [
-        s for s in sets if s.name == name_or_id]
-    if not found:
-        raise NoSuchSet(
-            _('No backup set has the name or ID "%s".') % name_or_id)
-    if len(found) > 1:
-        raise errors.ApplicationError(
-            _('%(count)d backup sets have the name "%(name)s": %(ids)s.') % {
-                'count': len(found), 'name': name_or_id,
-                'ids': ', '.join(s.id for s in found)})
-    return found[0]
+    return choosing.choose(
+        everything, name_or_id, error=NoSuchSet,
+        none=_('No backup set has the name or ID "%s".'),
+        several=_('%(count)d backup sets have the name "%(name)s": '
+                  '%(ids)s.'))
 
 
 def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],

@@ -23,6 +23,7 @@ from typing import Any, Final
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import waiting
@@ -118,7 +119,7 @@ class Prover:
         try:
             made: dict[str, Any] = self._cloud.volume(
                 'POST', '/backups', {'backup': body},
-                microversion=waiting.BACKUP_MICROVERSION)['backup']
+                microversion=cloud_api.BACKUP_MICROVERSION)['backup']
         except cloud_api.CloudError as exc:
             if exc.outcome_unknown:
                 for each in self.backups(volume_id):
@@ -158,7 +159,7 @@ class Prover:
         newer = [
             each for each in self.backups(volume_id)
             if each['status'] == 'available' and each['id'] != backup['id']
-            and _moment(each) >= _moment(backup)]
+            and chains.moment(each) >= chains.moment(backup)]
         foreign = [e['id'] for e in newer if not marks.get(e, 'backup_set_id')]
         if foreign:
             raise WrongParent(
@@ -204,14 +205,12 @@ class Prover:
             if key != marks.PREFIX + marks.HIDDEN_BY}
         self._cloud.volume('PUT', f'/backups/{backup["id"]}',
                            {'backup': {'metadata': {**kept, **more}}},
-                           microversion=waiting.BACKUP_MICROVERSION)
+                           microversion=cloud_api.BACKUP_MICROVERSION)
 
     def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
         """Return the backups of a volume; by default of all volumes."""
-        query = f'?volume_id={volume_id}' if volume_id else ''
-        return list(self._cloud.pages(
-            'block_storage', f'/backups/detail{query}', 'backups',
-            waiting.BACKUP_MICROVERSION))
+        filters = {'volume_id': volume_id} if volume_id else {}
+        return list(self._cloud.backups(**filters))
 
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
@@ -228,7 +227,3 @@ class Prover:
                         'not deleted: %(why)s. Delete it with "openstack '
                         'volume backup delete %(id)s".'),
                       {'id': backup_id, 'why': str(exc).rstrip('.')})
-
-
-def _moment(backup: Mapping[str, Any]) -> str:
-    return str(backup.get('data_timestamp') or backup['created_at'])

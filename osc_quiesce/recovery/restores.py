@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any, Final
 
+from osc_quiesce.application import choosing
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
@@ -109,18 +110,10 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Restore:
     :raises NoSuchRestore: there is none
     :raises errors.ApplicationError: there are several
     """
-    everything = find_all(cloud)
-    found = [each for each in everything if each.id == name_or_id] or [
-        each for each in everything if each.name == name_or_id]
-    if not found:
-        raise NoSuchRestore(
-            _('No restore has the name or ID "%s".') % name_or_id)
-    if len(found) > 1:
-        raise errors.ApplicationError(
-            _('%(count)d restores have the name "%(name)s": %(ids)s.') % {
-                'count': len(found), 'name': name_or_id,
-                'ids': ', '.join(each.id for each in found)})
-    return found[0]
+    return choosing.choose(
+        find_all(cloud), name_or_id, error=NoSuchRestore,
+        none=_('No restore has the name or ID "%s".'),
+        several=_('%(count)d restores have the name "%(name)s": %(ids)s.'))
 
 
 def delete(restore: Restore, waiter: waiting.Waiter) -> None:

@@ -18,7 +18,6 @@ _T = TypeVar('_T')
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
 #: of backups, with their metadata
-BACKUP_MICROVERSION: Final = '3.43'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +95,8 @@ class Waiter:
 
     def read_backup(self, id_: str) -> dict[str, Any]:
         found: dict[str, Any] = self.cloud.volume(
-            'GET', f'/backups/{id_}', microversion=BACKUP_MICROVERSION
-        )['backup']
+            'GET', f'/backups/{id_}',
+            microversion=cloud_api.BACKUP_MICROVERSION)['backup']
         return found
 
     def reason(self, *resources: str) -> str:

@@ -100,6 +100,12 @@ class FakeSite:
 
     # What a Cloud has -----------------------------------------------------
 
+    def backups(self, **filters: str) -> Iterator[dict[str, Any]]:
+        query = f'?{parse.urlencode(filters)}' if filters else ''
+        yield from self.pages(
+            'block_storage', f'/backups/detail{query}', 'backups', None
+        )
+
     def pages(
         self, service: str, path: str, key: str, microversion: str | None
     ) -> Iterator[dict[str, Any]]:
