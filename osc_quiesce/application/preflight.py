@@ -16,6 +16,7 @@ import uuid
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import inspector
 from osc_quiesce.application import labels
+from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
 from osc_quiesce.application.plan import Plan, Volume, name_problems
@@ -129,17 +130,6 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
             LOG.warning(_("Cinder's quota could not be checked: %s"), exc)
             return []
         return [_("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')]
-    problems = []
-    for key, amount in needed.items():
-        quota = quotas.get(key)
-        if not quota or quota['limit'] < 0:
-            continue
-        left = quota['limit'] - quota['in_use'] - quota['reserved']
-        if amount > left:
-            problems.append(
-                _("Cinder's quota %(key)s is too small: %(amount)d needed, "
-                  '%(left)d of %(limit)d left.') % {'key': key,
-                                                    'amount': amount,
-                                                    'left': max(0, left),
-                                                    'limit': quota['limit']})
-    return problems
+    return [_("Cinder's quota %(key)s is too small: %(amount)d needed, "
+              '%(left)d of %(limit)d left.') % dataclasses.asdict(each)
+            for each in quota_rules.shortages(quotas, needed)]

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.i18n import _
 
 
@@ -54,19 +56,7 @@ def quota_problems(cloud: cloud_api.Cloud, needed: Mapping[str, int],
     """
     quotas = cloud.volume(
         'GET', f'/os-quota-sets/{cloud.project_id}?usage=True')['quota_set']
-    problems = []
-    for key, amount in needed.items():
-        quota = quotas.get(key)
-        if not amount or not quota or quota['limit'] < 0:
-            continue
-        left = quota['limit'] - quota['in_use'] - quota['reserved']
-        if amount > left:
-            problems.append(
-                _("Cinder's quota %(key)s at %(site)s is too small: "
-                  '%(amount)d needed, %(left)d of %(limit)d left.') % {
-                      'key': key,
-                      'site': site,
-                      'amount': amount,
-                      'left': max(0, left),
-                      'limit': quota['limit']})
-    return problems
+    return [_("Cinder's quota %(key)s at %(site)s is too small: %(amount)d "
+              'needed, %(left)d of %(limit)d left.') % {
+                  **dataclasses.asdict(each), 'site': site}
+            for each in quota_rules.shortages(quotas, needed)]

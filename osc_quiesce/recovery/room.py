@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
@@ -96,21 +96,9 @@ def _of_quota(site: sites.Site, service: str,
             return []  # an extension that a cloud need not have
         return [_('The quota of %(service)s cannot be read: %(why)s.') % {
             'service': service, 'why': str(exc).rstrip('.')}]
-    found = [_short(quotas, key, amount) for key, amount in needed.items()]
-    return [each for each in found if each]
-
-
-def _short(quotas: Mapping[str, Any], key: str, amount: int) -> str:
-    quota = quotas.get(key)
-    if not isinstance(quota, dict) or quota.get('limit', -1) < 0:
-        return ''
-    used = quota.get('in_use', quota.get('used', 0)) + quota['reserved']
-    left = max(0, quota['limit'] - used)
-    if amount <= left:
-        return ''
-    return _('The quota %(key)s is too small: %(amount)d needed, %(left)d of '
-             '%(limit)d left.') % {'key': key, 'amount': amount, 'left': left,
-                                   'limit': quota['limit']}
+    return [_('The quota %(key)s is too small: %(amount)d needed, %(left)d of '
+              '%(limit)d left.') % dataclasses.asdict(each)
+            for each in quota_rules.shortages(quotas, needed)]
 
 
 def _of_pools(site: sites.Site, needs: Needs) -> list[str]:

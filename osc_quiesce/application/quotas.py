@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which quotas of a project are too small for what is to be made."""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortage:
+    """A quota that is too small.
+
+    :param key: its name, such as ``backup_gigabytes``
+    :param amount: what is needed
+    :param left: what is left of it
+    """
+
+    key: str
+    amount: int
+    left: int
+    limit: int
+
+
+def shortages(quotas: Mapping[str, Any],
+              needed: Mapping[str, int]) -> Iterator[Shortage]:
+    """Yield the quotas that are too small.
+
+    :param quotas: what a service answers, with what is used of each; a
+        negative limit is none
+    :param needed: how much of each; one that a service does not have is no
+        limit
+    """
+    for key, amount in needed.items():
+        quota = quotas.get(key)
+        if not amount or not isinstance(quota, dict) or quota['limit'] < 0:
+            continue
+        # Neutron calls it "used", and the others "in_use".
+        used = quota.get('in_use', quota.get('used', 0))
+        left = max(0, quota['limit'] - used - quota['reserved'])
+        if amount > left:
+            yield Shortage(key, amount, left, quota['limit'])
