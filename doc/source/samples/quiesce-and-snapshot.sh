@@ -6,16 +6,14 @@ trap thaw EXIT                       # even if a command below fails
 openstack server quiesce --wait --unquiesce-after 120 db app web
 for server in db app web; do
     openstack volume snapshot create --force --volume "$server-disk" \
-        "$server-$1"
+        "$server-$1" &
 done
+for job in $(jobs -p); do wait "$job"; done
 end=$((SECONDS + 60))                # for all three, before the deadline
-for server in db app web; do
-    until openstack volume snapshot show -f value -c status "$server-$1" |
-            grep -qx available; do
-        [ $SECONDS -lt $end ]
-        sleep 1
-    done
+available() { openstack volume snapshot list --status available "$@"; }
+until [ "$(available -f value -c Name | grep -cxE "(db|app|web)-$1")" = 3 ]; do
+    [ $SECONDS -lt $end ]
+    sleep 1
 done
-for server in db app web; do
-    openstack server show -f value -c status "$server" | grep -qx QUIESCED
-done
+quiesced() { openstack server list --status QUIESCED "$@"; }
+[ "$(quiesced -f value -c Name | grep -cxE 'db|app|web')" = 3 ]
