@@ -79,7 +79,7 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
 
 
 def is_open(context: nova_context.RequestContext, instance_uuid: str,
-            request_id: str) -> bool:
+            request_id: str | None) -> bool:
     """Return whether a request has not ended."""
     return any(request.request_id == request_id for request in
                db.open_requests(context, instance_uuid, states.ACTION_NAMES))
