@@ -21,6 +21,9 @@ PREFIX: Final = metadata.PREFIX
 
 APPLICATION: Final = 'application'
 BACKUP_ID: Final = 'backup_id'
+DRILL: Final = 'drill'
+DRILL_RTO: Final = 'drill_rto'
+DRILLED_AT: Final = 'drilled_at'
 HIDDEN_BY: Final = 'hidden_by'
 PROOF_OF: Final = 'proof_of'
 RESTORE: Final = 'restore'

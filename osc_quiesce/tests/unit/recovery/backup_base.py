@@ -101,6 +101,7 @@ class FakeSite:
             key: {'limit': -1, 'in_use': 0, 'reserved': 0}
             for key in ('backups', 'backup_gigabytes', 'volumes', 'gigabytes')
         }
+        self.pools: list[dict[str, Any]] = []
         self.messages: dict[str, str] = {}
 
     # -- what a Cloud has -------------------------------------------------
@@ -147,6 +148,9 @@ class FakeSite:
 
     def _get_quota_sets(self, *_: Any) -> Any:
         return {'quota_set': self.quota}
+
+    def _get_scheduler_stats(self, *_: Any) -> Any:
+        return {'pools': self.pools}
 
     def _get_volumes(self, id_: str, *_: Any) -> Any:
         return {'volume': dict(self._get(self.volumes, id_))}
