@@ -125,7 +125,7 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
 
 
 def _rows_of(elsewhere: cloud_api.Cloud,
-            ids: frozenset[str]) -> list[dict[str, Any]]:
+             ids: frozenset[str]) -> list[dict[str, Any]]:
     """Return the rows at another site of backups that are gone here.
 
     Their data are gone: deleting them there only removes rows that would go

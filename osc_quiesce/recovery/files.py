@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import tempfile
@@ -23,7 +24,7 @@ def replace(path: str, text: str, mode: int = PRIVATE) -> None:
     """
     where = pathlib.Path(path)
     if where.exists() and not where.is_file():
-        raise FileExistsError(f'{path} is no file')
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     # Readable by nobody else, from the first moment.
     handle, name = tempfile.mkstemp(dir=where.parent, prefix=where.name)
     try:

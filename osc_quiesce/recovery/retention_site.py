@@ -74,15 +74,17 @@ class Site:
     def dependents(self) -> list[tuple[str, set[str]]]:
         """Return what is a site's own, and the backups that it depends on."""
         in_sets = {each['id'] for s in self.sets for each in s.everything}
-        found = [(_('Backup set %(name)s (%(id)s)') % {
-            'name': s.name, 'id': s.id}, chains.needed(
-                s.everything, self.backups))
-                 for s in self.sets if s.id in self.own]
-        return found + [
-            (_('Backup %s') % each['id'], chains.needed([each], self.backups))
-            for each in self.backups
-            if each['id'] not in in_sets | self.known
-            and not marks.get(each, marks.PROOF_OF)]
+        own = []
+        for each in self.sets:
+            if each.id in self.own:
+                label = _('Backup set %(name)s (%(id)s)') % {
+                    'name': each.name, 'id': each.id}
+                own.append((label, each.everything))
+        own += [(_('Backup %s') % row['id'], (row,)) for row in self.backups
+                if row['id'] not in in_sets | self.known
+                and not marks.get(row, marks.PROOF_OF)]
+        return [(label, chains.needed(backups, self.backups))
+                for label, backups in own]
 
     @functools.cached_property
     def busy(self) -> set[str]:

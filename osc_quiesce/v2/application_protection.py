@@ -115,7 +115,7 @@ def _for_machines(found: protection.Protection,
         len(found.newer), _whole(found.worst_gap),
         found.is_made_here if last else None,
         (last.registered or None) if last else None, _text(found.verified),
-        _text(drill and drill.at), drill and drill.result,
+        _text(drill.at if drill else None), drill and drill.result,
         drill and drill.rto, last and last.volumes, last and last.size,
         left.backups, left.gigabytes, left.pools,
         protection.lacks(found, left))
