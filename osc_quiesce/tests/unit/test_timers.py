@@ -53,6 +53,13 @@ def of_cron() -> list[str]:
         if (found := _CRON.fullmatch(line))]
 
 
+def localized(line: str, folder: pathlib.Path) -> str:
+    """Return a line with all its files in one folder."""
+    for path in (FOLDER, *ELSEWHERE):
+        line = line.replace(path, str(folder))
+    return line
+
+
 class TimersTest(unittest.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -71,10 +78,9 @@ class TimersTest(unittest.TestCase):
         path.chmod(0o755)
 
     def run_line(self, line: str) -> subprocess.CompletedProcess[str]:
-        for path in (FOLDER, *ELSEWHERE):
-            line = line.replace(path, str(self.folder))
         return subprocess.run(  # noqa: S603
-            ['/bin/sh', '-c', line], capture_output=True, text=True,
+            ['/bin/sh', '-c', localized(line, self.folder)],
+            capture_output=True, text=True,
             env={**os.environ,
                  'PATH': f'{self.folder}/bin:{os.environ["PATH"]}'})
 
