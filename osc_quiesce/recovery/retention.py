@@ -80,7 +80,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         going -= here.busy | there.busy
     known = {each['id'] for each in here.backups}
     # A set that is only partly gone here may be whole there.
-    gone |= there.ids_of({s.id for s in wanted})
+    gone |= there.ids_of({s.id for s in wanted} & here.own)
     return Removal(
         tuple(wanted),
         tuple(chains.newest_first(

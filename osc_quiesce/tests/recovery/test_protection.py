@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from concurrent import futures
 import json
+import subprocess
 from typing import Any
 
 from prometheus_client.openmetrics import parser
@@ -189,4 +191,35 @@ class TestRetention(ProtectionTest):
         self.wait(B, 'backup', made)
         self.assertIn(f'Backup {made}, made at the other site', self.refused(
             f'application backup delete {self.name} --to-cloud {B}'))
+        self.assertEqual({self.name: 'consistent'}, self.states(A))
+
+
+class TestAtOnce(ProtectionTest):
+    """Two commands back up one application at the same time."""
+
+    def at_once(self, *names: str) -> list[int]:
+        """Back up snapshot sets, all at once; return the exit codes."""
+        def create(name: str) -> int:
+            return subprocess.run(
+                ['openstack', '--os-cloud', A, 'application', 'backup',
+                 'create', name], env=base.environment(),
+                capture_output=True, timeout=2 * base.PATIENCE).returncode
+
+        with futures.ThreadPoolExecutor(len(names)) as pool:
+            return list(pool.map(create, names))
+
+    def test_two_sets_are_both_good_and_can_be_deleted(self) -> None:
+        names = [f'{self.name}-{number}' for number in range(1, 4)]
+        for name in names:
+            self.take(name)
+        self.create(names[0])
+        self.assertEqual([0, 0], self.at_once(*names[1:]))
+        self.assertEqual(dict.fromkeys(names, 'consistent'), self.states(A))
+        self.openstack(A, f'application backup delete {" ".join(names)}')
+        self.assertEqual([], self.backups())
+
+    def test_the_same_set_twice_is_one_good_set(self) -> None:
+        self.take(self.name)
+        self.at_once(self.name, self.name)
+        self.create(self.name)
         self.assertEqual({self.name: 'consistent'}, self.states(A))

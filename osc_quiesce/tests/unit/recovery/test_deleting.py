@@ -502,6 +502,19 @@ class FailoverTest(TestCase):
         self.assertIn('was made at the other site', ' '.join(self.removal(
             application='shop', keep_last=1).problems))
 
+    def test_what_is_only_there_is_never_taken_for_a_remainder(self) -> None:
+        # Of the three backups of at-b, one is registered here.
+        for id_, row in self.b.rows.items():
+            if id_ == 'of-b-db-vda' or id_ == 'of-b-t-db-vda':
+                self.a.rows[id_] = {
+                    **row, 'project_id': 'project-a',
+                    'volume_id': row['volume_id'].removeprefix('t-')}
+                self.a.parents[id_] = self.b.parents[id_]
+        removal = self.removal(
+            'at-b', owner_is_gone=True, elsewhere=self.other)
+        self.assertNotIn('of-b-web-vda', removal.rows)
+        self.assertNotIn('of-b-t-web-vda', removal.rows)
+
     def test_clocks_that_are_apart_lose_nothing(self) -> None:
         # B's clock is a week behind: its set looks older than ours.
         for row in self.b.rows.values():
