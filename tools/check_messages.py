@@ -24,8 +24,8 @@ PROGRAMMING_ERRORS = ('AttributeError', 'RuntimeError', 'TypeError',
 ARGUMENTS = ('explanation', 'help', 'reason', 'title', 'why')
 ATTRIBUTES = ('_description', 'advice', 'msg_fmt')
 LOGGED = ('critical', 'error', 'exception', 'warning')
-#: option help and policy descriptions
-ENGLISH_ONLY = ('conf.py', 'policies.py', 'states.py')
+#: option help, policy descriptions, and the help of metrics
+ENGLISH_ONLY = ('conf.py', 'openmetrics.py', 'policies.py', 'states.py')
 #: look like sentences, and are commands, names, or what others have said
 NO_SENTENCES = {
     'cmd.py': ('osc-quiesce %s, nova %s',),

@@ -32,11 +32,19 @@ def shortages(quotas: Mapping[str, Any],
         limit
     """
     for key, amount in needed.items():
-        quota = quotas.get(key)
-        if not amount or not isinstance(quota, dict) or quota['limit'] < 0:
-            continue
-        # Neutron calls it "used", and the others "in_use".
-        used = quota.get('in_use', quota.get('used', 0))
-        left = max(0, quota['limit'] - used - quota['reserved'])
-        if amount > left:
-            yield Shortage(key, amount, left, quota['limit'])
+        over = left(quotas, key)
+        if amount and over is not None and amount > over:
+            yield Shortage(key, amount, over, quotas[key]['limit'])
+
+
+def left(quotas: Mapping[str, Any], key: str) -> int | None:
+    """Return how much of a quota is left; None if there is no limit.
+
+    :param quotas: as for :func:`shortages`
+    """
+    quota = quotas.get(key)
+    if not isinstance(quota, dict) or quota['limit'] < 0:
+        return None
+    # Neutron calls it "used", and the others "in_use".
+    used = quota.get('in_use', quota.get('used', 0))
+    return max(0, int(quota['limit'] - used - quota['reserved']))

@@ -26,6 +26,8 @@ from osc_quiesce import retry
 ATTEMPTS: Final = 3
 #: seconds after which a request without an answer counts as lost
 LATE_TIME: Final = 15.0
+#: seconds after which what was planned may not be so any more
+_STALE: Final = 5.0
 #: seconds before a request that was put off is sent again, at least
 _DEFERRAL: Final = 5.0
 #: seconds that reading the reason of a failure may take
@@ -74,6 +76,7 @@ class Task:
     def __init__(self, maker: Maker, item: backup_plan.Item) -> None:
         self._maker = maker
         self.item = item
+        self._planned_at = maker.timer.clock()
         self._backup = item.found
         self._attempts = 0
         self._deletions = 0
@@ -123,6 +126,11 @@ class Task:
             return
         self._attempts += 1
         try:
+            if self._now - self._planned_at > _STALE:
+                # Another command may have made it while this one waited.
+                self._backup = self._maker.own(self.item)
+                if self._backup is not None:
+                    return
             self._backup = self._maker.request(self.item)
         except cloud_api.CloudError as exc:
             self._refused(exc)

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -22,6 +21,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import files
 from osc_quiesce.recovery import records
 from osc_quiesce import retry
 
@@ -137,19 +137,8 @@ def save(bundle: Bundle, path: str) -> None:
          'created_at': found.created_at,
          'records': [records.encode(each) for each in bundle.by_id.values()]},
         indent=1)
-    where = pathlib.Path(path)
     try:
-        # Readable by nobody else, from the first moment.
-        handle, name = tempfile.mkstemp(dir=where.parent, prefix=where.name)
-        try:
-            with os.fdopen(handle, 'w') as stream:
-                stream.write(text + '\n')
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, where)
-        except BaseException:
-            os.unlink(name)
-            raise
+        files.replace(path, text + '\n')
     except OSError as exc:
         raise errors.ApplicationError(
             _('The bundle %(path)s cannot be written: %(why)s.') % {

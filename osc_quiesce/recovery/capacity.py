@@ -6,10 +6,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.i18n import _
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """The room that is left at a site; None: no limit, or not known.
+
+    :param backups: how many more the quota allows
+    :param gigabytes: GiB of backups that the quota allows
+    :param pools: GiB that are free in the pools of volumes
+    """
+
+    backups: int | None
+    gigabytes: int | None
+    pools: float | None
+
+
+def left(cloud: cloud_api.Cloud) -> Left:
+    """Return the room that is left for backups, and for restoring them.
+
+    Cinder does not tell how full the store of the backups is.
+
+    :raises cloud_api.CloudError: Cinder cannot be asked
+    """
+    quotas = _quotas(cloud)
+    return Left(quota_rules.left(quotas, 'backups'),
+                quota_rules.left(quotas, 'backup_gigabytes'), _free(cloud))
+
+
+def _quotas(cloud: cloud_api.Cloud) -> dict[str, Any]:
+    found: dict[str, Any] = cloud.volume(
+        'GET', f'/os-quota-sets/{cloud.project_id}?usage=True')['quota_set']
+    return found
+
+
+def _free(cloud: cloud_api.Cloud) -> float | None:
+    """Return how many GiB all pools have, if each of them tells."""
+    if not cloud.is_admin:
+        return None
+    try:
+        pools = cloud.volume(
+            'GET', '/scheduler-stats/get_pools?detail=True')['pools']
+    except cloud_api.CloudError as exc:
+        if exc.status == 403:
+            return None
+        raise
+    free = [pool['capabilities'].get('free_capacity_gb') for pool in pools]
+    known = [each for each in free if isinstance(each, (int, float))]
+    return sum(known) if known and len(known) == len(free) else None
 
 
 def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
@@ -54,9 +103,7 @@ def quota_problems(cloud: cloud_api.Cloud, needed: Mapping[str, int],
     :param site: what messages call it
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
-    quotas = cloud.volume(
-        'GET', f'/os-quota-sets/{cloud.project_id}?usage=True')['quota_set']
     return [_("Cinder's quota %(key)s at %(site)s is too small: %(amount)d "
               'needed, %(left)d of %(limit)d left.') % {
                   **dataclasses.asdict(each), 'site': site}
-            for each in quota_rules.shortages(quotas, needed)]
+            for each in quota_rules.shortages(_quotas(cloud), needed)]

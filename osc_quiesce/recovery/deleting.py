@@ -14,7 +14,9 @@ from typing import Any, Final
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import retention
 from osc_quiesce import retry
 
 #: seconds for all backups to go: the data of a large one take long
@@ -23,6 +25,29 @@ TIMEOUT: Final = 3600.0
 _DELETABLE: Final = ('available', 'error')
 #: how often one backup is asked to go
 _ATTEMPTS: Final = 2
+
+
+def carry_out(removal: retention.Removal, cloud: cloud_api.Cloud,
+              elsewhere: cloud_api.Cloud | None, timer: retry.Timer,
+              timeout: float = TIMEOUT,
+              progress: Callable[[str], object] = lambda sentence: None
+              ) -> None:
+    """Delete what is planned, here and then at the other site.
+
+    May be repeated as often as one likes, with a new plan each time.
+
+    :param timeout: seconds, for all backups of a site
+    :raises errors.ApplicationError: names what is left, and why
+    """
+    rows = []
+    if elsewhere is not None:
+        rows = _rows_of(elsewhere, removal.rows)
+        # First, since nothing must look restorable whose data are gone.
+        backup_sets.mark(elsewhere, rows, {backup_sets.SEALED: ''})
+    delete(cloud, removal.backups, timer, timeout, progress)
+    if elsewhere is not None:
+        # Only now: their data are gone, and nothing is lost with them.
+        delete(elsewhere, rows, timer, timeout, progress)
 
 
 def delete(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
@@ -39,26 +64,38 @@ def delete(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
     deadline = timer.clock() + timeout
     wanted = list(backups)
     left: dict[str, str] = {}
+    refused = False
     stuck: set[str] = set()
     for number, backup in enumerate(wanted):
         progress(_('Deleting backups: %(done)d of %(all)d done ...') % {
             'done': number, 'all': len(wanted)})
         if backup['volume_id'] in stuck:
             continue  # what is older has children now
-        why = _delete_one(cloud, backup['id'], timer, deadline)
+        why, is_refused = _delete_one(cloud, backup['id'], timer, deadline)
+        refused = refused or is_refused
         if why:
             left[backup['id']] = why
             stuck.add(backup['volume_id'])
     if left:
-        raise errors.ApplicationError(
-            _('Not all backups are deleted: %s. The same command again '
-              'continues.') % ', '.join(
-                  f'{id_} ({why})' for id_, why in left.items()))
+        message = _('Not all backups are deleted: %s. The same command again '
+                    'continues.') % ', '.join(
+                        f'{id_} ({why})' for id_, why in left.items())
+        if refused:
+            message = _(
+                '%s Cinder leaves those whose data it cannot delete in error. '
+                'If this site may only read the store, their data are not '
+                'touched: an administrator makes them usable again with '
+                '"openstack volume backup set --state available".') % message
+        raise errors.ApplicationError(message)
 
 
 def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
-                deadline: float) -> str:
-    """Delete a backup; return why it is still there, or an empty text."""
+                deadline: float) -> tuple[str, bool]:
+    """Delete a backup.
+
+    :returns: why it is still there, or an empty text; whether that is since
+        Cinder cannot delete its data
+    """
     asked = 0
     why = ''
     pauses = retry.pauses()
@@ -71,24 +108,24 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
                     why = backup.get('fail_reason') or _(
                         'its status is %s') % backup['status']
                 if asked >= _ATTEMPTS:
-                    return str(why).rstrip('.')
+                    return str(why).rstrip('.'), True
                 asked += 1
                 cloud.volume('DELETE', f'/backups/{id_}')
             elif backup['status'] != 'deleting':
-                return _('its status is %s') % backup['status']
+                return _('its status is %s') % backup['status'], False
         except cloud_api.NotThere:
-            return ''
+            return '', False
         except cloud_api.CloudError as exc:
             why = str(exc).rstrip('.')
             if cloud_api.pause_after(exc) is None:
-                return why
+                return why, False
         if timer.clock() > deadline:
-            return why or _('it is still being deleted')
+            return why or _('it is still being deleted'), False
         timer.sleep(next(pauses))
 
 
-def rows_of(elsewhere: cloud_api.Cloud,
-            ids: frozenset[str]) -> list[dict[str, Any]]:
+def _rows_of(elsewhere: cloud_api.Cloud,
+             ids: frozenset[str]) -> list[dict[str, Any]]:
     """Return the rows at another site of backups that are gone here.
 
     Their data are gone: deleting them there only removes rows that would go

@@ -21,6 +21,11 @@ PREFIX: Final = metadata.PREFIX
 
 APPLICATION: Final = 'application'
 BACKUP_ID: Final = 'backup_id'
+#: on backups: when their set was drilled last, OK or FAILED, and in how many
+#: seconds the last server was ready; see :mod:`osc_quiesce.recovery.drill`
+DRILLED_AT: Final = 'drilled_at'
+DRILL: Final = 'drill'
+DRILL_RTO: Final = 'drill_rto'
 HIDDEN_BY: Final = 'hidden_by'
 PROOF_OF: Final = 'proof_of'
 RESTORE: Final = 'restore'

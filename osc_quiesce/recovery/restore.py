@@ -22,6 +22,7 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import booting
 from osc_quiesce.recovery import checking
 from osc_quiesce.recovery import filling
@@ -151,15 +152,27 @@ class _Restore:
                           'id': row.id, 'target': item.copy.volume_id})
             started = self._clock()
             prover.prove(row.id, item.copy.id)
-            marks.write(self._cloud, row.id,
-                        {marks.VERIFIED: model.utc_text(datetime.datetime.now(
-                            datetime.UTC))})
+            proven = {marks.VERIFIED: model.utc_text(datetime.datetime.now(
+                datetime.UTC))}
+            self._note(item.copy.id, proven)
+            marks.write(self._cloud, row.id, proven)
             row.verified = True
             row.seconds += self._clock() - started
             self._means.progress(
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
         together(prove, items, self._plan.options.parallel)
+
+    def _note(self, backup_id: str, proven: dict[str, str]) -> None:
+        """Write on a backup that it was proven; no restore fails by that."""
+        try:
+            backup_sets.mark(self._cloud, [{'id': backup_id}], proven)
+        except cloud_api.CloudError as exc:
+            LOG.warning(
+                _('The restored volume is equal to backup %(id)s, but that '
+                  'cannot be written on the backup, so "application '
+                  'protection show" does not have it: %(why)s'), {
+                      'id': backup_id, 'why': exc})
 
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume is to be proven, and can be."""

@@ -2,9 +2,10 @@
 
 """Which backup sets are to be deleted, and every reason why they cannot be.
 
-What a kept set needs stays. Deleting a backup that was imported deletes the
-data, which the other site needs: so only the site that has made a set deletes
-it, and not while the application runs elsewhere.
+What a kept set needs stays, and what is being made, restored or compared, at
+either site. Deleting a backup that was imported deletes the data, which the
+other site needs: so only the site that has made a set deletes it, and not
+while the application runs elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import retention_site
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,15 @@ class Removal:
     :param backups: all of theirs, in the order in which they can be deleted
     :param rows: the IDs of those of which the other site has a row as well
     :param problems: why none of it can be done; empty if it can
+    :param warnings: what stays though it is old enough, and what goes on to be
+        registered elsewhere
     """
 
     sets: tuple[backup_sets.BackupSet, ...]
     backups: tuple[dict[str, Any], ...]
     rows: frozenset[str]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def plan(cloud: cloud_api.Cloud, names: Sequence[str],
@@ -51,27 +56,36 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     :param elsewhere: the other site
     :raises errors.ApplicationError: a set is not there, or Cinder is away
     """
-    backups = list(cloud.backups())
-    sets = backup_sets.group(backups)
-    rows = list(elsewhere.backups()) if elsewhere else []
-    there = backup_sets.group(rows)
-    wanted, gone = _named(cloud, names, sets, there)
-    wanted += [each for each in sets if each.application == application and (
-        owner_is_gone or not backup_sets.is_of_another_site(each, cloud))]
+    here = retention_site.Site.of(cloud)
+    there = retention_site.Site.of(elsewhere, here) if elsewhere else (
+        retention_site.Site())
+    wanted, gone = _named(here, there, names)
+    wanted += [each for each in here.sets if each.application == application
+               and (owner_is_gone or each.id in here.own)]
     wanted = _older(list({s.id: s for s in wanted}.values()), keep_last)
     going = _ids(wanted)
-    problems = [] if owner_is_gone else _owner_problems(cloud, wanted)
+    problems = [] if owner_is_gone else _owner_problems(here, wanted)
+    problems += _failover_problems(here, there, wanted)
+    warnings = [] if elsewhere else _registered_warnings(here, wanted)
     if keep_last is None:
-        problems += _needed_problems(sets, backups, wanted, going)
+        problems += _needed_problems(here, wanted, going)
+        problems += _needed_there_problems(there, going)
+        problems += _busy_problems(here, there, going)
     else:
-        kept = [b for b in backups if b['id'] not in going]
-        going -= chains.needed(kept, backups)
-    problems += _failover_problems(cloud, wanted, sets, there)
-    problems += _needed_there_problems(cloud, going, there, rows)
-    leaving = chains.newest_first(b for b in backups if b['id'] in going)
-    return Removal(tuple(wanted), tuple(leaving),
-                   frozenset(going | gone - {each['id'] for each in backups}),
-                   tuple(problems + _status_problems(leaving)))
+        kept = [b for b in here.backups if b['id'] not in going]
+        going -= chains.needed(kept, here.backups)
+        for _label, needed in there.dependents():
+            going -= needed
+        warnings += _busy_problems(here, there, going)
+        going -= here.busy | there.busy
+    known = {each['id'] for each in here.backups}
+    # A set that is only partly gone here may be whole there.
+    gone |= there.ids_of({s.id for s in wanted} & here.own)
+    return Removal(
+        tuple(wanted),
+        tuple(chains.newest_first(
+            each for each in here.backups if each['id'] in going)),
+        frozenset(going | (gone - known)), tuple(problems), tuple(warnings))
 
 
 def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
@@ -80,10 +94,9 @@ def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
 
 
 def _named(
-    cloud: cloud_api.Cloud,
+    here: retention_site.Site,
+    there: retention_site.Site,
     names: Iterable[str],
-    sets: Sequence[backup_sets.BackupSet],
-    there: Sequence[backup_sets.BackupSet],
 ) -> tuple[list[backup_sets.BackupSet], set[str]]:
     """Return the sets that were named, and the backups of those gone here.
 
@@ -93,22 +106,22 @@ def _named(
     gone: set[str] = set()
     for name in names:
         try:
-            found.append(backup_sets.choose(sets, name))
+            found.append(backup_sets.choose(here.sets, name))
         except backup_sets.NoSuchSet:
             # Deleted here, but not there yet?
-            gone |= _ids([_gone_here(cloud, there, name)])
+            gone |= _ids([_gone_here(there, name)])
     return found, gone
 
 
-def _gone_here(cloud: cloud_api.Cloud, there: Sequence[backup_sets.BackupSet],
+def _gone_here(there: retention_site.Site,
                name: str) -> backup_sets.BackupSet:
     """Return a set that this site has made, and only the other one has.
 
     :raises errors.ApplicationError: there is none
     """
-    own = [each for each in there if each.owner == cloud.project_id]
+    remains = [each for each in there.sets if each.id in there.remains]
     try:
-        return backup_sets.choose(own, name)
+        return backup_sets.choose(remains, name)
     except backup_sets.NoSuchSet as exc:
         raise backup_sets.NoSuchSet(
             _('%s It may already have been deleted.') % exc) from exc
@@ -135,79 +148,85 @@ def _older(candidates: list[backup_sets.BackupSet],
     return found
 
 
-def _status_problems(backups: Iterable[dict[str, Any]]) -> list[str]:
-    return [_('Backup %(backup)s is in status %(status)s: wait until that is '
-              'over.') % {'backup': backup_sets.label(each),
-                          'status': each['status']} for each in backups
-            if each['status'] in ('creating', 'restoring') or marks.get(
-                each, marks.HIDDEN_BY)]
+def _busy_problems(here: retention_site.Site, there: retention_site.Site,
+                   going: set[str]) -> list[str]:
+    """Return which sets cannot go now, since they are needed at a site."""
+    return [
+        _('Backup set %(name)s (%(id)s) is not deleted while it is needed at '
+          '%(site)s (%(work)s): run the same command again when that is '
+          'over.') % {'name': each.name, 'id': each.id, 'site': where,
+                      'work': '; '.join(site.at_work(ids))}
+        for each in here.sets if (ids := _ids([each]) & going)
+        for site, where in ((here, _('this site')),
+                            (there, _('the other site')))
+        if ids & site.busy]
 
 
-def _owner_problems(cloud: cloud_api.Cloud,
+def _owner_problems(here: retention_site.Site,
                     sets: Iterable[backup_sets.BackupSet]) -> list[str]:
     return [
         _('Backup set %(name)s (%(id)s) was made at another site, in project '
           '%(owner)s: deleting it here destroys the only data. Delete it '
           'there. If that site is lost for good, use --owner-is-gone.') % {
               'name': each.name, 'id': each.id, 'owner': each.owner}
-        for each in sets if backup_sets.is_of_another_site(each, cloud)]
+        for each in sets if each.id not in here.own]
 
 
-def _failover_problems(cloud: cloud_api.Cloud,
-                       wanted: Iterable[backup_sets.BackupSet],
-                       sets: Sequence[backup_sets.BackupSet],
-                       there: Iterable[backup_sets.BackupSet]) -> list[str]:
+def _failover_problems(here: retention_site.Site, there: retention_site.Site,
+                       wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
     """Return why nothing must go: the application runs elsewhere now.
 
-    :param sets: all sets here
-    :param there: those of the other site
+    A newer set of another site is there, or is registered here.
     """
     problems = []
-    for application in sorted({each.application for each in wanted}):
-        newest = max(
-            s.created_at for s in sets if s.application == application)
-        for each in there:
-            if (
-                    each.application == application
-                    and each.owner != cloud.project_id
-                    and each.created_at > newest):
-                problems.append(
-                    _('The newest backup set of application %(application)s, '
-                      '%(name)s (%(id)s), was made at the other site: the '
-                      'application seems to run there. Nothing is deleted '
-                      'before it is back.') % {
-                          'application': application, 'name': each.name,
-                          'id': each.id})
-                break
+    for application in sorted({
+            s.application for s in wanted if s.id in here.own}):
+        newest = max(s.created_at for s in here.sets
+                     if s.application == application and s.id in here.own)
+        foreign = [s for s in here.sets if s.id not in here.own] + [
+            s for s in there.sets if s.id in there.own]
+        newer = [s for s in foreign if s.application == application
+                 and s.created_at > newest]
+        if newer:
+            problems.append(
+                _('The newest backup set of application %(application)s, '
+                  '%(name)s (%(id)s), was made at the other site: the '
+                  'application seems to run there. Nothing is deleted '
+                  'before it is back.') % {
+                      'application': application, 'name': newer[0].name,
+                      'id': newer[0].id})
     return problems
 
 
-def _needed_there_problems(cloud: cloud_api.Cloud, going: set[str],
-                           there: Iterable[backup_sets.BackupSet],
-                           rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return which sets made at the other site depend on those to go.
-
-    :param rows: all backups of the other site
-    """
-    return [_('Backup set %(name)s (%(id)s), made at the other site, has only '
-              'the differences to what is to be deleted: delete it there '
-              'first.') % {'name': each.name, 'id': each.id} for each in there
-            if each.owner != cloud.project_id and chains.needed(each.backups,
-                                                                rows) & going]
+def _registered_warnings(
+        here: retention_site.Site,
+        wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
+    return [_('Backup set %(name)s (%(id)s) is registered at %(site)s, and '
+              'goes on to look restorable there: use --to-cloud.') % {
+                  'name': each.name, 'id': each.id, 'site': each.registered}
+            for each in wanted if each.registered and each.id in here.own]
 
 
-def _needed_problems(sets: Iterable[backup_sets.BackupSet],
-                     backups: Sequence[dict[str, Any]],
+def _needed_there_problems(there: retention_site.Site,
+                           going: set[str]) -> list[str]:
+    """Return what was made at the other site and depends on those to go."""
+    return [_('%(label)s, made at the other site, has only the differences to '
+              'what is to be deleted: delete it there first.') % {
+                  'label': label}
+            for label, needed in there.dependents() if needed & going]
+
+
+def _needed_problems(here: retention_site.Site,
                      wanted: Iterable[backup_sets.BackupSet],
                      going: set[str]) -> list[str]:
     """Return which sets depend on those that are to go."""
     problems = []
     ids = {each.id for each in wanted}
-    ours = {b['id'] for s in sets for b in s.everything}
-    dependent = [(s.name, chains.needed(s.backups, backups)) for s in sets
-                 if s.id not in ids] + [
-                     (backup['id'], chains.needed([backup], backups))
-                     for backup in backups if backup['id'] not in ours
+    ours = _ids(here.sets)
+    dependent = [(s.name, chains.needed(s.backups, here.backups))
+                 for s in here.sets if s.id not in ids] + [
+                     (backup['id'], chains.needed([backup], here.backups))
+                     for backup in here.backups if backup['id'] not in ours
                      and not marks.get(backup, marks.PROOF_OF)]
     for name, needed in dependent:
         if needed & going:

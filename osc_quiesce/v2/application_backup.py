@@ -13,7 +13,6 @@ from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
@@ -162,11 +161,15 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                 parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere)
             self._check(plan, parsed_args.dry_run)
             if not parsed_args.dry_run:
-                self._delete(cloud, elsewhere, plan, parsed_args.timeout)
+                deleting.carry_out(
+                    plan, cloud, elsewhere, self._client.timer,
+                    parsed_args.timeout, options.progress_of(self.app))
         except application_errors.ApplicationError as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
 
     def _check(self, plan: retention.Removal, dry_run: bool) -> None:
+        for warning in plan.warnings:
+            LOG.warning('%s', warning)
         for problem in plan.problems:
             LOG.error('%s', problem)
         if plan.problems and not dry_run:
@@ -180,17 +183,6 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                                   'backup': backup_sets.label(backup),
                                   'mode': backup_sets.mode_of(backup),
                                   'size': backup['size']})
-
-    def _delete(self, cloud: cloud_api.Cloud,
-                elsewhere: cloud_api.Cloud | None, plan: retention.Removal,
-                timeout: float) -> None:
-        progress = options.progress_of(self.app)
-        timer = self._client.timer
-        deleting.delete(cloud, plan.backups, timer, timeout, progress)
-        if elsewhere is not None:
-            # Only now: their data are gone, and nothing is lost with them.
-            rows = deleting.rows_of(elsewhere, plan.rows)
-            deleting.delete(elsewhere, rows, timer, timeout, progress)
 
 
 def with_set(parser: argparse.ArgumentParser,

@@ -1,6 +1,7 @@
-#!/bin/sh -e
+#!/bin/sh
 # One recovery point of the application shop: taken at siteA, registered at
 # siteB. Usage: nightly.sh [NAME]
+set -e  # the first failure is the last step, and the exit code
 name="${1:-shop-$(date -u +%Y%m%dT%H%M%S)}"
 at_a() { openstack --os-cloud siteA application "$@"; }
 

@@ -1,6 +1,7 @@
-#!/bin/bash -e
+#!/bin/bash
 # Snapshots of three volumes, while the servers db, app and web are quiesced.
 # Usage: quiesce-and-snapshot.sh NUMBER
+set -e
 thaw() { openstack server unquiesce --wait web app db; }
 trap thaw EXIT                       # even if a command below fails
 openstack server quiesce --wait --unquiesce-after 120 db app web

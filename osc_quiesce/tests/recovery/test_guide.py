@@ -21,6 +21,7 @@ from typing import Any
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.recovery import marks
 from osc_quiesce.tests.recovery import base
+from osc_quiesce.tests.unit import test_timers
 
 A, B = base.A, base.B
 DOCS = pathlib.Path(__file__).parents[3] / 'doc/source'
@@ -151,6 +152,25 @@ class TestGuide(base.RecoveryTest):
                 for command in commands:
                     self.follow(command)
                 self.assertEqual('incomplete', self.states(B)['shop-3'])
+
+    def test_timers_and_cron(self) -> None:
+        self.prepare('first')
+        for number, nightly in enumerate((
+                test_timers.of_systemd('nightly'), test_timers.of_cron()[0])):
+            self.follow(test_timers.localized(nightly, self.folder))
+            states = self.states(B)
+            self.assertEqual(number + 2, len(states))
+            self.assertEqual({'consistent'}, set(states.values()))
+        alarms = test_timers.of_systemd('protection'), test_timers.of_cron()[1]
+        for alarm in alarms:
+            self.follow(test_timers.localized(alarm, self.folder))
+        self.assertIn('protection_sets{application="shop"} 3.0',
+                      (self.folder / 'shop.prom').read_text())
+        self.until(lambda: self.remove_once(base.cloud(B)),
+                   f'no backup is left at {B}')
+        for alarm in alarms:
+            with self.assertRaisesRegex(AssertionError, 'no backup set'):
+                self.follow(test_timers.localized(alarm, self.folder))
 
     def prepare(self, name: str) -> None:
         """Register a backup set with target volumes."""

@@ -76,6 +76,7 @@ class FakeSite:
     :ivar duration: seconds that a backup takes
     :ivar fates: what becomes of the next backups: a fail_reason, or ''
     :ivar most: how many were made at once
+    :ivar reads_only: whether it may not delete what is in the store
     """
 
     def __init__(self, name: str, clock: Clock, store: set[str]) -> None:
@@ -92,6 +93,7 @@ class FakeSite:
         self.fates: list[str] = []
         self.import_fates: list[str] = []
         self.most = 0
+        self.reads_only = False
         self.volumes: dict[str, dict[str, Any]] = {}
         self.made: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, dict[str, Any]] = {}
@@ -101,6 +103,7 @@ class FakeSite:
             key: {'limit': -1, 'in_use': 0, 'reserved': 0}
             for key in ('backups', 'backup_gigabytes', 'volumes', 'gigabytes')
         }
+        self.pools: list[dict[str, Any]] = []
         self.messages: dict[str, str] = {}
 
     # -- what a Cloud has -------------------------------------------------
@@ -147,6 +150,9 @@ class FakeSite:
 
     def _get_quota_sets(self, *_: Any) -> Any:
         return {'quota_set': self.quota}
+
+    def _get_scheduler_stats(self, *_: Any) -> Any:
+        return {'pools': self.pools}
 
     def _get_volumes(self, id_: str, *_: Any) -> Any:
         return {'volume': dict(self._get(self.volumes, id_))}
@@ -250,6 +256,10 @@ class FakeSite:
             self.store.add(row['id'])
 
     def _gone(self, id_: str) -> None:
+        if self.reads_only and id_ in self.store:
+            self.rows[id_].update(
+                status='error', fail_reason='[Errno 30] Read-only file system')
+            return
         row = self.rows.pop(id_)
         self.parents.pop(id_, None)
         if row['volume_id'] != records.NO_VOLUME:

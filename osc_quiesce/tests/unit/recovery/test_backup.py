@@ -351,6 +351,34 @@ class LostAnswerTest(backup_base.TestCase):
         self.assertEqual(9, len(self.a.posts()))
 
 
+class TwiceAtOnceTest(backup_base.TestCase):
+    """The same command runs twice at the same time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other_plan = self.plan()
+
+    def begin(self, volume: str) -> None:
+        """Let the other command begin with a volume."""
+        item, = (e for e in self.other_plan.items if e.volume_id == volume)
+        self.a._post_backups('', {'backup': self.other_plan.body(item)}, {})
+
+    def test_what_the_other_one_has_begun_is_waited_for(self) -> None:
+        self.clock.after(2.0, lambda: self.begin('web-vda'))
+        self.clock.after(2.0, lambda: self.begin('db-vda'))
+        made = self.create(parallel=1)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.rows))
+
+    def test_so_it_is_if_that_was_a_moment_ago(self) -> None:
+        plan = self.plan()
+        for volume in self.SIZES:
+            self.begin(volume)
+        made = backup.create(self.cloud, plan, self.timer)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.rows))
+
+
 class RegisterTest(backup_base.TestCase):
     """Each backup is registered at B as soon as it is there."""
 

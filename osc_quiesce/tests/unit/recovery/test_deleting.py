@@ -40,13 +40,8 @@ class TestCase(backup_base.TestCase):
     def delete(self, *names: str, **kwargs: Any) -> None:
         removal = self.removal(*names, **kwargs)
         self.assertEqual((), removal.problems)
-        deleting.delete(self.cloud, removal.backups, self.timer)
-        if kwargs.get('elsewhere'):
-            deleting.delete(
-                self.other,
-                deleting.rows_of(self.other, removal.rows),
-                self.timer,
-            )
+        deleting.carry_out(
+            removal, self.cloud, kwargs.get('elsewhere'), self.timer)
 
     def days(self, site: Any = None) -> list[str]:
         return [
@@ -86,12 +81,12 @@ class DeleteTest(TestCase):
         for row in self.a.rows.values():
             if metadata.get(row, 'backup_set') == 'wednesday':
                 row['status'] = 'restoring'
-        self.assert_refused('is in status restoring', 'wednesday')
+        self.assert_refused('status restoring', 'wednesday')
 
     def test_what_a_proof_hides_is_refused(self) -> None:
         for row in self.a.rows.values():
             row['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
-        self.assert_refused('wait until', 'wednesday')
+        self.assert_refused('hidden for a comparison', 'wednesday')
 
     def test_a_set_that_is_not_there(self) -> None:
         with self.assertRaisesRegex(
@@ -247,6 +242,195 @@ class OwnerTest(TestCase):
         self.assertEqual(['tuesday'], [each.name for each in removal.sets])
 
 
+class TakenBackTest(TestCase):
+    """Nothing is called consistent whose data are gone, or may be."""
+
+    def states(self) -> dict[str, str]:
+        return {each.name: each.state
+                for each in backup_sets.find_all(self.other)}
+
+    def test_a_deletion_that_is_broken_off_leaves_nothing_sealed(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.a.refusals[f'DELETE /backups/{removal.backups[1]["id"]}'] = [
+            cloud_api.CloudError('the store is away', 400)] * 5
+        with self.assertRaises(errors.ApplicationError):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.assertEqual(3, len(self.find('wednesday', self.other).backups))
+        self.assertEqual(
+            {'monday': backup_sets.CONSISTENT,
+             'tuesday': backup_sets.CONSISTENT,
+             'wednesday': backup_sets.PENDING}, self.states())
+
+    def test_the_same_again_removes_what_is_partly_gone(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.a.refusals[f'DELETE /backups/{removal.backups[1]["id"]}'] = [
+            cloud_api.CloudError('the store is away', 400)]
+        with self.assertRaises(errors.ApplicationError):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.delete('wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+        self.assertEqual(6, len(self.b.rows))
+
+    def test_a_signal_as_well(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.clock.is_stopped = True
+        with self.assertRaises(backup_base.Stopped):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.assertEqual(backup_sets.PENDING, self.states()['wednesday'])
+
+    def test_nothing_is_deleted_if_it_cannot_be_written(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.b.refusals['PUT /backups'] = [
+            cloud_api.CloudError('no', 403)] * 5
+        with self.assertRaises(errors.ApplicationError):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.assertEqual(list(self.DAYS), self.days())
+        self.assertEqual(9, len(self.store))
+
+    def test_it_is_told_what_stays_registered(self) -> None:
+        warning, = self.removal('wednesday').warnings
+        self.assertIn('wednesday', warning)
+        self.assertIn('registered at B', warning)
+        self.assertEqual((), self.removal(
+            'wednesday', elsewhere=self.other).warnings)
+
+
+class BusyTest(TestCase):
+    """What is being made, restored or compared stays, at either site."""
+
+    def status(self, site: Any, day: str, status: str) -> dict[str, Any]:
+        row: dict[str, Any] = site.rows[self.find(day, site).backups[0]['id']]
+        row['status'] = status
+        return row
+
+    def proof(self, site: Any, day: str) -> None:
+        row = site.rows[self.find(day, site).backups[0]['id']]
+        site.rows['proof'] = {
+            **row, 'id': 'proof',
+            'data_timestamp': '2026-11-30T00:00:00.000000',
+            'metadata': metadata.ours({marks.PROOF_OF: row['id']})}
+        site.parents['proof'] = row['id']
+
+    def test_what_the_other_site_restores_is_refused(self) -> None:
+        self.status(self.b, 'wednesday', 'restoring')
+        self.assert_refused(
+            'wednesday', 'wednesday', elsewhere=self.other)
+        self.assert_refused(
+            'is needed at the other site', 'wednesday', elsewhere=self.other)
+
+    def test_and_what_that_needs(self) -> None:
+        self.status(self.b, 'wednesday', 'restoring')
+        problems = ' '.join(self.removal(
+            *self.DAYS, elsewhere=self.other).problems)
+        for day in self.DAYS:
+            self.assertIn(f'Backup set {day} ', problems)
+
+    def test_what_it_compares_is_refused(self) -> None:
+        self.proof(self.b, 'wednesday')
+        self.assert_refused('proof, which compares', 'wednesday',
+                            elsewhere=self.other)
+
+    def test_what_is_compared_here_is_refused(self) -> None:
+        self.proof(self.a, 'wednesday')
+        self.assert_refused('proof, which compares', 'wednesday')
+
+    def test_a_set_that_is_still_being_made_is_refused(self) -> None:
+        self.status(self.a, 'wednesday', 'creating')
+        self.assert_refused('status creating', 'wednesday')
+
+    def test_retention_leaves_it_and_goes_on(self) -> None:
+        for day in 'thursday', 'friday':
+            self.take(day)
+            self.create(day, full_every=1, destination=self.destination())
+        # Of this set, the other volumes are to be restored later.
+        self.status(self.b, 'monday', 'restoring')
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual((), removal.problems)
+        warning, = removal.warnings
+        self.assertIn('Backup set monday', warning)
+        deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.assertEqual(['monday', 'friday'], self.days())
+        for site in self.a, self.b:
+            self.assertEqual(3, len(self.find('monday', site).backups))
+        self.assertEqual(backup_sets.CONSISTENT,
+                         self.find('monday', self.other).state)
+
+    def test_what_is_restored_of_a_chain_keeps_it(self) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1, destination=self.destination())
+        self.status(self.a, 'tuesday', 'restoring')
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday', 'thursday'], self.days())
+
+
+class ReadOnlyTest(TestCase):
+    """B may only read what A has stored, as is recommended."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.b.reads_only = True
+
+    def test_nothing_of_the_owner_is_lost(self) -> None:
+        before = set(self.store)
+        removal = retention.plan(
+            self.other, ['wednesday'], owner_is_gone=True)
+        with self.assertRaises(errors.ApplicationError) as caught:
+            deleting.carry_out(removal, self.other, None, self.timer)
+        said = str(caught.exception)
+        for words in ('Read-only file system', 'may only read the store',
+                      'volume backup set --state available'):
+            self.assertIn(words, said)
+        self.assertEqual(before, self.store)
+        self.assertEqual(backup_sets.CONSISTENT, self.find('wednesday').state)
+        # What was deleted in vain is not called consistent, until it is reset.
+        self.assertEqual(backup_sets.INCOMPLETE,
+                         self.find('wednesday', self.other).state)
+        for backup in removal.backups:
+            self.b.rows[backup['id']]['status'] = 'available'
+        self.assertEqual(backup_sets.CONSISTENT,
+                         self.find('wednesday', self.other).state)
+
+    def test_without_it_the_data_would_be_gone(self) -> None:
+        self.b.reads_only = False
+        removal = retention.plan(
+            self.other, ['wednesday'], owner_is_gone=True)
+        deleting.carry_out(removal, self.other, None, self.timer)
+        self.assertEqual(6, len(self.store))
+
+    def test_what_the_owner_deletes_goes_there_as_well(self) -> None:
+        self.delete('wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+        self.assertEqual(6, len(self.store))
+
+
+class AtOnceTest(TestCase):
+    """Two commands back up one application at the same time."""
+
+    def test_two_sets_are_both_good_and_keep_what_they_need(self) -> None:
+        self.take('thursday')
+        self.take('friday')
+        plans = [self.plan(day) for day in ('thursday', 'friday')]
+        # The first has begun: what it makes can be no parent yet.
+        for item in plans[0].items:
+            self.a._post_backups('', {'backup': plans[0].body(item)}, {})
+        self.create('friday')
+        self.clock.sleep(60)
+        self.create('thursday')
+        for day in 'thursday', 'friday':
+            self.assertEqual(backup_sets.CONSISTENT, self.find(day).state)
+        parents = {self.a.parents[each['id']]
+                   for day in ('thursday', 'friday')
+                   for each in self.find(day).backups}
+        self.assertEqual(
+            {each['id'] for each in self.find('wednesday').backups}, parents)
+        # What both need stays as long as either is there.
+        self.assert_refused('friday has only', 'wednesday', 'thursday')
+        self.assert_refused('thursday has only', 'wednesday', 'friday')
+        self.delete('thursday', 'friday', 'wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+
 class FailoverTest(TestCase):
     """The application runs at B now, and a set was made there."""
 
@@ -289,3 +473,84 @@ class FailoverTest(TestCase):
             'differences',
             problems[0],
         )
+
+    def test_retention_keeps_what_is_needed_there(self) -> None:
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual([*self.DAYS, 'back'], self.days())
+
+    def test_nor_what_a_backup_of_somebody_there_needs(self) -> None:
+        for row in self.b.rows.values():
+            if row['id'].startswith('of-b'):
+                row['metadata'] = {}
+        problems = ' '.join(
+            self.removal('wednesday', elsewhere=self.other).problems)
+        self.assertIn('Backup of-b-db-vda, made at the other site, has only',
+                      problems)
+
+    def test_a_set_of_there_that_is_registered_here_is_enough(self) -> None:
+        # Even if the other site cannot be asked.
+        for id_, row in self.b.rows.items():
+            if id_.startswith('of-b'):
+                self.a.rows[id_] = {
+                    **row, 'project_id': 'project-a',
+                    'volume_id': row['volume_id'].removeprefix('t-')}
+                self.a.parents[id_] = self.b.parents[id_]
+        self.assert_refused('was made at the other site', 'monday')
+        self.assertIn('was made at the other site', ' '.join(self.removal(
+            application='shop', keep_last=1).problems))
+
+    def test_what_is_only_there_is_never_taken_for_a_remainder(self) -> None:
+        # Of the three backups of at-b, one is registered here.
+        for id_, row in self.b.rows.items():
+            if id_ == 'of-b-db-vda' or id_ == 'of-b-t-db-vda':
+                self.a.rows[id_] = {
+                    **row, 'project_id': 'project-a',
+                    'volume_id': row['volume_id'].removeprefix('t-')}
+                self.a.parents[id_] = self.b.parents[id_]
+        removal = self.removal(
+            'at-b', owner_is_gone=True, elsewhere=self.other)
+        self.assertNotIn('of-b-web-vda', removal.rows)
+        self.assertNotIn('of-b-t-web-vda', removal.rows)
+
+    def test_clocks_that_are_apart_lose_nothing(self) -> None:
+        # B's clock is a week behind: its set looks older than ours.
+        for row in self.b.rows.values():
+            if row['id'].startswith('of-b'):
+                row['metadata'].update(
+                    metadata.ours({'created_at': '2026-11-22T00:00:00Z'}))
+        self.assert_refused(
+            'Backup set at-b (at-b), made at the other site, has only',
+            'wednesday', elsewhere=self.other)
+
+
+class OneKeystoneTest(FailoverTest):
+    """The same, at two sites where the project has the same ID."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.b.project_id = self.a.project_id
+        for row in self.b.rows.values():
+            row['project_id'] = self.a.project_id
+            # The target volume of the source volume.
+            target = f't-{row["volume_id"]}'
+            row['volume_id'] = target
+            row['metadata'].update(metadata.ours({
+                'owner': self.a.project_id,
+                **({'source_volume_id': target}
+                   if row['id'].startswith('of-b') else {})}))
+
+    def test_a_set_of_there_is_none_that_is_gone_here(self) -> None:
+        with self.assertRaises(backup_sets.NoSuchSet):
+            self.removal('at-b', elsewhere=self.other)
+
+    def test_one_that_is_gone_here_is_deleted_there(self) -> None:
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        for each in self.find('wednesday').backups:
+            del self.a.rows[each['id']]
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.assertEqual(3, len(removal.rows))

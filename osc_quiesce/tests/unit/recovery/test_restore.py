@@ -92,6 +92,29 @@ class TestRestore(TestCase):
             self.assertNotEqual(
                 '', marks.get(self.target(source), marks.VERIFIED))
 
+    def test_what_is_proven_is_written_on_the_backups(self) -> None:
+        self.restore(verify=False, start=False)
+        self.assertEqual([''] * 3, self.noted())
+        self.restore(verify=True)
+        self.assertNotIn('', self.noted())
+
+    def noted(self) -> list[str]:
+        return [marks.get(self.site.backup_rows[f'b-{each}'], marks.VERIFIED)
+                for each in SOURCES]
+
+    def test_a_restore_does_not_fail_by_what_cannot_be_written(self) -> None:
+        def refuse(line: str) -> None:
+            if line == 'PUT /backups/b-db-vda':
+                raise cloud_api.CloudError('read only', 403)
+
+        self.site.hooks.append(refuse)
+        with self.assertLogs('osc_quiesce', 'WARNING') as logs:
+            report = self.restore()
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assertIn('backup b-db-vda, but that cannot be written',
+                      ' '.join(logs.output))
+        self.assertEqual('', self.noted()[0])
+
     def test_flags_are_set_after_the_restore(self) -> None:
         self.target('db-vda')['volume_image_metadata'] = {'stale': 'x'}
         self.restore()

@@ -333,6 +333,17 @@ class DeleteTest(TestCase):
         )
         self.assertEqual({}, self.b.rows)
 
+    def test_warnings_are_told_and_are_no_failure(self) -> None:
+        with mock.patch.object(commands.LOG, 'warning') as warning:
+            self.assertEqual(0, self.run_command('monday'))
+        self.assertIn('goes on to look restorable there',
+                      warning.call_args.args[1])
+
+    def test_a_dry_run_unseals_nothing(self) -> None:
+        self.run_command('monday', '--to-cloud', 'B', '--dry-run')
+        self.assertEqual(
+            backup_sets.CONSISTENT, self.find(site=self.other).state)
+
     def test_a_dry_run_deletes_nothing(self) -> None:
         self.assertEqual(0, self.run_command('monday', '--dry-run'))
         self.assertEqual(3, len(self.stdout.getvalue().splitlines()))

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a site has that matters to a deletion: whose it is, and who is at it.
+
+A site is told from another one by project and volumes, as
+:func:`backup_sets.is_of_another_site` does: with one Keystone for both, the
+IDs of projects are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+import dataclasses
+import functools
+from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import marks
+
+_AT_WORK: Final = ('creating', 'restoring')
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """The backups of a site.
+
+    :param backups: all of the project
+    :param sets: those that they make
+    :param own: IDs of the sets that count as its own. Of another site, these
+        are all but those that the first site has made
+    :param remains: of another site, IDs of the sets that the first one has
+        made and does not have any more
+    :param known: of another site, IDs of the backups that the first one has
+    """
+
+    project_id: str | None = None
+    backups: tuple[dict[str, Any], ...] = ()
+    sets: tuple[backup_sets.BackupSet, ...] = ()
+    own: frozenset[str] = frozenset()
+    remains: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, cloud: cloud_api.Cloud, first: Site | None = None) -> Site:
+        """Return what a site has.
+
+        :param first: the site where is deleted, if this is another one
+        :raises cloud_api.CloudError: Cinder cannot be asked
+        """
+        backups = tuple(cloud.backups())
+        sets = tuple(backup_sets.group(backups))
+        made = {s.id for s in sets
+                if not backup_sets.is_of_another_site(s, cloud)}
+        if first is None:
+            return cls(cloud.project_id, backups, sets, frozenset(made))
+        foreign = {s.id for s in sets} - first.own
+        remains = {s.id for s in sets if s.id in foreign - made
+                   and s.owner == first.project_id}
+        return cls(cloud.project_id, backups, sets,
+                   frozenset(foreign - remains), frozenset(remains),
+                   frozenset(each['id'] for each in first.backups))
+
+    def ids_of(self, sets: Collection[str]) -> set[str]:
+        """Return the IDs of all backups of sets.
+
+        :param sets: IDs
+        """
+        return {each['id'] for found in self.sets if found.id in sets
+                for each in found.everything}
+
+    def dependents(self) -> list[tuple[str, set[str]]]:
+        """Return what is a site's own, and the backups that it depends on."""
+        in_sets = {each['id'] for s in self.sets for each in s.everything}
+        own = []
+        for each in self.sets:
+            if each.id in self.own:
+                label = _('Backup set %(name)s (%(id)s)') % {
+                    'name': each.name, 'id': each.id}
+                own.append((label, each.everything))
+        own += [(_('Backup %s') % row['id'], (row,)) for row in self.backups
+                if row['id'] not in in_sets | self.known
+                and not marks.get(row, marks.PROOF_OF)]
+        return [(label, chains.needed(backups, self.backups))
+                for label, backups in own]
+
+    @functools.cached_property
+    def busy(self) -> set[str]:
+        """IDs of backups of which something is being made or read.
+
+        The whole set of each is among them: a restore comes to the others
+        later.
+        """
+        return chains.needed(
+            [each for line in self._at_work for each in line], self.backups)
+
+    def at_work(self, ids: Collection[str]) -> list[str]:
+        """Return what needs some of these backups now, as parts of a text."""
+        return [_work(line[0]) for line in self._at_work
+                if chains.needed(line, self.backups) & set(ids)]
+
+    @functools.cached_property
+    def _at_work(self) -> list[list[dict[str, Any]]]:
+        """Backups that are being made or read, each with those of its set."""
+        found = []
+        for each in self.backups:
+            base = marks.get(each, marks.PROOF_OF)
+            if base or each['status'] in _AT_WORK or marks.get(
+                    each, marks.HIDDEN_BY):
+                mine = {each['id'], base}
+                found.append([each, *(
+                    other for s in self.sets
+                    if mine & {b['id'] for b in s.everything}
+                    for other in s.everything)])
+        return found
+
+
+def _work(backup: dict[str, Any]) -> str:
+    """Return what is done with a backup, as a part of a text."""
+    if marks.get(backup, marks.PROOF_OF):
+        return _('%s, which compares, and is to be deleted if nobody '
+                 'compares any more') % backup['id']
+    if marks.get(backup, marks.HIDDEN_BY):
+        return _('%s, hidden for a comparison') % backup['id']
+    return _('%(id)s, status %(status)s') % {
+        'id': backup['id'], 'status': backup['status']}
