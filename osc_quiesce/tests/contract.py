@@ -59,8 +59,9 @@ class Contract:
             (server.id, request, 'frozen', None),
             (freeze.server_id, freeze.request_id, freeze.state, freeze.error),
         )
-        with self.assertRaises(errors.Conflict):
-            self.api.quiesce(server, model.new_request_id())
+        self.assertRaises(
+            errors.Conflict, self.api.quiesce, server, model.new_request_id()
+        )
 
     def test_a_freeze_ends_once_and_only_by_its_request(self) -> None:
         server, request = self._new()
@@ -77,18 +78,15 @@ class Contract:
         )
         self.assertEqual('ended', self.api.unquiesce(server, request).state)
         self.assertEqual([], self.api.freezes([server.id]))
-        with self.assertRaises(errors.Conflict):
-            self.api.quiesce(server, request)
-        with self.assertRaises(errors.Conflict):
-            self.api.unquiesce(server)
+        self.assertRaises(errors.Conflict, self.api.quiesce, server, request)
+        self.assertRaises(errors.Conflict, self.api.unquiesce, server)
 
     def test_a_request_that_is_withdrawn_never_freezes(self) -> None:
         server, request = self._new()
         self.assertEqual(
             'withdrawn', self.api.unquiesce(server, request).state
         )
-        with self.assertRaises(errors.Conflict):
-            self.api.quiesce(server, request)
+        self.assertRaises(errors.Conflict, self.api.quiesce, server, request)
         self.assertEqual(('active', None), self.states_of(server.id))
 
     def test_a_freeze_under_way_is_given_up(self) -> None:
@@ -117,5 +115,4 @@ class Contract:
             lambda: self.api.unquiesce(server, request),
             lambda: self.api.server(server),
         ):
-            with self.assertRaises(errors.ServerNotFound):
-                call()
+            self.assertRaises(errors.ServerNotFound, call)
