@@ -62,13 +62,14 @@ class Booter:
         if found['status'] != 'ACTIVE':
             raise NotBooted(
                 _('Server %(server)s, made for %(source)s, is %(status)s: '
-                  '%(why)s. Its volumes are kept; the same command again '
-                  'makes it again.') % {
+                  '%(why)s.') % {
                       'server': restore_plan.label_of(found),
                       'source': server.label,
                       'status': found['status'],
                       'why': (found.get('fault') or {}).get('message', _(
-                          'Nova gives no reason')).rstrip('.')})
+                          'Nova gives no reason')).rstrip('.')},
+                _('Its volumes are kept; the same command again makes it '
+                  'again.'))
         self._finish(server, found)
         return found
 
@@ -106,8 +107,9 @@ class Booter:
         except cloud_api.CloudError as exc:
             raise NotBooted(
                 _('The port that stands for port %(port)s was not made: '
-                  '%(why)s. The same command again goes on.') % {
-                      'port': port.id, 'why': str(exc).rstrip('.')}) from exc
+                  '%(why)s.') % {
+                      'port': port.id, 'why': str(exc).rstrip('.')},
+                _('The same command again goes on.')) from exc
         return str(made['id'])
 
     def _make(self, server: resolved.Server,
@@ -119,10 +121,10 @@ class Booter:
             made: dict[str, Any] = self._cloud.compute(
                 'POST', '/servers', body, _MICROVERSION)['server']
         except cloud_api.CloudError as exc:
-            raise NotBooted(_('No server was made for %(server)s: %(why)s. '
-                              'The same command again goes on.') % {
-                                  'server': server.label,
-                                  'why': str(exc).rstrip('.')}) from exc
+            raise NotBooted(
+                _('No server was made for %(server)s: %(why)s.') % {
+                    'server': server.label, 'why': str(exc).rstrip('.')},
+                _('The same command again goes on.')) from exc
         return made
 
     def _body(self, server: resolved.Server,

@@ -90,10 +90,10 @@ class Checker:
                 if self.client.timer.clock() > deadline:
                     raise CheckFailed(
                         _('The agent in server %(server)s did not answer '
-                          'within %(seconds)g s: %(why)s. The server is left '
-                          'as it is.') % {
+                          'within %(seconds)g s: %(why)s.') % {
                               'server': guest.label, 'seconds': self.timeout,
-                              'why': str(exc).rstrip('.')}) from exc
+                              'why': str(exc).rstrip('.')},
+                        _('The server is left as it is.')) from exc
             self.client.timer.sleep(next(pauses))
 
     def run(self, server: resolved.Server, found: Mapping[str, Any]) -> None:
@@ -113,10 +113,11 @@ class Checker:
             if self.client.timer.clock() > deadline:
                 raise CheckFailed(
                     _('The check of server %(server)s failed for %(seconds)g '
-                      's: %(why)s. The server is left as it is, and later '
-                      'stages are not started.') % {
+                      's: %(why)s.') % {
                           'server': model.label(found['id'], found['name']),
-                          'seconds': self.timeout, 'why': why})
+                          'seconds': self.timeout, 'why': why},
+                    _('The server is left as it is, and later stages are not '
+                      'started.'))
             self.client.timer.sleep(next(pauses))
 
     def _attempt(self, server: resolved.Server, found: Mapping[str, Any],

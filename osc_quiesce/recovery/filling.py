@@ -190,13 +190,14 @@ class Filler:
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:
-        return NotRestored(_('Volume %(volume)s was not restored from backup '
-                             '%(backup)s into volume %(id)s: %(why)s. The '
-                             'same command again tries it again.') % {
-                                 'volume': item.wanted.label,
-                                 'backup': item.copy.id,
-                                 'id': volume['id'],
-                                 'why': why.rstrip('.')})
+        return NotRestored(
+            _('Volume %(volume)s was not restored from backup %(backup)s into '
+              'volume %(id)s: %(why)s.') % {
+                  'volume': item.wanted.label,
+                  'backup': item.copy.id,
+                  'id': volume['id'],
+                  'why': why.rstrip('.')},
+            _('The same command again tries it again.'))
 
     def _furnish(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> dict[str, Any]:
