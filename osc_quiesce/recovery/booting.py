@@ -23,6 +23,7 @@ from osc_quiesce.recovery import waiting
 
 #: with the host name of a server, delete_on_termination of an attachment, tags
 _MICROVERSION: Final = '2.90'
+_LONGEST_NAME: Final = 255
 
 
 class NotBooted(errors.ApplicationError):
@@ -102,8 +103,10 @@ class Booter:
         if found:
             return str(found[0]['id'])
         try:
-            made = self._cloud.network('POST', '/ports', {
-                'port': {**port.body, 'description': description}})['port']
+            made = self._cloud.network('POST', '/ports', {'port': {
+                **port.body,
+                'name': self._named(port.body['name']),
+                'description': description}})['port']
         except cloud_api.CloudError as exc:
             raise NotBooted(
                 _('The port that stands for port %(port)s was not made: '
@@ -138,7 +141,7 @@ class Booter:
                     'tags': recorded.get('tags'),
                     'config_drive': recorded.get('config_drive')}
         return {
-            'name': server.name,
+            'name': self._named(server.name),
             'flavorRef': server.flavor,
             'imageRef': server.image or '',
             'block_device_mapping_v2': self._disks(server),
@@ -154,6 +157,9 @@ class Booter:
                              marks.SOURCE: server.id,
                              marks.STAGE: str(server.stage)})},
             **{k: v for k, v in optional.items() if v}}
+
+    def _named(self, name: str) -> str:
+        return f'{self._plan.prefix}{name}'[:_LONGEST_NAME] if name else ''
 
     def _disks(self, server: resolved.Server) -> list[dict[str, Any]]:
         """Return the disks: Nova names devices by the order of this list."""

@@ -34,6 +34,8 @@ LOG = logging.getLogger(__name__)
 CONTAINER: Final = 'osc-quiesce-proofs'
 #: how often one volume is compared, if newer backups are registered meanwhile
 _ATTEMPTS: Final = 3
+#: seconds for which deleting a proof is tried
+_PATIENCE: Final = 60.0
 
 
 class NotProven(errors.ApplicationError):
@@ -241,9 +243,13 @@ class Prover:
 
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
+        def ask() -> None:
+            if self._waiter.read_backup(backup_id)['status'] != 'deleting':
+                self._cloud.volume('DELETE', f'/backups/{backup_id}')
+
         try:
             self._waiter.backup(backup_id, {'creating'})
-            self._cloud.volume('DELETE', f'/backups/{backup_id}')
+            self._waiter.timer.repeat(ask, cloud_api.pause_after, _PATIENCE)
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)

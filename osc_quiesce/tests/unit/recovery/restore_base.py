@@ -82,12 +82,15 @@ class FakeSite:
             'images': [{'id': 'i1', 'name': 'cirros'}],
             'networks': [
                 {'id': 'n1', 'name': 'b-net'}, {'id': 'n2', 'name': 'other'},
+                {'id': 'n3', 'name': 'isolated'},
             ],
             'subnets': [
                 {'id': 's1', 'name': 'b-sub', 'network_id': 'n1',
                  'cidr': '10.0.0.0/24'},
                 {'id': 's2', 'name': 'o-sub', 'network_id': 'n2',
                  'cidr': '192.168.0.0/24'},
+                {'id': 's3', 'name': 'i-sub', 'network_id': 'n3',
+                 'cidr': '10.0.0.0/24'},
             ],
             'security_groups': [{'id': 'sg1', 'name': 'web'}],
             'volume_types': [
@@ -245,7 +248,11 @@ class FakeSite:
         if method == 'POST' and not id_:
             wanted = body['volume']
             types = {e['id']: e['name'] for e in self.lists['volume_types']}
+            source = self.volumes.get(wanted.get('source_volid', ''), {})
+            if source.get('status', 'available') != 'available':
+                raise cloud_api.CloudError('must be available', 400)
             made = self.add_volume(**{
+                'data': source.get('data', ''),
                 **wanted,
                 'volume_type': types.get(
                     wanted.get('volume_type', ''), 'ceph'
@@ -255,7 +262,8 @@ class FakeSite:
             return {'volume': made}
         volume = _row(self.volumes, id_)
         if method == 'DELETE':
-            if volume['status'] in ('in-use', 'restoring-backup'):
+            if volume['status'] in (
+                    'creating', 'in-use', 'restoring-backup'):
                 raise cloud_api.CloudError('it is in use', 400)
             del self.volumes[id_]
         elif more[0] == 'metadata':
