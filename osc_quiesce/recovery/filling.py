@@ -78,6 +78,7 @@ class Filler:
 
         :raises NotRestored: there is none
         """
+        self._waiter.volume(volume_id, {'backing-up'})  # after a proof
         # Cinder gives a clone the type and zone of what it is a clone of.
         wanted = dataclasses.replace(item.wanted, type=None, zone=None)
         own = dataclasses.replace(item, wanted=wanted, is_target=False)

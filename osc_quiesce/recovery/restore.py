@@ -198,6 +198,7 @@ class Run:
             self._means.asks_agents, self._means.shield)
         has_api = checker.has_api()
         for servers in self._plan.stages:
+            self._client.timer.sleep(0)  # where a signal may stop us
             with self.report.phase(
                     # Translators: the name of a phase in a report
                     _('stage %d') % (servers[0].stage + 1)):
