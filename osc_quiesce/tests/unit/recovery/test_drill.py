@@ -80,9 +80,8 @@ class TestCase(restore_base.TestCase):
     def recorded(self) -> set[tuple[str, str, str]]:
         """Return what the backups tell of the last drill, without times."""
         return {
-            tuple(marks.get(each, key) for key in (
-                marks.DRILL, marks.DRILL_RTO))
-            + ('at' if marks.get(each, marks.DRILLED_AT) else '',)
+            (marks.get(each, marks.DRILL), marks.get(each, marks.DRILL_RTO),
+             'at' if marks.get(each, marks.DRILLED_AT) else '')
             for each in self.site.backup_rows.values()}
 
     def stop_at(self, beginning: str, for_good: bool = False) -> None:

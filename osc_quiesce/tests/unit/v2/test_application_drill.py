@@ -21,7 +21,7 @@ from osc_quiesce.v2 import application_restore_create
 
 
 class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
-    command = application_drill.DrillApplication
+    command: type[Any] = application_drill.DrillApplication
 
     def setUp(self) -> None:
         super().setUp()
@@ -76,8 +76,7 @@ class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
         self.assertEqual(('ok', False), tuple(
             self.printed()[key] for key in ('result', 'deleted')))
         self.assertEqual(2, len(self.site.servers))
-        self.command = (  # type: ignore[assignment]
-            application_restore.DeleteApplicationRestore)
+        self.command = application_restore.DeleteApplicationRestore
         self.assertEqual(0, self.run_command('drill-nightly'), self.said)
         self.assert_nothing_is_left()
 
