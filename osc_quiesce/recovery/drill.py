@@ -94,7 +94,7 @@ def prepare(waiter: waiting.Waiter, point: points.Point) -> None:
     for each in _found(cloud, drill_id):
         LOG.warning(
             _('Drill %(name)s (%(id)s) is there from before, and is deleted '
-              'first.'), {'name': each.name, 'id': each.id})
+              'first.'), {'name': each.name or point.name, 'id': each.id})
         _tidy(each, waiter)
         restores.delete(each, waiter)
     if cloud.is_admin:
@@ -174,7 +174,8 @@ class _Drill:
         waiter = waiting.Waiter(
             self._cloud, self._timer, snapshot_sets.DELETE_TIMEOUT)
         steps = (_tidy,) if keep else (_tidy, restores.delete)
-        self._means.progress(_('Deleting the drill ...'))
+        if not keep:
+            self._means.progress(_('Deleting the drill ...'))
         why = []
         with self.report.phase(DELETION):
             for step in steps:
@@ -256,7 +257,7 @@ def _tidy(found: restores.Restore, waiter: waiting.Waiter) -> None:
             left += prover.left(volume['id'])
     if left:
         raise errors.ApplicationError(
-            _('Backups that proofs made or have put into error: %s.')
+            _('Proofs have left these backups behind, or in error: %s.')
             % ', '.join(each['id'] for each in left))
 
 

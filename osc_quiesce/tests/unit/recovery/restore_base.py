@@ -82,15 +82,12 @@ class FakeSite:
             'images': [{'id': 'i1', 'name': 'cirros'}],
             'networks': [
                 {'id': 'n1', 'name': 'b-net'}, {'id': 'n2', 'name': 'other'},
-                {'id': 'n3', 'name': 'isolated'},
             ],
             'subnets': [
                 {'id': 's1', 'name': 'b-sub', 'network_id': 'n1',
                  'cidr': '10.0.0.0/24'},
                 {'id': 's2', 'name': 'o-sub', 'network_id': 'n2',
                  'cidr': '192.168.0.0/24'},
-                {'id': 's3', 'name': 'i-sub', 'network_id': 'n3',
-                 'cidr': '10.0.0.0/24'},
             ],
             'security_groups': [{'id': 'sg1', 'name': 'web'}],
             'volume_types': [

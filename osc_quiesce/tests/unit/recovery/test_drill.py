@@ -43,6 +43,10 @@ class TestCase(restore_base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.text += ISOLATED
+        self.site.lists['networks'].append({'id': 'n3', 'name': 'isolated'})
+        self.site.lists['subnets'].append(
+            {'id': 's3', 'name': 'i-sub', 'network_id': 'n3',
+             'cidr': '10.0.0.0/24'})
         self.built: list[dict[str, Any]] = []
         build = self.site._build
 
@@ -387,6 +391,23 @@ class TestInterruptions(TestCase):
         self.assertEqual(drill.OK, self.drill().result)
         self.assert_nothing_is_left()
 
+    def test_no_newer_backup_stays_hidden(self) -> None:
+        for for_good in False, True:
+            for beginning in (
+                'PUT /backups/newer', 'POST /backups/newer/action',
+                'POST /backups',
+            ):
+                with self.subTest(beginning, for_good=for_good):
+                    self.setUp()
+                    self.site.add_backup('t-db-vda', 'newer', id='newer')
+                    before = copy.deepcopy(self.site.backup_rows['newer'])
+                    self.stop_at(beginning, for_good)
+                    if for_good:
+                        self.assertEqual(drill.OK, self.drill().result)
+                    newer = self.site.backup_rows.pop('newer')
+                    self.assertEqual(before, newer)
+                    self.assert_nothing_is_left()
+
     def test_proofs_of_a_restore_that_took_over_are_left(self) -> None:
         def take_over(line: str) -> None:
             if line == 'POST /servers':
@@ -436,8 +457,8 @@ class TestLeft(TestCase):
         outcome = self.drill()
         self.assertEqual((drill.OK, False), (
             outcome.result, outcome.is_deleted))
-        self.assertRegex(self.said, 'Backups that proofs made or have put '
-                                    'into error: backup-')
+        self.assertRegex(self.said, 'Proofs have left these backups behind, '
+                                    'or in error: backup-')
         self.assertEqual({}, self.site.servers)
         self.site.hooks.clear()
         self.drill()
