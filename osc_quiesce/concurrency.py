@@ -10,6 +10,8 @@ from typing import Any, Final, Self, TypeVar
 
 #: as many as a session keeps connections to one host
 THREADS: Final = 10
+#: seconds between two looks whether calls have ended
+_GLANCE: Final = 1.0
 
 _T = TypeVar('_T')
 _U = TypeVar('_U')
@@ -93,5 +95,8 @@ def run_all(function: Callable[[_T], _U], items: Iterable[_T],
     """
     with Calls(threads) as calls:
         futures = [calls.begin(function, item) for item in items]
-        concurrent.futures.wait(futures)
+        # Not without a limit: a signal that arrives just before the main
+        # thread begins to wait is not handled until it ends.
+        while concurrent.futures.wait(futures, _GLANCE).not_done:
+            pass
     return [future.result() for future in futures]

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 
 class ApplicationError(Exception):
-    """Something cannot be done; the message says what to do about it."""
+    """Something cannot be done; the message says what to do about it.
+
+    :param fact: what happened
+    :param advice: what is left as it is, and what to do; it is only right as
+        long as whoever catches this leaves everything as it is
+    """
+
+    def __init__(self, fact: str, advice: str = '') -> None:
+        super().__init__(f'{fact} {advice}' if advice else fact)
+        self.fact = fact
+        self.advice = advice
 
 
 class SpecError(ApplicationError):

@@ -65,7 +65,8 @@ class Interrupts:
         self._first = ''
         self._again = ''
         self._signum: int | None = None
-        self._shielded = False
+        self._shields = 0
+        self._lock = threading.Lock()
         self._before: dict[int, Any] = {}
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
@@ -97,13 +98,13 @@ class Interrupts:
 
     def check(self) -> None:
         """Raise :class:`Interrupted` if a signal arrived."""
-        if self._signum is not None and not self._shielded:
+        if self._signum is not None and not self._shields:
             raise Interrupted(self._signum)
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but not longer than until the next signal."""
         self.check()
-        if self._sockets is None or self._shielded:
+        if self._sockets is None or self._shields:
             time.sleep(seconds)
         else:
             with selectors.DefaultSelector() as selector:
@@ -113,12 +114,17 @@ class Interrupts:
 
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:
-        """Let no signal disturb what is done inside, such as thawing."""
-        self._shielded = True
+        """Let no signal disturb what is done inside, such as thawing.
+
+        Several threads may be inside at once: it ends with the last one.
+        """
+        with self._lock:
+            self._shields += 1
         try:
             yield
         finally:
-            self._shielded = False
+            with self._lock:
+                self._shields -= 1
 
     def _note(self, signum: int, frame: object) -> None:
         text = self._again if self._signum is not None else self._first

@@ -23,6 +23,7 @@ from osc_quiesce.recovery import waiting
 
 #: with the host name of a server, delete_on_termination of an attachment, tags
 _MICROVERSION: Final = '2.90'
+_LONGEST_NAME: Final = 255
 
 
 class NotBooted(errors.ApplicationError):
@@ -62,13 +63,14 @@ class Booter:
         if found['status'] != 'ACTIVE':
             raise NotBooted(
                 _('Server %(server)s, made for %(source)s, is %(status)s: '
-                  '%(why)s. Its volumes are kept; the same command again '
-                  'makes it again.') % {
+                  '%(why)s.') % {
                       'server': restore_plan.label_of(found),
                       'source': server.label,
                       'status': found['status'],
                       'why': (found.get('fault') or {}).get('message', _(
-                          'Nova gives no reason')).rstrip('.')})
+                          'Nova gives no reason')).rstrip('.')},
+                _('Its volumes are kept; the same command again makes it '
+                  'again.'))
         self._finish(server, found)
         return found
 
@@ -101,13 +103,16 @@ class Booter:
         if found:
             return str(found[0]['id'])
         try:
-            made = self._cloud.network('POST', '/ports', {
-                'port': {**port.body, 'description': description}})['port']
+            made = self._cloud.network('POST', '/ports', {'port': {
+                **port.body,
+                'name': self._named(port.body['name']),
+                'description': description}})['port']
         except cloud_api.CloudError as exc:
             raise NotBooted(
                 _('The port that stands for port %(port)s was not made: '
-                  '%(why)s. The same command again goes on.') % {
-                      'port': port.id, 'why': str(exc).rstrip('.')}) from exc
+                  '%(why)s.') % {
+                      'port': port.id, 'why': str(exc).rstrip('.')},
+                _('The same command again goes on.')) from exc
         return str(made['id'])
 
     def _make(self, server: resolved.Server,
@@ -119,10 +124,10 @@ class Booter:
             made: dict[str, Any] = self._cloud.compute(
                 'POST', '/servers', body, _MICROVERSION)['server']
         except cloud_api.CloudError as exc:
-            raise NotBooted(_('No server was made for %(server)s: %(why)s. '
-                              'The same command again goes on.') % {
-                                  'server': server.label,
-                                  'why': str(exc).rstrip('.')}) from exc
+            raise NotBooted(
+                _('No server was made for %(server)s: %(why)s.') % {
+                    'server': server.label, 'why': str(exc).rstrip('.')},
+                _('The same command again goes on.')) from exc
         return made
 
     def _body(self, server: resolved.Server,
@@ -136,7 +141,7 @@ class Booter:
                     'tags': recorded.get('tags'),
                     'config_drive': recorded.get('config_drive')}
         return {
-            'name': server.name,
+            'name': self._named(server.name),
             'flavorRef': server.flavor,
             'imageRef': server.image or '',
             'block_device_mapping_v2': self._disks(server),
@@ -152,6 +157,9 @@ class Booter:
                              marks.SOURCE: server.id,
                              marks.STAGE: str(server.stage)})},
             **{k: v for k, v in optional.items() if v}}
+
+    def _named(self, name: str) -> str:
+        return f'{self._plan.prefix}{name}'[:_LONGEST_NAME] if name else ''
 
     def _disks(self, server: resolved.Server) -> list[dict[str, Any]]:
         """Return the disks: Nova names devices by the order of this list."""

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import os
 import subprocess
+import time
 from typing import Any, Final
 
 from osc_quiesce import client as quiesce_client
@@ -28,6 +29,8 @@ from osc_quiesce import retry
 _UNQUIESCE_AFTER: Final = 60
 #: seconds for one attempt of an agent
 _AGENT_TIMEOUT: Final = 30.0
+#: seconds between two looks whether a signal wants the command to end
+_GLANCE: Final = 0.5
 
 ANSWERED: Final = 'answered'
 NOT_ASKED: Final = 'not_asked'
@@ -90,10 +93,10 @@ class Checker:
                 if self.client.timer.clock() > deadline:
                     raise CheckFailed(
                         _('The agent in server %(server)s did not answer '
-                          'within %(seconds)g s: %(why)s. The server is left '
-                          'as it is.') % {
+                          'within %(seconds)g s: %(why)s.') % {
                               'server': guest.label, 'seconds': self.timeout,
-                              'why': str(exc).rstrip('.')}) from exc
+                              'why': str(exc).rstrip('.')},
+                        _('The server is left as it is.')) from exc
             self.client.timer.sleep(next(pauses))
 
     def run(self, server: resolved.Server, found: Mapping[str, Any]) -> None:
@@ -113,10 +116,11 @@ class Checker:
             if self.client.timer.clock() > deadline:
                 raise CheckFailed(
                     _('The check of server %(server)s failed for %(seconds)g '
-                      's: %(why)s. The server is left as it is, and later '
-                      'stages are not started.') % {
+                      's: %(why)s.') % {
                           'server': model.label(found['id'], found['name']),
-                          'seconds': self.timeout, 'why': why})
+                          'seconds': self.timeout, 'why': why},
+                    _('The server is left as it is, and later stages are not '
+                      'started.'))
             self.client.timer.sleep(next(pauses))
 
     def _attempt(self, server: resolved.Server, found: Mapping[str, Any],
@@ -124,32 +128,48 @@ class Checker:
         """Return why the command failed, or an empty text."""
         addresses = addresses_of(found)
         try:
-            done = subprocess.run(  # noqa: S603
-                ['/bin/sh', '-c', self.command],
-                env={
-                    **os.environ,
-                    'OSC_QUIESCE_SERVER': found['name'],
-                    'OSC_QUIESCE_SERVER_ID': found['id'],
-                    'OSC_QUIESCE_STAGE': str(server.stage + 1),
-                    'OSC_QUIESCE_ADDRESS': (addresses or [''])[0],
-                    'OSC_QUIESCE_ADDRESSES': ' '.join(addresses),
-                },
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors='replace',
-                timeout=seconds,
-                check=False,
-            )
+            code, said = self._run({
+                **os.environ,
+                # That of the source, also in a drill: one command checks both.
+                'OSC_QUIESCE_SERVER': server.name,
+                'OSC_QUIESCE_SERVER_ID': found['id'],
+                'OSC_QUIESCE_STAGE': str(server.stage + 1),
+                'OSC_QUIESCE_ADDRESS': (addresses or [''])[0],
+                'OSC_QUIESCE_ADDRESSES': ' '.join(addresses)}, seconds)
         except subprocess.TimeoutExpired:
             return _('it did not end')
         except OSError as exc:
             return str(exc)
-        if done.returncode == 0:
+        if code == 0:
             return ''
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         return _('exit code %(code)d%(said)s') % {
-            'code': done.returncode, 'said': f', {said[-1]}' if said else ''}
+            'code': code, 'said': f', {said[-1]}' if said else ''}
+
+    def _run(self, environment: Mapping[str, str],
+             seconds: float) -> tuple[int, list[str]]:
+        """Run the command once; return its exit code, and what it said.
+
+        :raises subprocess.TimeoutExpired: it did not end, and is killed
+        """
+        end = time.monotonic() + seconds
+        with subprocess.Popen(  # noqa: S603
+                ['/bin/sh', '-c', self.command], env=environment,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+                errors='replace') as process:
+            try:
+                while True:
+                    self.client.timer.sleep(0)  # where a signal may stop us
+                    try:
+                        out, err = process.communicate(timeout=_GLANCE)
+                        break
+                    except subprocess.TimeoutExpired:
+                        if time.monotonic() > end:
+                            raise
+            except BaseException:
+                process.kill()
+                raise
+        return process.returncode, (err.strip() or out.strip()).splitlines()
 
 
 def addresses_of(server: Mapping[str, Any]) -> list[str]:

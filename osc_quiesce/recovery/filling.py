@@ -14,6 +14,7 @@ again continues.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import datetime
 import logging
 import threading
@@ -21,6 +22,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
@@ -70,6 +72,21 @@ class Filler:
                     'volume': item.wanted.label})
         return volume
 
+    def clone(self, item: restore_plan.Item,
+              volume_id: str) -> dict[str, Any]:
+        """Return a clone of a volume that has all the data of its copy.
+
+        :raises NotRestored: there is none
+        """
+        self._waiter.volume(volume_id, {'backing-up'})  # after a proof
+        # Cinder gives a clone the type and zone of what it is a clone of.
+        wanted = dataclasses.replace(item.wanted, type=None, zone=None)
+        own = dataclasses.replace(item, wanted=wanted, is_target=False)
+        made = self._make(own, source_volid=volume_id)
+        volume = self._waiter.volume(made['id'], _BUSY)
+        self._check(own, volume)
+        return self._furnish(own, volume)
+
     def _from_snapshot(self, item: restore_plan.Item) -> dict[str, Any]:
         """Return a volume made of a snapshot: its data are those of it."""
         found = item.volume or self._make(item, snapshot_id=item.copy.id)
@@ -101,8 +118,11 @@ class Filler:
         else:
             description = marks.own_description(
                 self._plan.restore_id, item.wanted.id)
-        return targets.make(self._cloud, item.wanted, description,
-                            self._marks(item, is_done=False), **more)
+        name = metadata.escape(self._plan.prefix) + item.wanted.name
+        return targets.make(
+            self._cloud, item.wanted, description,
+            self._marks(item, is_done=False), name=name[:metadata.PIECE],
+            **more)
 
     def _marks(self, item: restore_plan.Item, is_done: bool) -> dict[str, str]:
         plan = self._plan
@@ -190,13 +210,14 @@ class Filler:
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:
-        return NotRestored(_('Volume %(volume)s was not restored from backup '
-                             '%(backup)s into volume %(id)s: %(why)s. The '
-                             'same command again tries it again.') % {
-                                 'volume': item.wanted.label,
-                                 'backup': item.copy.id,
-                                 'id': volume['id'],
-                                 'why': why.rstrip('.')})
+        return NotRestored(
+            _('Volume %(volume)s was not restored from backup %(backup)s into '
+              'volume %(id)s: %(why)s.') % {
+                  'volume': item.wanted.label,
+                  'backup': item.copy.id,
+                  'id': volume['id'],
+                  'why': why.rstrip('.')},
+            _('The same command again tries it again.'))
 
     def _furnish(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,9 +80,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """A mapping.yaml that is as the schema has it."""
+    """A mapping.yaml that is as the schema has it.
+
+    :param is_for_drill: whether ports are those of a drill
+    """
 
     document: documents.Document
+    is_for_drill: bool = False
 
     def entry(self, section: str, *names: str | None) -> Entry | None:
         """Return what a section says of a thing; None if nothing.
@@ -110,8 +114,20 @@ class Mapping:
         return self.document.path
 
     @property
+    def networks(self) -> str | None:
+        """The section of the networks; None if there are to be no ports."""
+        if not self.is_for_drill:
+            return 'networks'
+        drill = self.document.data.get('drill') or {}
+        return 'drill.networks' if drill.get('networks') else None
+
+    def for_drill(self) -> Mapping:
+        """Return what this says of a drill."""
+        return dataclasses.replace(self, is_for_drill=True)
+
+    @property
     def drill_prefix(self) -> str:
-        """What the names of servers of a drill begin with."""
+        """What the names of all that a drill makes begin with."""
         drill = self.document.data.get('drill') or {}
         return str(drill.get('prefix', 'drill-'))
 

@@ -40,6 +40,7 @@ VERIFIED: Final = 'verified'
 VOLUMES: Final = 'restore_volumes'
 
 _NAMESPACE: Final = uuid.UUID('a07a3c7f-6a0a-5c0a-9d3a-5d7b8c1b2e46')
+_DRILLS: Final = uuid.UUID('c3f0a5d2-61be-5b1e-8d47-0f2b9c7e4a18')
 _TARGET: Final = f'{PREFIX}{TARGET_OF}='
 _OWN: Final = f'{PREFIX}{RESTORE_ID}='
 _OF: Final = f';{SOURCE}='
@@ -66,6 +67,11 @@ def restore_id(set_id: str, project_id: str | None, name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f'{set_id}/{project_id}/{name}'))
 
 
+def drill_id(set_id: str, project_id: str | None) -> str:
+    """Return the ID of the drill of a set, which no restore has."""
+    return str(uuid.uuid5(_DRILLS, f'{set_id}/{project_id}'))
+
+
 def target_description(volume_id: str) -> str:
     """Return the description of the target volume of a source volume."""
     return f'{_TARGET}{volume_id}'
@@ -78,10 +84,17 @@ def own_description(restore: str, volume_id: str) -> str:
 
 def target_of(volume: Mapping[str, Any]) -> str:
     """Return of which source volume this is the target volume, or ''."""
-    description = volume.get('description') or ''
-    if description.startswith(_TARGET):
-        return str(description.removeprefix(_TARGET))
+    if is_made_as_target(volume):
+        return str(volume['description'].removeprefix(_TARGET))
     return get(volume, TARGET_OF)
+
+
+def is_made_as_target(volume: Mapping[str, Any]) -> bool:
+    """Return whether a volume was never anything but a target volume.
+
+    Others are the places to go back to after a failover, with data of theirs.
+    """
+    return (volume.get('description') or '').startswith(_TARGET)
 
 
 def maker(volume: Mapping[str, Any]) -> tuple[str, str]:

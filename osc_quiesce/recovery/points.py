@@ -73,7 +73,7 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
     :raises errors.ApplicationError: there is none, or there are several
     """
     found = []
-    for look in (_of_backups, _of_snapshots):
+    for look in (find_backup_set, _of_snapshots):
         try:
             found.append(look(cloud, name_or_id))
         except (backup_sets.NoSuchSet, snapshot_sets.NoSuchSet):
@@ -91,7 +91,11 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
     return found[0]
 
 
-def _of_backups(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
+def find_backup_set(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
+    """Return the backup set of this name or ID.
+
+    :raises errors.ApplicationError: there is none, or there are several
+    """
     found = backup_sets.find(cloud, name_or_id)
     return Point(found.id, found.name, BACKUP, found.application,
                  found.created_at, found.state, found.servers, {

@@ -30,12 +30,16 @@ def _port(rows: tables.Rows, port: Mapping[str, Any]) -> resolved.Port | None:
     network = port.get('network') or {'id': port.get('net_id')}
     called = [each for each in (network.get('id'), network.get('name'))
               if each]
-    entry = rows.mapping.entry('networks', *called)
+    section = rows.mapping.networks
+    if section is None:
+        rows.add(_('network'), called[-1], _('none'))
+        return None
+    entry = rows.mapping.entry(section, *called)
     inner = None
     if entry:
         name = entry.value and entry.value.get('network')
         inner = mappings.Entry(name, entry.where)
-    found = rows.found('networks', _('network'), called, inner)
+    found = rows.found(section, _('network'), called, inner)
     if not found or not entry:
         return None
     body: dict[str, Any] = {

@@ -15,7 +15,7 @@ an interrupted one has left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 import contextlib
 import logging
 from typing import Any, Final
@@ -32,6 +32,10 @@ LOG = logging.getLogger(__name__)
 
 #: a container of the site's own: that of the backups may be read-only
 CONTAINER: Final = 'osc-quiesce-proofs'
+#: how often one volume is compared, if newer backups are registered meanwhile
+_ATTEMPTS: Final = 3
+#: seconds for which deleting a proof is tried
+_PATIENCE: Final = 60.0
 
 
 class NotProven(errors.ApplicationError):
@@ -42,19 +46,27 @@ class WrongParent(NotProven):
     """The proof would have compared with another backup."""
 
 
+class Overtaken(WrongParent):
+    """A newer backup has become known while this one was compared."""
+
+
 class NotEqual(errors.ApplicationError):
     """The volume differs from its backup: it must not be used."""
 
 
-def recover(waiter: waiting.Waiter) -> None:
+def recover(waiter: waiting.Waiter,
+            volumes: Collection[str] | None = None) -> None:
     """Put right what interrupted proofs have left at a site.
 
-    A backup that is still in ``error`` for a proof makes its set incomplete.
+    A backup that is still in ``error`` for a proof cannot be restored.
+
+    :param volumes: IDs of those that are looked at; by default all
     """
     prover = Prover(waiter)
     for volume_id in {each['volume_id'] for each in prover.backups()
                       if marks.get(each, marks.HIDDEN_BY)}:
-        prover.tidy(volume_id)
+        if volumes is None or volume_id in volumes:
+            prover.tidy(volume_id)
 
 
 class Prover:
@@ -84,16 +96,31 @@ class Prover:
                                     'volume': volume_id, 'backup': backup_id,
                                     'other': backup['volume_id']})
         self.tidy(volume_id)
-        with self._newest(volume_id, backup):
-            self._compare(volume_id, backup_id)
+        attempt = 1
+        while True:
+            try:
+                with self._newest(volume_id, backup):
+                    self._compare(volume_id, backup_id)
+                return
+            except Overtaken:
+                # The application is backed up meanwhile, as it should be.
+                if attempt == _ATTEMPTS:
+                    raise
+            attempt += 1
 
     def tidy(self, volume_id: str) -> None:
         """Remove what an interrupted proof of a volume has left."""
-        for each in self.backups(volume_id):
+        for each in self.left(volume_id):
             if marks.get(each, marks.PROOF_OF):
                 self._delete(each['id'])
-            elif marks.get(each, marks.HIDDEN_BY):
-                self._show(each)
+            else:
+                self._show(each['id'])
+
+    def left(self, volume_id: str) -> list[dict[str, Any]]:
+        """Return the backups of a volume that a proof made or has hidden."""
+        return [each for each in self.backups(volume_id)
+                if marks.get(each, marks.PROOF_OF) or marks.get(
+                    each, marks.HIDDEN_BY)]
 
     def _compare(self, volume_id: str, backup_id: str) -> None:
         made = self._begin(volume_id, backup_id)
@@ -135,12 +162,12 @@ class Prover:
                made: Mapping[str, Any]) -> None:
         parent = records.parent_id(records.export(self._cloud, made['id']))
         if parent != backup_id:
-            raise WrongParent(_('Volume %(volume)s is not proven to be equal '
-                                'to backup %(backup)s: Cinder has compared it '
-                                'with %(parent)s, which is newer or was made '
-                                'meanwhile. Run the same command again.') % {
-                                    'volume': volume_id, 'backup': backup_id,
-                                    'parent': parent or _('nothing')})
+            raise Overtaken(_('Volume %(volume)s is not proven to be equal to '
+                              'backup %(backup)s: Cinder has compared it with '
+                              '%(parent)s, which is newer or was made '
+                              'meanwhile. Run the same command again.') % {
+                                  'volume': volume_id, 'backup': backup_id,
+                                  'parent': parent or _('nothing')})
         if made['object_count']:
             raise NotEqual(
                 _('Volume %(volume)s DIFFERS from backup %(backup)s, which '
@@ -171,26 +198,28 @@ class Prover:
                       'newer': ', '.join(foreign)})
         try:
             for each in newer:
-                self._hide(each, backup['id'])
+                self._hide(each['id'], backup['id'])
             yield
         finally:
             for each in newer:
-                self._show(each)
+                self._show(each['id'])
 
-    def _hide(self, backup: Mapping[str, Any], by: str) -> None:
-        self._mark(backup, marks.keys({marks.HIDDEN_BY: by}))
-        self._reset(backup['id'], 'error')
+    def _hide(self, backup_id: str, by: str) -> None:
+        self._mark(backup_id, marks.keys({marks.HIDDEN_BY: by}))
+        self._reset(backup_id, 'error')
 
-    def _show(self, backup: Mapping[str, Any]) -> None:
+    def _show(self, backup_id: str) -> None:
         try:
-            self._reset(backup['id'], 'available')
-            self._mark(backup, {})
+            self._reset(backup_id, 'available')
+            self._mark(backup_id, {})
+        except cloud_api.NotThere:
+            pass  # deleted meanwhile
         except cloud_api.CloudError as exc:
             LOG.error(_('Backup %(id)s was put into error for a proof, and '
                         'Cinder does not let it be put right: %(why)s. The '
                         'next proof tries again; or run "openstack volume '
                         'backup set --state available %(id)s".'),
-                      {'id': backup['id'], 'why': str(exc).rstrip('.')})
+                      {'id': backup_id, 'why': str(exc).rstrip('.')})
 
     def _reset(self, backup_id: str, status: str) -> None:
         self._cloud.volume('POST', f'/backups/{backup_id}/action',
@@ -198,12 +227,12 @@ class Prover:
         other = {'available': 'error', 'error': 'available'}[status]
         self._waiter.backup(backup_id, {other})  # it is a cast
 
-    def _mark(self, backup: Mapping[str, Any],
-              more: Mapping[str, str]) -> None:
-        kept = {
-            key: value for key, value in (backup.get('metadata') or {}).items()
-            if key != marks.PREFIX + marks.HIDDEN_BY}
-        self._cloud.volume('PUT', f'/backups/{backup["id"]}',
+    def _mark(self, backup_id: str, more: Mapping[str, str]) -> None:
+        # Read anew: its set may have been sealed since the proof began.
+        found = self._waiter.read_backup(backup_id).get('metadata') or {}
+        kept = {key: value for key, value in found.items()
+                if key != marks.PREFIX + marks.HIDDEN_BY}
+        self._cloud.volume('PUT', f'/backups/{backup_id}',
                            {'backup': {'metadata': {**kept, **more}}},
                            microversion=cloud_api.BACKUP_MICROVERSION)
 
@@ -214,9 +243,13 @@ class Prover:
 
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
+        def ask() -> None:
+            if self._waiter.read_backup(backup_id)['status'] != 'deleting':
+                self._cloud.volume('DELETE', f'/backups/{backup_id}')
+
         try:
             self._waiter.backup(backup_id, {'creating'})
-            self._cloud.volume('DELETE', f'/backups/{backup_id}')
+            self._waiter.timer.repeat(ask, cloud_api.pause_after, _PATIENCE)
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)

@@ -75,21 +75,24 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     :raises errors.ApplicationError: something failed; the message says what
         to do, mostly to run the same command again
     """
-    restore_plan.check(plan)
-    restore = _Restore(client, cloud, plan, means)
-    with restore.report.phase(VOLUMES):
-        restore.fill()
-    if plan.verify:
-        with restore.report.phase(PROOF):
-            restore.prove()
+    run = Run(client, cloud, plan, means)
+    run.fill()
+    run.prove()
     if plan.options.start:
-        restore.start()
-    return restore.report
+        run.start()
+    return run.report
 
 
-class _Restore:
+class Run:
+    """The steps of a restore, in their order.
+
+    :ivar rows: where the volumes are, by the IDs of their sources
+    :raises errors.NotPossible: the plan has refusals
+    """
+
     def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
                  plan: restore_plan.Plan, means: Means) -> None:
+        restore_plan.check(plan)
         self._client = client
         self._cloud = cloud
         self._plan = plan
@@ -97,7 +100,7 @@ class _Restore:
         self._clock = client.timer.clock
         self._waiter = waiting.Waiter(
             cloud, client.timer, means.volume_timeout)
-        self._rows: dict[str, reports.Volume] = {}
+        self.rows: dict[str, reports.Volume] = {}
         self._in_use: set[str] = set()
         self.report = reports.Report(
             plan.restore_id, plan.name, plan.point,
@@ -105,6 +108,10 @@ class _Restore:
 
     def fill(self) -> None:
         """Restore all volumes."""
+        with self.report.phase(VOLUMES):
+            self._fill()
+
+    def _fill(self) -> None:
         plan = self._plan
         self._means.progress(
             _('Restoring %(count)d volumes (%(size)d GiB) ...') % {
@@ -117,14 +124,14 @@ class _Restore:
             volume = filler.fill(item)
             if volume['status'] != 'available':
                 self._in_use.add(volume['id'])
-            self._rows[item.wanted.id] = self._row(
+            self.rows[item.wanted.id] = self._row(
                 item, volume, self._clock() - started)
 
         # The biggest first: it takes longest.
         together(fill, sorted(plan.items, key=lambda item: -item.copy.size),
                  plan.options.parallel)
         self.report.volumes = [
-            self._rows[item.wanted.id] for item in plan.items]
+            self.rows[item.wanted.id] for item in plan.items]
 
     def _row(self, item: restore_plan.Item, volume: dict[str, Any],
              seconds: float) -> reports.Volume:
@@ -136,13 +143,18 @@ class _Restore:
                               bool(marks.get(volume, marks.VERIFIED)), seconds)
 
     def prove(self) -> None:
-        """Prove that volumes are equal to their backups, before any boot."""
+        """Prove what the plan wants proven, before any boot."""
+        if self._plan.verify:
+            with self.report.phase(PROOF):
+                self._prove()
+
+    def _prove(self) -> None:
         items = [item for item in self._plan.items if self._is_open(item)]
         self._means.progress(_('Verifying %d volumes ...') % len(items))
         prover = proof.Prover(self._waiter, self._means.container)
 
         def prove(item: restore_plan.Item) -> None:
-            row = self._rows[item.wanted.id]
+            row = self.rows[item.wanted.id]
             if item.copy.volume_id != row.id:
                 # Its target could not be mended, so another one was made.
                 raise proof.NotProven(
@@ -176,7 +188,7 @@ class _Restore:
 
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume is to be proven, and can be."""
-        row = self._rows[item.wanted.id]
+        row = self.rows[item.wanted.id]
         if not item.can_be_proven or row.verified:
             return False
         if row.id not in self._in_use:
@@ -193,12 +205,13 @@ class _Restore:
         booter = booting.Booter(
             waiting.Waiter(
                 self._cloud, self._client.timer, self._means.timeout),
-            self._plan, {source: row.id for source, row in self._rows.items()})
+            self._plan, {source: row.id for source, row in self.rows.items()})
         checker = checking.Checker(
             self._client, self._means.check, self._means.timeout,
             self._means.asks_agents, self._means.shield)
         has_api = checker.has_api()
         for servers in self._plan.stages:
+            self._client.timer.sleep(0)  # where a signal may stop us
             with self.report.phase(
                     # Translators: the name of a phase in a report
                     _('stage %d') % (servers[0].stage + 1)):
@@ -245,6 +258,10 @@ def together(function: Callable[[_T], _U], items: Iterable[_T],
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise errors.ApplicationError(' '.join(
-            str(each) for each in failures)) from failures[0]
+        raise errors.ApplicationError(
+            ' '.join(each.fact for each in failures),
+            # Each advice once
+            ' '.join(dict.fromkeys(
+                each.advice for each in failures if each.advice))
+        ) from failures[0]
     return [each for each in found if each is not None]

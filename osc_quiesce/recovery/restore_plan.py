@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -14,6 +14,10 @@ from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
+
+#: statuses of a volume that nobody uses; what an interrupted restore has left
+#: is waited for, and mended
+_FREE: Final = frozenset({'available', 'restoring-backup', 'error_restoring'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Options:
     :param verify: None: whatever can be proven
     :param start: whether to make servers, and not only volumes
     :param force: whether to restore although the servers run elsewhere
+    :param drill: whether this is a rehearsal: under names of its own, in the
+        mapping's networks for drills, and no target volume is kept or started
     :param parallel: how many volumes are restored at once
     :param source: the site where the servers ran, if it is to be asked
     """
@@ -35,6 +41,7 @@ class Options:
     start: bool = True
     allow_inconsistent: bool = False
     force: bool = False
+    drill: bool = False
     parallel: int = 4
     source: cloud_api.Cloud | None = None
 
@@ -76,6 +83,7 @@ class Plan:
     :param problems: why it cannot be done, apart from what rows refuse
     :param verify: whether the volumes that can be proven are
     :param warnings: what the user should know, a sentence each
+    :param prefix: what the names of all that is made begin with
     """
 
     name: str
@@ -88,6 +96,7 @@ class Plan:
     problems: Sequence[str]
     verify: bool
     warnings: Sequence[str] = ()
+    prefix: str = ''
 
     @property
     def refusals(self) -> list[str]:
@@ -109,6 +118,18 @@ def servers_of(cloud: cloud_api.Cloud,
     return [each for each in cloud.pages('compute', '/servers/detail',
                                          'servers', '2.79')
             if marks.get(each, marks.RESTORE_ID) == restore_id]
+
+
+def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
+    """Return whether a drill may restore into a target volume.
+
+    Not if it is the place to go back to after a failover: that has data which
+    need not be in any backup.
+    """
+    return bool(
+        marks.is_made_as_target(target) and not target['attachments']
+        and target['status'] in _FREE
+        and marks.get(target, marks.RESTORE_ID) in ('', restore_id))
 
 
 def check(plan: Plan) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 from typing import Any
 
@@ -30,8 +30,13 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
     :returns: a plan, perhaps with refusals
     :raises cloud_api.CloudError: a service cannot be asked
     """
+    prefix = ''
     name = options.name or point.name
     restore_id = marks.restore_id(point.id, cloud.project_id, name)
+    if options.drill:
+        mapping, prefix = mapping.for_drill(), mapping.drill_prefix
+        name = f'{prefix}{name}'
+        restore_id = marks.drill_id(point.id, cloud.project_id)
     problems = _state_problems(point, options)
     servers = _chosen(point, options, problems)
     site = sites.Site(cloud)
@@ -39,14 +44,22 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
                                    point.kind == points.BACKUP, restore_id)
     there = {each['id']: each for each in targets.everything(cloud)}
     rows = list(resolution.rows)
+
+    def may_use(target: Mapping[str, Any]) -> bool:
+        # A drill needs it for the proof only.
+        return not options.drill or (
+            cloud.is_admin and options.verify is not False
+            and restore_plan.is_free(target, restore_id))
+
     items = [item for wanted in resolution.volumes.values() if (item := _item(
-        point, wanted, there, restore_id, rows))]
+        point, wanted, there, restore_id, may_use, options, rows))]
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
     plan = restore_plan.Plan(
         name, restore_id, point, options, resolution, items,
-        sorted(rows, key=lambda row: row.stage), problems, verify, warnings)
+        sorted(rows, key=lambda row: row.stage), problems, verify, warnings,
+        prefix)
     if plan.refusals:
         return plan  # what is wanted is not known well enough
     needs = room.problems(site, _needs(site, plan))
@@ -85,8 +98,13 @@ def _chosen(point: points.Point, options: restore_plan.Options,
 
 def _item(point: points.Point, wanted: resolved.Volume,
           there: Mapping[str, Mapping[str, Any]], restore_id: str,
+          may_use: Callable[[Mapping[str, Any]], bool],
+          options: restore_plan.Options,
           rows: list[resolved.Row]) -> restore_plan.Item | None:
-    """Return a volume that is to be filled, with a row that tells of it."""
+    """Return a volume that is to be filled, with a row that tells of it.
+
+    :param may_use: whether a target volume may be restored into
+    """
     copy = point.copies.get(wanted.id)
     if copy is None:
         missing = _('its %s is not there') % point.kind
@@ -97,12 +115,16 @@ def _item(point: points.Point, wanted: resolved.Volume,
     # A backup that was made here is one of its source, which must not be
     # written over, even if it is the target of what runs elsewhere now.
     is_target = (point.kind == points.BACKUP and copy.volume_id != wanted.id
-                 and bool(target and marks.target_of(target)))
-    own = [each for each in there.values() if marks.maker(each) == (restore_id,
-                                                                    wanted.id)]
+                 and bool(target and marks.target_of(target)
+                          and may_use(target)))
+    own = [each for each in there.values()
+           if marks.maker(each) == (restore_id, wanted.id)
+           and not options.drill]  # which always begins anew
     volume = target if is_target else next(iter(own), None)
     item = restore_plan.Item(wanted, copy, volume, is_target)
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
+    if volume and options.drill:
+        here = _('a clone of volume %s') % volume['id']
     rows.append(_row(point, wanted, here, _refusal(item, restore_id)))
     return item
 
@@ -168,11 +190,16 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
         why.append(_('Only an administrator can prove that restored volumes '
                      'are equal to their backups (the export record of a '
                      'backup tells what was compared).'))
-    unproven = [i.wanted.label for i in items if not i.can_be_proven]
-    if unproven:
+    unproven = ', '.join(
+        item.wanted.label for item in items if not item.can_be_proven)
+    if unproven and not options.drill:
         why.append(_('It cannot be proven that these volumes are restored '
                      'right, since their backups are not registered with a '
-                     'target volume of this site: %s.') % ', '.join(unproven))
+                     'target volume of this site: %s.') % unproven)
+    elif unproven and cloud.is_admin:
+        why.append(_('It cannot be proven that these volumes are restored '
+                     'right, since they have no target volume at this site '
+                     'that no server and no restore has: %s.') % unproven)
     if options.verify:
         problems += why
         return not why, []
@@ -190,7 +217,8 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
     servers = [server for server in plan.resolution.servers
                if plan.options.start and server.id not in started]
     return room.Needs(
-        to_make=[item.wanted for item in to_fill if not item.volume],
+        to_make=[item.wanted for item in to_fill
+                 if not item.volume or plan.options.drill],
         to_thicken=[item.wanted for item in to_fill if not item.volume
                     or not marks.get(item.volume, marks.RESTORED_AT)],
         servers=servers,

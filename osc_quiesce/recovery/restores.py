@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import dataclasses
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ INCOMPLETE: Final = 'incomplete'
 
 _SERVER_MICROVERSION: Final = '2.79'
 _ATTACHMENT_MICROVERSION: Final = '2.85'
+#: statuses in which Cinder is at work on a volume, and does not delete it
+_BUSY: Final = frozenset({'creating', 'downloading', 'restoring-backup'})
 
 
 class NoSuchRestore(errors.ApplicationError):
@@ -120,28 +123,58 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     """Delete the servers, ports and volumes of a restore.
 
     Target volumes stay, with their data, and are given up; backups are never
-    touched. May be repeated as often as one likes.
+    touched. If something cannot be deleted, the rest is. May be repeated as
+    often as one likes.
 
     :raises errors.ApplicationError: something is left; the message names it
     """
-    cloud = waiter.cloud
     kept = {each['id'] for each in restore.volumes if marks.target_of(each)}
-    for server in restore.servers:
-        _delete_server(waiter, server, kept)
-    for port in _ports(cloud, restore.id):
-        cloud.network('DELETE', f'/ports/{port["id"]}')
-    for volume in restore.volumes:
+    failures: list[str] = []
+
+    def carry_out(step: Callable[..., None], *args: Any) -> bool:
+        """Go on if one step fails: the others free what they can."""
         try:
-            found = waiter.volume(volume['id'], {
-                'detaching', 'in-use', 'reserved', 'restoring-backup'})
-            if volume['id'] in kept:
-                # RESTORED_AT stays: the volume takes up its size.
-                marks.erase(cloud, found, marks.RESTORE, marks.RESTORE_ID,
-                            marks.VERIFIED)
-            else:
-                _delete_volume(waiter, found)
+            waiter.timer.repeat(lambda: step(*args), cloud_api.pause_after,
+                                waiter.timeout)
         except cloud_api.NotThere:
             pass
+        except errors.ApplicationError as exc:
+            failures.append(exc.fact)
+            return False
+        return True
+
+    stuck = {each['id'] for each in restore.servers if not carry_out(
+        _delete_server, waiter, each, kept)}
+    carry_out(_delete_ports, waiter.cloud, restore.id)
+    for volume in restore.volumes:
+        if not stuck & {a['server_id'] for a in volume['attachments']}:
+            carry_out(_release, waiter, volume, kept)
+    if failures:
+        raise errors.ApplicationError(' '.join(failures))
+
+
+def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
+    """Let a target volume be free for the next restore."""
+    # RESTORED_AT stays: the volume takes up its size.
+    marks.erase(
+        cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.VERIFIED)
+
+
+def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],
+             kept: set[str]) -> None:
+    busy = {'attaching', 'detaching', 'in-use', 'reserved'}
+    if volume['id'] in kept:
+        # Whoever restores into it next waits for a restore under way.
+        give_up(waiter.cloud, waiter.volume(volume['id'], busy))
+    else:
+        _delete_volume(waiter, waiter.volume(
+            volume['id'], {*busy, *_BUSY}))
+
+
+def _delete_ports(cloud: cloud_api.Cloud, restore_id: str) -> None:
+    for port in _ports(cloud, restore_id):
+        with contextlib.suppress(cloud_api.NotThere):
+            cloud.network('DELETE', f'/ports/{port["id"]}')
 
 
 def _delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],

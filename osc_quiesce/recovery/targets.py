@@ -130,9 +130,9 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
             'POST', '/volumes', {'volume': body})['volume']
     except cloud_api.CloudError as exc:
         raise errors.ApplicationError(
-            _('No volume was made for volume %(volume)s: %(why)s. The same '
-              'command again goes on.')
-            % {'volume': volume.label, 'why': str(exc).rstrip('.')}) from exc
+            _('No volume was made for volume %(volume)s: %(why)s.')
+            % {'volume': volume.label, 'why': str(exc).rstrip('.')},
+            _('The same command again goes on.')) from exc
     return made
 
 

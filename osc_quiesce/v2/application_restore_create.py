@@ -10,7 +10,9 @@ command again continues.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
 import logging
 from typing import Any
 
@@ -80,13 +82,13 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
                 LOG.error('%s', refusal)
             if parsed_args.dry_run:
                 self._exit_code = 1 if plan.refusals else 0
-                return PLAN_COLUMNS, _planned(plan)
+                return PLAN_COLUMNS, planned(plan)
             if plan.refusals:
                 raise osc_exceptions.CommandError(_(
                     'Nothing was restored, and nothing was made.'))
             for warning in plan.warnings:
                 LOG.warning('%s', warning)
-            return REPORT_COLUMNS, _shown(self._create(
+            return REPORT_COLUMNS, shown(self._create(
                 cloud, plan, parsed_args))
         except (application_errors.ApplicationError,
                 errors.QuiesceError) as exc:
@@ -110,17 +112,23 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
 
     def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
                 parsed_args: argparse.Namespace) -> reports.Report:
-        return restore.create(self._client, cloud, plan, restore.Means(
-            timeout=parsed_args.timeout,
-            volume_timeout=parsed_args.volume_timeout, check=parsed_args.check,
-            asks_agents=not parsed_args.no_agent_check,
-            container=parsed_args.proof_container,
-            failed_at=parsed_args.failed_at,
-            progress=options.progress_of(self.app),
-            shield=self._interrupts.shielded))
+        return restore.create(self._client, cloud, plan, dataclasses.replace(
+            means(self.app, parsed_args, self._interrupts.shielded),
+            failed_at=parsed_args.failed_at))
 
 
-def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
+def means(app: Any, parsed_args: argparse.Namespace,
+          shield: Callable[[], contextlib.AbstractContextManager[Any]]
+          ) -> restore.Means:
+    """Return what the options say of how to restore."""
+    return restore.Means(
+        timeout=parsed_args.timeout, volume_timeout=parsed_args.volume_timeout,
+        check=parsed_args.check, asks_agents=not parsed_args.no_agent_check,
+        container=parsed_args.proof_container,
+        progress=options.progress_of(app), shield=shield)
+
+
+def planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     return (plan.name, plan.point.name, plan.point.application,
             plan.point.state, plan.verify,
@@ -134,7 +142,7 @@ def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
             base.Sentences(plan.refusals))
 
 
-def _shown(report: reports.Report) -> tuple[Any, ...]:
+def shown(report: reports.Report) -> tuple[Any, ...]:
     """Return the values of REPORT_COLUMNS."""
     rows = report.rows()
     return (

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The options of ``openstack application restore create``."""
+"""The options of ``application restore create`` and ``application drill``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,34 @@ DEFAULT_PARALLEL = 4
 
 
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add all of them to a parser."""
+    """Add those of ``restore create`` to a parser."""
     parser.add_argument('set', metavar='<backup-set|snapshot-set>',
                         help=_('Backup set or snapshot set (name or ID)'))
+    _add_shared(parser)
+    _add_what(parser)
+    return parser
+
+
+def add_for_drill(
+        parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add those of ``drill`` to a parser."""
+    parser.add_argument('set', metavar='<backup-set>',
+                        help=_('Backup set (name or ID)'))
+    _add_shared(parser)
+    parser.add_argument('--keep', action='store_true', help=_(
+        'Delete nothing at the end, whatever that is; "application restore '
+        'delete" does that later'))
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mapping', metavar='<file>', required=True, help=_(
         'File that says what stands for what at this site; "application '
         'mapping create" writes one to begin with'))
-    _add_what(parser)
+    parser.add_argument('--dry-run', action='store_true', help=_(
+        'Show what would be done and refused, and do nothing'))
     _add_checks(parser)
     _add_times(parser)
-    return parser
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +63,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         'and its servers are ACTIVE, nothing is restored'))
     parser.add_argument('--force', action='store_true', help=_(
         'Restore although servers of the source are ACTIVE'))
-    parser.add_argument('--dry-run', action='store_true', help=_(
-        'Show what would be done and refused, and do nothing'))
+    parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
+        'When the source failed, such as 2026-11-29T02:00:00Z: the RPO is '
+        'counted until then (default: now)'))
 
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
@@ -88,9 +107,6 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_VOLUME_TIMEOUT,
         help=_('How long to wait for each volume to be restored, and to be '
                'verified, in seconds (default: %g)') % DEFAULT_VOLUME_TIMEOUT)
-    parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
-        'When the source failed, such as 2026-11-29T02:00:00Z: the RPO is '
-        'counted until then (default: now)'))
 
 
 def _moment(text: str) -> datetime.datetime:

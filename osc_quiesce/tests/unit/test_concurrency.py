@@ -149,6 +149,20 @@ class TestSignals(unittest.TestCase):
                 with contextlib.suppress(KeyboardInterrupt):
                     time.sleep(0.1)
 
+    def test_a_signal_that_wakes_up_nobody_is_handled(self) -> None:
+        """As one does that comes just before the main thread waits."""
+        handled = threading.Event()
+        before = signal.signal(
+            signal.SIGUSR1, lambda signum, frame: handled.set())
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+
+        def do(item: int) -> bool:
+            time.sleep(0.2)  # until the main thread waits
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+            return handled.wait(PATIENCE / 6)
+
+        self.assertEqual([True], concurrency.run_all(do, [1]))
+
     def test_no_call_begins_after_a_signal(self) -> None:
         begun = []
 

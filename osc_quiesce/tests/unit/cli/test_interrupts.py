@@ -53,6 +53,15 @@ class TestInterrupts(unittest.TestCase):
         with self.assertRaises(interrupts.Interrupted):
             self.interrupts.sleep(3600)
 
+    def test_a_shield_ends_with_the_last_who_is_behind_it(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        with self.interrupts.shielded():
+            with self.interrupts.shielded():
+                pass
+            self.interrupts.check()
+        with self.assertRaises(interrupts.Interrupted):
+            self.interrupts.check()
+
     def test_restore_gives_the_signals_back(self) -> None:
         self.assertNotEqual(
             signal.default_int_handler, signal.getsignal(signal.SIGINT)

@@ -245,7 +245,11 @@ class FakeSite:
         if method == 'POST' and not id_:
             wanted = body['volume']
             types = {e['id']: e['name'] for e in self.lists['volume_types']}
+            source = self.volumes.get(wanted.get('source_volid', ''), {})
+            if source.get('status', 'available') != 'available':
+                raise cloud_api.CloudError('must be available', 400)
             made = self.add_volume(**{
+                'data': source.get('data', ''),
                 **wanted,
                 'volume_type': types.get(
                     wanted.get('volume_type', ''), 'ceph'
@@ -255,7 +259,8 @@ class FakeSite:
             return {'volume': made}
         volume = _row(self.volumes, id_)
         if method == 'DELETE':
-            if volume['status'] in ('in-use', 'restoring-backup'):
+            if volume['status'] in (
+                    'creating', 'in-use', 'restoring-backup'):
                 raise cloud_api.CloudError('it is in use', 400)
             del self.volumes[id_]
         elif more[0] == 'metadata':

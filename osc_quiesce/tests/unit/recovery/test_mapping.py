@@ -60,6 +60,13 @@ class TestMapping(unittest.TestCase):
         self.assertEqual('isolated', entry.get('network'))
         self.assertEqual('drill-', mapping.drill_prefix)
 
+    def test_a_drill_has_its_own_networks_or_none(self) -> None:
+        mapping = self.read('networks: {a: b}\ndrill: {networks: {a: c}}\n')
+        self.assertEqual('networks', mapping.networks)
+        self.assertEqual('drill.networks', mapping.for_drill().networks)
+        for text in 'networks: {a: b}\n', 'drill: {networks: {}}\n':
+            self.assertIsNone(self.read(text).for_drill().networks)
+
     def test_a_section_without_entries_is_none(self) -> None:
         self.assertIsNone(
             self.read('flavors:\nzones: {}\n').entry('flavors', 'small')

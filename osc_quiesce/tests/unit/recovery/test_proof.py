@@ -61,16 +61,51 @@ class TestProof(restore_base.TestCase):
     def test_another_parent_is_no_proof_even_without_differences(
         self,
     ) -> None:
-        def sneak(line: str) -> None:
-            if line == 'POST /backups':
-                self.site.hooks.clear()
-                self.before.add(
-                    self.site.add_backup(TARGET, 'data of db-vda', id='late')
-                )
-
-        self.site.hooks.append(sneak)
-        with self.assertRaisesRegex(proof.WrongParent, 'it with late'):
+        self.overtake()
+        with self.assertRaisesRegex(proof.WrongParent, 'it with late-3'):
             self.prove()
+        self.assert_nothing_is_left()
+
+    def overtake(self, times: int = 100) -> None:
+        """Let newer backups be registered whenever a proof begins."""
+        def sneak(line: str) -> None:
+            if line == 'POST /backups' and len(late) < times:
+                late.append(f'late-{len(late) + 1}')
+                self.before.add(self.site.add_backup(
+                    TARGET, 'data of db-vda', id=late[-1]))
+
+        late: list[str] = []
+        self.site.hooks.append(sneak)
+
+    def test_a_backup_that_is_registered_meanwhile_does_no_harm(self) -> None:
+        self.overtake(1)
+        self.prove()
+        self.assert_nothing_is_left()
+
+    def test_a_set_that_is_sealed_meanwhile_stays_so(self) -> None:
+        newer = self.site.add_backup(TARGET, 'newer')
+        self.before.add(newer)
+
+        def seal(line: str) -> None:
+            if line == 'POST /backups':
+                self.site.backup_rows[newer]['metadata'].update(
+                    marks.keys({'sealed': 'consistent'}))
+
+        self.site.hooks.append(seal)
+        self.prove()
+        self.assert_nothing_is_left()
+        self.assertEqual('consistent', marks.get(
+            self.site.backup_rows[newer], 'sealed'))
+
+    def test_a_backup_that_is_deleted_meanwhile_does_no_harm(self) -> None:
+        newer = self.site.add_backup(TARGET, 'newer')
+
+        def delete(line: str) -> None:
+            if line == 'POST /backups':
+                del self.site.backup_rows[newer]
+
+        self.site.hooks.append(delete)
+        self.prove()
         self.assert_nothing_is_left()
 
     def test_a_backup_of_another_volume_proves_nothing(self) -> None:
@@ -125,6 +160,8 @@ class TestProof(restore_base.TestCase):
         self.site.add_backup(
             TARGET, 'x', metadata=marks.keys({marks.PROOF_OF: BACKUP})
         )
+        proof.recover(self.waiter, ['another volume'])
+        self.assertEqual('error', self.site.backup_rows[newer]['status'])
         proof.recover(self.waiter)
         self.assert_nothing_is_left()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restores
@@ -69,6 +70,40 @@ class TestRestores(restore_base.TestCase):
         self.target('db-vda')['data'] = 'written since'
         self.restore()
         self.assertEqual('data of db-vda', self.target('db-vda')['data'])
+
+    def test_what_can_be_deleted_is_even_if_something_cannot(self) -> None:
+        for source in 'db-vda', 'web-vda':
+            self.unregister(source)
+        self.restore()
+
+        def refuse(line: str) -> None:
+            if line == f'DELETE /servers/{db["id"]}':
+                raise cloud_api.CloudError('it is locked', 409)
+
+        (db,) = [s for s in self.site.servers.values() if s['name'] == 'db']
+        self.site.hooks.append(refuse)
+        with self.assertRaisesRegex(errors.ApplicationError, 'it is locked'):
+            restores.delete(self.find(), self.waiter)
+        self.assertEqual([db], list(self.site.servers.values()))
+        self.assertEqual({}, self.site.ports)
+        self.assertEqual(
+            ['db', 'db'],
+            [v['metadata']['owner'] for v in self.site.volumes.values()])
+
+    def test_what_cinder_is_at_work_on_is_waited_for(self) -> None:
+        self.unregister('db-vda')
+        self.site.add_volume(id='new', status='creating', metadata=marks.keys(
+            {marks.RESTORE_ID: 'x', marks.RESTORE: 'nightly'}))
+        restores.delete(self.find(), self.waiter)
+        self.assertNotIn('new', self.site.volumes)
+
+    def test_a_target_volume_under_way_is_given_up_at_once(self) -> None:
+        self.target('db-vda').update(
+            {'status': 'restoring-backup', 'from': 'b-db-vda',
+             'metadata': marks.keys({marks.RESTORE_ID: 'x',
+                                     marks.RESTORE: 'nightly'})})
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual([], restores.find_all(self.cloud))
 
     def test_deleting_can_be_repeated(self) -> None:
         self.restore()
