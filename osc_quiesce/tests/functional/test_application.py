@@ -500,6 +500,22 @@ class TestRefusals(ApplicationTest):
         self.cinder('POST', path, {
             'os-reset_status': {'status': 'in-use'}}, 202)
 
+    def test_volume_that_is_being_migrated(self) -> None:
+        server, [volume] = self.with_volumes()
+        path = '/volumes/%s/action' % volume
+        self.cinder('POST', path, {
+            'os-reset_status': {'migration_status': 'migrating'}}, 202)
+        # What the refusal saves: a freeze for nothing.
+        self.cinder('POST', '/snapshots', {'snapshot': {
+            'volume_id': volume, 'force': True}}, 400)
+        self.assertIn(
+            'volume %s, which is being migrated (migrating)' % volume,
+            self.refused('--server', server, '--allow-local-disk'))
+        self.assertEqual([], self.guest_log(server))
+        self.cinder('POST', path, {
+            'os-reset_status': {'migration_status': 'none'}}, 202)
+        self.create('--server', server, '--allow-local-disk')
+
     def test_longer_freeze_than_the_cloud_allows(self) -> None:
         server, _volumes = self.with_volumes()
         self.assertIn('this cloud allows at most', self.refused(
