@@ -255,7 +255,9 @@ class TestSets(ApplicationTest):
         shown = self.openstack(
             'application snapshot show -f json %s' % self.set_name).data
         self.assertEqual('incomplete', shown['consistency'])
-        self.openstack('application snapshot delete %s' % self.set_name)
+        said = self.openstack(
+            'application snapshot delete %s' % self.set_name).stderr
+        self.assertIn('Only 1 of the 2 snapshots', said)
         self.assertEqual([], self.snapshots())
 
     def test_a_file_gives_stages_and_options_of_servers(self) -> None:
@@ -503,6 +505,9 @@ class TestRefusals(ApplicationTest):
     def test_volume_that_is_being_migrated(self) -> None:
         server, [volume] = self.with_volumes()
         path = '/volumes/%s/action' % volume
+        over = ('POST', path, {
+            'os-reset_status': {'migration_status': 'none'}}, 202)
+        self.addCleanup(self.cinder, *over)
         self.cinder('POST', path, {
             'os-reset_status': {'migration_status': 'migrating'}}, 202)
         # What the refusal saves: a freeze for nothing.
@@ -512,8 +517,7 @@ class TestRefusals(ApplicationTest):
             'volume %s, which is being migrated (migrating)' % volume,
             self.refused('--server', server, '--allow-local-disk'))
         self.assertEqual([], self.guest_log(server))
-        self.cinder('POST', path, {
-            'os-reset_status': {'migration_status': 'none'}}, 202)
+        self.cinder(*over)
         self.create('--server', server, '--allow-local-disk')
 
     def test_longer_freeze_than_the_cloud_allows(self) -> None:
