@@ -27,6 +27,8 @@ class FakeCloud:
     :ivar network_log: the paths that Neutron was asked for
     :ivar quotas: of Cinder; None if they cannot be read
     :ivar taken: names of the snapshot sets that there are
+    :ivar rules: the beginnings of what a restricted credential may do, such as
+        ``POST /snapshots``; None without restriction
     :ivar storages: how volumes are attached, by the ids of attachments
     """
 
@@ -40,7 +42,12 @@ class FakeCloud:
         self.quotas: dict[str, Any] | None = {}
         self.quota_status = 503
         self.taken: list[str] = []
+        self.rules: list[str] | None = None
         self.storages: dict[str, str] = {}
+
+    @property
+    def is_restricted(self) -> bool:
+        return self.rules is not None
 
     def image(self, image_id: str) -> dict[str, Any]:
         if image_id not in self.images:
@@ -49,7 +56,14 @@ class FakeCloud:
 
     def volume(self, method: str, path: str, json: Any = None,
                microversion: str = '3.0') -> dict[str, Any]:
-        assert method == 'GET', 'a plan changes nothing'
+        no_id = preflight.NO_SERVER.id
+        assert method == 'GET' or no_id in path + str(json), (
+            'a plan changes nothing')
+        if self.rules is not None and not any(
+                f'{method} {path}'.startswith(rule) for rule in self.rules):
+            raise cloud_api.CloudError(f'401 for {path}', 401)
+        if no_id in path + str(json):
+            raise cloud_api.NotThere('404', 404)
         if path == f'/os-quota-sets/{PROJECT}?usage=True':
             if self.quotas is None:
                 raise cloud_api.CloudError(
