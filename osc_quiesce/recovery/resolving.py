@@ -176,7 +176,25 @@ class _Resolver:
         return resolved.Volume(
             volume['id'], self._application, manifest['name'],
             volume['device'] or '/dev/vd?', int(volume['size']),
-            kind['id'] if kind else None, zone, volume)
+            kind['id'] if kind else None, zone, volume,
+            self._image_metadata(rows, volume))
+
+    def _image_metadata(
+            self, rows: tables.Rows,
+            volume: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """Return the image metadata with the IDs of images of this site."""
+        recorded: Mapping[str, str] | None = volume.get('image_metadata')
+        if not recorded or not self._from_backups:
+            return recorded  # snapshots are of this site
+        made = dict(recorded)
+        for key in resolved.IMAGE_KEYS:
+            found = rows.found(
+                'images', _('%(key)s of volume %(device)s') % {
+                    'key': key, 'device': volume['device']},
+                (recorded.get(key),))
+            if found:
+                made[key] = found['id']
+        return made
 
 
 def _source_of(volume: Mapping[str, Any]) -> str:

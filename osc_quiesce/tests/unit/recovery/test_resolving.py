@@ -142,6 +142,34 @@ class TestResolving(restore_base.TestCase):
         self.assertIn('volume /dev/vdb (db-vdb, 1 GiB): it is encrypted',
                       self.refusals())
 
+    def test_images_of_image_metadata_are_mapped_too(self) -> None:
+        for server in self.servers:
+            server['volumes'][0]['image_metadata'].update(
+                kernel_id='a-kernel', ramdisk_id='a-ramdisk')
+        said = self.refusals()
+        for name in 'kernel', 'ramdisk':
+            self.assertIn(
+                f'Server db (db-id), {name}_id of volume /dev/vda a-{name}: '
+                f'mapping.yaml has no images."a-{name}".', said)
+            self.assertIn(f'Server web (web-id), {name}_id of volume', said)
+        self.text += 'images: {a-kernel: cirros, a-ramdisk: i1}\n'
+        found = self.resolve()
+        self.assertEqual([], found.refusals)
+        self.assertEqual(
+            {'hw_disk_bus': 'virtio', 'kernel_id': 'i1', 'ramdisk_id': 'i1'},
+            found.volumes['db-vda'].image_metadata,
+        )
+
+    def test_images_of_a_snapshot_are_of_this_site(self) -> None:
+        image = self.servers[0]['volumes'][0]['image_metadata']
+        image['kernel_id'] = 'a-kernel'
+        found = resolving.resolve(
+            sites.Site(self.cloud), self.mapping, self.servers, 'shop',
+            from_backups=False,
+        )
+        self.assertEqual([], found.refusals)
+        self.assertEqual(image, found.volumes['db-vda'].image_metadata)
+
     def test_a_type_that_cannot_be_shared_is_refused(self) -> None:
         self.servers[0]['volumes'][1]['multiattach'] = True
         self.assertIn('which type ceph does not allow (multiattach)',
