@@ -27,6 +27,7 @@ class Options:
     :param force: whether to restore although the servers run elsewhere
     :param parallel: how many volumes are restored at once
     :param source: the site where the servers ran, if it is to be asked
+    :param source_name: what the user calls that site
     """
 
     name: str = ''
@@ -37,6 +38,7 @@ class Options:
     force: bool = False
     parallel: int = 4
     source: cloud_api.Cloud | None = None
+    source_name: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

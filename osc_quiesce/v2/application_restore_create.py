@@ -106,7 +106,7 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
                 verify=parsed_args.verify, start=not parsed_args.no_start,
                 allow_inconsistent=parsed_args.allow_inconsistent,
                 force=parsed_args.force, parallel=parsed_args.parallel,
-                source=source))
+                source=source, source_name=parsed_args.from_cloud or ''))
 
     def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
                 parsed_args: argparse.Namespace) -> reports.Report:
