@@ -189,7 +189,7 @@ class _Resolver:
         made = dict(recorded)
         for key in resolved.IMAGE_KEYS:
             found = rows.found(
-                'images', _('%(key)s of volume %(device)s') % {
+                'images', _('%(key)s of %(device)s') % {
                     'key': key, 'device': volume['device']},
                 (recorded.get(key),))
             if found:

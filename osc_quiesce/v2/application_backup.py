@@ -66,7 +66,8 @@ def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
              'status': each['status'],
              'volume_id': each['volume_id'],
              'source_volume_id': marks.get(each, backup_sets.SOURCE_VOLUME)}
-            for each in found.everything]),
+            for each in found.everything],
+            ('server', 'device', 'mode', 'status', 'backup_id')),
         Servers(found.servers))
 
 

@@ -192,5 +192,6 @@ def _planned(plan: backup_plan.Plan) -> tuple[Any, ...]:
                  'volume_id': item.volume_id,
                  'size': item.size,
                  'mode': item.choice.mode,
-                 'why': item.choice.why} for item in plan.items]),
+                 'why': item.choice.why} for item in plan.items],
+                ('server', 'device', 'size', 'mode', 'why')),
             base.Sentences(plan.problems))

@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import logging
-from typing import Any
+import re
+from typing import Any, Final
 
+from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
@@ -40,6 +42,35 @@ PLAN_COLUMNS = (
     'name', 'set', 'application', 'consistency', 'verify', 'plan', 'refused')
 REPORT_COLUMNS = ('id', 'name', 'set', 'set_id', 'application', 'consistency',
                   'created_at', 'rpo', 'rto', 'phases', 'volumes', 'servers')
+
+
+# Of a UUID, what people need not read to tell one from the other
+_REST: Final = re.compile(r'(?<=\b[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+
+
+class Rows(columns.FormattableColumn[Any]):
+    """Both sides of a plan: server by server, with short IDs, for people."""
+
+    def human_readable(self) -> str:
+        if not self._value:
+            return ''
+        servers: dict[str, list[list[str]]] = {}
+        for row in self._value:
+            head = _('stage %(stage)d: %(server)s') % row
+            here = _('REFUSED') if row['refused'] else row['here']
+            servers.setdefault(head, []).append([
+                _REST.sub('', text)
+                for text in (f'  {row["what"]}', row['source'], here)])
+        lines = base.aligned([['', _('source'), _('here')], *(
+            row for rows in servers.values() for row in rows)])
+        shown = [lines.pop(0)]
+        for head, rows in servers.items():
+            shown += [head, *lines[:len(rows)]]
+            del lines[:len(rows)]
+        return '\n'.join(shown)
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return list(self._value)
 
 
 class CreateApplicationRestore(base.Interruptible, command.ShowOne):
@@ -124,7 +155,7 @@ def _planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     return (plan.name, plan.point.name, plan.point.application,
             plan.point.state, plan.verify,
-            base.Table([
+            Rows([
                 {'stage': row.stage + 1,
                  'server': row.server,
                  'what': row.what,
@@ -144,5 +175,8 @@ def _shown(report: reports.Report) -> tuple[Any, ...]:
         base.Table([
             {'phase': phase, 'seconds': seconds}
             for phase, seconds in rows['phases'].items()]),
-        base.Table(rows['volumes']),
-        base.Table(rows['servers']))
+        base.Table(rows['volumes'], (
+            'stage', 'server', 'device', 'size', 'verified', 'seconds')),
+        base.Table(rows['servers'], (
+            'stage', 'name', 'status', 'addresses', 'agent', 'checked',
+            'seconds')))

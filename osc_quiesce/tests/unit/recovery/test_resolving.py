@@ -149,9 +149,9 @@ class TestResolving(restore_base.TestCase):
         said = self.refusals()
         for name in 'kernel', 'ramdisk':
             self.assertIn(
-                f'Server db (db-id), {name}_id of volume /dev/vda a-{name}: '
+                f'Server db (db-id), {name}_id of /dev/vda a-{name}: '
                 f'mapping.yaml has no images."a-{name}".', said)
-            self.assertIn(f'Server web (web-id), {name}_id of volume', said)
+            self.assertIn(f'Server web (web-id), {name}_id of /dev/vda', said)
         self.text += 'images: {a-kernel: cirros, a-ramdisk: i1}\n'
         found = self.resolve()
         self.assertEqual([], found.refusals)
