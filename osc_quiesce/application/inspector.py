@@ -25,8 +25,8 @@ from osc_quiesce import states
 _CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 
 # migration_status of volumes that are not being migrated: Cinder takes no
-# snapshots of others. Shown to administrators only; a retype shows to everybody
-# in the status. Source: cinder/volume/api.py, _is_volume_migrating
+# snapshots of others. Only administrators are shown it; everybody is shown a
+# retype, in the status. Source: cinder/volume/api.py, _is_volume_migrating
 _NOT_MIGRATING: Final = frozenset({
     None, 'none', 'deleting', 'error', 'success'})
 

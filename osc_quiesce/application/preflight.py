@@ -2,10 +2,10 @@
 
 """Everything that can fail is found out here, before the first freeze.
 
-It only reads, but for requests that cannot have an effect, since they are about
-what cannot exist: to quiesce a server, which tells whether servers may stay
-frozen for as long as is asked for; and, with access rules, those of which
-Cinder is sent more only when servers are frozen or have been.
+It only reads, but for requests that cannot have an effect, since they are
+about what cannot exist: to quiesce a server, which tells whether servers may
+stay frozen for as long as is asked for; and, with access rules, what is asked
+of Cinder only when servers are frozen or were.
 """
 
 from collections.abc import Mapping

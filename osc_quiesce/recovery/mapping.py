@@ -43,7 +43,9 @@ _SERVER: Final = {
     'type': 'object',
     'properties': {
         'flavor': _NAME,
-        'hostname': {'type': 'string', 'minLength': 1, 'maxLength': 255},
+        # As Nova has it: else the server is refused when its volumes are there
+        'hostname': {'type': 'string', 'maxLength': 63, 'pattern':
+                     '^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$'},
         'exclude': {'type': 'boolean'},
         'user_data': {'enum': [KEEP, DROP]},
         'user_data_file': {'type': 'string', 'minLength': 1}},

@@ -123,5 +123,6 @@ class DeleteApplicationSnapshot(base.Command, command.Command):
 def _with_set(parser: argparse.ArgumentParser,
               nargs: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('set', metavar='<snapshot-set>', nargs=nargs,
+                        type=base.given,
                         help=_('Snapshot set (name or ID)'))
     return parser

@@ -116,5 +116,6 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
 def _with_restore(parser: argparse.ArgumentParser,
                   nargs: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('restore', metavar='<restore>', nargs=nargs,
+                        type=base.given,
                         help=_('Restore (name or ID)'))
     return parser

@@ -21,7 +21,6 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
-from osc_quiesce.application import spec
 from osc_quiesce.cli import options
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -45,7 +44,8 @@ REPORT_COLUMNS = ('id', 'name', 'set', 'set_id', 'application', 'consistency',
 
 
 # Of a UUID, what people need not read to tell one from the other
-_REST: Final = re.compile(r'(?<=\b[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+_REST: Final = re.compile(
+    r'(?<=\b[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 
 class Rows(columns.FormattableColumn[Any]):
@@ -97,16 +97,13 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
         options.check_columns(
             self, parsed_args,
             PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS)
-        if len(parsed_args.name) > spec.LONGEST_NAME:
-            raise osc_exceptions.CommandError(
-                _('The name must have at most %d characters.')
-                % spec.LONGEST_NAME)
         cloud = self._cloud
         try:
+            mapping = mappings.from_file(parsed_args.mapping)
             if cloud.is_admin and not parsed_args.dry_run:
                 proof.recover(waiting.Waiter(
                     cloud, self._client.timer, parsed_args.timeout))
-            plan = self._plan(cloud, parsed_args)
+            plan = self._plan(cloud, mapping, parsed_args)
             for refusal in plan.refusals:
                 LOG.error('%s', refusal)
             if parsed_args.dry_run:
@@ -124,16 +121,15 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
             raise osc_exceptions.CommandError(str(exc)) from exc
 
     @staticmethod
-    def _plan(cloud: cloud_api.Cloud,
+    def _plan(cloud: cloud_api.Cloud, mapping: mappings.Mapping,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:
-        mapping = mappings.from_file(parsed_args.mapping)
         source = None
         if parsed_args.from_cloud:
             source = base.connect(parsed_args.from_cloud)
         return restore_preflight.make(
             cloud, points.find(cloud, parsed_args.set), mapping,
             restore_plan.Options(
-                name=parsed_args.name, servers=tuple(parsed_args.server),
+                name=parsed_args.name or '', servers=tuple(parsed_args.server),
                 verify=parsed_args.verify, start=not parsed_args.no_start,
                 allow_inconsistent=parsed_args.allow_inconsistent,
                 force=parsed_args.force, parallel=parsed_args.parallel,

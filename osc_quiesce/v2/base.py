@@ -8,6 +8,7 @@ import logging
 import textwrap
 import time
 from typing import Any, Final
+import unicodedata
 
 from cliff import columns
 import openstack
@@ -15,6 +16,7 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import spec
 from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
@@ -23,6 +25,8 @@ LOG = logging.getLogger(__name__)
 
 # What a table of fields and values leaves of 100 columns
 _WIDTH: Final = 76
+# Characters in a path
+_LONGEST: Final = 4096
 
 
 class Command:
@@ -130,6 +134,33 @@ def _text(cell: Any) -> str:
     if isinstance(cell, list):
         return ', '.join(map(str, cell))
     return '' if cell is None else str(cell)
+
+
+def new_name(text: str) -> str:
+    """Return what an option gives as the name of something new."""
+    if not text.strip() or len(text) > spec.LONGEST_NAME or any(
+            unicodedata.category(character) == 'Cc' for character in text):
+        raise argparse.ArgumentTypeError(
+            _('it must have 1 to %d characters, and no control characters')
+            % spec.LONGEST_NAME)
+    return text
+
+
+def given(text: str) -> str:
+    """Return what an option gives: a path, or what is to be looked for.
+
+    It must not be empty, or a variable that is empty would go unnoticed in a
+    script, and with it that a set goes to no other site.
+    """
+    if not 0 < len(text) <= _LONGEST:
+        raise argparse.ArgumentTypeError(
+            _('it must have 1 to %d characters') % _LONGEST)
+    return text
+
+
+def printable(path: str) -> str:
+    """Return a path without bytes that a table could not be printed with."""
+    return path.encode(errors='backslashreplace').decode()
 
 
 def connect(name: str) -> cloud_api.Cloud:

@@ -272,7 +272,7 @@ class TestCreate(TestCase):
         ):
             with self.subTest(argv):
                 self.assertEqual(2, self.create(*argv))
-        self.assertEqual(1, self.create('--name', 'x' * 256))
+        self.assertEqual(2, self.create('--name', 'x' * 256))
         self.assertEqual([], self.site.log)
 
     def test_the_rpo_ends_at_the_failure(self) -> None:
