@@ -131,11 +131,11 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             '--keep-last', metavar='<n>', type=options.whole_seconds,
             help=_('Of these sets, keep the last consistent ones of each '
                    'application, this many, and all that they need'))
-        parser.add_argument('--to-cloud', metavar='<cloud>', type=base.given,
-                            help=_(
-            'The other site, a name in clouds.yaml: what is deleted here is '
-            'no longer registered there, and nothing is deleted if the '
-            'application runs there now'))
+        parser.add_argument(
+            '--to-cloud', metavar='<cloud>', type=base.given, help=_(
+                'The other site, a name in clouds.yaml: what is deleted here '
+                'is no longer registered there, and nothing is deleted if the '
+                'application runs there now'))
         parser.add_argument('--owner-is-gone', action='store_true', help=_(
             'Delete sets that another site has made, with the only data, '
             'since that site is lost'))

@@ -52,9 +52,9 @@ class CreateApplicationBackup(base.Interruptible,
         parser = super().get_parser(prog_name)
         parser.add_argument('set', metavar='<snapshot-set>', type=base.given,
                             help=_('Snapshot set (name or ID)'))
-        parser.add_argument('--name', metavar='<name>',
-                            type=base.new_name, help=_(
-            'Name of the backup set (default: that of the snapshot set)'))
+        parser.add_argument(
+            '--name', metavar='<name>', type=base.new_name, help=_(
+                'Name of the backup set (default: that of the snapshot set)'))
         self._add_what(parser)
         self._add_site(parser)
         self._add_how(parser)
@@ -71,23 +71,23 @@ class CreateApplicationBackup(base.Interruptible,
             help=_('One of so many backups of a volume is a full one '
                    '(default: %d), and the first one, and one of a volume '
                    'that has grown') % chains.FULL_EVERY)
-        parser.add_argument('--container', metavar='<container>',
-                            type=base.new_name, help=_(
-            'Container for the data (default: that of cinder-backup)'))
+        parser.add_argument(
+            '--container', metavar='<container>', type=base.new_name, help=_(
+                'Container for the data (default: that of cinder-backup)'))
         parser.add_argument('--delete-snapshots', action='store_true', help=_(
             'Delete the snapshot set once the backup set is sealed'))
 
     @staticmethod
     def _add_site(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument('--to-cloud', metavar='<cloud>', type=base.given,
-                            help=_(
-            'Register each backup at this site, a name in clouds.yaml, as '
-            'soon as it is there (admin only at both sites by default)'))
+        parser.add_argument(
+            '--to-cloud', metavar='<cloud>', type=base.given, help=_(
+                'Register each backup at this site, a name in clouds.yaml, as '
+                'soon as it is there (admin only at both sites by default)'))
         add_mapping(parser)
-        parser.add_argument('--bundle', metavar='<file>', type=base.given,
-                            help=_(
-            'Write what "application backup import" needs into a file (admin '
-            'only by default)'))
+        parser.add_argument(
+            '--bundle', metavar='<file>', type=base.given, help=_(
+                'Write what "application backup import" needs into a file '
+                '(admin only by default)'))
 
     @staticmethod
     def _add_how(parser: argparse.ArgumentParser) -> None:

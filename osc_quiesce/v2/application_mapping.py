@@ -35,10 +35,10 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
         parser.add_argument('--output', metavar='<file>', type=base.given,
                             required=True,
                             help=_('File to write, which must not exist yet'))
-        parser.add_argument('--from-cloud', metavar='<cloud>', type=base.given,
-                            help=_(
-            'The site that has the set, a name in clouds.yaml, as long as the '
-            'set is not registered at this site'))
+        parser.add_argument(
+            '--from-cloud', metavar='<cloud>', type=base.given, help=_(
+                'The site that has the set, a name in clouds.yaml, as long as '
+                'the set is not registered at this site'))
         return parser
 
     def take_action(

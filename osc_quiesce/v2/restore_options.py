@@ -22,10 +22,10 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument('set', metavar='<backup-set|snapshot-set>',
                         type=base.given,
                         help=_('Backup set or snapshot set (name or ID)'))
-    parser.add_argument('--mapping', metavar='<file>', type=base.given,
-                        required=True, help=_(
-        'File that says what stands for what at this site; "application '
-        'mapping create" writes one to begin with'))
+    parser.add_argument(
+        '--mapping', metavar='<file>', type=base.given, required=True, help=_(
+            'File that says what stands for what at this site; "application '
+            'mapping create" writes one to begin with'))
     _add_what(parser)
     _add_checks(parser)
     _add_times(parser)
@@ -33,9 +33,9 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--name', metavar='<name>', type=base.new_name,
-                        help=_(
-        'Name of the restore (default: that of the set)'))
+    parser.add_argument(
+        '--name', metavar='<name>', type=base.new_name, help=_(
+            'Name of the restore (default: that of the set)'))
     parser.add_argument(
         '--server', metavar='<server>', type=base.given,
         action='append', default=[],
@@ -45,10 +45,10 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         'Restore the volumes, and make no ports and servers'))
     parser.add_argument('--allow-inconsistent', action='store_true',
                         help=_('Restore a set that is not consistent'))
-    parser.add_argument('--from-cloud', metavar='<cloud>', type=base.given,
-                        help=_(
-        'The site of the source, a name in clouds.yaml: if it can be reached '
-        'and its servers are ACTIVE, nothing is restored'))
+    parser.add_argument(
+        '--from-cloud', metavar='<cloud>', type=base.given, help=_(
+            'The site of the source, a name in clouds.yaml: if it can be '
+            'reached and its servers are ACTIVE, nothing is restored'))
     parser.add_argument('--force', action='store_true', help=_(
         'Restore although servers of the source are ACTIVE'))
     parser.add_argument('--dry-run', action='store_true', help=_(

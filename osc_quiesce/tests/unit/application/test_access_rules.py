@@ -32,6 +32,7 @@ class RulesTest(fakes.TestCase):
     def note_nova(self) -> list[tuple[str, str, str]]:
         """Return what Nova will have been asked for."""
         asked: list[tuple[str, str, str]] = []
+
         def hook(request: Any, context: Any) -> None:
             path = request.url.partition('?')[0]
             asked.append(('compute', request.method,
