@@ -143,13 +143,8 @@ class Inspector:
         boot_place = _boot_place(body, parts)
         taken: list[Mapping[str, Any]] = []
         for place, part in enumerate(parts):
-            try:
-                read = self._cloud.volume(
-                    'GET', f'/volumes/{part["volumeId"]}')['volume']
-            except cloud_api.NotThere:
-                refused.append(
-                    _('has volume %s, which Cinder does not have, or not in '
-                      'this project') % part['volumeId'])
+            read = self._read_volume(part['volumeId'], refused)
+            if read is None:
                 continue
             names = {read['id'], read.get('name')}
             boots = place == boot_place
@@ -165,6 +160,28 @@ class Inspector:
                     for name in sorted(unknown)]
         refused += self._guests.second_freezes(body, boot_image, taken)
         return volumes, boot_image
+
+    def _read_volume(self, volume_id: str,
+                     refused: list[str]) -> dict[str, Any] | None:
+        """Return a volume as Cinder shows it; None if it does not.
+
+        :param refused: is given why it does not
+        """
+        try:
+            read: dict[str, Any] = self._cloud.volume(
+                'GET', f'/volumes/{volume_id}')['volume']
+        except cloud_api.NotThere:
+            refused.append(_('has volume %s, which Cinder does not have, or '
+                             'not in this project') % volume_id)
+        except cloud_api.CloudError as exc:
+            if exc.is_transient:
+                raise
+            refused.append(
+                _('has volume %(id)s, which Cinder does not show: %(why)s') % {
+                    'id': volume_id, 'why': str(exc).rstrip('.')})
+        else:
+            return read
+        return None
 
     def _volume_problems(self, volume: Mapping[str, Any]) -> list[str]:
         problems = [

@@ -260,6 +260,28 @@ class TestSets(ApplicationTest):
         self.assertIn('Only 1 of the 2 snapshots', said)
         self.assertEqual([], self.snapshots())
 
+    def test_a_set_of_which_a_volume_was_transferred(self) -> None:
+        server, volumes = self.with_volumes(2)
+        made = self.create('--server', server, '--allow-local-disk').data
+        self.detach(server, volumes[1])
+        transfer = self.cinder('POST', '/os-volume-transfer', {
+            'transfer': {'volume_id': volumes[1]}}, 202)['transfer']
+        self.openstack('volume transfer request accept %s --auth-key %s' % (
+            transfer['id'], transfer['auth_key']), persona='member')
+        listed = self.openstack(
+            'application snapshot list -f json', persona='member').data
+        self.assertEqual(
+            [('incomplete', 1)],
+            [(each['Consistency'], each['Snapshots']) for each in listed
+             if each['ID'] == made['id']])
+        self.assertEqual('incomplete', self.openstack(
+            'application snapshot show -f json %s' % made['id']).data[
+                'consistency'])
+        for persona in ('admin', 'member'):
+            self.assertIn('Only 1 of the 2 snapshots', self.openstack(
+                'application snapshot delete %s' % made['id'],
+                persona=persona).stderr)
+
     def test_a_file_gives_stages_and_options_of_servers(self) -> None:
         first, [wanted, unwanted] = self.with_volumes(2)
         second, [other] = self.with_volumes()

@@ -220,6 +220,16 @@ class VolumeTest(preflight_base.TestCase):
         self.db.vm_state = 'stopped'
         self.assertEqual(2, len(self.make().refusals))
 
+    def test_one_that_the_caller_may_not_see_is_refused_with_others(
+        self,
+    ) -> None:
+        self.cloud.rules = [
+            'GET /volumes/db', 'GET /volumes/web-root', 'GET /snapshots',
+            'GET /os-quota-sets', 'POST ', 'DELETE ']
+        self.refused('web', 'web-data', 'which Cinder does not show: 401')
+        self.db.vm_state = 'stopped'
+        self.assertEqual(2, len(self.make().refusals))
+
     def test_one_of_which_nova_would_make_no_snapshot_is_refused(
         self,
     ) -> None:
