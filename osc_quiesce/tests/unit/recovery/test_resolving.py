@@ -82,6 +82,18 @@ class TestResolving(restore_base.TestCase):
         self.assertEqual(('f2', 'db9'), (db.flavor, db.hostname))
         self.assertEqual(('f1', 'web'), (web.flavor, web.hostname))
 
+    def test_a_hostname_that_nova_does_not_take_is_refused(self) -> None:
+        for name in 'd', 'db.example.org':
+            self.servers[0]['hostname'] = name
+            self.assertEqual(name, self.resolve().servers[0].hostname)
+            self.assertEqual('', self.refusals())
+        self.servers[0]['hostname'] = 'caf\xe9'
+        self.assertIn('Server db (db-id), hostname caf\xe9: Nova takes only',
+                      self.refusals())
+        self.text += 'servers: {db: {hostname: cafe}}\n'
+        self.assertEqual('', self.refusals())
+        self.assertEqual('cafe', self.resolve().servers[0].hostname)
+
     def test_a_server_can_be_left_out(self) -> None:
         self.text += 'servers: {db: {exclude: true}}\n'
         found = self.resolve()
