@@ -59,7 +59,8 @@ class Conflict(Refused):
 class Unauthorized(Refused):
     """The cloud does not know the caller, or not any more."""
 
-    advice = _('Check the credentials, or the token, that are used')
+    advice = _('Check the credentials, the token or the access rules that are '
+               'used')
 
 
 class Forbidden(Refused):

@@ -133,6 +133,11 @@ def _error(response: requests.Response, method: str,
         unreachable.retry_after = retry_after(response)
         return unreachable
     refusal = _REFUSALS.get(status, errors.Refused)
+    if refusal is errors.Unauthorized:
+        # Credentials with access rules may have all rules but this one.
+        text = _('%(why)s (%(method)s %(path)s)') % {
+            'why': text.rstrip('.'), 'method': method,
+            'path': parse.urlsplit(response.url).path}
     if status == 400 and 'no such action' in text:
         refusal = errors.NotInstalled
     if server is None:

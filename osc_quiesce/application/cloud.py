@@ -94,6 +94,17 @@ class Cloud:
         return 'admin' in access.role_names
 
     @property
+    def is_restricted(self) -> bool:
+        """Whether the caller's credential has access rules.
+
+        What they do not allow is answered 401, whatever the roles.
+        """
+        session = self._connection.session
+        access = session.auth.get_access(session)
+        return getattr(
+            access, 'application_credential_access_rules', None) is not None
+
+    @property
     def volume_url(self) -> str | None:
         """Where Cinder is, which tells one site from another."""
         url: str | None = self._connection.block_storage.get_endpoint()

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import pathlib
-from typing import Any
+from typing import Any, Final
 
 import jsonschema
 import yaml
 
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+
+
+# Bytes: far more than anybody writes, and less than fills a machine
+_MOST: Final = 1024 * 1024
+# Characters of what is wrong in a file
+_LONGEST: Final = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +55,15 @@ def read(path: str) -> str:
     :raises errors.SpecError: it cannot be read, or is not in UTF-8
     """
     try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as exc:
+        with open(path, 'rb') as stream:  # a pipe is a file as well
+            data = stream.read(_MOST + 1)
+    except (OSError, ValueError) as exc:  # also: a path with a null byte
         raise errors.SpecError(_('%(path)s cannot be read: %(why)s') % {
             'path': path, 'why': exc}) from exc
+    if len(data) > _MOST:
+        raise errors.SpecError(
+            _('%(path)s is longer than %(most)d bytes, and is not read.') % {
+                'path': path, 'most': _MOST})
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
@@ -85,7 +95,7 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
         line = text.count('\n', 0, exc.position) + 1
         raise _error(path, line, exc.reason) from exc
     except RecursionError as exc:
-        raise _error(path, 1, str(exc)) from exc
+        raise _error(path, 1, _('it is nested too deeply')) from exc
     prepare(data)
     found = sorted(jsonschema.Draft7Validator(schema).iter_errors(data),
                    key=lambda error: _line(node, error.absolute_path))
@@ -98,7 +108,20 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows the line also of what only looks like a date or a number."""
+    """Knows the line also of what only looks like a date or a number.
+
+    It takes no aliases: a few lines of them could stand for more than any
+    machine holds, or for themselves.
+    """
+
+    def compose_node(self, parent: yaml.Node | None,
+                     index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, _('aliases such as *%s are not allowed: write it '
+                              'out') % event.anchor, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -106,6 +129,11 @@ class _Loader(yaml.SafeLoader):
         except ValueError as exc:
             raise yaml.constructor.ConstructorError(
                 None, None, str(exc), node.start_mark) from exc
+        except (AttributeError, LookupError) as exc:  # such as "!!bool x"
+            raise yaml.constructor.ConstructorError(
+                None, None, _('"%(text)s" does not fit %(tag)s') % {
+                    'text': node.value, 'tag': node.tag},
+                node.start_mark) from exc
 
 
 def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
@@ -128,6 +156,8 @@ def _line(node: yaml.Node, where: Sequence[Any]) -> int:
     """Return the line of what is as near to this place as the file has it."""
     for part in where:
         if isinstance(node, yaml.SequenceNode):
+            if not isinstance(part, int):
+                break  # what was written out is not in the file
             node = node.value[part]
         elif isinstance(node, yaml.MappingNode):
             node = next(
@@ -137,5 +167,7 @@ def _line(node: yaml.Node, where: Sequence[Any]) -> int:
 
 
 def _error(path: str, line: int, what: str) -> errors.SpecError:
+    if len(what) > _LONGEST:  # it may quote all of the file
+        what = f'{what[:_LONGEST // 2]} ... {what[-_LONGEST // 2:]}'
     return errors.SpecError(_('%(path)s, line %(line)d: %(what)s') % {
         'path': path, 'line': line, 'what': what})

@@ -7,10 +7,11 @@ It only reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib import parse
 
+from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import gatherer
 from osc_quiesce.application import shared
 from osc_quiesce import errors
@@ -28,6 +29,12 @@ _NOT_RUNNING: Final = {3: 'paused',
 _CANNOT_QUIESCE: Final = frozenset({
     'ironic', 'VMware vCenter Server', 'zvm', 'LXC', 'Parallels', 'vz'})
 
+# What Cinder calls the storage whose drivers have Nova make the snapshots of
+# volumes in use. Source: the drivers that inherit _create_snapshot_online of
+# cinder/volume/drivers/remotefs.py
+_SNAPSHOTS_OF_NOVA: Final = frozenset({'nfs', 'quobyte', 'vzstorage'})
+_ATTACHMENT_MICROVERSION: Final = '3.27'
+
 
 def _is_yes(value: object) -> bool:
     """Return whether Nova takes a property of an image for a yes."""
@@ -37,8 +44,10 @@ def _is_yes(value: object) -> bool:
 class Guests:
     """Reads of guests and their hosts, and once what several share."""
 
-    def __init__(self, nova: gatherer.Gatherer) -> None:
+    def __init__(self, nova: gatherer.Gatherer,
+                 cloud: cloud_api.Cloud) -> None:
         self._gatherer = nova
+        self._cloud = cloud
         self._types = shared.Shared()
 
     def host_problems(self, body: Mapping[str, Any]) -> list[str]:
@@ -84,10 +93,7 @@ class Guests:
 
         :param boot_image: the image metadata of the boot volume
         """
-        if body.get('image'):
-            properties = self._gatherer.image_properties(body)
-        else:
-            properties = dict(boot_image or {}) or None
+        properties = self._properties(body, boot_image)
         if properties is None or _is_yes(properties.get(
                 'hw_qemu_guest_agent')):
             return []
@@ -99,3 +105,48 @@ class Guests:
             'the property hw_qemu_guest_agent=yes (if the server has it all '
             'the same, give it to the volume as well, with "openstack volume '
             'set --image-property hw_qemu_guest_agent=yes <volume>")')]
+
+    def second_freezes(self, body: Mapping[str, Any],
+                       boot_image: Mapping[str, Any] | None,
+                       volumes: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return of which volumes Nova would not make the snapshots.
+
+        It freezes the guest for them, which fails while that is frozen, and
+        goes on without, unless a property of the image forbids that.
+
+        :param boot_image: the image metadata of the boot volume
+        :param volumes: as Cinder shows them
+        """
+        properties = self._properties(body, boot_image) or {}
+        if not _is_yes(properties.get('os_require_quiesce')):
+            return []
+        return [
+            _('has the image property os_require_quiesce=yes, with which Nova '
+              'makes no snapshot of volume %(id)s (on %(storage)s) while the '
+              'guest is frozen: take it off the server, whose guest this '
+              'command freezes anyway') % {
+                  'id': volume['id'], 'storage': storage}
+            for volume in volumes
+            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA]
+
+    def _properties(
+            self, body: Mapping[str, Any],
+            boot_image: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return what the server has of its image; None if not known."""
+        if body.get('image'):
+            return self._gatherer.image_properties(body)
+        return dict(boot_image or {}) or None
+
+    def _storage(self, volume: Mapping[str, Any]) -> str | None:
+        """Return how a volume is attached; None if Cinder does not show it."""
+        for each in volume.get('attachments') or ():
+            try:
+                shown = self._cloud.volume(
+                    'GET', f'/attachments/{each["attachment_id"]}',
+                    microversion=_ATTACHMENT_MICROVERSION)['attachment']
+            except (cloud_api.CloudError, KeyError):
+                continue
+            if kind := (shown.get('connection_info') or {}).get(
+                    'driver_volume_type'):
+                return str(kind)
+        return None

@@ -24,6 +24,12 @@ from osc_quiesce import states
 # Instance actions that change which volumes a server has
 _CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 
+# migration_status of volumes that are not being migrated: Cinder takes no
+# snapshots of others. Only administrators are shown it; everybody is shown a
+# retype, in the status. Source: cinder/volume/api.py, _is_volume_migrating
+_NOT_MIGRATING: Final = frozenset({
+    None, 'none', 'deleting', 'error', 'success'})
+
 
 def newest_change(client: quiesce_client.Client,
                   server: model.Server) -> str | None:
@@ -89,7 +95,7 @@ class Inspector:
         self._client = client
         self._cloud = cloud
         self._gatherer = gatherer.Gatherer(client, cloud, with_user_data)
-        self._guests = guests.Guests(self._gatherer)
+        self._guests = guests.Guests(self._gatherer, cloud)
         self._with_user_data = with_user_data
         self._members = members
         self._unquiesce_after = unquiesce_after
@@ -135,31 +141,64 @@ class Inspector:
         parts = sorted(attached(self._client, server), key=lambda part: (
             len(part['device'] or ''), part['device'] or ''))
         boot_place = _boot_place(body, parts)
+        taken: list[Mapping[str, Any]] = []
         for place, part in enumerate(parts):
-            read = self._cloud.volume(
-                'GET', f'/volumes/{part["volumeId"]}')['volume']
+            read = self._read_volume(part['volumeId'], refused)
+            if read is None:
+                continue
             names = {read['id'], read.get('name')}
             boots = place == boot_place
             if boots:
                 boot_image = read.get('volume_image_metadata')
             excluded = bool(names & set(member.exclude_volumes))
             if not excluded:
-                refused += self._sharing_problems(read)
+                refused += self._volume_problems(read)
+                taken.append(read)
             volumes.append(_volume(read, part, boots, excluded))
             unknown -= names
         refused += [_('has no volume "%s" to leave out') % name
                     for name in sorted(unknown)]
-        refused += [
-            _('has volume %(id)s, which is not in-use but %(status)s') % {
-                'id': volume.id, 'status': volume.status} for volume in volumes
-            if not volume.excluded and volume.status != 'in-use']
+        refused += self._guests.second_freezes(body, boot_image, taken)
         return volumes, boot_image
 
-    def _sharing_problems(self, volume: Mapping[str, Any]) -> list[str]:
-        return [
+    def _read_volume(self, volume_id: str,
+                     refused: list[str]) -> dict[str, Any] | None:
+        """Return a volume as Cinder shows it; None if it does not.
+
+        :param refused: is given why it does not
+        """
+        try:
+            read: dict[str, Any] = self._cloud.volume(
+                'GET', f'/volumes/{volume_id}')['volume']
+        except cloud_api.NotThere:
+            refused.append(_('has volume %s, which Cinder does not have, or '
+                             'not in this project') % volume_id)
+        except cloud_api.CloudError as exc:
+            if exc.is_transient:
+                raise
+            refused.append(
+                _('has volume %(id)s, which Cinder does not show: %(why)s') % {
+                    'id': volume_id, 'why': str(exc).rstrip('.')})
+        else:
+            return read
+        return None
+
+    def _volume_problems(self, volume: Mapping[str, Any]) -> list[str]:
+        problems = [
             _('has volume %(id)s, which is also attached to %(user)s, which '
               'would not be frozen') % {'id': volume['id'], 'user': user}
             for user in strangers(volume, self._members)]
+        if volume['status'] != 'in-use':
+            problems.append(
+                _('has volume %(id)s, which is not in-use but %(status)s') % {
+                    'id': volume['id'], 'status': volume['status']})
+        if volume.get('migration_status') not in _NOT_MIGRATING:
+            problems.append(
+                _('has volume %(id)s, which is being migrated (%(status)s): '
+                  'wait until that is over') % {
+                      'id': volume['id'],
+                      'status': volume['migration_status']})
+        return problems
 
     def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
         problems = []

@@ -2,15 +2,16 @@
 
 """Everything that can fail is found out here, before the first freeze.
 
-It only reads, but for one request that cannot have an effect: to quiesce a
-server that cannot exist, which tells whether servers may stay frozen for as
-long as is asked for.
+It only reads, but for requests that cannot have an effect, since they are
+about what cannot exist: to quiesce a server, which tells whether servers may
+stay frozen for as long as is asked for; and, with access rules, what is asked
+of Cinder only when servers are frozen or were.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import logging
-from typing import Final
+from typing import Any, Final
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -29,6 +30,13 @@ from osc_quiesce import model
 LOG = logging.getLogger(__name__)
 
 NO_SERVER: Final = model.Server(str(uuid.UUID(int=0)))
+_NO_ID: Final = NO_SERVER.id
+# What is asked of Cinder after the plan: method, path and body
+_LATER: Final[tuple[tuple[str, str, Any], ...]] = (
+    ('POST', '/snapshots', {'snapshot': {'volume_id': _NO_ID, 'force': True}}),
+    ('GET', f'/snapshots/{_NO_ID}', None),
+    ('POST', f'/snapshots/{_NO_ID}/metadata', {'metadata': {}}),
+    ('DELETE', f'/snapshots/{_NO_ID}', None))
 
 
 def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
@@ -62,7 +70,8 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
         problems.append(_('There is no volume to take a snapshot of.'))
     before = snapshot_sets.find_all(cloud)
     problems += [*labels.problems(plan, description, properties or {}),
-                 *_quota_problems(cloud, plan), *name_problems(before, name)]
+                 *_rule_problems(cloud), *_quota_problems(cloud, plan),
+                 *name_problems(before, name)]
     return dataclasses.replace(
         plan, problems=tuple(problems),
         sets_before=frozenset(each.id for each in before))
@@ -111,6 +120,24 @@ def _api_problems(client: quiesce_client.Client,
     return []
 
 
+def _rule_problems(cloud: cloud_api.Cloud) -> list[str]:
+    """Return what the access rules of a credential do not allow."""
+    problems = []
+    for method, path, body in _LATER if cloud.is_restricted else ():
+        try:
+            cloud.volume(method, path, body)
+        except cloud_api.CloudError as exc:
+            if exc.is_transient:
+                raise
+            if exc.status == 401:
+                problems.append(
+                    _('The access rules of your application credential do not '
+                      'allow %(method)s %(path)s of Cinder.') % {
+                          'method': method,
+                          'path': path.replace(_NO_ID, '*')})
+    return problems
+
+
 def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
     needed: dict[str, int] = {}
 
@@ -126,7 +153,7 @@ def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
         )['quota_set']
     except cloud_api.CloudError as exc:
-        if exc.status == 403:
+        if exc.status in (401, 403):
             LOG.warning(_("Cinder's quota could not be checked: %s"), exc)
             return []
         return [_("Cinder's quota cannot be read: %s.") % str(exc).rstrip('.')]

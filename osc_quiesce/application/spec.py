@@ -9,8 +9,10 @@ line, since that is what one needs to mend a file.
 from collections.abc import Iterable
 import dataclasses
 from typing import Any, Final
+import unicodedata
 
 from osc_quiesce.application import documents
+from osc_quiesce.i18n import _
 
 LONGEST_NAME: Final = 255  # of names, and of metadata, in Cinder
 
@@ -76,7 +78,13 @@ def from_yaml(text: str, path: str) -> Application:
     :param path: what errors call the text
     :raises errors.SpecError: as from_file
     """
-    return _application(documents.parse(text, path, SCHEMA, _write_out).data)
+    document = documents.parse(text, path, SCHEMA, _write_out)
+    name = document.data['name']
+    if not name.strip() or any(
+            unicodedata.category(character) == 'Cc' for character in name):
+        raise document.error(['name'], _(
+            'the name must have letters, and no control characters'))
+    return _application(document.data)
 
 
 def _application(data: Any) -> Application:

@@ -21,8 +21,9 @@ from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import waiting
 
-#: with the host name of a server, delete_on_termination of an attachment, tags
-_MICROVERSION: Final = '2.90'
+#: with the hostname of a server, which may have dots, or one letter; with
+#: delete_on_termination of an attachment, and tags
+_MICROVERSION: Final = '2.94'
 _LONGEST_NAME: Final = 255
 
 

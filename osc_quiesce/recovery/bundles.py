@@ -109,11 +109,16 @@ def check_path(path: str) -> None:
     :raises errors.ApplicationError: it cannot be
     """
     where = pathlib.Path(path)
-    if not where.parent.is_dir() or not os.access(where.parent, os.W_OK):
+    try:
+        is_there = where.exists()
+        is_folder = where.parent.is_dir()
+    except OSError as exc:  # such as a name that is too long
+        raise _not_written(path, exc) from exc
+    if not is_folder or not os.access(where.parent, os.W_OK):
         raise errors.ApplicationError(
             _('%(path)s cannot be written: %(folder)s is no folder that you '
               'may write to.') % {'path': path, 'folder': where.parent})
-    if where.exists():
+    if is_there:
         try:
             load(path)
         except errors.ApplicationError as exc:
@@ -140,9 +145,13 @@ def save(bundle: Bundle, path: str) -> None:
     try:
         files.replace(path, text + '\n')
     except OSError as exc:
-        raise errors.ApplicationError(
-            _('The bundle %(path)s cannot be written: %(why)s.') % {
-                'path': path, 'why': exc}) from exc
+        raise _not_written(path, exc) from exc
+
+
+def _not_written(path: str, why: OSError) -> errors.ApplicationError:
+    return errors.ApplicationError(
+        _('The bundle %(path)s cannot be written: %(why)s.') % {
+            'path': path, 'why': why})
 
 
 def load(path: str) -> Bundle:
@@ -150,12 +159,15 @@ def load(path: str) -> Bundle:
 
     :raises errors.ApplicationError: it cannot be read, or is damaged
     """
+    where = pathlib.Path(path)
     try:
-        data = json.loads(pathlib.Path(path).read_text())
+        if where.exists() and not where.is_file():  # a device has no end
+            raise errors.ApplicationError(_('%s is no file.') % path)
+        data = json.loads(where.read_text())
     except OSError as exc:
         raise errors.ApplicationError(_('%(path)s cannot be read: %(why)s') % {
             'path': path, 'why': exc}) from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise errors.ApplicationError(_('%(path)s is no bundle: %(why)s') % {
             'path': path, 'why': exc}) from exc
     if not isinstance(data, dict) or data.get('kind') != KIND:

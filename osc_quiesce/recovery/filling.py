@@ -224,7 +224,7 @@ class Filler:
         """Make a restored volume what its source was, but for the data."""
         recorded = item.wanted.manifest
         volume = self._waiter.read_volume(volume['id'])
-        self._set_image_metadata(recorded.get('image_metadata'), volume)
+        self._set_image_metadata(item.wanted.image_metadata, volume)
         bootable = bool(recorded.get(
             'bootable', recorded.get('boot_index') == 0))
         if bootable != (volume['bootable'] == 'true'):

@@ -28,6 +28,10 @@ PLAIN: Final = ('flavors', 'images', 'security_groups', 'volume_types',
 #: those of them in which ``none`` is no answer
 NEEDED: Final = frozenset({'flavors', 'images', 'volume_types'})
 
+#: What Nova takes since microversion 2.94. Source: fqdn in
+#: nova/api/validation/parameter_types.py
+HOSTNAME: Final = r'\A[a-zA-Z0-9-._]{1,255}\Z'
+
 _NAME: Final = {
     'type': ['string', 'null'], 'minLength': 1, 'maxLength': spec.LONGEST_NAME}
 _WORD: Final = {'enum': [KEEP, NEW]}
@@ -43,7 +47,7 @@ _SERVER: Final = {
     'type': 'object',
     'properties': {
         'flavor': _NAME,
-        'hostname': {'type': 'string', 'minLength': 1, 'maxLength': 255},
+        'hostname': {'type': 'string', 'pattern': HOSTNAME},
         'exclude': {'type': 'boolean'},
         'user_data': {'enum': [KEEP, DROP]},
         'user_data_file': {'type': 'string', 'minLength': 1}},

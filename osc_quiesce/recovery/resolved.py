@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+
+#: keys of the image metadata of a volume with the ID of another image, from
+#: which Nova takes the kernel or the RAM disk of a server that boots from it
+IMAGE_KEYS: Final = ('kernel_id', 'ramdisk_id')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Volume:
     :param type: ID of the volume type here; None if it could not be resolved
     :param zone: availability zone here; None if Cinder is to choose
     :param manifest: what is recorded of it
+    :param image_metadata: what it is to have here; None if that is not known
     """
 
     id: str
@@ -62,6 +67,7 @@ class Volume:
     type: str | None
     zone: str | None
     manifest: Mapping[str, Any]
+    image_metadata: Mapping[str, str] | None = None
 
     @property
     def name(self) -> str:

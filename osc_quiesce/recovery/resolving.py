@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+import re
 from typing import Any, Final
 
 from osc_quiesce.application import errors
@@ -76,12 +77,24 @@ class _Resolver:
             keypair=rows.name(
                 'keypairs', _('key pair'), manifest.get('key_name')),
             group=self._group(rows, manifest),
-            hostname=(own and own.get('hostname')) or manifest.get('hostname'),
+            hostname=self._hostname(rows, manifest, own),
             user_data=self._user_data(rows, manifest, own),
             ports=ports.resolve(rows, manifest), volumes=volumes)
         for what, lost in losses.of(manifest):
             rows.add(what, lost, _('lost'))
         return made
+
+    def _hostname(self, rows: tables.Rows, manifest: Mapping[str, Any],
+                  own: mappings.Entry | None) -> str | None:
+        mapped: str | None = own.get('hostname') if own else None
+        recorded: str | None = manifest.get('hostname')
+        if not mapped and recorded and not re.search(
+                mappings.HOSTNAME, recorded):
+            # Nova makes such ones of names, and takes none of them.
+            rows.add(_('hostname'), recorded, '', _(
+                'Nova takes only letters of ASCII, digits and "-._" there: '
+                'servers.<server>.hostname of the mapping gives another one'))
+        return mapped or recorded
 
     def _flavor(self, rows: tables.Rows, manifest: Mapping[str, Any],
                 own: mappings.Entry | None) -> str | None:
@@ -176,7 +189,25 @@ class _Resolver:
         return resolved.Volume(
             volume['id'], self._application, manifest['name'],
             volume['device'] or '/dev/vd?', int(volume['size']),
-            kind['id'] if kind else None, zone, volume)
+            kind['id'] if kind else None, zone, volume,
+            self._image_metadata(rows, volume))
+
+    def _image_metadata(
+            self, rows: tables.Rows,
+            volume: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """Return the image metadata with the IDs of images of this site."""
+        recorded: Mapping[str, str] | None = volume.get('image_metadata')
+        if not recorded or not self._from_backups:
+            return recorded  # snapshots are of this site
+        made = dict(recorded)
+        for key in resolved.IMAGE_KEYS:
+            found = rows.found(
+                'images', _('%(key)s of %(device)s') % {
+                    'key': key, 'device': volume['device']},
+                (recorded.get(key),))
+            if found:
+                made[key] = found['id']
+        return made
 
 
 def _source_of(volume: Mapping[str, Any]) -> str:

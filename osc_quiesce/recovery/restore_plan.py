@@ -33,6 +33,7 @@ class Options:
         mapping's networks for drills, and no target volume is kept or started
     :param parallel: how many volumes are restored at once
     :param source: the site where the servers ran, if it is to be asked
+    :param source_name: what the user calls that site
     """
 
     name: str = ''
@@ -44,6 +45,7 @@ class Options:
     drill: bool = False
     parallel: int = 4
     source: cloud_api.Cloud | None = None
+    source_name: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

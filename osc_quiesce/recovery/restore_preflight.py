@@ -10,6 +10,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.i18n import _
+from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import points
@@ -131,10 +132,11 @@ def _item(point: points.Point, wanted: resolved.Volume,
 
 def _row(point: points.Point, wanted: resolved.Volume, here: str,
          refused: str) -> resolved.Row:
+    server = next(server for server in point.servers if any(
+        v['id'] == wanted.id for v in server['volumes']))
     return resolved.Row(
-        next(int(server['stage']) for server in point.servers if any(
-            v['id'] == wanted.id for v in server['volumes'])),
-        wanted.server, _('volume'),
+        int(server['stage']), model.label(server['id'], server['name']),
+        _('volume'),
         _('%(device)s (%(id)s, %(size)d GiB)') % {
             'device': wanted.device, 'id': wanted.id, 'size': wanted.size},
         here, refused)

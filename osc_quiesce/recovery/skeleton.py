@@ -17,6 +17,7 @@ import yaml
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import losses
 from osc_quiesce.recovery import mapping as mappings
+from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
 
 #: of how many things that fit the comment tells
@@ -66,11 +67,13 @@ class _Wanted:
 
     :param note: what is recorded of it
     :param fits: whether something here could stand for it
+    :param key: what it has in common with what is the same here
     """
 
     name: str
     note: str = ''
     fits: Callable[[Mapping[str, Any]], bool] = lambda thing: True
+    key: str = 'name'
 
 
 def _wanted(
@@ -106,6 +109,12 @@ def _names(server: Mapping[str, Any]) -> Iterator[Any]:
         if not volume.get('excluded'):
             yield 'volume_types', volume.get('type')
             yield 'volume_zones', volume.get('availability_zone')
+            image = volume.get('image_metadata') or {}
+            for key in resolved.IMAGE_KEYS:
+                yield ('images', image.get(key),
+                       _('%(key)s of server %(server)s') % {
+                           'key': key, 'server': server['name']},
+                       _is_kernel, 'id')
     yield 'zones', server.get('availability_zone')
     yield 'keypairs', server.get('key_name')
     for group in server.get('server_groups') or ():
@@ -125,6 +134,10 @@ def _fits_flavor(
     return fits
 
 
+def _is_kernel(image: Mapping[str, Any]) -> bool:
+    return image.get('container_format') in ('aki', 'ari')
+
+
 class _Writer:
     def __init__(self, site: sites.Site) -> None:
         self._site = site
@@ -141,7 +154,7 @@ class _Writer:
 
     def _entry(self, section: str, wanted: _Wanted) -> None:
         there = self._site.all(section)
-        same = [each for each in there if each['name'] == wanted.name]
+        same = [each for each in there if each[wanted.key] == wanted.name]
         name = _scalar(wanted.name)
         if len(same) == 1:
             self.filled += 1

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import logging
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce import concurrency
@@ -15,6 +16,10 @@ from osc_quiesce import model
 from osc_quiesce.recovery import restore_plan
 
 LOG = logging.getLogger(__name__)
+
+# Those of keystoneauth that warn of a site that does not answer
+_LOGGERS: Final = ('keystoneauth.identity.generic.base',
+                   'keystoneauth.discover', 'keystoneauth.session')
 
 
 def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
@@ -30,11 +35,16 @@ def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
     running = _running(cloud, wanted)
     if options.source:
         try:
-            running |= _running(options.source, wanted)
+            with _without_warnings():
+                running |= _running(options.source, wanted)
         except cloud_api.CloudError as exc:
-            LOG.warning(_('The site of the source cannot be asked whether its '
-                          'servers run: %s. Make sure that they cannot.'),
-                        str(exc).rstrip('.'))
+            LOG.debug('%s', exc)
+            LOG.warning(
+                _('Cloud %(name)s cannot be asked whether the servers run '
+                  'there (%(why)s): make sure that they cannot.'),
+                {'name': options.source_name,
+                 'why': _('HTTP %d') % exc.status if exc.status
+                 else _('no usable answer')})
     if not running:
         return []
     return [_('Servers of the source are ACTIVE: %s. Stop them or fence their '
@@ -54,3 +64,23 @@ def _running(cloud: cloud_api.Cloud,
         return model.label(server['id'], server['name'])
 
     return {each for each in concurrency.run_all(look, servers) if each}
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Show only with --debug what keystoneauth warns of: ours says it."""
+
+    def lower(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            record.levelno = logging.DEBUG
+            record.levelname = logging.getLevelName(logging.DEBUG)
+        return True
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for each in loggers:
+        each.addFilter(lower)
+    try:
+        yield
+    finally:
+        for each in loggers:
+            each.removeFilter(lower)

@@ -109,10 +109,20 @@ class DeleteApplicationSnapshot(base.Command, command.Command):
                 _('%s It may already have been deleted.') % exc) from exc
         snapshot_sets.delete(
             cloud, found.id, self._sleep, self._client.timer.clock)
+        if len(found.snapshots) < found.volumes:
+            LOG.warning(
+                _('Only %(count)d of the %(all)d snapshots of set %(name)s '
+                  '(%(id)s) were there, and are deleted. The others were '
+                  'deleted before, or their volumes were transferred to '
+                  'another project: there, "openstack application snapshot '
+                  'delete %(id)s" deletes them.'),
+                {'count': len(found.snapshots), 'all': found.volumes,
+                 'name': found.name, 'id': found.id})
 
 
 def _with_set(parser: argparse.ArgumentParser,
               nargs: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('set', metavar='<snapshot-set>', nargs=nargs,
+                        type=base.given,
                         help=_('Snapshot set (name or ID)'))
     return parser

@@ -65,7 +65,8 @@ def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
              'status': each['status'],
              'volume_id': each['volume_id'],
              'source_volume_id': marks.get(each, backup_sets.SOURCE_VOLUME)}
-            for each in found.everything]),
+            for each in found.everything],
+            ('server', 'device', 'mode', 'status', 'backup_id')),
         Servers(found.servers))
 
 
@@ -75,7 +76,7 @@ class ListApplicationBackup(base.Command, command.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('--application', metavar='<name>',
+        parser.add_argument('--application', metavar='<name>', type=base.given,
                             help=_('List the sets of this application only'))
         parser.add_argument(
             '--long', action='store_true', help=_('List more columns'))
@@ -122,17 +123,18 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = with_set(super().get_parser(prog_name), nargs='*')
-        parser.add_argument('--application', metavar='<name>',
+        parser.add_argument('--application', metavar='<name>', type=base.given,
                             help=_('All sets of this application that were '
                                    'made at this site, with --keep-last'))
         parser.add_argument(
             '--keep-last', metavar='<n>', type=options.whole_seconds,
             help=_('Of these sets, keep the last consistent ones of each '
                    'application, this many, and all that they need'))
-        parser.add_argument('--to-cloud', metavar='<cloud>', help=_(
-            'The other site, a name in clouds.yaml: what is deleted here is '
-            'no longer registered there, and nothing is deleted if the '
-            'application runs there now'))
+        parser.add_argument(
+            '--to-cloud', metavar='<cloud>', type=base.given, help=_(
+                'The other site, a name in clouds.yaml: what is deleted here '
+                'is no longer registered there, and nothing is deleted if the '
+                'application runs there now'))
         parser.add_argument('--owner-is-gone', action='store_true', help=_(
             'Delete sets that another site has made, with the only data, '
             'since that site is lost'))
@@ -188,5 +190,6 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
 def with_set(parser: argparse.ArgumentParser,
              nargs: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('set', metavar='<backup-set>', nargs=nargs,
+                        type=base.given,
                         help=_('Backup set (name or ID)'))
     return parser

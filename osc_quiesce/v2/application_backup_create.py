@@ -50,10 +50,11 @@ class CreateApplicationBackup(base.Interruptible,
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('set', metavar='<snapshot-set>',
+        parser.add_argument('set', metavar='<snapshot-set>', type=base.given,
                             help=_('Snapshot set (name or ID)'))
-        parser.add_argument('--name', metavar='<name>', default='', help=_(
-            'Name of the backup set (default: that of the snapshot set)'))
+        parser.add_argument(
+            '--name', metavar='<name>', type=base.new_name, help=_(
+                'Name of the backup set (default: that of the snapshot set)'))
         self._add_what(parser)
         self._add_site(parser)
         self._add_how(parser)
@@ -70,20 +71,23 @@ class CreateApplicationBackup(base.Interruptible,
             help=_('One of so many backups of a volume is a full one '
                    '(default: %d), and the first one, and one of a volume '
                    'that has grown') % chains.FULL_EVERY)
-        parser.add_argument('--container', metavar='<container>', help=_(
-            'Container for the data (default: that of cinder-backup)'))
+        parser.add_argument(
+            '--container', metavar='<container>', type=base.new_name, help=_(
+                'Container for the data (default: that of cinder-backup)'))
         parser.add_argument('--delete-snapshots', action='store_true', help=_(
             'Delete the snapshot set once the backup set is sealed'))
 
     @staticmethod
     def _add_site(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument('--to-cloud', metavar='<cloud>', help=_(
-            'Register each backup at this site, a name in clouds.yaml, as '
-            'soon as it is there (admin only at both sites by default)'))
+        parser.add_argument(
+            '--to-cloud', metavar='<cloud>', type=base.given, help=_(
+                'Register each backup at this site, a name in clouds.yaml, as '
+                'soon as it is there (admin only at both sites by default)'))
         add_mapping(parser)
-        parser.add_argument('--bundle', metavar='<file>', help=_(
-            'Write what "application backup import" needs into a file (admin '
-            'only by default)'))
+        parser.add_argument(
+            '--bundle', metavar='<file>', type=base.given, help=_(
+                'Write what "application backup import" needs into a file '
+                '(admin only by default)'))
 
     @staticmethod
     def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -106,8 +110,12 @@ class CreateApplicationBackup(base.Interruptible,
         options.check_columns(self, parsed_args,
                               PLAN_COLUMNS if parsed_args.dry_run
                               else application_backup.SHOW_COLUMNS)
-        if parsed_args.to_cloud or parsed_args.mapping:
+        if parsed_args.to_cloud:
             check_mapping(parsed_args)
+        elif parsed_args.mapping or parsed_args.no_target_volumes:
+            raise osc_exceptions.CommandError(_(
+                '--mapping and --no-target-volumes are of no use without '
+                '--to-cloud.'))
         try:
             cloud = self._cloud
             destination = self._destination(cloud, parsed_args)
@@ -145,7 +153,7 @@ class CreateApplicationBackup(base.Interruptible,
             bundles.check_path(parsed_args.bundle)
         return backup_preflight.make(
             cloud, parsed_args.set,
-            backup_plan.Wish(parsed_args.name,
+            backup_plan.Wish(parsed_args.name or '',
                              1 if parsed_args.full else parsed_args.full_every,
                              parsed_args.container),
             destination, wants_records=bool(parsed_args.bundle))
@@ -167,7 +175,7 @@ class CreateApplicationBackup(base.Interruptible,
 
 def add_mapping(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a backup is at another site."""
-    parser.add_argument('--mapping', metavar='<file>', help=_(
+    parser.add_argument('--mapping', metavar='<file>', type=base.given, help=_(
         'File that says what stands for what at the other site; "application '
         'mapping create" writes one to begin with. Each source volume gets a '
         'target volume there'))
@@ -192,5 +200,6 @@ def _planned(plan: backup_plan.Plan) -> tuple[Any, ...]:
                  'volume_id': item.volume_id,
                  'size': item.size,
                  'mode': item.choice.mode,
-                 'why': item.choice.why} for item in plan.items]),
+                 'why': item.choice.why} for item in plan.items],
+                ('server', 'device', 'size', 'mode', 'why')),
             base.Sentences(plan.problems))

@@ -44,7 +44,8 @@ class ExportApplicationBackup(base.Interruptible,
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = application_backup.with_set(super().get_parser(prog_name))
-        parser.add_argument('--output', metavar='<file>', required=True,
+        parser.add_argument('--output', metavar='<file>', type=base.given,
+                            required=True,
                             help=_('File to write'))
         return parser
 
@@ -65,8 +66,9 @@ class ExportApplicationBackup(base.Interruptible,
             bundles.save(bundle, parsed_args.output)
         except application_errors.ApplicationError as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
-        return EXPORT_COLUMNS, (parsed_args.output, found.id, found.name,
-                                found.application, len(bundle.by_id))
+        return EXPORT_COLUMNS, (
+            base.printable(parsed_args.output), found.id, found.name,
+            found.application, len(bundle.by_id))
 
 
 class ImportApplicationBackup(base.Interruptible,
@@ -77,7 +79,8 @@ class ImportApplicationBackup(base.Interruptible,
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('file', metavar='<file>', help=_('File to read'))
+        parser.add_argument('file', metavar='<file>', type=base.given,
+                            help=_('File to read'))
         application_backup_create.add_mapping(parser)
         parser.add_argument('--dry-run', action='store_true', help=_(
             'Show what would be done and refused, and do nothing'))

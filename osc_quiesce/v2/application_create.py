@@ -57,13 +57,15 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the snapshot set'))
+            'name', metavar='<name>', type=base.new_name,
+            help=_('Name of the snapshot set'))
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument('--server', metavar='<server>', action='append',
+        what.add_argument('--server', metavar='<server>', type=base.given,
+                          action='append',
                           help=_('Server (name or ID); repeat the option for '
                                  'several servers, which are quiesced one '
                                  'after the other in this order'))
-        what.add_argument('--file', metavar='<file>', help=_(
+        what.add_argument('--file', metavar='<file>', type=base.given, help=_(
             'File in YAML that describes the application'))
         self._add_times(parser)
         self._add_options(parser)
@@ -158,23 +160,18 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
                 raise osc_exceptions.CommandError(
                     _('Cinder does not take property "%s": its key may have '
                       'letters of ASCII, digits, spaces and "-_:./", up to '
-                      '255 in all.') % key)
+                      '255 in all.') % key[:spec.LONGEST_NAME])
             if len(value) > spec.LONGEST_NAME:
                 raise osc_exceptions.CommandError(
                     _('Property "%(key)s" is longer than %(max)d '
                       'characters.') % {'key': key, 'max': spec.LONGEST_NAME})
-        name = parsed_args.name
-        if not name.strip() or len(name) > spec.LONGEST_NAME:
-            raise osc_exceptions.CommandError(
-                _('The name must have 1 to %d characters.')
-                % spec.LONGEST_NAME)
         if len(parsed_args.description) > spec.LONGEST_NAME:
             raise osc_exceptions.CommandError(
                 _('The description must have at most %d '
                   'characters.') % spec.LONGEST_NAME)
 
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
-        if parsed_args.file:
+        if parsed_args.file is not None:
             wanted = spec.from_file(parsed_args.file)
         else:
             wanted = spec.from_servers(parsed_args.name, parsed_args.server)

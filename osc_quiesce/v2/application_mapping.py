@@ -30,13 +30,15 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('set', metavar='<backup-set>',
+        parser.add_argument('set', metavar='<backup-set>', type=base.given,
                             help=_('Backup set or snapshot set (name or ID)'))
-        parser.add_argument('--output', metavar='<file>', required=True,
+        parser.add_argument('--output', metavar='<file>', type=base.given,
+                            required=True,
                             help=_('File to write, which must not exist yet'))
-        parser.add_argument('--from-cloud', metavar='<cloud>', help=_(
-            'The site that has the set, a name in clouds.yaml, as long as the '
-            'set is not registered at this site'))
+        parser.add_argument(
+            '--from-cloud', metavar='<cloud>', type=base.given, help=_(
+                'The site that has the set, a name in clouds.yaml, as long as '
+                'the set is not registered at this site'))
         return parser
 
     def take_action(
@@ -57,8 +59,8 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
             _write(parsed_args.output, made.text)
         except application_errors.ApplicationError as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
-        return COLUMNS, (parsed_args.output, point.application, made.filled,
-                         base.Sentences(made.empty))
+        return COLUMNS, (base.printable(parsed_args.output), point.application,
+                         made.filled, base.Sentences(made.empty))
 
 
 def _write(path: str, text: str) -> None:

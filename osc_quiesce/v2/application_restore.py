@@ -63,8 +63,10 @@ class ShowApplicationRestore(base.Command, command.ShowOne):
         return SHOW_COLUMNS, (
             found.id, found.name, found.application, found.set_id, found.state,
             found.restored_at, found.verified,
-            base.Table([_volume(each) for each in found.volumes]),
-            base.Table([_server(each) for each in found.servers]))
+            base.Table([_volume(each) for each in found.volumes],
+                       ('name', 'id', 'status', 'verified')),
+            base.Table([_server(each) for each in found.servers],
+                       ('stage', 'name', 'id', 'status', 'addresses')))
 
 
 class DeleteApplicationRestore(base.Command, command.Command):
@@ -114,5 +116,6 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
 def _with_restore(parser: argparse.ArgumentParser,
                   nargs: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('restore', metavar='<restore>', nargs=nargs,
+                        type=base.given,
                         help=_('Restore (name or ID)'))
     return parser

@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
 import logging
-from typing import Any
+import re
+from typing import Any, Final
 
+from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
-from osc_quiesce.application import spec
 from osc_quiesce.cli import options
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -42,6 +43,36 @@ PLAN_COLUMNS = (
     'name', 'set', 'application', 'consistency', 'verify', 'plan', 'refused')
 REPORT_COLUMNS = ('id', 'name', 'set', 'set_id', 'application', 'consistency',
                   'created_at', 'rpo', 'rto', 'phases', 'volumes', 'servers')
+
+
+# Of a UUID, what people need not read to tell one from the other
+_REST: Final = re.compile(
+    r'(?<=\b[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+
+
+class Rows(columns.FormattableColumn[Any]):
+    """Both sides of a plan: server by server, with short IDs, for people."""
+
+    def human_readable(self) -> str:
+        if not self._value:
+            return ''
+        servers: dict[str, list[list[str]]] = {}
+        for row in self._value:
+            head = _('stage %(stage)d: %(server)s') % row
+            here = _('REFUSED') if row['refused'] else row['here']
+            servers.setdefault(head, []).append([
+                _REST.sub('', text)
+                for text in (f'  {row["what"]}', row['source'], here)])
+        lines = base.aligned([['', _('source'), _('here')], *(
+            row for rows in servers.values() for row in rows)])
+        shown = [lines.pop(0)]
+        for head, rows in servers.items():
+            shown += [head, *lines[:len(rows)]]
+            del lines[:len(rows)]
+        return '\n'.join(shown)
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return list(self._value)
 
 
 class CreateApplicationRestore(base.Interruptible, command.ShowOne):
@@ -68,16 +99,13 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
         options.check_columns(
             self, parsed_args,
             PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS)
-        if len(parsed_args.name) > spec.LONGEST_NAME:
-            raise osc_exceptions.CommandError(
-                _('The name must have at most %d characters.')
-                % spec.LONGEST_NAME)
         cloud = self._cloud
         try:
+            mapping = mappings.from_file(parsed_args.mapping)
             if cloud.is_admin and not parsed_args.dry_run:
                 proof.recover(waiting.Waiter(
                     cloud, self._client.timer, parsed_args.timeout))
-            plan = self._plan(cloud, parsed_args)
+            plan = self._plan(cloud, mapping, parsed_args)
             for refusal in plan.refusals:
                 LOG.error('%s', refusal)
             if parsed_args.dry_run:
@@ -95,20 +123,19 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
             raise osc_exceptions.CommandError(str(exc)) from exc
 
     @staticmethod
-    def _plan(cloud: cloud_api.Cloud,
+    def _plan(cloud: cloud_api.Cloud, mapping: mappings.Mapping,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:
-        mapping = mappings.from_file(parsed_args.mapping)
         source = None
         if parsed_args.from_cloud:
             source = base.connect(parsed_args.from_cloud)
         return restore_preflight.make(
             cloud, points.find(cloud, parsed_args.set), mapping,
             restore_plan.Options(
-                name=parsed_args.name, servers=tuple(parsed_args.server),
+                name=parsed_args.name or '', servers=tuple(parsed_args.server),
                 verify=parsed_args.verify, start=not parsed_args.no_start,
                 allow_inconsistent=parsed_args.allow_inconsistent,
                 force=parsed_args.force, parallel=parsed_args.parallel,
-                source=source))
+                source=source, source_name=parsed_args.from_cloud or ''))
 
     def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
                 parsed_args: argparse.Namespace) -> reports.Report:
@@ -132,7 +159,7 @@ def planned(plan: restore_plan.Plan) -> tuple[Any, ...]:
     """Return the values of PLAN_COLUMNS."""
     return (plan.name, plan.point.name, plan.point.application,
             plan.point.state, plan.verify,
-            base.Table([
+            Rows([
                 {'stage': row.stage + 1,
                  'server': row.server,
                  'what': row.what,
@@ -152,5 +179,8 @@ def shown(report: reports.Report) -> tuple[Any, ...]:
         base.Table([
             {'phase': phase, 'seconds': seconds}
             for phase, seconds in rows['phases'].items()]),
-        base.Table(rows['volumes']),
-        base.Table(rows['servers']))
+        base.Table(rows['volumes'], (
+            'stage', 'server', 'device', 'size', 'verified', 'seconds')),
+        base.Table(rows['servers'], (
+            'stage', 'name', 'status', 'addresses', 'agent', 'checked',
+            'seconds')))

@@ -3,10 +3,12 @@
 """What the commands of applications have in common."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import logging
+import textwrap
 import time
-from typing import Any
+from typing import Any, Final
+import unicodedata
 
 from cliff import columns
 import openstack
@@ -14,11 +16,17 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import spec
 from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
+
+# What a table of fields and values leaves of 100 columns
+_WIDTH: Final = 76
+# Characters in a path
+_LONGEST: Final = 4096
 
 
 class Command:
@@ -78,10 +86,12 @@ class Interruptible(Command):
 
 
 class Sentences(columns.FormattableColumn[Any]):
-    """A line each for people, a list for machines."""
+    """Lines for people, a list for machines."""
 
     def human_readable(self) -> str:
-        return '\n'.join(self._value)
+        return '\n'.join(textwrap.fill(
+            each, _WIDTH, subsequent_indent='  ', break_long_words=False,
+            break_on_hyphens=False) for each in self._value)
 
     def machine_readable(self) -> list[str]:
         return list(self._value)
@@ -91,19 +101,31 @@ class Table(columns.FormattableColumn[Any]):
     """Rows: in columns for people, mappings for machines.
 
     :param value: mappings with the same keys
+    :param keys: those that people get, who have a terminal of 100 columns,
+        and for whom an ID fills a third of it; by default all
     """
 
+    def __init__(self, value: Any, keys: Sequence[str] = ()) -> None:
+        super().__init__(value)
+        self._keys = keys
+
     def human_readable(self) -> str:
-        rows = [[_text(cell) for cell in row.values()] for row in self._value]
-        if not rows:
+        if not self._value:
             return ''
-        heads = [key.replace('_', ' ') for key in self._value[0]]
-        widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
-        return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(
-            row, widths, strict=True)).rstrip() for row in [heads, *rows])
+        keys = self._keys or list(self._value[0])
+        return '\n'.join(aligned([
+            [key.replace('_', ' ') for key in keys],
+            *([_text(row[key]) for key in keys] for row in self._value)]))
 
     def machine_readable(self) -> list[dict[str, Any]]:
         return list(self._value)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines in which the cells of a column have one width."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ['  '.join(cell.ljust(width) for cell, width in zip(
+        row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _text(cell: Any) -> str:
@@ -112,6 +134,33 @@ def _text(cell: Any) -> str:
     if isinstance(cell, list):
         return ', '.join(map(str, cell))
     return '' if cell is None else str(cell)
+
+
+def new_name(text: str) -> str:
+    """Return what an option gives as the name of something new."""
+    if not text.strip() or len(text) > spec.LONGEST_NAME or any(
+            unicodedata.category(character) == 'Cc' for character in text):
+        raise argparse.ArgumentTypeError(
+            _('it must have 1 to %d characters, and no control characters')
+            % spec.LONGEST_NAME)
+    return text
+
+
+def given(text: str) -> str:
+    """Return what an option gives: a path, or what is to be looked for.
+
+    It must not be empty, or a variable that is empty would go unnoticed in a
+    script, and with it that a set goes to no other site.
+    """
+    if not 0 < len(text) <= _LONGEST:
+        raise argparse.ArgumentTypeError(
+            _('it must have 1 to %d characters') % _LONGEST)
+    return text
+
+
+def printable(path: str) -> str:
+    """Return a path without bytes that a table could not be printed with."""
+    return path.encode(errors='backslashreplace').decode()
 
 
 def connect(name: str) -> cloud_api.Cloud:

@@ -10,6 +10,7 @@ import datetime
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import proof
+from osc_quiesce.v2 import base
 
 DEFAULT_TIMEOUT = 600.0  # seconds, for a server
 DEFAULT_VOLUME_TIMEOUT = 86400.0  # seconds
@@ -19,6 +20,7 @@ DEFAULT_PARALLEL = 4
 def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add those of ``restore create`` to a parser."""
     parser.add_argument('set', metavar='<backup-set|snapshot-set>',
+                        type=base.given,
                         help=_('Backup set or snapshot set (name or ID)'))
     _add_shared(parser)
     _add_what(parser)
@@ -28,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def add_for_drill(
         parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add those of ``drill`` to a parser."""
-    parser.add_argument('set', metavar='<backup-set>',
+    parser.add_argument('set', metavar='<backup-set>', type=base.given,
                         help=_('Backup set (name or ID)'))
     _add_shared(parser)
     parser.add_argument('--keep', action='store_true', help=_(
@@ -38,9 +40,10 @@ def add_for_drill(
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--mapping', metavar='<file>', required=True, help=_(
-        'File that says what stands for what at this site; "application '
-        'mapping create" writes one to begin with'))
+    parser.add_argument(
+        '--mapping', metavar='<file>', type=base.given, required=True, help=_(
+            'File that says what stands for what at this site; "application '
+            'mapping create" writes one to begin with'))
     parser.add_argument('--dry-run', action='store_true', help=_(
         'Show what would be done and refused, and do nothing'))
     _add_checks(parser)
@@ -48,19 +51,22 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--name', metavar='<name>', default='', help=_(
-        'Name of the restore (default: that of the set)'))
     parser.add_argument(
-        '--server', metavar='<server>', action='append', default=[],
+        '--name', metavar='<name>', type=base.new_name, help=_(
+            'Name of the restore (default: that of the set)'))
+    parser.add_argument(
+        '--server', metavar='<server>', type=base.given,
+        action='append', default=[],
         help=_('Restore this server only (name or ID at the source); repeat '
                'the option for several servers'))
     parser.add_argument('--no-start', action='store_true', help=_(
         'Restore the volumes, and make no ports and servers'))
     parser.add_argument('--allow-inconsistent', action='store_true',
                         help=_('Restore a set that is not consistent'))
-    parser.add_argument('--from-cloud', metavar='<cloud>', help=_(
-        'The site of the source, a name in clouds.yaml: if it can be reached '
-        'and its servers are ACTIVE, nothing is restored'))
+    parser.add_argument(
+        '--from-cloud', metavar='<cloud>', type=base.given, help=_(
+            'The site of the source, a name in clouds.yaml: if it can be '
+            'reached and its servers are ACTIVE, nothing is restored'))
     parser.add_argument('--force', action='store_true', help=_(
         'Restore although servers of the source are ACTIVE'))
     parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
@@ -78,7 +84,8 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     verify.add_argument('--no-verify', dest='verify', action='store_false',
                         help=_('Prove nothing'))
     parser.add_argument(
-        '--proof-container', metavar='<container>', default=proof.CONTAINER,
+        '--proof-container', metavar='<container>', type=base.new_name,
+        default=proof.CONTAINER,
         help=_('Container for the backups that prove it, which are deleted at '
                'once; this site must be able to write there (default: '
                '%s)') % proof.CONTAINER)

@@ -255,8 +255,32 @@ class TestSets(ApplicationTest):
         shown = self.openstack(
             'application snapshot show -f json %s' % self.set_name).data
         self.assertEqual('incomplete', shown['consistency'])
-        self.openstack('application snapshot delete %s' % self.set_name)
+        said = self.openstack(
+            'application snapshot delete %s' % self.set_name).stderr
+        self.assertIn('Only 1 of the 2 snapshots', said)
         self.assertEqual([], self.snapshots())
+
+    def test_a_set_of_which_a_volume_was_transferred(self) -> None:
+        server, volumes = self.with_volumes(2)
+        made = self.create('--server', server, '--allow-local-disk').data
+        self.detach(server, volumes[1])
+        transfer = self.cinder('POST', '/os-volume-transfer', {
+            'transfer': {'volume_id': volumes[1]}}, 202)['transfer']
+        self.openstack('volume transfer request accept %s --auth-key %s' % (
+            transfer['id'], transfer['auth_key']), persona='member')
+        listed = self.openstack(
+            'application snapshot list -f json', persona='member').data
+        self.assertEqual(
+            [('incomplete', 1)],
+            [(each['Consistency'], each['Snapshots']) for each in listed
+             if each['ID'] == made['id']])
+        self.assertEqual('incomplete', self.openstack(
+            'application snapshot show -f json %s' % made['id']).data[
+                'consistency'])
+        for persona in ('admin', 'member'):
+            self.assertIn('Only 1 of the 2 snapshots', self.openstack(
+                'application snapshot delete %s' % made['id'],
+                persona=persona).stderr)
 
     def test_a_file_gives_stages_and_options_of_servers(self) -> None:
         first, [wanted, unwanted] = self.with_volumes(2)
@@ -499,6 +523,24 @@ class TestRefusals(ApplicationTest):
             self.refused('--server', server, '--allow-local-disk'))
         self.cinder('POST', path, {
             'os-reset_status': {'status': 'in-use'}}, 202)
+
+    def test_volume_that_is_being_migrated(self) -> None:
+        server, [volume] = self.with_volumes()
+        path = '/volumes/%s/action' % volume
+        over = ('POST', path, {
+            'os-reset_status': {'migration_status': 'none'}}, 202)
+        self.addCleanup(self.cinder, *over)
+        self.cinder('POST', path, {
+            'os-reset_status': {'migration_status': 'migrating'}}, 202)
+        # What the refusal saves: a freeze for nothing.
+        self.cinder('POST', '/snapshots', {'snapshot': {
+            'volume_id': volume, 'force': True}}, 400)
+        self.assertIn(
+            'volume %s, which is being migrated (migrating)' % volume,
+            self.refused('--server', server, '--allow-local-disk'))
+        self.assertEqual([], self.guest_log(server))
+        self.cinder(*over)
+        self.create('--server', server, '--allow-local-disk')
 
     def test_longer_freeze_than_the_cloud_allows(self) -> None:
         server, _volumes = self.with_volumes()

@@ -187,7 +187,11 @@ class TestRestore(RestoreTest):
                 f'--from-cloud {A} -f json')
         finally:
             source.up()
-        self.assertIn('cannot be asked whether its servers run', done.stderr)
+        self.assertIn(
+            f'Cloud {A} cannot be asked whether the servers run there (no '
+            'usable answer): make sure that they cannot.\n', done.stderr)
+        self.assertNotIn('Failed to', done.stderr)
+        self.assertNotIn('Errno', done.stderr)
         self.assert_equal('second', self.places(done.data))
         self.assertEqual(
             {True}, {v['verified'] for v in done.data['volumes']})

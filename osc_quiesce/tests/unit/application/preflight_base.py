@@ -27,6 +27,9 @@ class FakeCloud:
     :ivar network_log: the paths that Neutron was asked for
     :ivar quotas: of Cinder; None if they cannot be read
     :ivar taken: names of the snapshot sets that there are
+    :ivar rules: the beginnings of what a restricted credential may do, such as
+        ``POST /snapshots``; None without restriction
+    :ivar storages: how volumes are attached, by the ids of attachments
     """
 
     def __init__(self) -> None:
@@ -39,20 +42,41 @@ class FakeCloud:
         self.quotas: dict[str, Any] | None = {}
         self.quota_status = 503
         self.taken: list[str] = []
+        self.rules: list[str] | None = None
+        self.storages: dict[str, str] = {}
+
+    @property
+    def is_restricted(self) -> bool:
+        return self.rules is not None
 
     def image(self, image_id: str) -> dict[str, Any]:
         if image_id not in self.images:
             raise cloud_api.NotThere('404')
         return self.images[image_id]
 
-    def volume(self, method: str, path: str) -> dict[str, Any]:
-        assert method == 'GET', 'a plan changes nothing'
+    def volume(self, method: str, path: str, json: Any = None,
+               microversion: str = '3.0') -> dict[str, Any]:
+        no_id = preflight.NO_SERVER.id
+        assert method == 'GET' or no_id in path + str(json), (
+            'a plan changes nothing')
+        if self.rules is not None and not any(
+                f'{method} {path}'.startswith(rule) for rule in self.rules):
+            raise cloud_api.CloudError(f'401 for {path}', 401)
+        if no_id in path + str(json):
+            raise cloud_api.NotThere('404', 404)
         if path == f'/os-quota-sets/{PROJECT}?usage=True':
             if self.quotas is None:
                 raise cloud_api.CloudError(
                     f'{self.quota_status} is all it says.', self.quota_status)
             return {'quota_set': self.quotas}
-        return {'volume': self.volumes[path.removeprefix('/volumes/')]}
+        kind, id_ = path.removeprefix('/').split('/')
+        there: dict[str, Any] = self.volumes
+        if kind == 'attachments':
+            there = {key: {'connection_info': {'driver_volume_type': value}}
+                     for key, value in self.storages.items()}
+        if id_ not in there:
+            raise cloud_api.NotThere('404', 404)
+        return {kind.removesuffix('s'): there[id_]}
 
     def network(self, method: str, path: str) -> dict[str, Any]:
         assert method == 'GET', 'a plan changes nothing'
@@ -137,7 +161,8 @@ class TestCase(fakes.TestCase):
                 'volume_image_metadata': {'hw_qemu_guest_agent': 'yes'},
             },
         )
-        shown['attachments'].append({'server_id': server.id})
+        shown['attachments'].append({
+            'server_id': server.id, 'attachment_id': f'a-{volume}'})
 
     def boot_from_image(self, server: fakes.FakeServer, image: str) -> None:
         """Give a server a local root disk in place of its boot volume."""

@@ -7,7 +7,10 @@ import json
 import threading
 from typing import Any
 import unittest
+from unittest import mock
 
+from keystoneauth1 import access
+from keystoneauth1 import fixture
 from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
 from openstack.config import cloud_region
@@ -205,6 +208,25 @@ class NoServiceTest(TestCase):
         with self.assertRaises(cloud_api.NoService) as caught:
             self.cloud.network('GET', '/ports')
         self.assertFalse(caught.exception.is_transient)
+
+
+class RestrictionTest(unittest.TestCase):
+    def is_restricted(self, token: fixture.V3Token) -> bool:
+        session = mock.Mock()
+        session.session.adapters = {}
+        session.auth.get_access.return_value = access.create(body=token)
+        return cloud_api.Cloud(mock.Mock(session=session)).is_restricted
+
+    def test_access_rules_restrict_and_roles_do_not(self) -> None:
+        token = fixture.V3Token()
+        self.assertFalse(self.is_restricted(token))
+        token.set_application_credential('a')
+        self.assertFalse(self.is_restricted(token))
+        token.set_application_credential('a', [{
+            'service': 'compute', 'method': 'GET', 'path': '/**'}])
+        self.assertTrue(self.is_restricted(token))
+        token.set_application_credential('a', [])
+        self.assertTrue(self.is_restricted(token))
 
 
 class PagesTest(unittest.TestCase):

@@ -196,8 +196,71 @@ class VolumeTest(preflight_base.TestCase):
         self.cloud.volumes['web-data']['status'] = 'detaching'
         self.refused('web', 'web-data', 'not in-use but detaching')
 
+    def test_one_that_is_being_migrated_is_refused(self) -> None:
+        for status in 'starting', 'migrating', 'completing', 'target:x':
+            self.cloud.volumes['web-data']['migration_status'] = status
+            self.refused('web', self.web.id, 'web-data',
+                         f'is being migrated ({status})')
+
+    def test_one_that_has_been_migrated_is_accepted(self) -> None:
+        for status in None, 'none', 'success', 'error', 'deleting':
+            self.cloud.volumes['web-data']['migration_status'] = status
+            self.accepted()
+
+    def test_one_that_is_being_retyped_is_refused(self) -> None:
+        self.cloud.volumes['web-data']['status'] = 'retyping'
+        self.refused('web', 'web-data', 'not in-use but retyping')
+
+    def test_one_that_cinder_does_not_show_is_refused_with_others(
+        self,
+    ) -> None:
+        del self.cloud.volumes['web-data']
+        self.refused('web', self.web.id, 'web-data',
+                     'which Cinder does not have')
+        self.db.vm_state = 'stopped'
+        self.assertEqual(2, len(self.make().refusals))
+
+    def test_one_that_the_caller_may_not_see_is_refused_with_others(
+        self,
+    ) -> None:
+        self.cloud.rules = [
+            'GET /volumes/db', 'GET /volumes/web-root', 'GET /snapshots',
+            'GET /os-quota-sets', 'POST ', 'DELETE ']
+        self.refused('web', 'web-data', 'which Cinder does not show: 401')
+        self.db.vm_state = 'stopped'
+        self.assertEqual(2, len(self.make().refusals))
+
+    def test_one_of_which_nova_would_make_no_snapshot_is_refused(
+        self,
+    ) -> None:
+        image = self.cloud.volumes['web-root']['volume_image_metadata']
+        image['os_require_quiesce'] = 'yes'
+        self.accepted()  # storage is not shown
+        self.cloud.storages = {'a-web-root': 'rbd', 'a-web-data': 'rbd'}
+        self.accepted()
+        for storage in 'nfs', 'quobyte', 'vzstorage':
+            self.cloud.storages['a-web-data'] = storage
+            self.refused('web', self.web.id, 'os_require_quiesce=yes',
+                         'web-data', storage)
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data',)),),)
+        )
+        self.accepted()
+        self.application = spec.from_servers('shop', ['web'])
+        image['os_require_quiesce'] = 'no'
+        self.accepted()
+
+    def test_nova_looks_at_the_image_of_a_local_disk_as_well(self) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {
+            'hw_qemu_guest_agent': 'yes', 'os_require_quiesce': 'true'}
+        self.cloud.storages = {'a-web-data': 'nfs'}
+        self.refused('web', 'os_require_quiesce=yes', 'web-data',
+                     allow_local_disk=True)
+
     def test_the_state_of_one_that_is_left_out_does_not_matter(self) -> None:
-        self.cloud.volumes['web-data']['status'] = 'detaching'
+        self.cloud.volumes['web-data'].update(
+            status='detaching', migration_status='migrating')
         self.application = spec.Application(
             'shop', ((spec.Member('web', ('web-data',)),),)
         )

@@ -131,10 +131,38 @@ class QuotaTest(preflight_base.TestCase):
         self.refused("Cinder's quota cannot be read: 503 is all it says.")
 
     def test_a_quota_that_the_caller_may_not_read_is_a_warning(self) -> None:
-        self.cloud.quotas, self.cloud.quota_status = None, 403
+        for status in 401, 403:
+            self.cloud.quotas, self.cloud.quota_status = None, status
+            with self.assertLogs('osc_quiesce.application.preflight') as logs:
+                self.accepted()
+            self.assertIn(f'could not be checked: {status}', logs.output[0])
+
+
+class RulesTest(preflight_base.TestCase):
+    """A credential with access rules: 401 for what they do not have."""
+
+    NEEDED = ('POST /snapshots', 'DELETE /snapshots')
+
+    def test_one_that_may_do_all_that_is_needed_is_accepted(self) -> None:
+        self.cloud.rules = ['GET ', *self.NEEDED]
+        self.accepted()
+
+    def test_what_is_needed_only_later_is_refused_now(self) -> None:
+        for rule in self.NEEDED:
+            self.cloud.rules = ['GET ', *self.NEEDED]
+            self.cloud.rules.remove(rule)
+            refusals = self.make().refusals
+            self.assertTrue(refusals)
+            for each in refusals:
+                self.assertIn(f'do not allow {rule}', each)
+            self.assert_only_looked()
+
+    def test_what_is_not_needed_may_be_missing(self) -> None:
+        self.cloud.rules = [
+            'GET /volumes', 'GET /snapshots', *self.NEEDED]
         with self.assertLogs('osc_quiesce.application.preflight') as logs:
-            self.accepted()
-        self.assertIn('could not be checked: 403', logs.output[0])
+            self.accepted()  # without the quota
+        self.assertIn('could not be checked: 401', logs.output[0])
 
 
 class ProbeTest(preflight_base.TestCase):
@@ -222,7 +250,9 @@ class ProbeTest(preflight_base.TestCase):
                     self.fault(status, message, line)
                     self.refused(
                         'This cloud would refuse every server: '
-                        f'{message.rstrip(".")}.',
+                        f'{message.rstrip(".")}',
+                        # Access rules may lack just this request.
+                        f' ({line.split()[0]} /v2.1/' if status == 401 else '',
                         advice,
                     )
 

@@ -20,6 +20,13 @@ class TestMapping(unittest.TestCase):
             self.read(text)
         return str(caught.exception)
 
+    def test_a_hostname_is_one_that_nova_takes(self) -> None:
+        for name in 'a b', '""', '"a\\n"', 'é', 256 * 'a':
+            self.assertIn(
+                'm.yaml, line 1: servers.db.hostname',
+                self.refused(f'servers: {{db: {{hostname: {name}}}}}\n'))
+        self.read('servers: {db: {hostname: db-9.example}}\n')
+
     def test_what_stands_for_a_name_is_found_with_its_line(self) -> None:
         entry = self.read('flavors:\n  small: tiny\n').entry(
             'flavors', 'some-id', 'small'

@@ -82,6 +82,18 @@ class TestResolving(restore_base.TestCase):
         self.assertEqual(('f2', 'db9'), (db.flavor, db.hostname))
         self.assertEqual(('f1', 'web'), (web.flavor, web.hostname))
 
+    def test_a_hostname_that_nova_does_not_take_is_refused(self) -> None:
+        for name in 'd', 'db.example.org':
+            self.servers[0]['hostname'] = name
+            self.assertEqual(name, self.resolve().servers[0].hostname)
+            self.assertEqual('', self.refusals())
+        self.servers[0]['hostname'] = 'caf\xe9'
+        self.assertIn('Server db (db-id), hostname caf\xe9: Nova takes only',
+                      self.refusals())
+        self.text += 'servers: {db: {hostname: cafe}}\n'
+        self.assertEqual('', self.refusals())
+        self.assertEqual('cafe', self.resolve().servers[0].hostname)
+
     def test_a_server_can_be_left_out(self) -> None:
         self.text += 'servers: {db: {exclude: true}}\n'
         found = self.resolve()
@@ -141,6 +153,34 @@ class TestResolving(restore_base.TestCase):
         self.servers[0]['volumes'][1]['encrypted'] = True
         self.assertIn('volume /dev/vdb (db-vdb, 1 GiB): it is encrypted',
                       self.refusals())
+
+    def test_images_of_image_metadata_are_mapped_too(self) -> None:
+        for server in self.servers:
+            server['volumes'][0]['image_metadata'].update(
+                kernel_id='a-kernel', ramdisk_id='a-ramdisk')
+        said = self.refusals()
+        for name in 'kernel', 'ramdisk':
+            self.assertIn(
+                f'Server db (db-id), {name}_id of /dev/vda a-{name}: '
+                f'mapping.yaml has no images."a-{name}".', said)
+            self.assertIn(f'Server web (web-id), {name}_id of /dev/vda', said)
+        self.text += 'images: {a-kernel: cirros, a-ramdisk: i1}\n'
+        found = self.resolve()
+        self.assertEqual([], found.refusals)
+        self.assertEqual(
+            {'hw_disk_bus': 'virtio', 'kernel_id': 'i1', 'ramdisk_id': 'i1'},
+            found.volumes['db-vda'].image_metadata,
+        )
+
+    def test_images_of_a_snapshot_are_of_this_site(self) -> None:
+        image = self.servers[0]['volumes'][0]['image_metadata']
+        image['kernel_id'] = 'a-kernel'
+        found = resolving.resolve(
+            sites.Site(self.cloud), self.mapping, self.servers, 'shop',
+            from_backups=False,
+        )
+        self.assertEqual([], found.refusals)
+        self.assertEqual(image, found.volumes['db-vda'].image_metadata)
 
     def test_a_type_that_cannot_be_shared_is_refused(self) -> None:
         self.servers[0]['volumes'][1]['multiattach'] = True

@@ -124,6 +124,18 @@ class TestRestore(TestCase):
         self.assertEqual(
             {'hw_disk_bus': 'virtio'}, boot['volume_image_metadata'])
 
+    def test_a_volume_names_images_of_this_site(self) -> None:
+        self.servers[0]['volumes'][0]['image_metadata'] = {
+            'kernel_id': 'a-kernel', 'ramdisk_id': ''}
+        self.text += 'images: {a-kernel: cirros}\n'
+        # Cinder has restored what the backup had.
+        self.target('db-vda')['volume_image_metadata'] = {
+            'kernel_id': 'a-kernel'}
+        self.restore()
+        self.assertEqual(
+            {'kernel_id': 'i1', 'ramdisk_id': ''},
+            self.target('db-vda')['volume_image_metadata'])
+
     def test_servers_get_all_their_volumes_in_order(self) -> None:
         self.servers[0]['volumes'].reverse()
         self.restore()

@@ -95,9 +95,8 @@ class TestPlan(restore_base.TestCase):
             raise cloud_api.CloudError('no route to host')
 
         source.compute = away  # type: ignore
-        with self.assertLogs('osc_quiesce', 'WARNING') as logs:
+        with self.assertLogs('osc_quiesce', 'WARNING'):
             self.assertEqual([], self.plan(source=source).refusals)
-        self.assertIn('no route to host', str(logs.output))
 
     def test_several_reasons_at_once(self) -> None:
         self.state = 'pending'

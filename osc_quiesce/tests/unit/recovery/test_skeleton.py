@@ -62,6 +62,21 @@ class TestSkeleton(restore_base.TestCase):
         assert entry
         self.assertEqual(name, entry.value)
 
+    def test_images_of_image_metadata_are_the_same_by_their_id(self) -> None:
+        self.servers[0]['volumes'][0]['image_metadata'].update(
+            kernel_id='k1', ramdisk_id='cirros')
+        self.site.lists['images'] += [
+            {'id': 'k1', 'name': 'kernel', 'container_format': 'aki'},
+            {'id': 'r1', 'name': 'ramdisk', 'container_format': 'ari'},
+        ]
+        made = self.make()
+        self.assertIn('\nimages:\n  k1: k1\n', made.text)
+        self.assertIn('images.cirros', made.empty)
+        self.assertIn(
+            '  cirros:  # ramdisk_id of server db; fits: kernel, ramdisk\n',
+            made.text,
+        )
+
     def test_of_two_with_the_same_name_none_is_chosen(self) -> None:
         self.site.lists['security_groups'].append({'id': 'x', 'name': 'web'})
         self.assertIn('security_groups.web', self.make().empty)

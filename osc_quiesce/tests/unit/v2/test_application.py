@@ -533,6 +533,22 @@ class TestOthers(TestCase):
         self.assertEqual(0, self.run_command('nightly'), self.said)
         self.assertEqual({}, self.cinder.made)
 
+        self.assertNotIn('Only', self.said)
+
+    def test_delete_does_not_deny_what_another_project_may_have(
+        self,
+    ) -> None:
+        # Its volume was transferred: no snapshot of it is shown any more.
+        del self.cinder.made['s-web-vdb']
+        self.command = application.DeleteApplicationSnapshot
+        self.assertEqual(0, self.run_command('nightly'), self.said)
+        self.assertEqual({}, self.cinder.made)
+        self.assertIn('Only 3 of the 4 snapshots of set nightly', self.said)
+        self.assertIn(
+            f'"openstack application snapshot delete {self.made.id}"',
+            self.said,
+        )
+
     def test_delete_goes_on_after_a_failure(self) -> None:
         self.command = application.DeleteApplicationSnapshot
         self.assertEqual(1, self.run_command('weekly', 'nightly'))

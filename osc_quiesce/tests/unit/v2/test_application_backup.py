@@ -134,7 +134,14 @@ class CreateTest(TestCase):
 
     def test_people_get_a_summary(self) -> None:
         self.assertEqual(0, self.run_command('monday'), self.errors())
-        self.assertIn('1. db (id-db), flavor tiny', self.stdout.getvalue())
+        text = self.stdout.getvalue()
+        self.assertIn('1. db (id-db), flavor tiny', text)
+        self.assertRegex(text, 'server  device    mode  status     backup id')
+        backup = self.find().backups[0]['id']
+        self.assertRegex(text, f'db +/dev/vda +full +available +{backup}')
+        # In a cloud IDs are longer, and so is "incremental".
+        more = 36 - len(backup) + len('incremental') - len('full')
+        self.assertLessEqual(max(map(len, text.splitlines())) + more, 100)
 
     def test_options_reach_the_backups(self) -> None:
         self.create()

@@ -13,6 +13,7 @@ import signal
 import tempfile
 from typing import Any
 from unittest import mock
+import uuid
 
 from osc_lib import exceptions as osc_exceptions
 
@@ -112,12 +113,58 @@ class TestCreate(TestCase):
         )
         self.assertGreaterEqual(shown['rto'], 0)
 
-    def test_people_get_tables(self) -> None:
+    def test_people_get_tables_without_ids(self) -> None:
         self.assertEqual(0, self.create(), self.said)
         text = self.stdout.getvalue()
-        self.assertRegex(text, r'stage  server  device +source id')
-        self.assertRegex(text, r'1 +db +/dev/vda +db-vda +t-db-vda')
-        self.assertIn('verified', text)
+        self.assertRegex(text, r'stage  server  device +size  verified')
+        self.assertRegex(text, r'1 +db +/dev/vda +1 +yes')
+        self.assertRegex(text, r'1 +db +ACTIVE +10\.0\.0\.7')
+        for id_ in 'db-vda', 't-db-vda', 'b-db-vda', 'db-id':
+            self.assertNotIn(id_, text)
+        self.assert_fits(text)
+
+    def test_people_get_both_sides_server_by_server(self) -> None:
+        id_, other = str(uuid.uuid4()), str(uuid.uuid4())
+        row = {'stage': 1, 'server': f'db ({id_})', 'refused': ''}
+        rows = [
+            {**row, 'what': 'type of volume /dev/vda', 'source': 'rbd',
+             'here': 'ceph'},
+            {**row, 'stage': 2, 'server': f'web ({other})', 'what': 'zone',
+             'source': 'nova', 'here': '', 'refused': 'it is not there'},
+            {**row, 'what': 'volume', 'source': f'/dev/vda ({id_}, 100 GiB)',
+             'here': f'volume {other}'},
+        ]
+        shown = application_restore_create.Rows(rows)
+        short, also = id_[:8], other[:8]
+        self.assertEqual([
+            '                           source                        here',
+            f'stage 1: db ({id_})',
+            '  type of volume /dev/vda  rbd                           ceph',
+            f'  volume                   /dev/vda ({short}, 100 GiB)  volume '
+            f'{also}',
+            f'stage 2: web ({other})',
+            '  zone                     nova                          REFUSED',
+        ], shown.human_readable().splitlines())
+        self.assertEqual(rows, shown.machine_readable())
+        self.assertEqual(0, self.create('--dry-run'), self.said)
+        self.assertIn('stage 1: db (db-id)', self.stdout.getvalue())
+        self.assert_fits(self.stdout.getvalue())
+
+    def assert_fits(self, text: str) -> None:
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def test_refusals_are_wrapped_for_people(self) -> None:
+        self.text = '{}'
+        (self.folder / 'm.yaml').write_text(self.text)
+        self.assertEqual(1, self.create('--dry-run'))
+        self.assertIn('REFUSED', self.stdout.getvalue())
+        lines = self.stdout.getvalue().splitlines()
+        at = next(n for n, line in enumerate(lines)
+                  if line.startswith('| refused'))
+        self.assertGreater(len(lines[at:]), 10)
+        # A path without a blank is not broken.
+        name = len(self.path('m.yaml'))
+        self.assertLessEqual(max(map(len, lines[at:])), 100 + name)
 
     def test_a_dry_run_shows_both_sides(self) -> None:
         self.assertEqual(0, self.create('--dry-run', '-f', 'json'), self.said)
@@ -225,7 +272,7 @@ class TestCreate(TestCase):
         ):
             with self.subTest(argv):
                 self.assertEqual(2, self.create(*argv))
-        self.assertEqual(1, self.create('--name', 'x' * 256))
+        self.assertEqual(2, self.create('--name', 'x' * 256))
         self.assertEqual([], self.site.log)
 
     def test_the_rpo_ends_at_the_failure(self) -> None:
@@ -282,6 +329,12 @@ class TestOthers(TestCase):
             [(1, 'db'), (2, 'web')],
             [(row['stage'], row['name']) for row in shown['servers']],
         )
+        self.assertEqual(0, self.run_other(
+            application_restore.ShowApplicationRestore, 'nightly'))
+        text = self.stdout.getvalue()
+        self.assertRegex(text, 'name +id +status +verified')
+        self.assertIn('t-db-vda', text)
+        self.assertNotIn('b-db-vda', text)
 
     def test_delete(self) -> None:
         self.restore()
