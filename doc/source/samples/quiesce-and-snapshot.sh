@@ -16,5 +16,6 @@ until [ "$(available -f value -c Name | grep -cxE "(db|app|web)-$1")" = 3 ]; do
     [ $SECONDS -lt $end ]
     sleep 1
 done
-quiesced() { openstack server list --status QUIESCED "$@"; }
-[ "$(quiesced -f value -c Name | grep -cxE 'db|app|web')" = 3 ]
+quiesced() { openstack quiesced server list "$@"; }
+frozen='(db|app|web) frozen'
+[ "$(quiesced -f value -c Name -c State | grep -cxE "$frozen")" = 3 ]
