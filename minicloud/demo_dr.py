@@ -3,10 +3,11 @@
 """``make demo-dr``: a site is lost, and its application starts at another.
 
 An application of three servers is snapshotted at site A and backed up, in full
-and then incrementally, to a store that site B can read. Then all processes of
-site A are killed and its disks are taken away, and the application is restored
-at site B. Prints every command before it runs it, and fails if what is at site
-B is not what was in the last snapshots.
+and then incrementally, to a store that site B can read. The restore is
+rehearsed at site B. Then all processes of site A are killed and its disks are
+taken away, and the application is restored at site B. Prints every command
+before it runs it, and fails if what is at site B is not what was in the last
+snapshots.
 
 ``make demo-dr`` has real guests on real volumes: each finds in its volumes
 exactly the records that were in the snapshots. ``make demo-dr-fake``
@@ -203,11 +204,14 @@ class Show:
         world.start()
         self._protect(world)
         expected = self._protect_again(world)
+        self._drill()
         self._lose()
         self._restore()
         demo.say(world.question)
         compare(expected, world.found())
         world.go_on()
+        demo.say('How well the application is protected, as site B knows it')
+        self._tours[B].openstack('application protection show')
         print('\nIt took %d s' % (time.monotonic() - began), flush=True)
 
     def _start_sites(self) -> None:
@@ -266,6 +270,16 @@ class Show:
             f'application backup create {name} --to-cloud {B} --mapping '
             f'{demo.relative(self._place.mapping)} -c name -c consistency '
             '-c mode -c size -c registered -c backups')
+
+    def _drill(self) -> None:
+        """Rehearse the restore while the application runs on."""
+        tour, mapping = self._tours[B], demo.relative(self._place.mapping)
+        demo.say('Rehearse: restore it at site B beside the running one, '
+                 'prove it, start the servers, and delete them again')
+        tour.openstack(f'application drill {SECOND} --mapping {mapping} '
+                       '-c name -c result -c rto -c phases -c deleted')
+        if tour.servers():
+            raise demo.DemoError('the drill has left servers at site B')
 
     def _lose(self) -> None:
         """Kill all processes of site A, and take its disks away."""
