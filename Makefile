@@ -77,7 +77,7 @@ test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
 
 test-recovery: .venv/ready
-	.venv/bin/tox run -e recovery
+	.venv/bin/tox run -e recovery,recovery-swift
 
 test-tempest: .venv/ready
 	.venv/bin/tox run -e tempest

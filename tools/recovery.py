@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run tests of backups and restores on two sites: tools/recovery.py [TEST...].
+"""Run tests of backups and restores on two sites.
+
+Usage: tools/recovery.py [--swift] [TEST...]
 
 TEST is a module or more of osc_quiesce.tests.recovery, all by default. The
-sites have one store, and are started for this and deleted afterwards. It needs
-Debian's package of RabbitMQ. Without it the tests are skipped with that
-reason, except where CI is set: there nothing may be skipped.
+sites have one store, a directory or Swift, and are started for this and
+deleted afterwards. Of Swift, site B may only read what site A has made; so
+tests in which site B deletes it do not work there.
+
+It needs Debian's package of RabbitMQ. Without it the tests are skipped with
+that reason, except where CI is set: there nothing may be skipped.
 """
 
 import os
@@ -16,18 +21,29 @@ import tempfile
 
 import minicloud
 from minicloud import servers
+from minicloud import store
 
 TESTS = 'osc_quiesce.tests.recovery'
 
 
-def start(root: pathlib.Path) -> None:
-    """Start both sites, and write a clouds.yaml of them."""
-    for name in 'a', 'b':
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def start(root: pathlib.Path, backup: str = 'posix') -> None:
+    """Start both sites, and write a clouds.yaml of them.
+
+    :param backup: the kind of store, ``posix`` or ``swift``
+    """
+    if backup == 'swift':
+        store.Store(root / 'store').up(say)
+    for name, access in ('a', 'owner'), ('b', 'reader'):
         minicloud.Cloud(root / name).up(
-            backup='posix',
+            backup=backup,
             store=root / 'store',
+            store_access=access if backup == 'swift' else None,
             site_name=f'site{name.upper()}',
-            say=lambda line: print(line, flush=True),
+            say=say,
         )
     clouds = subprocess.run(
         [sys.executable, '-m', 'minicloud', 'clouds',
@@ -38,7 +54,9 @@ def start(root: pathlib.Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the tests, and return the exit code."""
-    tests = arguments or ['discover', '-s', TESTS.replace('.', '/'), '-t', '.']
+    backup = 'swift' if '--swift' in arguments else 'posix'
+    tests = [each for each in arguments if each != '--swift'] or [
+        'discover', '-s', TESTS.replace('.', '/'), '-t', '.']
     command = [sys.executable, '-m', 'testtools.run', *tests]
     if packages := servers.missing(['rabbit']):
         reason = f'these tests need the packages {" ".join(packages)}'
@@ -50,12 +68,14 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix='osc-quiesce-') as folder:
         root = pathlib.Path(folder)
         try:
-            start(root)
+            start(root, backup)
             return subprocess.run(command, env={
                 **os.environ, 'RECOVERY_ROOT': folder}).returncode
         finally:
             for name in 'a', 'b':
                 minicloud.Cloud(root / name).down(purge=True)
+            if backup == 'swift':
+                store.Store(root / 'store').down(purge=True)
 
 
 if __name__ == '__main__':
