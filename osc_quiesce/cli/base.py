@@ -7,7 +7,6 @@ arguments and prints no results: the shells do.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import logging
 from typing import TextIO
 
@@ -17,23 +16,6 @@ from osc_quiesce import errors
 from osc_quiesce import model
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Row:
-    """One server of the command line, and how far the command came.
-
-    :param status: what Nova last said, or what was asked of it
-    :param seconds: how long was waited; None if it was not reached
-    :param request_id: id of the request; None if none was accepted
-    :param unquiesce_at: when the cloud thaws it by itself; None if it does not
-    """
-
-    server: model.Server
-    status: str
-    seconds: float | None = None
-    request_id: str | None = None
-    unquiesce_at: str | None = None
 
 
 class Command:

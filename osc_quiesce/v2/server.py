@@ -23,6 +23,7 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
+from osc_quiesce import verbs
 
 LOG = logging.getLogger(__name__)
 
@@ -111,14 +112,14 @@ class QuiesceServer(_ServerCommand):
         return super()._misused_option(parsed_args)
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        rows = self.command.quiesce(
+        jobs = self.command.quiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout,
             unquiesce_after=parsed_args.unquiesce_after,
             keep=parsed_args.keep_quiesced,
             all_projects=parsed_args.all_projects)
-        return self.columns, [(*_cells(row), options.OptionalColumn(
-            row.unquiesce_at)) for row in rows]
+        return self.columns, [(*_cells(job), options.OptionalColumn(
+            job.unquiesce_at)) for job in jobs]
 
 
 class UnquiesceServer(_ServerCommand):
@@ -134,10 +135,10 @@ class UnquiesceServer(_ServerCommand):
         return unquiesce.Unquiesce(self._client, options.progress_of(self.app))
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        rows = self.command.unquiesce(
+        jobs = self.command.unquiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout, all_projects=parsed_args.all_projects)
-        return COLUMNS, [_cells(row) for row in rows]
+        return COLUMNS, [_cells(job) for job in jobs]
 
 
 class ListQuiescedServer(command.Lister):
@@ -174,7 +175,8 @@ class ListQuiescedServer(command.Lister):
         return names, [tuple(row) for row in rows]
 
 
-def _cells(row: base.Row) -> tuple[Any, ...]:
-    return (row.server.name, row.server.id, row.status,
-            options.OptionalColumn(row.seconds),
-            options.OptionalColumn(row.request_id))
+def _cells(job: verbs.Job) -> tuple[Any, ...]:
+    seconds = round(job.seconds, 1) if job.is_done else None
+    return (job.server.name, job.server.id, job.server.status,
+            options.OptionalColumn(seconds),
+            options.OptionalColumn(job.action_id))
