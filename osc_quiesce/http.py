@@ -10,7 +10,7 @@ No request is repeated here, whatever the adapter is told elsewhere: only the
 caller knows what may be repeated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import copy
 import datetime
@@ -199,6 +199,27 @@ def json_of(response: requests.Response,
         if not isinstance(body, dict):
             raise TypeError(body)
         return body
+
+
+def pages(read: Callable[[str], Mapping[str, Any]], path: str, key: str,
+          marker: str = 'id') -> Iterator[dict[str, Any]]:
+    """Yield the items of a list, whatever the size of its pages.
+
+    :param read: returns the JSON object at a path
+    :param path: perhaps with filters
+    :param key: of the list in the answer
+    :param marker: the key of an item by which the next page is asked for
+    """
+    mark = '&' if '?' in path else '?'
+    where = path
+    while True:
+        body = read(where)
+        yield from body[key]
+        if not body[key] or not (
+                body.get(f'{key}_links') or body.get('next')):
+            return
+        last = parse.urlencode({'marker': body[key][-1][marker]})
+        where = f'{path}{mark}{last}'
 
 
 def quoted(text: str) -> str:

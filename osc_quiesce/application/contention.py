@@ -122,7 +122,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
     problems = planning.name_problems(found, plan.name)
     if problems:
         raise application_errors.NotPossible(problems)
-    wanted = {volume.id for _server, volume in plan.snapshots}
+    wanted = {volume['id'] for _server, volume in plan.snapshots}
     for each in found:
         if (
             each.id not in plan.sets_before

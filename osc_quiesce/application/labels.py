@@ -32,33 +32,25 @@ def bodies(plan: planning.Plan, set_id: str, description: str,
         'created_at': model.utc_text(datetime.datetime.now(datetime.UTC)),
         'volumes': str(len(plan.snapshots)),
         'consistency': snapshot_sets.PENDING}
-    return [
-        {
-            'volume_id': volume.id,
+    made = []
+    for order, (server, volume) in enumerate(plan.snapshots):
+        own = {'order': str(order),
+               'stage': str(server.stage),
+               'server_id': server.id,
+               'server_name': server.name,
+               'device': volume['device'],
+               'boot_index': str(volume['boot_index'])}
+        made.append({
+            'volume_id': volume['id'],
             'name': metadata.fitting(
-                f'{plan.name}_{server.name}_{volume.device[5:]}'
-            ),
+                f'{plan.name}_{server.name}_{volume["device"][5:]}'),
             'description': metadata.escape(description),
             'force': True,  # it is in use
             'metadata': {
                 **{k: metadata.escape(v) for k, v in properties.items()},
-                **metadata.ours(common),
-                **metadata.ours(_own(order, server, volume)),
-                **metadata.pack('servers', _servers(plan, order, server)),
-            },
-        }
-        for order, (server, volume) in enumerate(plan.snapshots)
-    ]
-
-
-def _own(order: int, server: planning.Server,
-         volume: planning.Volume) -> dict[str, str]:
-    return {'order': str(order),
-            'stage': str(server.stage),
-            'server_id': server.id,
-            'server_name': server.name,
-            'device': volume.device,
-            'boot_index': str(volume.boot_index)}
+                **metadata.ours(common | own),
+                **metadata.pack('servers', _servers(plan, order, server))}})
+    return made
 
 
 def _servers(plan: planning.Plan, order: int,

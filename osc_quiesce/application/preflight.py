@@ -20,7 +20,7 @@ from osc_quiesce.application import labels
 from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
-from osc_quiesce.application.plan import Plan, Volume, name_problems
+from osc_quiesce.application.plan import Plan, name_problems
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce import errors
@@ -141,13 +141,10 @@ def _rule_problems(cloud: cloud_api.Cloud) -> list[str]:
 def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
     needed: dict[str, int] = {}
 
-    def need(key: str, volume: Volume, amount: int) -> None:
-        for quota in (key, f'{key}_{volume.type}'):
-            needed[quota] = needed.get(quota, 0) + amount
-
     for _server, volume in plan.snapshots:
-        need('snapshots', volume, 1)
-        need('gigabytes', volume, volume.size)
+        for key, amount in (('snapshots', 1), ('gigabytes', volume['size'])):
+            for quota in (key, f'{key}_{volume["type"]}'):
+                needed[quota] = needed.get(quota, 0) + amount
     try:
         quotas = cloud.volume(
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'

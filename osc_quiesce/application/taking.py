@@ -71,7 +71,8 @@ class Taking:
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
         checks = [
             self._calls.begin(self._check_users, volume, deadline)
-            for _server, volume in self._plan.snapshots if volume.multiattach]
+            for _server, volume in self._plan.snapshots
+            if volume['multiattach']]
         watch = self._calls.begin(self._watch, made, deadline)
         self._wait([watch, *checks], deadline, timeout)
 
@@ -124,22 +125,24 @@ class Taking:
                         self._cloud.volume, 'GET', f'/snapshots/{made["id"]}')
                     made = self._read(read, deadline)['snapshot']
 
-    def _check_users(self, volume: planning.Volume, deadline: float) -> None:
+    def _check_users(self, volume: Mapping[str, Any],
+                     deadline: float) -> None:
         try:
             shown = self._read(
-                lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
+                lambda: self._cloud.volume('GET', f'/volumes/{volume["id"]}'),
                 deadline)['volume']
         except cloud_api.CloudError as exc:
             raise errors.ApplicationError(
                 _('Could not check whether volume %(volume)s was attached to '
                   'another server: %(why)s. Try again once that works.')
-                % {'volume': volume.id, 'why': str(exc).rstrip('.')}) from exc
+                % {'volume': volume['id'],
+                   'why': str(exc).rstrip('.')}) from exc
         users = inspector.strangers(shown, {s.id for s in self._plan.servers})
         if users:
             raise errors.ApplicationError(
                 _('Volume %(volume)s was attached to %(users)s meanwhile, '
                   'which is not frozen. Try again.') % {
-                      'volume': volume.id, 'users': ', '.join(users)})
+                      'volume': volume['id'], 'users': ', '.join(users)})
 
     def _read(self, do: Callable[[], _T], deadline: float) -> _T:
         """Return what this reads while servers are frozen.

@@ -38,19 +38,16 @@ class PlannedServers(columns.FormattableColumn[Any]):
 
 def shown(plan: planning.Plan) -> tuple[Any, ...]:
     """Return the values of COLUMNS."""
-    taken = {(s.id, v.id) for s, v in plan.snapshots}
+    taken = {(s.id, v['id']) for s, v in plan.snapshots}
+    keys = ('id', 'name', 'device', 'size', 'encrypted')
     servers = [{'id': server.id,
                 'name': server.name,
                 'stage': server.stage,
                 'unquiesce_after': server.unquiesce_after,
                 'refused': list(server.refused),
                 'volumes': [
-                    {'id': volume.id,
-                     'name': volume.name,
-                     'device': volume.device,
-                     'size': volume.size,
-                     'encrypted': volume.encrypted,
-                     'snapshot': (server.id, volume.id) in taken}
+                    {**{key: volume[key] for key in keys},
+                     'snapshot': (server.id, volume['id']) in taken}
                     for volume in server.volumes]} for server in plan.servers]
     return (plan.name, plan.application, len(plan.snapshots),
             PlannedServers(servers), base.Sentences(plan.refusals))

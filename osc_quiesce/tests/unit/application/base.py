@@ -134,32 +134,33 @@ class TestCase(fakes.TestCase):
     def planned(self, number: int, name: str) -> planning.Server:
         """Add a server, and return it as a plan has it."""
         server = self.nova.add(name)
-        volumes = tuple(
-            planning.Volume(
-                '%s-%s' % (name, device),
-                '',
-                '/dev/%s' % device,
-                1,
-                None,
-                0 if device == 'vda' else -1,
-                False,
-                'in-use',
-            )
+        volumes = [
+            {
+                'id': '%s-%s' % (name, device),
+                'name': '',
+                'device': '/dev/%s' % device,
+                'size': 1,
+                'type': None,
+                'boot_index': 0 if device == 'vda' else -1,
+                'delete_on_termination': False,
+                'excluded': False,
+                'multiattach': False,
+                'encrypted': False,
+            }
             for device in ('vda', 'vdb')
-        )
+        ]
         restore = {
             'id': server.id,
             'name': name,
             'order': number,
+            'stage': number,
             # Longer than what fits into one value.
             'metadata': {'note': 'x' * 700},
             'flavor': {'id': 'f', 'name': 'tiny'},
             'image': None,
-            'volumes': [{'id': v.id} for v in volumes],
+            'volumes': volumes,
         }
-        return planning.Server(
-            server.id, name, number, 120, volumes, restore, ()
-        )
+        return planning.Server(server.id, name, number, 120, restore, ())
 
     def create(self, **kwargs: Any) -> snapshot_sets.SnapshotSet:
         return create.create(

@@ -48,7 +48,9 @@ class BodiesTest(base.TestCase):
         self,
     ) -> None:
         db, web = self.plan.servers
-        web = web.__class__(**{**vars(web), 'volumes': ()})
+        web = web.__class__(
+            **{**vars(web), 'restore': {**web.restore, 'volumes': []}}
+        )
         self.plan = self.plan.__class__(
             **{**vars(self.plan), 'servers': (db, web)}
         )

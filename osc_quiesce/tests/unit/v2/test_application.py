@@ -46,29 +46,6 @@ class TestCase(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.with_signals()
-        for server in self.plan.servers:
-            restore: Any = server.restore
-            restore.update(
-                {
-                    'stage': server.stage,
-                    'flavor': {'id': 'f', 'name': 'tiny'},
-                    'image': None,
-                    'volumes': [
-                        {
-                            'id': volume.id,
-                            'name': volume.name,
-                            'device': volume.device,
-                            'size': volume.size,
-                            'type': volume.type,
-                            'boot_index': volume.boot_index,
-                            'delete_on_termination': False,
-                            'excluded': False,
-                            'encrypted': False,
-                        }
-                        for volume in server.volumes
-                    ],
-                }
-            )
         self.make = self.patch(
             preflight, 'make', mock.Mock(side_effect=lambda *_args: self.plan)
         )
