@@ -36,7 +36,9 @@ class Client:
     """Quiesces and unquiesces servers.
 
     A server is given as a :class:`model.Server` (as :meth:`find_server`
-    returns it: then errors name it) or as a UUID.
+    returns it: then errors name it) or as a UUID. What only reads is repeated
+    for 10 seconds, and raises :class:`errors.Unreachable` if it is not
+    answered then, and :class:`errors.Refused` if the caller may not see it.
 
     :param session: a :class:`keystoneauth1.session.Session`; needed unless
         an adapter is given
@@ -131,8 +133,6 @@ class Client:
         """Return what Nova says of a server.
 
         :raises errors.ServerNotFound: there is none, or no longer
-        :raises errors.Refused: the caller may not see it
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.server(Server.of(
             server)))
@@ -145,13 +145,11 @@ class Client:
             not only in the caller's own
         :raises errors.ServerNotFound: there is none
         :raises errors.AmbiguousName: several have this name
-        :raises errors.Refused: the caller may not look
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        if _is_uuid(name_or_id):
-            # A name may look like an ID.
-            with contextlib.suppress(errors.ServerNotFound):
-                return self.get_server(name_or_id)
+        # A name may look like an ID, and most do not.
+        with contextlib.suppress(errors.ServerNotFound, ValueError):
+            uuid.UUID(name_or_id)
+            return self.get_server(name_or_id)
         # Nova takes the name as a regular expression, found anywhere.
         query = {'name': f'^{re.escape(name_or_id)}$'}
         if all_projects:
@@ -176,8 +174,6 @@ class Client:
         :param servers: UUIDs, to leave out all others
         :param all_projects: in all projects, and not only in the caller's own
         :raises errors.NotInstalled: the cloud does not have the quiesce API
-        :raises errors.Refused: the caller may not see that
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.freezes(
             servers, all_projects))
@@ -187,8 +183,6 @@ class Client:
         """Return the id of a server's newest request of these kinds, if any.
 
         :param names: of instance actions
-        :raises errors.Refused: the caller may not see that
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.newest_action(
             Server.of(server), names))
@@ -273,10 +267,3 @@ class Client:
         polling.Poller(
             self.api, self.timer, verb, timeout, **options).run(stages)
 
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -210,7 +210,7 @@ class Poller:
         job.is_busy = False
         try:
             is_done = call.result()
-        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
+        except errors.Transient as exc:
             self._defer(job, exc, exc.retry_after)
         except errors.ServerNotFound:
             self._end(job, _gone(job))
@@ -234,7 +234,7 @@ class Poller:
         pause = next(self._pauses)
         try:
             rows = {row.server_id: row for row in call.result()}
-        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
+        except errors.Transient as exc:
             for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))

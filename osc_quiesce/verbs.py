@@ -156,9 +156,8 @@ class Freezing(Verb):
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
         # A refusal is final, unless the cloud says when to come back.
-        if isinstance(error, errors.Unreachable) or (
-                isinstance(error, errors.ServiceUnavailable)
-                and error.retry_after):
+        if isinstance(error, errors.Transient) and (
+                error.retry_after or not isinstance(error, errors.Refused)):
             return _within_patience(error.retry_after, seconds)
         return None
 
@@ -226,7 +225,7 @@ class Unquiescing(Verb):
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
-        if isinstance(error, (errors.Unreachable, errors.ServiceUnavailable)):
+        if isinstance(error, errors.Transient):
             return _within_patience(
                 min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
         return None
