@@ -195,8 +195,8 @@ class _Set:
         progress(_('Deleting the snapshots ...'))
         try:
             unseen = snapshot_sets.delete(
-                self._cloud, self._set_id, self._client.timer.sleep,
-                self._client.timer.clock, late=self.taking.unanswered)
+                self._cloud, self._set_id, self._client.timer,
+                late=self.taking.unanswered)
         except errors.ApplicationError as exc:
             LOG.error('%s', exc)
             return

@@ -107,8 +107,7 @@ class DeleteApplicationSnapshot(base.Command, command.Command):
         except snapshot_sets.NoSuchSet as exc:
             raise snapshot_sets.NoSuchSet(
                 _('%s It may already have been deleted.') % exc) from exc
-        snapshot_sets.delete(
-            cloud, found.id, self._sleep, self._client.timer.clock)
+        snapshot_sets.delete(cloud, found.id, self._client.timer)
         if len(found.snapshots) < found.volumes:
             LOG.warning(
                 _('Only %(count)d of the %(all)d snapshots of set %(name)s '
