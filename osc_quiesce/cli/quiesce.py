@@ -11,6 +11,7 @@ yet whether it will be is thawed all the same.
 """
 
 from collections.abc import Callable, Sequence
+import contextlib
 import dataclasses
 import logging
 from typing import TextIO
@@ -45,20 +46,18 @@ class Quiesce(base.Command):
         self._frozen: group.Frozen | None = None
 
     def run(self, work: Callable[[], object], out: TextIO) -> int:
-        try:
+        def hold_signals() -> None:
+            if self._frozen:  # no further one stops the thaw
+                self._take_signals()
+
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._interrupts.restore)
+            stack.callback(self._thaw)
+            stack.callback(hold_signals)
             exit_code = super().run(work, out)
             if exit_code == 0:
                 self._frozen = None  # to be left quiesced
             return exit_code
-        finally:
-            try:
-                if self._frozen:
-                    self._take_signals()  # no further one stops the thaw
-            finally:
-                try:
-                    self._thaw()
-                finally:
-                    self._interrupts.restore()
 
     def quiesce(self, names: Sequence[str], *, wait: bool,
                 timeout: float = retry.DEFAULT_TIMEOUT,
@@ -78,40 +77,26 @@ class Quiesce(base.Command):
         :raises osc_lib.exceptions.CommandError: a name is unknown or
             ambiguous, or a server cannot be quiesced: nothing was asked
         """
-        servers = self._find_all(names, all_projects)
-        if not wait:
-            return self._ask(servers, unquiesce_after)
-        self._check_states(servers)
-        return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
-
-    def _find_all(self, names: Sequence[str],
-                  all_projects: bool) -> list[model.Server]:
         servers, failures = self._find(names, all_projects)
-        seen: set[str] = set()
-        for server in servers:
-            if server.id in seen:
+        for number, server in enumerate(servers):
+            if server.id in {each.id for each in servers[:number]}:
                 LOG.error(_('Server %s is named twice'), server.label)
                 failures += 1
-            seen.add(server.id)
+            elif wait and (server.vm_state, server.task_state) != (
+                    states.ACTIVE, None):
+                LOG.error(_('Server %(server)s cannot be quiesced: its '
+                            'vm_state is %(vm)s, its task_state %(task)s; '
+                            'they must be %(ok)s and None.'),
+                          {'server': server.label,
+                           'vm': server.vm_state,
+                           'task': server.task_state,
+                           'ok': states.ACTIVE})
+                failures += 1
         if failures:
             raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
-        return servers
-
-    @staticmethod
-    def _check_states(servers: list[model.Server]) -> None:
-        bad = [
-            server for server in servers
-            if (server.vm_state, server.task_state) != (states.ACTIVE, None)]
-        for server in bad:
-            LOG.error(_('Server %(server)s cannot be quiesced: its vm_state '
-                        'is %(vm)s, its task_state %(task)s; they must be '
-                        '%(ok)s and None.'),
-                      {'server': server.label,
-                       'vm': server.vm_state,
-                       'task': server.task_state,
-                       'ok': states.ACTIVE})
-        if bad:
-            raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
+        if not wait:
+            return self._ask(servers, unquiesce_after)
+        return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
 
     # Without --wait -------------------------------------------------------
 

@@ -11,7 +11,6 @@ printed, it is kept and named on stderr, and the exit code is not 0.
 
 import argparse
 import logging
-from typing import Any
 
 from osc_lib.cli import parseractions
 from osc_lib.command import command
@@ -38,7 +37,7 @@ LOG = logging.getLogger(__name__)
 DEFAULT_UNQUIESCE_AFTER = 120  # seconds
 
 
-class CreateApplicationSnapshot(base.Command, command.ShowOne):
+class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
     _description = _(
         'Take a consistent snapshot of all volumes of several servers (admin '
         'only by default). Everything is checked first. Then the servers are '
@@ -46,13 +45,8 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
         'are thawed in reverse order. If anything fails, or on Ctrl-C, '
         'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.')
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._interrupts = interrupts.Interrupts()
-        self._made: snapshot_sets.SnapshotSet | None = None
-
-    def _sleep(self, seconds: float) -> None:
-        self._interrupts.sleep(seconds)
+    STOPPED = _('Interrupted; no consistent snapshot set was made.')
+    _made: snapshot_sets.SnapshotSet | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -110,14 +104,8 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
         options.check_columns(self, parsed_args,
                               application_plan.COLUMNS if parsed_args.dry_run
                               else application.SHOW_COLUMNS)
-        self._exit_code = 0
         try:
-            self._exit_code = super().run(parsed_args) or self._exit_code
-            # A full disk, or a broken pipe, must count as a failure.
-            self.app.stdout.flush()
-        except interrupts.Interrupted as exc:
-            LOG.error(_('Interrupted; no consistent snapshot set was made.'))
-            self._exit_code = exc.exit_code
+            return super().run(parsed_args)
         except Exception as exc:
             if self._made is None:
                 raise
@@ -127,9 +115,9 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
                   'application snapshot show %(id)s" shows it.') % {
                       'name': self._made.name, 'id': self._made.id,
                       'why': exc}) from exc
-        finally:
-            self._interrupts.restore()
-        return interrupts.end(self._exit_code, self.app.interactive_mode)
+
+    def _take_signals(self) -> None:
+        pass  # not before there is something to thaw
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         self._check_options(parsed_args)

@@ -69,8 +69,11 @@ class Interruptible(Command):
     def _sleep(self, seconds: float) -> None:
         self._interrupts.sleep(seconds)
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
+    def _take_signals(self) -> None:
         self._interrupts.install(self.STOPPING, _('already stopping'))
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self._take_signals()
         try:
             exit_code = (
                 super().run(parsed_args)  # type: ignore[misc]
