@@ -38,8 +38,7 @@ class Kept(errors.ApplicationError):
 
 
 def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
-           plan: planning.Plan, timeout: float, description: str = '',
-           properties: Mapping[str, str] | None = None,
+           plan: planning.Plan, timeout: float,
            keep_inconsistent: bool = False,
            progress: group.Progress = lambda sentence: None,
            shield: group.Shield = contextlib.nullcontext,
@@ -47,7 +46,6 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     """Make a consistent snapshot set, or none.
 
     :param timeout: seconds, for each stage, and for all snapshots together
-    :param properties: metadata that each snapshot gets
     :param keep_inconsistent: whether to keep a set, marked, of which it is
         not proven that all servers stayed frozen
     :param progress, shield: as for :func:`group.quiesced`
@@ -58,7 +56,7 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     :raises errors.ApplicationError: it cannot be made; nothing is left
     """
     planning.check(plan)
-    made = _Set(client, cloud, plan, description, properties or {})
+    made = _Set(client, cloud, plan)
     frozen: group.Frozen | None = None
     is_whole = False
     try:
@@ -101,27 +99,17 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     concurrency.run_all(check, plan.servers)
 
 
-def _is_unchanged(client: quiesce_client.Client, plan: planning.Plan) -> bool:
-    try:
-        _check_volumes(client, plan)
-    except (errors.ApplicationError, quiesce_errors.QuiesceError) as exc:
-        LOG.error('%s', exc)
-        return False
-    return True
-
-
 class _Set:
     """The snapshot set that is being made."""
 
     def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
-                 plan: planning.Plan, description: str,
-                 properties: Mapping[str, str]) -> None:
+                 plan: planning.Plan) -> None:
         self._client = client
         self._cloud = cloud
         self._plan = plan
         self._set_id = str(uuid.uuid4())
-        bodies = labels.bodies(plan, self._set_id, description, properties)
-        self.taking = taking.Taking(client, cloud, plan, bodies)
+        self.taking = taking.Taking(
+            client, cloud, plan, labels.bodies(plan, self._set_id))
 
     def seal(self, window: float | None,
              complete: float | None) -> snapshot_sets.SnapshotSet:
@@ -167,9 +155,15 @@ class _Set:
         if not isinstance(exc, (
                 quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)):
             return
+        is_consistent = report.is_consistent
         try:
-            if report.is_consistent and _is_unchanged(
-                    self._client, self._plan):
+            if is_consistent:
+                _check_volumes(self._client, self._plan)
+        except (errors.ApplicationError, quiesce_errors.QuiesceError) as error:
+            LOG.error('%s', error)
+            is_consistent = False
+        try:
+            if is_consistent:
                 self.seal(None, report.complete)
                 message = _('%(why)s. Snapshot set %(name)s (%(id)s) is '
                             'consistent.')

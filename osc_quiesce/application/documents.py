@@ -83,8 +83,7 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise errors.SpecError(
-                _('%s, line 1: there is nothing in it') % path)
+            raise _error(path, 1, _('there is nothing in it'))
         _refuse_duplicate_keys(node, path)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:

@@ -55,13 +55,17 @@ class Plan:
 
     :param problems: why nothing can be done, apart from what is refused for
         single servers
+    :param description: of the snapshots
+    :param properties: metadata that each snapshot gets
     :param sets_before: the ids of the snapshot sets that there were
     """
 
     name: str
     application: str
     servers: tuple[Server, ...]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    description: str = ''
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sets_before: frozenset[str] = frozenset()
 
     @property

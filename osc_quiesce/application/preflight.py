@@ -65,12 +65,13 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
     reader = inspector.Inspector(client, cloud, members, *limits)
     servers = concurrency.run_all(lambda item: reader.read(item[0], *item[1]),
                                   enumerate(found), threads=cloud_api.THREADS)
-    plan = Plan(name, application.name, tuple(servers), ())
+    plan = Plan(name, application.name, tuple(servers),
+                description=description, properties=properties or {})
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
     before = snapshot_sets.find_all(cloud)
-    problems += [*labels.problems(plan, description, properties or {}),
-                 *_rule_problems(cloud), *_quota_problems(cloud, plan),
+    problems += [*labels.problems(plan), *_rule_problems(cloud),
+                 *_quota_problems(cloud, plan),
                  *name_problems(before, name)]
     return dataclasses.replace(
         plan, problems=tuple(problems),

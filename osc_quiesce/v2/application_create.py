@@ -18,7 +18,7 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import create
 from osc_quiesce.application import errors as application_errors
-from osc_quiesce.application import metadata
+from osc_quiesce.application import labels
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import preflight
 from osc_quiesce.application import snapshot_sets
@@ -120,7 +120,6 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
         pass  # not before there is something to thaw
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
-        self._check_options(parsed_args)
         try:
             plan = self._plan(parsed_args)
         except (application_errors.ApplicationError,
@@ -137,32 +136,15 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
         self._made = self._create(plan, parsed_args)
         return application.SHOW_COLUMNS, application.shown(self._made)
 
-    @staticmethod
-    def _check_options(parsed_args: argparse.Namespace) -> None:
-        for key, value in parsed_args.properties.items():
-            if key.startswith(metadata.PREFIX):
-                raise osc_exceptions.CommandError(
-                    _('Properties that begin with "%s" are reserved.')
-                    % metadata.PREFIX)
-            if not metadata.KEY.fullmatch(key):
-                raise osc_exceptions.CommandError(
-                    _('Cinder does not take property "%s": its key may have '
-                      'letters of ASCII, digits, spaces and "-_:./", up to '
-                      '255 in all.') % key[:spec.LONGEST_NAME])
-            if len(value) > spec.LONGEST_NAME:
-                raise osc_exceptions.CommandError(
-                    _('Property "%(key)s" is longer than %(max)d '
-                      'characters.') % {'key': key, 'max': spec.LONGEST_NAME})
-        if len(parsed_args.description) > spec.LONGEST_NAME:
-            raise osc_exceptions.CommandError(
-                _('The description must have at most %d '
-                  'characters.') % spec.LONGEST_NAME)
-
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file is not None:
             wanted = spec.from_file(parsed_args.file)
         else:
             wanted = spec.from_servers(parsed_args.name, parsed_args.server)
+        unfit = labels.unfit(parsed_args.name, wanted.name,
+                             parsed_args.description, parsed_args.properties)
+        if unfit:
+            raise application_errors.NotPossible(unfit)
         return preflight.make(
             self._client, self._cloud, parsed_args.name, wanted,
             parsed_args.unquiesce_after, parsed_args.allow_local_disk,
@@ -177,7 +159,6 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
         try:
             return create.create(
                 self._client, self._cloud, plan, parsed_args.timeout,
-                parsed_args.description, parsed_args.properties,
                 parsed_args.keep_inconsistent, options.progress_of(self.app),
                 self._interrupts.shielded)
         except create.Kept as exc:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -162,7 +163,15 @@ class TestCase(fakes.TestCase):
         }
         return planning.Server(server.id, name, number, 120, restore, ())
 
-    def create(self, **kwargs: Any) -> snapshot_sets.SnapshotSet:
+    def create(
+        self,
+        description: str = '',
+        properties: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> snapshot_sets.SnapshotSet:
+        self.plan = dataclasses.replace(
+            self.plan, description=description, properties=properties or {}
+        )
         return create.create(
             self.client,
             self.cloud,

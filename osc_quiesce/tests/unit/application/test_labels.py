@@ -56,7 +56,7 @@ class BodiesTest(base.TestCase):
         )
         first, second = (
             metadata.unpack(body['metadata'], 'servers')
-            for body in labels.bodies(self.plan, 'id', '', {})
+            for body in labels.bodies(self.plan, 'id')
         )
         self.assertEqual(['db', 'web'], [each['name'] for each in first])
         self.assertEqual(['db'], [each['name'] for each in second])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -47,10 +48,16 @@ class TestCase(base.TestCase):
         super().setUp()
         self.with_signals()
         self.make = self.patch(
-            preflight, 'make', mock.Mock(side_effect=lambda *_args: self.plan)
+            preflight, 'make', mock.Mock(side_effect=self._planned)
         )
         self.patch(
             cloud_api, 'Cloud', mock.Mock(return_value=self.cinder)
+        )
+
+    def _planned(self, *args: Any) -> planning.Plan:
+        description, properties = args[-2:]
+        return dataclasses.replace(
+            self.plan, description=description, properties=properties
         )
 
     def patch(self, where: Any, name: str, value: Any) -> Any:
