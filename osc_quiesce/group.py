@@ -53,14 +53,14 @@ class Frozen:
         self._timeout = timeout
         self._progress = progress
         self._shield = shield
+        checked, self._unquiesce_after = _checked(stages, unquiesce_after)
         # What the clock's zero is in UTC.
         zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             seconds=client.timer.clock())
         self._stages = [
             [reports.Member(verbs.Job(server, self.request_id),
                             verbs.Job(server, self.request_id), zero)
-             for server in stage] for stage in _checked(stages)]
-        self._unquiesce_after = _deadlines(unquiesce_after, self.members)
+             for server in stage] for stage in checked]
         self._is_left = False
 
     # What the caller asks -------------------------------------------------
@@ -254,9 +254,13 @@ def quiesced(client: quiesce_client.Client,
 
 
 def _checked(
-    stages: Sequence[Sequence[model.Server | str]],
-) -> list[list[model.Server]]:
-    """Check what the caller wants, before anything is asked."""
+        stages: Sequence[Sequence[model.Server | str]],
+        unquiesce_after: int | Mapping[str, int] | None,
+        ) -> tuple[list[list[model.Server]], Mapping[str, int]]:
+    """Return what the caller wants, checked before anything is asked.
+
+    :returns: the servers of each stage; UUID of server to seconds
+    """
     if not stages or not all(stages):
         raise ValueError('there is no stage, or one without a server')
     if any(isinstance(stage, str) for stage in stages):
@@ -266,19 +270,12 @@ def _checked(
     for server_id in ids:
         if ids.count(server_id) > 1:
             raise ValueError(f'server {server_id} is named twice')
-    return checked
-
-
-def _deadlines(unquiesce_after: int | Mapping[str, int] | None,
-               members: Sequence[reports.Member]) -> Mapping[str, int]:
-    """Return UUID of server to seconds, checked."""
-    ids = [member.id for member in members]
     if unquiesce_after is None:
-        return {}
+        return checked, {}
     if not isinstance(unquiesce_after, Mapping):
         unquiesce_after = dict.fromkeys(ids, unquiesce_after)
     for server_id, seconds in unquiesce_after.items():
         if server_id not in ids:
             raise ValueError(f'server {server_id} is in no stage')
         model.check_unquiesce_after(seconds)
-    return unquiesce_after
+    return checked, unquiesce_after

@@ -127,7 +127,8 @@ do_quiesce.__doc__ = _(
 @utils.arg('--poll', dest='poll', action='store_true', default=False,
            help=_('Wait until the server is thawed, and check that it is.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = unquiesce.Unquiesce(lambda: cs.quiesce.library, options.progress)
+    command = unquiesce.Unquiesce(
+        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
     _run(command, lambda: command.unquiesce([args.server], wait=args.poll),
          None if args.poll else _(
              'Request to unquiesce server %s has been accepted.'))

@@ -14,8 +14,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 
 
-@dataclasses.dataclass(frozen=True)
-class Server:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server(model.Server):
     """A server of the plan.
 
     :param stage: number of its stage, from 0
@@ -26,8 +26,6 @@ class Server:
         detached a volume; None if there was none
     """
 
-    id: str
-    name: str
     stage: int
     unquiesce_after: int
     restore: Mapping[str, Any]
@@ -39,14 +37,6 @@ class Server:
         """The manifests of its volumes, in the order of their devices."""
         found: Sequence[Mapping[str, Any]] = self.restore['volumes']
         return found
-
-    @property
-    def label(self) -> str:
-        return model.label(self.id, self.name)
-
-    @property
-    def to_freeze(self) -> model.Server:
-        return model.Server(self.id, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +59,10 @@ class Plan:
     sets_before: frozenset[str] = frozenset()
 
     @property
-    def stages(self) -> list[list[model.Server]]:
+    def stages(self) -> list[list[Server]]:
         """The servers of each stage."""
         numbers = sorted({server.stage for server in self.servers})
-        return [[s.to_freeze for s in self.servers if s.stage == number]
+        return [[s for s in self.servers if s.stage == number]
                 for number in numbers]
 
     @property

@@ -23,15 +23,18 @@ class Command:
 
     :param get_client: returns the client
     :param progress: is told what is done next, in a sentence
+    :param unquiesce_command: how the user of this shell thaws a server
     :ivar exit_code: what it would be if the command ended now
     """
 
     def __init__(self, get_client: Callable[[], quiesce_client.Client],
-                 progress: Callable[[str], None]) -> None:
+                 progress: Callable[[str], None],
+                 unquiesce_command: str) -> None:
         self.exit_code = 0
         self._interrupts = interrupts.Interrupts()
         self._get_client = get_client
         self._progress = progress
+        self._unquiesce_command = unquiesce_command
 
     def run(self, work: Callable[[], object], out: TextIO) -> int:
         """Do the work, tell the user, and return the exit code.

@@ -20,7 +20,6 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import base
 from osc_quiesce.cli import interrupts
-from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
@@ -33,17 +32,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Quiesce(base.Command):
-    """Freezes servers; thaws them again unless all went well.
+    """Freezes servers; thaws them again unless all went well."""
 
-    :param unquiesce_command: how the user of this shell thaws a server
-    """
-
-    def __init__(self, get_client: Callable[[], quiesce_client.Client],
-                 progress: Callable[[str], None],
-                 unquiesce_command: str) -> None:
-        super().__init__(get_client, progress)
-        self._unquiesce_command = unquiesce_command
-        self._frozen: group.Frozen | None = None
+    _frozen: group.Frozen | None = None
 
     def run(self, work: Callable[[], object], out: TextIO) -> int:
         def hold_signals() -> None:

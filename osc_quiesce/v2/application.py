@@ -9,9 +9,7 @@ from typing import Any
 
 from cliff import columns
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
@@ -65,13 +63,10 @@ class ListApplicationSnapshot(base.Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        try:
-            found = snapshot_sets.find_all(self._cloud)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
         return LIST_COLUMNS, [
             (s.id, s.name, s.application, s.created_at, s.state,
-             len(s.snapshots), s.window) for s in found]
+             len(s.snapshots), s.window)
+            for s in snapshot_sets.find_all(self._cloud)]
 
 
 class ShowApplicationSnapshot(base.Command, command.ShowOne):
@@ -82,11 +77,8 @@ class ShowApplicationSnapshot(base.Command, command.ShowOne):
         return _with_set(super().get_parser(prog_name))
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
-        try:
-            found = snapshot_sets.find(self._cloud, parsed_args.set)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
-        return SHOW_COLUMNS, shown(found)
+        return SHOW_COLUMNS, shown(snapshot_sets.find(
+            self._cloud, parsed_args.set))
 
 
 class DeleteApplicationSnapshot(base.Command, command.Command):

@@ -120,11 +120,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
         pass  # not before there is something to thaw
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
-        try:
-            plan = self._plan(parsed_args)
-        except (application_errors.ApplicationError,
-                errors.QuiesceError) as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        plan = self._plan(parsed_args)
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
@@ -161,8 +157,8 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
                 self._client, self._cloud, plan, parsed_args.timeout,
                 parsed_args.keep_inconsistent, options.progress_of(self.app),
                 self._interrupts.shielded)
-        except create.Kept as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        except create.Kept:
+            raise
         except (application_errors.ApplicationError,
                 errors.QuiesceError) as exc:
             if isinstance(exc, errors.ThawFailed) and exc.__cause__:

@@ -161,7 +161,14 @@ class TestCase(fakes.TestCase):
             'image': None,
             'volumes': volumes,
         }
-        return planning.Server(server.id, name, number, 120, restore, ())
+        return planning.Server(
+            id=server.id,
+            name=name,
+            stage=number,
+            unquiesce_after=120,
+            restore=restore,
+            refused=(),
+        )
 
     def create(
         self,
