@@ -128,7 +128,7 @@ class Poller:
                 self._begin_ask(calls, job)
             elif job.is_alone or not self._looks_at_rows:
                 job.is_busy = True
-                self._begin(calls, functools.partial(self._looked, job),
+                self._begin(calls, functools.partial(self._take, job),
                             self._verb.look, job, now)
         looked_at = [job.server.id for job in self._pending.values()
                      if job.is_asked and not job.is_alone]
@@ -145,7 +145,7 @@ class Poller:
         if job.asked is None:
             job.asked = self._timer.clock()
             seconds = _FIRST_ATTEMPT
-        self._begin(calls, functools.partial(self._answered, job),
+        self._begin(calls, functools.partial(self._take, job),
                     self._verb.ask, job, seconds=seconds)
 
     def _begin(self, calls: concurrency.Calls,
@@ -187,45 +187,41 @@ class Poller:
 
     # What came of a call --------------------------------------------------
 
-    def _answered(self, job: Job, call: concurrency.Future[bool]) -> None:
+    def _take(self, job: Job, call: concurrency.Future[bool]) -> None:
+        """Take the answer to a request, or to a look, about one server."""
         job.is_busy = False
         now = self._timer.clock()
         try:
             is_done = call.result()
         except errors.QuiesceError as exc:
-            asked = now if job.asked is None else job.asked
-            self._defer(job, exc, self._verb.pause_after(exc, now - asked))
+            if job.is_asked and isinstance(exc, errors.ServerNotFound):
+                self._end(job, _gone(job))
+            else:
+                self._defer(job, exc, self._pause_after(job, exc, now))
             return
         except Exception as exc:
             self._end(job, _unforeseen(job, exc))
             return
-        job.is_asked, job.trouble = True, None
-        job.pauses = retry.pauses()
+        job.trouble = None
+        if not job.is_asked:
+            job.is_asked, job.pauses = True, retry.pauses()
+            is_done = is_done or not self._wait
+            self._rows_due = min(self._rows_due, now + next(retry.pauses()))
         job.due = now + next(job.pauses)
-        self._rows_due = min(self._rows_due, job.due)
-        if is_done or not self._wait:
+        if is_done:
             self._end(job)
 
-    def _looked(self, job: Job, call: concurrency.Future[bool]) -> None:
-        job.is_busy = False
-        try:
-            is_done = call.result()
-        except errors.Transient as exc:
-            self._defer(job, exc, exc.retry_after)
-        except errors.ServerNotFound:
-            self._end(job, _gone(job))
-        except errors.QuiesceError as exc:
-            pause = None
-            if isinstance(exc, errors.Refused):
-                pause = self._verb.pause_after(exc, 0.0)
-            self._defer(job, exc, pause)
-        except Exception as exc:
-            self._end(job, _unforeseen(job, exc))
-        else:
-            job.trouble = None
-            job.due = self._timer.clock() + next(job.pauses)
-            if is_done:
-                self._end(job)
+    def _pause_after(self, job: Job, error: errors.QuiesceError,
+                     now: float) -> float | None:
+        """Return in how many seconds to try again; None if never."""
+        if not job.is_asked:
+            asked = now if job.asked is None else job.asked
+            return self._verb.pause_after(error, now - asked)
+        if isinstance(error, errors.Transient):
+            return error.retry_after
+        if isinstance(error, errors.Refused):
+            return self._verb.pause_after(error, 0.0)
+        return None
 
     def _listed(self, looked_at: Sequence[str],
                 call: concurrency.Future[Any]) -> None:

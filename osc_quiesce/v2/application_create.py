@@ -29,7 +29,6 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
 from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args,
-                              application_plan.COLUMNS if parsed_args.dry_run
+                              application.PLAN_COLUMNS if parsed_args.dry_run
                               else application.SHOW_COLUMNS)
         try:
             return super().run(parsed_args)
@@ -125,7 +124,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
             self._exit_code = 1 if plan.refusals else 0
-            return application_plan.COLUMNS, application_plan.shown(plan)
+            return application.PLAN_COLUMNS, application.planned(plan)
         if plan.refusals:
             raise osc_exceptions.CommandError(_(
                 'Nothing was quiesced, and no snapshot was taken.'))

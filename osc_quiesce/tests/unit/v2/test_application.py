@@ -29,7 +29,6 @@ from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit.application import base
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_create as commands
-from osc_quiesce.v2 import application_plan
 
 
 class Stderr(io.StringIO):
@@ -263,7 +262,7 @@ class TestCreate(TestCase):
     def test_a_dry_run_shows_the_plan_and_does_nothing(self) -> None:
         self.assertEqual(0, self.run_create('--dry-run', '-f', 'json'))
         plan = self.printed()
-        self.assertEqual(list(application_plan.COLUMNS), list(plan))
+        self.assertEqual(list(application.PLAN_COLUMNS), list(plan))
         volumes = [
             volume
             for server in plan['servers']
