@@ -135,7 +135,7 @@ class Frozen:
     @property
     def report(self) -> reports.Report:
         """What is known so far: everything, once the block is left."""
-        return reports.make(self.members)
+        return reports.Report(tuple(self.members))
 
     # Thawing --------------------------------------------------------------
 

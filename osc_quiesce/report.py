@@ -2,7 +2,7 @@
 
 """When the servers of a group were frozen, and whether that is proven."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import dataclasses
 import datetime
 
@@ -106,37 +106,43 @@ class Report:
     """How long the servers were frozen; durations by a monotonic clock.
 
     :param servers: each server, in the order of the stages
-    :param window: seconds from the first request to quiesce until the last
-        thaw was seen: an upper bound of how long any was frozen; None unless
-        every thaw was seen
-    :param complete: seconds from when the last server was seen frozen until
-        just before the first request to thaw: a lower bound of how long all
-        were frozen at once, if they are consistent; None before the thaw, and
-        if not all were seen frozen
-    :param is_consistent: whether it is proven, for every server, that what
-        was saved inside the block was saved while all were frozen; False
-        before the block is left
     """
 
     servers: tuple[Member, ...]
-    window: float | None
-    complete: float | None
-    is_consistent: bool
 
+    @property
+    def window(self) -> float | None:
+        """Seconds from the first request to quiesce until the last thaw.
 
-def make(members: Sequence[Member]) -> Report:
-    """Return what is known of a group so far."""
-    window = complete = None
-    asked = _known(m.freeze.asked for m in members)
-    frozen = _known(_done(m.freeze) for m in members)
-    thaws = _known(m.thaw.asked for m in members)
-    thawed = _known(_done(m.thaw) for m in members)
-    if len(thawed) == len(members):
-        window = max(thawed) - min(asked)
-    if thaws and len(frozen) == len(members):
-        complete = min(thaws) - max(frozen)
-    return Report(tuple(members), window, complete,
-                  all(member.is_proven for member in members))
+        An upper bound of how long any was frozen; None unless every thaw was
+        seen.
+        """
+        thawed = _known(_done(member.thaw) for member in self.servers)
+        if len(thawed) < len(self.servers):
+            return None
+        return max(thawed) - min(_known(m.freeze.asked for m in self.servers))
+
+    @property
+    def complete(self) -> float | None:
+        """Seconds from when the last was seen frozen until the first thaw.
+
+        A lower bound of how long all were frozen at once, if they are
+        consistent; None before the thaw, and if not all were seen frozen.
+        """
+        thaws = _known(member.thaw.asked for member in self.servers)
+        frozen = _known(_done(member.freeze) for member in self.servers)
+        if not thaws or len(frozen) < len(self.servers):
+            return None
+        return min(thaws) - max(frozen)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether it is proven that all were frozen inside the block.
+
+        Then what was saved inside was saved while all were frozen. False
+        before the block is left.
+        """
+        return all(member.is_proven for member in self.servers)
 
 
 def _done(job: verbs.Job) -> float | None:

@@ -56,14 +56,8 @@ class Quiesce(base.Command):
                 all_projects: bool = False) -> list[verbs.Job]:
         """Freeze servers: one after the other, or all at once.
 
-        :param names: names or UUIDs
-        :param wait: whether to wait until each is quiesced, and only then to
-            ask the next one
-        :param timeout: seconds to wait for each
-        :param unquiesce_after: see :meth:`osc_quiesce.client.Client.quiesce`
-        :param keep: whether servers that are quiesced stay so if one fails, or
-            if the command is interrupted
-        :param all_projects: whether names are those of all projects
+        Parameters are the options of the command, as its help explains them.
+
         :returns: one for each name
         :raises osc_lib.exceptions.CommandError: a name is unknown or
             ambiguous, or a server cannot be quiesced: nothing was asked

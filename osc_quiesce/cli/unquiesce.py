@@ -29,10 +29,8 @@ class Unquiesce(base.Command):
 
         A server that is active already counts as thawed.
 
-        :param names: names or UUIDs
-        :param wait: whether to wait until they are thawed
-        :param timeout: seconds to wait, for all together
-        :param all_projects: whether names are those of all projects
+        Parameters are the options of the command, as its help explains them.
+
         :returns: one for each server that was found
         """
         servers, failures = self._find(names, all_projects)
