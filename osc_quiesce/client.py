@@ -266,4 +266,3 @@ class Client:
         """
         polling.Poller(
             self.api, self.timer, verb, timeout, **options).run(stages)
-

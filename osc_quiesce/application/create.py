@@ -98,7 +98,7 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
 
 
 def _seal(made: taking.Taking, window: float | None,
-         complete: float | None) -> snapshot_sets.SnapshotSet:
+          complete: float | None) -> snapshot_sets.SnapshotSet:
     """Mark the set as consistent, and return it as Cinder has it.
 
     It is, whatever becomes of the marks: if Cinder does not take them for a

@@ -40,9 +40,9 @@ class Servers(columns.FormattableColumn[Any]):
                    'label': model.label(server['id'], server['name']),
                    'flavor': server['flavor']['name'],
                    'image': _image(server['image'])})
-            lines += [_volume(volume, _(', snapshot %s') % (
-                volume['snapshot_id'] or _('none')))
-                      for volume in server['volumes']]
+            for volume in server['volumes']:
+                snapshot = volume['snapshot_id'] or _('none')
+                lines.append(_volume(volume, _(', snapshot %s') % snapshot))
         return '\n'.join(lines)
 
 
