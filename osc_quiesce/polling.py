@@ -119,38 +119,39 @@ class Poller:
             if self._progress:
                 self._progress([job.server for job in stage])
 
+    def _is_in_table(self, job: Job) -> bool:
+        """Return whether a server is looked at in the table of freezes."""
+        return self._looks_at_rows and job.is_asked and not job.is_alone
+
     def _begin_calls(self, calls: concurrency.Calls) -> None:
         now = self._timer.clock()
+        together = []
         for job in self._pending.values():
-            if job.is_busy or job.due > now:
-                continue
-            if not job.is_asked:
-                self._begin_ask(calls, job)
-            elif job.is_alone or not self._looks_at_rows:
-                job.is_busy = True
-                self._begin(calls, functools.partial(self._take, job),
-                            self._verb.look, job, now)
-        looked_at = [job.server.id for job in self._pending.values()
-                     if job.is_asked and not job.is_alone]
-        if (
-                self._looks_at_rows and looked_at and not self._is_listing
-                and self._rows_due <= now):
+            if self._is_in_table(job):
+                together.append(job.server.id)
+            elif not job.is_busy and job.due <= now:
+                self._begin_one(calls, job, now)
+        if together and not self._is_listing and self._rows_due <= now:
             self._is_listing = True
-            self._begin(calls, functools.partial(self._listed, looked_at),
-                        lambda api: api.freezes(looked_at, self._all_projects))
+            self._begin(calls, functools.partial(self._listed, together),
+                        lambda api: api.freezes(together, self._all_projects))
 
-    def _begin_ask(self, calls: concurrency.Calls, job: Job) -> None:
+    def _begin_one(self, calls: concurrency.Calls, job: Job,
+                   now: float) -> None:
+        """Ask one server, or look at it."""
         job.is_busy = True
         seconds = math.inf
-        if job.asked is None:
-            job.asked = self._timer.clock()
-            seconds = _FIRST_ATTEMPT
-        self._begin(calls, functools.partial(self._take, job),
-                    self._verb.ask, job, seconds=seconds)
+        if job.is_asked:
+            call = functools.partial(self._verb.look, job=job, now=now)
+        else:
+            call = functools.partial(self._verb.ask, job=job)
+            if job.asked is None:
+                job.asked, seconds = now, _FIRST_ATTEMPT
+        self._begin(calls, functools.partial(self._take, job), call, seconds)
 
     def _begin(self, calls: concurrency.Calls,
                take: Callable[[concurrency.Future[Any]], None],
-               call: Callable[..., Any], *args: Any,
+               call: Callable[[quiesce_api.QuiesceAPI], Any],
                seconds: float = math.inf) -> None:
         """Begin a call with an API whose requests end with the time."""
 
@@ -158,7 +159,7 @@ class Poller:
             left = self._left  # it may have waited for a thread
             if left <= 0:
                 raise concurrent.futures.CancelledError
-            return call(self._api.within(min(seconds, left + _GRACE)), *args)
+            return call(self._api.within(min(seconds, left + _GRACE)))
 
         self._calls[calls.begin(run)] = take
 
@@ -173,8 +174,7 @@ class Poller:
         if self._waiting:
             due.append(self._released + retry.ORDER_TIME)
         for job in self._pending.values():
-            due.append(self._rows_due if self._looks_at_rows and job.is_asked
-                       and not job.is_alone else job.due)
+            due.append(self._rows_due if self._is_in_table(job) else job.due)
         self._timer.sleep(max(0.0, min(due) - self._timer.clock()))
 
     def _take_ended(self) -> None:

@@ -187,16 +187,12 @@ class Quiesce(base.Command):
                 pass
         except errors.ThawFailed as exc:
             for error in exc.errors:
-                if isinstance(error, errors.Failed):
-                    if str(error) != str(told):
-                        LOG.error('%s', error)
-                    continue
-                LOG.error('%s', error)
-                if error.server:
-                    self._warn(error.server)
-
-    def _warn(self, server: model.Server) -> None:
-        LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try "%(command)s '
-                    '%(id)s".'),
-                  {'server': server.label, 'command': self._unquiesce_command,
-                   'id': server.id})
+                if str(error) != str(told):
+                    LOG.error('%s', error)
+                # One that failed says so itself.
+                if error.server and not isinstance(error, errors.Failed):
+                    LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try '
+                                '"%(command)s %(id)s".'),
+                              {'server': error.server.label,
+                               'command': self._unquiesce_command,
+                               'id': error.server.id})
