@@ -20,7 +20,6 @@ from benchmarks import cloud as cloud_api
 from benchmarks import measure
 
 from osc_quiesce import model
-from osc_quiesce import jobs
 from osc_quiesce import polling
 from osc_quiesce import verbs
 
@@ -161,18 +160,14 @@ def _ours(
     asked: Mapping[str, str | None],
 ) -> dict[str, float]:
     started = time.time()
-    outcomes = polling.Poller(
-        cloud.client.api, cloud.client.timer, verbs.Freezing(),
-        cloud_api.PATIENCE,
-    ).run([[
-        jobs.Job(model.Server(id_), request, request, is_asked=True)
-        for id_, request in asked.items()
-    ]])
-    for outcome in outcomes.values():
-        if outcome.error:
-            raise outcome.error
-    return {
-        id_: started + outcome.seconds for id_, outcome in outcomes.items()}
+    jobs = [verbs.Job(model.Server(id_), request, request, is_asked=True)
+            for id_, request in asked.items()]
+    polling.Poller(cloud.client.api, cloud.client.timer, verbs.Freezing(),
+                   cloud_api.PATIENCE).run([jobs])
+    for job in jobs:
+        if job.error:
+            raise job.error
+    return {job.server.id: started + job.seconds for job in jobs}
 
 
 def _each(

@@ -119,16 +119,10 @@ class QuiesceAPI:
 
         :param query: filters of ``GET /servers/detail``
         """
-        query = dict(query)
-        while True:
-            body = self.read(f'/servers/detail?{parse.urlencode(query)}')
-            with http.parsing():
-                page = [model.Server.from_api(s) for s in body['servers']]
-                rels = [link['rel'] for link in body.get('servers_links', ())]
-            yield from page
-            if 'next' not in rels or not page:
-                return
-            query['marker'] = page[-1].id
+        path = f'/servers/detail?{parse.urlencode(query)}'
+        with http.parsing():
+            for item in http.pages(self.read, path, 'servers'):
+                yield model.Server.from_api(item)
 
     def result(self, server: model.Server, request_id: str) -> model.Result:
         """Return how a request has ended.
@@ -174,21 +168,15 @@ class QuiesceAPI:
         return http.json_of(response, server)
 
     def _freezes(self, query: list[tuple[str, str]]) -> Iterator[model.Freeze]:
-        while True:
-            try:
-                body = self.read(f'/os-quiesce?{parse.urlencode(query)}')
-            except errors.ServerNotFound as exc:
-                raise errors.NotInstalled(exc.message) from exc
+        path = f'/os-quiesce?{parse.urlencode(query)}'
+        names = [field.name for field in dataclasses.fields(model.Freeze)]
+        try:
             with http.parsing():
-                page = [model.Freeze(**{
-                    field.name: item[field.name]
-                    for field in dataclasses.fields(
-                        model.Freeze)}) for item in body['freezes']]
-            yield from page
-            if not body.get('freezes_links') or not page:
-                return
-            query = [each for each in query if each[0] != 'marker']
-            query.append(('marker', page[-1].server_id))
+                for item in http.pages(
+                        self.read, path, 'freezes', 'server_id'):
+                    yield model.Freeze(**{name: item[name] for name in names})
+        except errors.ServerNotFound as exc:
+            raise errors.NotInstalled(exc.message) from exc
 
     def _act(self, server: model.Server, action: str,
              details: Mapping[str, Any] | None) -> requests.Response:

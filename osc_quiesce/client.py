@@ -8,7 +8,7 @@ and at the instance action of the request; for several servers at once, at the
 table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 import contextlib
 import re
 import time
@@ -22,14 +22,13 @@ from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
 from osc_quiesce import http
 from osc_quiesce.i18n import _
-from osc_quiesce import jobs
 from osc_quiesce import model
 from osc_quiesce import polling
 from osc_quiesce import retry
 from osc_quiesce import states
 from osc_quiesce import verbs
 
-Outcome = jobs.Outcome
+Job = verbs.Job
 Server = model.Server
 
 
@@ -37,7 +36,9 @@ class Client:
     """Quiesces and unquiesces servers.
 
     A server is given as a :class:`model.Server` (as :meth:`find_server`
-    returns it: then errors name it) or as a UUID.
+    returns it: then errors name it) or as a UUID. What only reads is repeated
+    for 10 seconds, and raises :class:`errors.Unreachable` if it is not
+    answered then, and :class:`errors.Refused` if the caller may not see it.
 
     :param session: a :class:`keystoneauth1.session.Session`; needed unless
         an adapter is given
@@ -83,18 +84,18 @@ class Client:
         :raises ValueError: unquiesce_after is not a whole number above 0
         :raises errors.Refused: nothing was changed
         :raises errors.Unreachable: no answer: the server may become quiesced
-            all the same; its ``request_id`` is what :meth:`thaw` undoes
+            all the same; :meth:`unquiesce` by its ``request_id`` undoes that
         """
         if unquiesce_after is not None:
             model.check_unquiesce_after(unquiesce_after)
         server = Server.of(server)
         request_id = request_id or model.new_request_id()
-        verb = verbs.Freezing(
-            {server.id: unquiesce_after} if unquiesce_after else None)
-        outcome = self._run(verb, [[jobs.Job(server, request_id)]],
-                            2 * retry.PATIENCE, wait=False)[server.id]
-        error = outcome.error
-        if isinstance(error, errors.Refused) and outcome.action_id:
+        job = Job(server, request_id)
+        self.run(verbs.Freezing({server.id: unquiesce_after}
+                                if unquiesce_after else None),
+                 [[job]], 2 * retry.PATIENCE, wait=False)
+        error = job.error
+        if isinstance(error, errors.Refused) and job.action_id:
             error = errors.Unreachable(
                 _('Server %(server)s: no usable answer came from Nova, which '
                   'has then refused the same request: %(why)s') % {
@@ -122,18 +123,16 @@ class Client:
         if request_id:
             return self.timer.until_answered(
                 lambda: self.api.unquiesce(server, request_id), retry.PATIENCE)
-        outcome = self.unquiesce_all([server], wait=False)[server.id]
-        if outcome.error:
-            raise outcome.error
+        job = self.unquiesce_all([server], wait=False)[server.id]
+        if job.error:
+            raise job.error
         return model.Unquiesced(
-            outcome.action_id, None if outcome.action_id else states.ENDED)
+            job.action_id, None if job.action_id else states.ENDED)
 
     def get_server(self, server: Server | str) -> Server:
         """Return what Nova says of a server.
 
         :raises errors.ServerNotFound: there is none, or no longer
-        :raises errors.Refused: the caller may not see it
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.server(Server.of(
             server)))
@@ -146,13 +145,11 @@ class Client:
             not only in the caller's own
         :raises errors.ServerNotFound: there is none
         :raises errors.AmbiguousName: several have this name
-        :raises errors.Refused: the caller may not look
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
-        if _is_uuid(name_or_id):
-            # A name may look like an ID.
-            with contextlib.suppress(errors.ServerNotFound):
-                return self.get_server(name_or_id)
+        # A name may look like an ID, and most do not.
+        with contextlib.suppress(errors.ServerNotFound, ValueError):
+            uuid.UUID(name_or_id)
+            return self.get_server(name_or_id)
         # Nova takes the name as a regular expression, found anywhere.
         query = {'name': f'^{re.escape(name_or_id)}$'}
         if all_projects:
@@ -177,8 +174,6 @@ class Client:
         :param servers: UUIDs, to leave out all others
         :param all_projects: in all projects, and not only in the caller's own
         :raises errors.NotInstalled: the cloud does not have the quiesce API
-        :raises errors.Refused: the caller may not see that
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.freezes(
             servers, all_projects))
@@ -188,16 +183,30 @@ class Client:
         """Return the id of a server's newest request of these kinds, if any.
 
         :param names: of instance actions
-        :raises errors.Refused: the caller may not see that
-        :raises errors.Unreachable: no usable answer for 10 seconds
         """
         return self.timer.until_answered(lambda: self.api.newest_action(
             Server.of(server), names))
 
+    def doubt(self, thaw: Job) -> str | None:
+        """Return why a guest may not have been frozen until it was thawed.
+
+        :param thaw: a thaw that has ended well
+        :returns: what the guest said, or why that is not known; None if all
+            is well
+        """
+        try:
+            result = self.timer.until_answered(lambda: self.api.result(
+                thaw.server, str(thaw.action_id)))
+        except errors.QuiesceError as exc:
+            return exc.why
+        if result.result == states.SUCCESS:
+            return None
+        return result.reason or _('Nova does not show how its thaw ended')
+
     # Waiting --------------------------------------------------------------
 
     def wait_for_quiesced(self, server: Server | str, request_id: str | None,
-                          timeout: float = retry.DEFAULT_TIMEOUT) -> Outcome:
+                          timeout: float = retry.DEFAULT_TIMEOUT) -> Job:
         """Wait until a server is frozen by the request with this id.
 
         :param request_id: what :meth:`quiesce` returned
@@ -210,91 +219,50 @@ class Client:
         :raises errors.ServerGone: it was deleted
         :raises errors.Refused: the caller may not look, or no longer
         """
-        job = jobs.Job(
-            Server.of(server), request_id, request_id, is_asked=True)
-        return self._one(verbs.Freezing(), job, timeout)
+        job = Job(Server.of(server), request_id, request_id, is_asked=True)
+        return self._wait(verbs.Freezing(), job, timeout)
 
     def wait_for_unquiesced(self, server: Server | str, request_id: str | None,
-                            timeout: float = retry.DEFAULT_TIMEOUT) -> Outcome:
+                            timeout: float = retry.DEFAULT_TIMEOUT) -> Job:
         """Wait until a server is thawed.
 
         Parameters and errors are those of :meth:`wait_for_quiesced`, with
         the request that :meth:`unquiesce` returned.
         """
-        job = jobs.Job(Server.of(server), action_id=request_id, is_asked=True)
-        return self._one(verbs.Unquiescing(), job, timeout)
+        job = Job(Server.of(server), action_id=request_id, is_asked=True)
+        return self._wait(verbs.Unquiescing(), job, timeout)
 
-    def _one(self, verb: jobs.Verb, job: jobs.Job, timeout: float) -> Outcome:
-        outcome = self._run(verb, [[job]], timeout)[job.server.id]
-        if outcome.error:
-            raise outcome.error
-        return outcome
+    def _wait(self, verb: verbs.Verb, job: Job, timeout: float) -> Job:
+        self.run(verb, [[job]], timeout)
+        if job.error:
+            raise job.error
+        return job
 
     # Several servers ------------------------------------------------------
 
-    def quiesce_all(
-            self, servers: Iterable[Server | str], request_id: str,
-            unquiesce_after: Mapping[str, int] | None = None,
-            timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Outcome]:
-        """Freeze servers at the same time, and wait until all are frozen.
-
-        The first error ends it: then :meth:`thaw` undoes what was done.
-
-        :param request_id: the id that the request bears at each of them
-        :param unquiesce_after: UUID of server to seconds
-        :param timeout: seconds, for all together
-        :returns: UUID of server to :class:`Outcome`, of every server unless
-            one has an error; errors are in there, and not raised
-        """
-        asked = [jobs.Job(Server.of(s), request_id) for s in servers]
-        return self._run(verbs.Freezing(unquiesce_after), [asked], timeout)
-
-    def thaw(self, stages: Sequence[Sequence[Server | str]], request_id: str,
-             timeout: float = retry.DEFAULT_TIMEOUT,
-             progress: Callable[[Sequence[Server]], object] | None = None,
-             ) -> dict[str, Outcome]:
-        """Make sure that servers do not stay frozen by this request.
-
-        Deals with every state in which the request can have left a server,
-        even if it never arrives, or arrives later. One stage is asked after
-        the other; what holds one up delays the next by 3 seconds at most.
-
-        Within its time only three answers end the thaw of a server: the
-        server is gone; this request does not freeze it; the thaw has failed.
-
-        :param timeout: seconds, for all together
-        :param progress: is told which servers are asked next
-        :returns: UUID of server to :class:`Outcome`, of every server; errors
-            are in there, and not raised. A server that is gone is no error.
-        """
-        asked = [[jobs.Job(Server.of(server), request_id) for server in stage]
-                 for stage in stages]
-        return self._run(verbs.Thawing(), asked, timeout, progress=progress)
-
     def unquiesce_all(
             self, servers: Iterable[Server | str], wait: bool = True,
-            timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Outcome]:
+            timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
         """Thaw servers, one after the other, whatever request froze them.
 
         What holds one up delays the next by 3 seconds at most.
 
         :param wait: whether to wait until they are thawed
         :param timeout: seconds, for all together
-        :returns: as :meth:`thaw` does
+        :returns: UUID of server to :class:`Job`; errors are in there, and not
+            raised
         """
-        return self._run(
-            verbs.Unquiescing(), [[jobs.Job(Server.of(s))] for s in servers],
-            timeout, wait=wait)
+        jobs = [Job(Server.of(server)) for server in servers]
+        self.run(verbs.Unquiescing(), [[job] for job in jobs], timeout,
+                 wait=wait)
+        return {job.server.id: job for job in jobs}
 
-    def _run(self, verb: jobs.Verb, stages: Sequence[Sequence[jobs.Job]],
-             timeout: float, **options: Any) -> dict[str, Outcome]:
-        return polling.Poller(
+    def run(self, verb: verbs.Verb, stages: Sequence[Sequence[Job]],
+            timeout: float, **options: Any) -> None:
+        """Ask servers for something, and wait; :mod:`osc_quiesce.group` does.
+
+        :param stages: what came of it is written in there
+        :param options: see :class:`osc_quiesce.polling.Poller`
+        """
+        polling.Poller(
             self.api, self.timer, verb, timeout, **options).run(stages)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -2,8 +2,9 @@
 
 """Several requests under way at once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 import concurrent.futures
+import threading
 import time
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -100,3 +101,25 @@ def run_all(function: Callable[[_T], _U], items: Iterable[_T],
         while concurrent.futures.wait(futures, _GLANCE).not_done:
             pass
     return [future.result() for future in futures]
+
+
+class Once:
+    """What was read so far; threads that want the same wait for one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._found: dict[Hashable, Any] = {}
+
+    def read(self, key: Hashable, read: Callable[[], _T]) -> _T:
+        """Return what is read the first time that this key is asked for.
+
+        What is raised is not remembered.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._found:
+                self._found[key] = read()
+            found: _T = self._found[key]
+            return found

@@ -45,6 +45,16 @@ class QuiesceError(Exception):
         return ' '.join(part.rstrip('.') + '.' for part in parts)
 
 
+class Transient(QuiesceError):
+    """The same request may well succeed a little later.
+
+    :ivar retry_after: seconds to wait before the next attempt, as asked for
+        by the cloud; 0 if it did not say
+    """
+
+    retry_after = 0.0
+
+
 class Refused(QuiesceError):
     """The cloud refused the request and changed nothing."""
 
@@ -86,30 +96,22 @@ class NotInstalled(Refused):
                'on its nova-api')
 
 
-class ServiceUnavailable(Refused):
+class ServiceUnavailable(Refused, Transient):
     """No nova-quiesce service is up, or the API is overloaded.
 
     :ivar http_status: 429 or 503
-    :ivar retry_after: seconds to wait before the next attempt, as asked for
-        by the cloud; 0 if it did not say
     """
 
     http_status = 503
-    retry_after = 0.0
     advice = _('Try again later; an administrator can look for nova-quiesce '
                'in "openstack compute service list"')
 
 
-class Unreachable(QuiesceError):
+class Unreachable(Transient):
     """No usable answer: the connection was lost, 429, 5xx, or not of Nova.
 
     The request may have been carried out.
-
-    :ivar retry_after: seconds to wait before the next attempt, as asked for
-        by the cloud; 0 if it did not say
     """
-
-    retry_after = 0.0
 
 
 class NotSupported(QuiesceError):

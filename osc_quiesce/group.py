@@ -8,7 +8,7 @@ have frozen, is thawed, the last stage first. What other requests froze is left
 alone. It knows no command line and no storage.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
 import math
@@ -16,11 +16,14 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from osc_quiesce import client as quiesce_client
+from osc_quiesce import concurrency
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import report as reports
 from osc_quiesce import retry
+from osc_quiesce import states
+from osc_quiesce import verbs
 
 Progress: TypeAlias = Callable[[str], object]
 Shield: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -50,12 +53,15 @@ class Frozen:
         self._timeout = timeout
         self._progress = progress
         self._shield = shield
-        self._stages = _members(stages)
-        self._unquiesce_after = _deadlines(unquiesce_after, self.members)
-        self._is_left = False
+        checked, self._unquiesce_after = _checked(stages, unquiesce_after)
         # What the clock's zero is in UTC.
-        self._zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
+        zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             seconds=client.timer.clock())
+        self._stages = [
+            [reports.Member(verbs.Job(server, self.request_id),
+                            verbs.Job(server, self.request_id), zero)
+             for server in stage] for stage in checked]
+        self._is_left = False
 
     # What the caller asks -------------------------------------------------
 
@@ -65,24 +71,40 @@ class Frozen:
         :raises errors.QuiesceError: why a server could not be frozen
         """
         for stage in self._stages:
-            self._quiesce(stage)
+            self._say(_('Quiescing %s ...'), [each.server for each in stage])
+            self._client.run(verbs.Freezing(self._unquiesce_after),
+                             [[member.freeze for member in stage]],
+                             self._timeout)
+            for member in stage:
+                if member.freeze.error:
+                    raise member.freeze.error
 
     def check(self) -> None:
         """Check that every server is frozen by this request now.
 
         :raises errors.NotConsistent: names each server that is not
         """
-        found = reports.not_frozen(
-            self._client, [member.server for member in self.members],
-            self.request_id)
-        if found:
-            raise errors.NotConsistent(found)
+        ids = [member.id for member in self.members]
+        try:
+            rows = self._client.freezes(ids, all_projects=True)
+        except errors.Forbidden:
+            rows = self._client.freezes(ids)
+        frozen = {row.server_id for row in rows
+                  # A server is quiesced a moment before its row says it.
+                  if row.request_id == self.request_id
+                  and row.state in (states.FREEZING, states.FROZEN)}
+        lost = [errors.NoLongerQuiesced(
+            _('Server %s is not quiesced by this request any more')
+            % member.server.label,
+            model.Server(member.id, member.name), self.request_id)
+            for member in self.members if member.id not in frozen]
+        if lost:
+            raise errors.NotConsistent(lost)
 
     def keep(self) -> None:
         """Leave those quiesced that were seen frozen."""
         for member in self.members:
-            if member.frozen is not None:
-                member.to_thaw = False
+            member.is_kept = member.freeze.is_done
 
     def verify(self) -> None:
         """Check that every server stayed frozen until it was thawed.
@@ -100,8 +122,8 @@ class Frozen:
                 _('Server %(server)s did not stay frozen, or it is not known '
                   'whether it did: %(why)s') % {
                       'server': member.server.label, 'why': member.doubt},
-                model.Server(member.server.id, member.server.name))
-            for member in self.members if member.doubt is not None]
+                model.Server(member.id, member.name))
+            for member in self.members if not member.is_proven]
         if doubts:
             raise errors.NotConsistent(doubts)
 
@@ -113,35 +135,7 @@ class Frozen:
     @property
     def report(self) -> reports.Report:
         """What is known so far: everything, once the block is left."""
-        return reports.make(self.members, self._zero, self._is_left)
-
-    # Freezing -------------------------------------------------------------
-
-    def _quiesce(self, stage: list[reports.Member]) -> None:
-        self._say(_('Quiescing %s ...'), [member.server for member in stage])
-        started = self._client.timer.clock()
-        for member in stage:
-            # Even if it is never asked: then the thaw withdraws nothing.
-            member.requested, member.to_thaw = started, True
-        outcomes = self._client.quiesce_all(
-            [member.server for member in stage], self.request_id,
-            self._unquiesce_after, self._timeout)
-        for member in stage:
-            outcome = outcomes.get(member.server.id)
-            if outcome is None:
-                continue
-            member.server = outcome.server
-            if outcome.asked is not None:
-                member.requested = started + outcome.asked
-            if outcome.error is None:
-                member.frozen = started + outcome.seconds
-                member.unquiesce_at = outcome.unquiesce_at
-            elif outcome.action_id is None and isinstance(
-                    outcome.error, errors.Refused):
-                member.to_thaw = False
-        for outcome in outcomes.values():
-            if outcome.error:
-                raise outcome.error
+        return reports.Report(tuple(self.members))
 
     # Thawing --------------------------------------------------------------
 
@@ -160,7 +154,7 @@ class Frozen:
                 interrupt = interrupt or error
         self._is_left = True
         failed = [
-            member.error or errors.QuiesceError(
+            member.thaw.error or errors.QuiesceError(
                 _('Server %s was not seen thawed') % member.server.label,
                 member.server,
                 self.request_id) for member in self.members if member.to_thaw]
@@ -172,49 +166,39 @@ class Frozen:
 
     def _thaw(self) -> None:
         """Thaw those that may be frozen because of us."""
-        left = {m.server.id: m for m in self.members if m.to_thaw}
-        if not left:
-            return
-        stages = [[member.server for member in stage if member.to_thaw]
+        stages = [[member for member in stage if member.to_thaw]
                   for stage in reversed(self._stages)]
-        started = self._client.timer.clock()
+        members = [member for stage in stages for member in stage]
+        for member in members:
+            member.thaw = verbs.Job(member.server, self.request_id)
         with contextlib.ExitStack() as stack:
             # Neither may a failing shield prevent a thaw.
             with contextlib.suppress(Exception):
                 stack.enter_context(self._shield())
-            outcomes = self._client.thaw(
-                [stage for stage in stages if stage], self.request_id,
+            self._client.run(
+                verbs.Thawing(),
+                [[member.thaw for member in stage] for stage in stages],
                 max(retry.DEFAULT_TIMEOUT, self._timeout),
-                lambda servers: self._say(_('Unquiescing %s ...'), servers))
-            for server_id, outcome in outcomes.items():
-                member = left[server_id]
-                if outcome.asked is not None:
-                    member.thaw_requested = started + outcome.asked
-                member.thaw_request_id = outcome.action_id
-                member.doubt = outcome.doubt or member.doubt
-                member.error = outcome.error
-                member.to_thaw = outcome.error is not None
-                if outcome.error is None:
-                    member.thawed = started + outcome.seconds
-            self._prove([left[server_id] for server_id, outcome
-                         in outcomes.items() if not outcome.doubt])
+                progress=lambda servers: self._say(
+                    _('Unquiescing %s ...'), servers))
+            concurrency.run_all(self._prove, members)
 
-    def _prove(self, members: Iterable[reports.Member]) -> None:
-        """Find out which servers stayed frozen until their thaw.
+    def _prove(self, member: reports.Member) -> None:
+        """Find out whether a server stayed frozen until its thaw.
 
         The cloud accepts a thaw by our request only of what that has frozen,
-        without a break. But a guest may tell afterwards that it was not. One
-        that cannot be thawed tells nothing of that kind.
+        without a break. But a guest may tell afterwards that it was not: some
+        give up a freeze after a while. One that cannot be thawed tells nothing
+        of that kind.
         """
-        accepted = [member for member in members
-                    if member.frozen is not None and member.thaw_request_id]
-        doubts = reports.doubts(self._client, {
-            member.server: str(member.thaw_request_id) for member in accepted
-            if member.thawed is not None})
-        for member in accepted:
-            if member.thawed is not None or isinstance(
-                    member.error, errors.Failed):
-                member.doubt = doubts.get(member.server.id)
+        thaw = member.thaw
+        if thaw.doubt or not thaw.action_id or not member.freeze.is_done:
+            return
+        if thaw.is_done:
+            thaw.doubt = self._client.doubt(thaw)
+            member.is_proven = thaw.doubt is None
+        else:
+            member.is_proven = isinstance(thaw.error, errors.Failed)
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:
         # A failing progress callback must not prevent a thaw.
@@ -269,33 +253,29 @@ def quiesced(client: quiesce_client.Client,
         yield frozen
 
 
-def _members(
-    stages: Sequence[Sequence[model.Server | str]],
-) -> list[list[reports.Member]]:
-    """Check what the caller wants, before anything is asked."""
+def _checked(
+        stages: Sequence[Sequence[model.Server | str]],
+        unquiesce_after: int | Mapping[str, int] | None,
+        ) -> tuple[list[list[model.Server]], Mapping[str, int]]:
+    """Return what the caller wants, checked before anything is asked.
+
+    :returns: the servers of each stage; UUID of server to seconds
+    """
     if not stages or not all(stages):
         raise ValueError('there is no stage, or one without a server')
     if any(isinstance(stage, str) for stage in stages):
         raise ValueError('a stage is a string, not a sequence of servers')
-    members = [[reports.Member(model.Server.of(
-        server)) for server in stage] for stage in stages]
-    ids = [member.server.id for stage in members for member in stage]
+    checked = [[model.Server.of(each) for each in stage] for stage in stages]
+    ids = [server.id for stage in checked for server in stage]
     for server_id in ids:
         if ids.count(server_id) > 1:
             raise ValueError(f'server {server_id} is named twice')
-    return members
-
-
-def _deadlines(unquiesce_after: int | Mapping[str, int] | None,
-               members: Sequence[reports.Member]) -> Mapping[str, int]:
-    """Return UUID of server to seconds, checked."""
-    ids = [member.server.id for member in members]
     if unquiesce_after is None:
-        return {}
+        return checked, {}
     if not isinstance(unquiesce_after, Mapping):
         unquiesce_after = dict.fromkeys(ids, unquiesce_after)
     for server_id, seconds in unquiesce_after.items():
         if server_id not in ids:
             raise ValueError(f'server {server_id} is in no stage')
         model.check_unquiesce_after(seconds)
-    return unquiesce_after
+    return checked, unquiesce_after

@@ -10,7 +10,7 @@ No request is repeated here, whatever the adapter is told elsewhere: only the
 caller knows what may be repeated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import copy
 import datetime
@@ -35,6 +35,8 @@ REQUEST_TIMEOUT: Final = 30.0
 _FAULTS: Final = {
     404: 'itemNotFound', 429: 'overLimit', 503: 'serviceUnavailable'}
 _NO_ROUTE: Final = 'Not Found'
+_NOT_SENT: Final = _(
+    'Server %(server)s: the request could not be sent: %(why)s')
 _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
     401: errors.Unauthorized,
     403: errors.Forbidden,
@@ -99,16 +101,17 @@ def send(adapter: ksa_adapter.Adapter, method: str, path: str,
     except ksa_exceptions.HttpError as exc:
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):
-            raise _unreachable(str(exc), server) from exc
-        raise errors.Unauthorized(_not_asked(exc, server), server) from exc
+            raise _unusable(server, str(exc)) from exc
+        raise _about(
+            server, errors.Unauthorized, str(exc), _NOT_SENT) from exc
     except (
         ksa_exceptions.ConnectionError,
         ksa_exceptions.InvalidResponse,  # from Keystone, or a proxy
         OSError,  # such as a file of certificates that is being replaced
     ) as exc:
-        raise _unreachable(str(exc), server) from exc
+        raise _unusable(server, str(exc)) from exc
     except ksa_exceptions.ClientException as exc:
-        raise errors.Refused(_not_asked(exc, server), server) from exc
+        raise _about(server, errors.Refused, str(exc), _NOT_SENT) from exc
     if response.status_code >= 400:
         raise _error(response, method, server)
     return response
@@ -119,62 +122,56 @@ def _error(response: requests.Response, method: str,
     """Return what an answer means that is an error, in the cloud's words."""
     status = response.status_code
     key, text = _fault(response)
+    why = text or f'HTTP {status} {response.reason or ""}'.rstrip()
+    error: errors.QuiesceError
     if status == 404 and key == _NO_ROUTE:
         return errors.NotInstalled(_('HTTP 404 Not Found'), server)
-    is_of_nova = _FAULTS.get(status, key) == key
-    if status == 500 and server and text:
-        return errors.Unreachable(
-            _('Server %(server)s: Nova answered with an internal error: '
-              '%(why)s') % {'server': server.label, 'why': text},
-            server, why=text)
-    text = text or f'HTTP {status} {response.reason or ""}'.rstrip()
-    if not is_of_nova or (status >= 500 and status not in _REFUSALS):
-        unreachable = _unreachable(text, server)
-        unreachable.retry_after = retry_after(response)
-        return unreachable
-    refusal = _REFUSALS.get(status, errors.Refused)
-    if refusal is errors.Unauthorized:
-        # Credentials with access rules may have all rules but this one.
-        text = _('%(why)s (%(method)s %(path)s)') % {
-            'why': text.rstrip('.'), 'method': method,
-            'path': parse.urlsplit(response.url).path}
-    if status == 400 and 'no such action' in text:
-        refusal = errors.NotInstalled
-    if server is None:
-        message = text
-    elif method == 'GET':
-        message = _('Server %(server)s could not be read: %(why)s') % {
-            'server': server.label, 'why': text}
+    if status == 500 and text:
+        error = _about(server, errors.Unreachable, why, _(
+            'Server %(server)s: Nova answered with an internal error: '
+            '%(why)s'))
+    elif _FAULTS.get(status, key) != key or (
+            status >= 500 and status not in _REFUSALS):
+        error = _unusable(server, why)
     else:
-        message = _('Server %(server)s was not changed: %(why)s') % {
-            'server': server.label, 'why': text}
-    error = refusal(message, server, why=text)
+        refusal = _REFUSALS.get(status, errors.Refused)
+        if refusal is errors.Unauthorized:
+            # Credentials with access rules may have all rules but this one.
+            why = _('%(why)s (%(method)s %(path)s)') % {
+                'why': why.rstrip('.'), 'method': method,
+                'path': parse.urlsplit(response.url).path}
+        if status == 400 and 'no such action' in text:
+            refusal = errors.NotInstalled
+        error = _about(
+            server, refusal, why,
+            _('Server %(server)s could not be read: %(why)s')
+            if method == 'GET'
+            else _('Server %(server)s was not changed: %(why)s'))
+    if isinstance(error, errors.Transient):
+        error.retry_after = retry_after(response)
     if isinstance(error, errors.ServiceUnavailable):
         error.http_status = status
-        error.retry_after = retry_after(response)
     return error
 
 
-def _unreachable(why: str, server: model.Server | None) -> errors.Unreachable:
-    if server is None:
-        return errors.Unreachable(why)
-    return errors.Unreachable(
-        _('Server %(server)s: no usable answer came from Nova: %(why)s') % {
-            'server': server.label, 'why': why},
-        server, why=why)
-
-
-def not_of_nova(server: model.Server | None = None) -> errors.Unreachable:
+def not_of_nova(server: model.Server | None = None) -> errors.QuiesceError:
     """Return the error for an answer that Nova would not give."""
-    return _unreachable(
-        _('the compute endpoint sent a response that is not of Nova'), server)
+    return _unusable(server, _(
+        'the compute endpoint sent a response that is not of Nova'))
 
 
-def _not_asked(error: Exception, server: model.Server | None) -> str:
+def _unusable(server: model.Server | None, why: str) -> errors.QuiesceError:
+    return _about(server, errors.Unreachable, why, _(
+        'Server %(server)s: no usable answer came from Nova: %(why)s'))
+
+
+def _about(server: model.Server | None, error: type[errors.QuiesceError],
+           why: str, message: str) -> errors.QuiesceError:
+    """Return an error that names the server, if it is about one."""
     if server is None:
-        return str(error)
-    return _('Server %(server)s: the request could not be sent: %(why)s') % {
-        'server': server.label, 'why': error}
+        return error(why)
+    return error(message % {'server': server.label, 'why': why}, server,
+                 why=why)
 
 
 def _fault(response: requests.Response) -> tuple[str, str]:
@@ -199,6 +196,27 @@ def json_of(response: requests.Response,
         if not isinstance(body, dict):
             raise TypeError(body)
         return body
+
+
+def pages(read: Callable[[str], Mapping[str, Any]], path: str, key: str,
+          marker: str = 'id') -> Iterator[dict[str, Any]]:
+    """Yield the items of a list, whatever the size of its pages.
+
+    :param read: returns the JSON object at a path
+    :param path: perhaps with filters
+    :param key: of the list in the answer
+    :param marker: the key of an item by which the next page is asked for
+    """
+    mark = '&' if '?' in path else '?'
+    where = path
+    while True:
+        body = read(where)
+        yield from body[key]
+        if not body[key] or not (
+                body.get(f'{key}_links') or body.get('next')):
+            return
+        last = parse.urlencode({'marker': body[key][-1][marker]})
+        where = f'{path}{mark}{last}'
 
 
 def quoted(text: str) -> str:

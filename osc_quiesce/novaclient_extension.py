@@ -27,6 +27,7 @@ from osc_quiesce.cli import unquiesce
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import verbs
 
 # What callers of novaclient catch; all others are bad requests.
 _REFUSALS = {errors.Conflict: nova_exceptions.Conflict,
@@ -126,7 +127,8 @@ do_quiesce.__doc__ = _(
 @utils.arg('--poll', dest='poll', action='store_true', default=False,
            help=_('Wait until the server is thawed, and check that it is.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = unquiesce.Unquiesce(lambda: cs.quiesce.library, options.progress)
+    command = unquiesce.Unquiesce(
+        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
     _run(command, lambda: command.unquiesce([args.server], wait=args.poll),
          None if args.poll else _(
              'Request to unquiesce server %s has been accepted.'))
@@ -136,7 +138,7 @@ do_unquiesce.__doc__ = _(
     'Thaw the file systems of a quiesced server (admin only by default).')
 
 
-def _run(command: cli.Command, work: Callable[[], list[cli.Row]],
+def _run(command: cli.Command, work: Callable[[], list[verbs.Job]],
          accepted: str | None) -> None:
     """Run a command, and exit unless all went well.
 
@@ -145,20 +147,20 @@ def _run(command: cli.Command, work: Callable[[], list[cli.Row]],
     """
 
     def work_and_tell() -> None:
-        for row in work():
+        for job in work():
             if not command.exit_code:
-                print(accepted % row.server.label if accepted else _result(
-                    row))
+                print(accepted % job.server.label if accepted else _result(
+                    job))
 
     exit_code = interrupts.end(command.run(work_and_tell, sys.stdout))
     if exit_code:
         sys.exit(exit_code)
 
 
-def _result(row: cli.Row) -> str:
+def _result(job: verbs.Job) -> str:
     text = _('Server %(server)s is %(status)s.') % {
-        'server': row.server.label, 'status': row.status}
-    if row.unquiesce_at:
+        'server': job.server.label, 'status': job.server.status}
+    if job.unquiesce_at:
         text += ' ' + (
-            _('The cloud thaws it at %s by itself.') % row.unquiesce_at)
+            _('The cloud thaws it at %s by itself.') % job.unquiesce_at)
     return text

@@ -15,7 +15,6 @@ This module must never decide what becomes of a server.
 
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
-import dataclasses
 import functools
 import math
 from typing import Any, Final
@@ -23,10 +22,10 @@ from typing import Any, Final
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import concurrency
 from osc_quiesce import errors
-from osc_quiesce import jobs
-from osc_quiesce.jobs import MOVING, Job, Outcome, Seen, Verb
+from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import retry
+from osc_quiesce.verbs import Job, Verb
 
 # Real seconds between two looks at whether a thread has come to its end.
 _TICK: Final = 0.05
@@ -60,8 +59,8 @@ class Poller:
         self._started = timer.clock()
         self._waiting: list[list[Job]] = []
         self._released = self._started
+        self._jobs: list[Job] = []
         self._pending: dict[str, Job] = {}
-        self._outcomes: dict[str, Outcome] = {}
         self._calls: dict[
             concurrency.Future[Any], Callable[[concurrency.Future[Any]], None]
         ] = {}
@@ -70,18 +69,18 @@ class Poller:
         self._is_listing = False
         self._all_projects = True  # until the cloud refuses that
 
-    def run(self, stages: Iterable[Sequence[Job]]) -> dict[str, Outcome]:
+    def run(self, stages: Iterable[Sequence[Job]]) -> None:
         """Ask the servers of each stage at once, one stage after the other.
 
         A stage is asked when those before it are done, or three seconds after
-        the one before it: then order counts less.
-
-        :returns: UUID of server to :class:`Outcome`, of every server unless an
-            error has stopped it
+        the one before it: then order counts less. What came of it is in the
+        jobs: all have ended, unless an error has stopped it.
         """
-        self._waiting = [list(stage) for stage in stages]
-        asked = [job for stage in self._waiting for job in stage]
-        self._looks_at_rows = self._looks_at_rows or len(asked) > 1
+        self._waiting = [list(stage) for stage in stages if stage]
+        self._jobs = [job for stage in self._waiting for job in stage]
+        for job in self._jobs:
+            job.begun = self._started
+        self._looks_at_rows = self._looks_at_rows or len(self._jobs) > 1
         with concurrency.Calls() as calls:
             while not self._is_over():
                 self._release()
@@ -91,12 +90,10 @@ class Poller:
             calls.stop()
         self._take_ended()
         if not self._is_stopped():
-            for job in asked:
-                if job.server.id not in self._outcomes:
-                    self._end(job, jobs.timed_out(
+            for job in self._jobs:
+                if job.ended is None:
+                    self._end(job, _timed_out(
                         job, self._verb.goal, self._timeout))
-        return {job.server.id: self._outcomes[job.server.id] for job in asked
-                if job.server.id in self._outcomes}
 
     @property
     def _left(self) -> float:
@@ -105,7 +102,7 @@ class Poller:
 
     def _is_stopped(self) -> bool:
         return self._verb.stops_at_error and any(
-            outcome.error for outcome in self._outcomes.values())
+            job.error for job in self._jobs)
 
     def _is_over(self) -> bool:
         return (not (self._pending or self._waiting) or self._left <= 0
@@ -122,38 +119,39 @@ class Poller:
             if self._progress:
                 self._progress([job.server for job in stage])
 
+    def _is_in_table(self, job: Job) -> bool:
+        """Return whether a server is looked at in the table of freezes."""
+        return self._looks_at_rows and job.is_asked and not job.is_alone
+
     def _begin_calls(self, calls: concurrency.Calls) -> None:
         now = self._timer.clock()
+        together = []
         for job in self._pending.values():
-            if job.is_busy or job.due > now:
-                continue
-            if not job.is_asked:
-                self._begin_ask(calls, job)
-            elif job.is_alone or not self._looks_at_rows:
-                job.is_busy = True
-                self._begin(calls, functools.partial(self._looked, job),
-                            self._verb.look, job, now)
-        looked_at = [job.server.id for job in self._pending.values()
-                     if job.is_asked and not job.is_alone]
-        if (
-                self._looks_at_rows and looked_at and not self._is_listing
-                and self._rows_due <= now):
+            if self._is_in_table(job):
+                together.append(job.server.id)
+            elif not job.is_busy and job.due <= now:
+                self._begin_one(calls, job, now)
+        if together and not self._is_listing and self._rows_due <= now:
             self._is_listing = True
-            self._begin(calls, functools.partial(self._listed, looked_at),
-                        lambda api: api.freezes(looked_at, self._all_projects))
+            self._begin(calls, functools.partial(self._listed, together),
+                        lambda api: api.freezes(together, self._all_projects))
 
-    def _begin_ask(self, calls: concurrency.Calls, job: Job) -> None:
+    def _begin_one(self, calls: concurrency.Calls, job: Job,
+                   now: float) -> None:
+        """Ask one server, or look at it."""
         job.is_busy = True
         seconds = math.inf
-        if job.first_asked is None:
-            job.first_asked = self._timer.clock()
-            seconds = _FIRST_ATTEMPT
-        self._begin(calls, functools.partial(self._answered, job),
-                    self._verb.ask, job, seconds=seconds)
+        if job.is_asked:
+            call = functools.partial(self._verb.look, job=job, now=now)
+        else:
+            call = functools.partial(self._verb.ask, job=job)
+            if job.asked is None:
+                job.asked, seconds = now, _FIRST_ATTEMPT
+        self._begin(calls, functools.partial(self._take, job), call, seconds)
 
     def _begin(self, calls: concurrency.Calls,
                take: Callable[[concurrency.Future[Any]], None],
-               call: Callable[..., Any], *args: Any,
+               call: Callable[[quiesce_api.QuiesceAPI], Any],
                seconds: float = math.inf) -> None:
         """Begin a call with an API whose requests end with the time."""
 
@@ -161,7 +159,7 @@ class Poller:
             left = self._left  # it may have waited for a thread
             if left <= 0:
                 raise concurrent.futures.CancelledError
-            return call(self._api.within(min(seconds, left + _GRACE)), *args)
+            return call(self._api.within(min(seconds, left + _GRACE)))
 
         self._calls[calls.begin(run)] = take
 
@@ -176,8 +174,7 @@ class Poller:
         if self._waiting:
             due.append(self._released + retry.ORDER_TIME)
         for job in self._pending.values():
-            due.append(self._rows_due if self._looks_at_rows and job.is_asked
-                       and not job.is_alone else job.due)
+            due.append(self._rows_due if self._is_in_table(job) else job.due)
         self._timer.sleep(max(0.0, min(due) - self._timer.clock()))
 
     def _take_ended(self) -> None:
@@ -190,45 +187,41 @@ class Poller:
 
     # What came of a call --------------------------------------------------
 
-    def _answered(self, job: Job, call: concurrency.Future[Any]) -> None:
+    def _take(self, job: Job, call: concurrency.Future[bool]) -> None:
+        """Take the answer to a request, or to a look, about one server."""
         job.is_busy = False
         now = self._timer.clock()
         try:
-            job.action_id, seen = call.result()
+            is_done = call.result()
         except errors.QuiesceError as exc:
-            first_asked = now if job.first_asked is None else job.first_asked
-            pause = self._verb.pause_after(exc, now - first_asked)
-            self._defer(job, exc, pause)
+            if job.is_asked and isinstance(exc, errors.ServerNotFound):
+                self._end(job, _gone(job))
+            else:
+                self._defer(job, exc, self._pause_after(job, exc, now))
             return
         except Exception as exc:
-            self._end(job, jobs.unforeseen(job, exc))
+            self._end(job, _unforeseen(job, exc))
             return
-        job.is_asked, job.trouble = True, None
-        job.pauses = retry.pauses()
+        job.trouble = None
+        if not job.is_asked:
+            job.is_asked, job.pauses = True, retry.pauses()
+            is_done = is_done or not self._wait
+            self._rows_due = min(self._rows_due, now + next(retry.pauses()))
         job.due = now + next(job.pauses)
-        self._rows_due = min(self._rows_due, job.due)
-        self._see(
-            job, seen if self._wait else dataclasses.replace(seen, done=True))
+        if is_done:
+            self._end(job)
 
-    def _looked(self, job: Job, call: concurrency.Future[Any]) -> None:
-        job.is_busy = False
-        try:
-            seen = call.result()
-        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
-            self._defer(job, exc, exc.retry_after)
-        except errors.ServerNotFound:
-            self._end(job, jobs.gone(job))
-        except errors.QuiesceError as exc:
-            pause = None
-            if isinstance(exc, errors.Refused):
-                pause = self._verb.pause_after(exc, 0.0)
-            self._defer(job, exc, pause)
-        except Exception as exc:
-            self._end(job, jobs.unforeseen(job, exc))
-        else:
-            job.trouble = None
-            job.due = self._timer.clock() + next(job.pauses)
-            self._see(job, seen)
+    def _pause_after(self, job: Job, error: errors.QuiesceError,
+                     now: float) -> float | None:
+        """Return in how many seconds to try again; None if never."""
+        if not job.is_asked:
+            asked = now if job.asked is None else job.asked
+            return self._verb.pause_after(error, now - asked)
+        if isinstance(error, errors.Transient):
+            return error.retry_after
+        if isinstance(error, errors.Refused):
+            return self._verb.pause_after(error, 0.0)
+        return None
 
     def _listed(self, looked_at: Sequence[str],
                 call: concurrency.Future[Any]) -> None:
@@ -237,7 +230,7 @@ class Poller:
         pause = next(self._pauses)
         try:
             rows = {row.server_id: row for row in call.result()}
-        except (errors.Unreachable, errors.ServiceUnavailable) as exc:
+        except errors.Transient as exc:
             for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
@@ -252,15 +245,15 @@ class Poller:
                 row = rows.get(job.server.id)
                 try:
                     # A row may be that of another project.
-                    seen = None
+                    is_done = None
                     if row or self._all_projects:
-                        seen = self._verb.in_row(job, row)
+                        is_done = self._verb.in_row(job, row)
                 except errors.QuiesceError as exc:
                     self._end(job, exc)
                     continue
-                job.is_alone = seen is None
-                if seen:
-                    self._see(job, seen)
+                job.is_alone = is_done is None
+                if is_done:
+                    self._end(job)
         self._rows_due = self._timer.clock() + pause
 
     def _defer(self, job: Job, trouble: errors.QuiesceError,
@@ -274,20 +267,34 @@ class Poller:
             pause = min(pause, retry.LONGEST_DEFERRAL)
         job.due = self._timer.clock() + max(pause, next(job.pauses))
 
-    def _see(self, job: Job, seen: Seen) -> None:
-        job.server = seen.server or job.server
-        if seen.done:
-            self._end(job, seen=seen)
-
-    def _end(self, job: Job, error: errors.QuiesceError | None = None,
-             seen: Seen = MOVING) -> None:
+    def _end(self, job: Job, error: errors.QuiesceError | None = None) -> None:
         self._pending.pop(job.server.id, None)
-        if error and error.server and error.server.vm_state:
-            job.server = error.server
-        asked = job.first_asked
-        self._outcomes[job.server.id] = Outcome(
-            server=job.server, request_id=job.request_id,
-            action_id=job.action_id,
-            asked=None if asked is None else asked - self._started,
-            seconds=self._timer.clock() - self._started, error=error,
-            unquiesce_at=seen.unquiesce_at, doubt=seen.doubt)
+        job.ended, job.error = self._timer.clock(), error
+
+
+def _timed_out(job: Job, goal: str, seconds: float) -> errors.TimedOut:
+    """Return the error of a server that did not get there in time."""
+    message = _(
+        'Server %(server)s did not become %(state)s within %(seconds)g s') % {
+            'server': job.server.label, 'state': goal, 'seconds': seconds}
+    if job.trouble:
+        message = f'{message}: {job.trouble.why}'
+    return errors.TimedOut(
+        message, job.server, job.action_id or job.request_id)
+
+
+def _gone(job: Job) -> errors.ServerGone:
+    """Return the error of a server that is deleted."""
+    return errors.ServerGone(
+        _('Server %s was deleted') % job.server.label,
+        model.Server(job.server.id, job.server.name, 'DELETED'))
+
+
+def _unforeseen(job: Job, exc: Exception) -> errors.QuiesceError:
+    """Return an error that holds up no other server."""
+    error = errors.QuiesceError(
+        _('Server %(server)s: an unforeseen error came: %(why)r') % {
+            'server': job.server.label, 'why': exc},
+        job.server)
+    error.__cause__ = exc
+    return error

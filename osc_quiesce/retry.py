@@ -89,6 +89,4 @@ class Timer:
 
 
 def _pause_after(error: Exception) -> float | None:
-    if isinstance(error, (errors.Unreachable, errors.ServiceUnavailable)):
-        return error.retry_after
-    return None
+    return error.retry_after if isinstance(error, errors.Transient) else None

@@ -2,8 +2,9 @@
 
 """What is asked of a server, and how one sees that it is done.
 
-A verb sends one request, says which answers to it are final, and judges one
-look at one server. It never waits and never repeats.
+A verb sends one request, decides which answers to it are final, and judges one
+look at one server. What it learns it writes into the :class:`Job` of the
+server. It never waits and never repeats.
 
 *Freeze cautiously, thaw stubbornly*: a refused freeze is given up, for then
 nothing is frozen; a thaw is given up only if the server is gone, if the cloud
@@ -11,19 +12,124 @@ says that this request does not freeze it, or if the cloud says that the thaw
 has failed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
-from osc_quiesce.jobs import MOVING, Job, Seen
 from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
 
 
-class Freezing:
+@dataclasses.dataclass
+class Job:
+    """One request about one server, and what came of it.
+
+    Times are seconds by the clock of the client.
+
+    :param server: the server, as it was last seen
+    :param request_id: the request to quiesce; None if that is not known
+    :param action_id: the request that was sent or is waited for; None if there
+        was nothing to do, or if it is certain that nothing was accepted
+    :param is_asked: whether the cloud has answered the request
+    :ivar begun: when its turn began to be waited for
+    :ivar asked: when it was first asked; None if it was not
+    :ivar ended: when it got there, or failed to; None before
+    :ivar error: why it did not get there; None if it did
+    :ivar unquiesce_at: when the cloud thaws the server by itself, such as
+        ``2026-11-23T03:45:00Z``; None if it does not
+    :ivar doubt: of a thaw: why it is not certain that the server was frozen
+        by the request until then; None if it is certain
+    """
+
+    server: model.Server
+    request_id: str | None = None
+    action_id: str | None = None
+    is_asked: bool = False
+    begun: float = 0.0
+    asked: float | None = None
+    ended: float | None = None
+    error: errors.QuiesceError | None = None
+    unquiesce_at: str | None = None
+    doubt: str | None = None
+    # For the loop: is a request under way, does the table of freezes not tell
+    # enough, when is the next request due, why was the last one of no use?
+    is_busy: bool = False
+    is_alone: bool = False
+    due: float = 0.0
+    trouble: errors.QuiesceError | None = None
+    at_rest_since: float | None = None
+    pauses: Iterator[float] = dataclasses.field(default_factory=retry.pauses)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the server got there."""
+        return self.ended is not None and self.error is None
+
+    @property
+    def seconds(self) -> float:
+        """How long was waited until it ended."""
+        return 0.0 if self.ended is None else self.ended - self.begun
+
+    def settled(self, now: float) -> bool:
+        """Return whether the server has been without a task for long enough.
+
+        Its state is saved a moment before or after the result of the action,
+        and a database may lag behind.
+        """
+        if self.server.task_state is not None:
+            self.at_rest_since = None
+            return False
+        if self.at_rest_since is None:
+            self.at_rest_since = now
+        return now - self.at_rest_since >= retry.SETTLE_TIME
+
+
+class Verb:
+    """What is done to servers, and how one sees that it is done.
+
+    :cvar goal: the vm_state that a server is to get into
+    :cvar stops_at_error: whether the first error ends it for all
+    :cvar looks_at_rows: whether even a single server is looked at in the
+        table of freezes
+    """
+
+    goal: str
+    stops_at_error = False
+    looks_at_rows = False
+
+    def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
+        """Send the request, once; return whether the server got there."""
+        raise NotImplementedError
+
+    def pause_after(self, error: errors.QuiesceError,
+                    seconds: float) -> float | None:
+        """Return in how many seconds to ask, or look, again; None if never.
+
+        :param seconds: since it was first asked
+        """
+        raise NotImplementedError
+
+    def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
+        """Return whether the table of freezes shows that a server got there.
+
+        :returns: None if a look at the server itself has to tell
+        :raises errors.QuiesceError: the server will not get there
+        """
+        raise NotImplementedError
+
+    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
+        """Look at one server, and return whether it got there.
+
+        :raises errors.Unreachable: this look was of no use
+        :raises errors.QuiesceError: the server will not get there
+        """
+        raise NotImplementedError
+
+
+class Freezing(Verb):
     """Freezes servers, each by the request that its job names.
 
     :param unquiesce_after: UUID of server to seconds after which the cloud
@@ -32,13 +138,11 @@ class Freezing:
 
     goal = states.QUIESCED
     stops_at_error = True
-    looks_at_rows = False
 
     def __init__(self, unquiesce_after: Mapping[str, int] | None = None):
         self._unquiesce_after = unquiesce_after or {}
 
-    def ask(self, api: quiesce_api.QuiesceAPI,
-            job: Job) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
         try:
             api.quiesce(job.server, str(job.request_id),
                         self._unquiesce_after.get(job.server.id))
@@ -46,35 +150,35 @@ class Freezing:
             # A refusal of the next attempt says nothing about this one.
             job.action_id = job.request_id
             raise
-        return job.request_id, MOVING
+        job.action_id = job.request_id
+        return False
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
         # A refusal is final, unless the cloud says when to come back.
-        if isinstance(error, errors.Unreachable) or (
-                isinstance(error, errors.ServiceUnavailable)
-                and error.retry_after):
-            pause = error.retry_after
-            return pause if seconds + pause <= retry.PATIENCE else None
+        if isinstance(error, errors.Transient) and (
+                error.retry_after or not isinstance(error, errors.Refused)):
+            return _within_patience(error.retry_after, seconds)
         return None
 
-    def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
+    def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is None or row.request_id != job.request_id:
             return None
         if row.error:
             raise _failed(job.server, row.error, job.request_id)
         if row.state == states.FROZEN:
-            return Seen(True,
-                        model.Server(job.server.id,
-                                     job.server.name or row.server_name or '',
-                                     states.QUIESCED.upper(), states.QUIESCED),
-                        row.unquiesce_at)
-        return None if row.state == states.THAWING else MOVING
+            name = job.server.name or row.server_name or ''
+            job.server = model.Server(
+                job.server.id, name, states.QUIESCED.upper(), states.QUIESCED)
+            job.unquiesce_at = row.unquiesce_at
+            return True
+        return None if row.state == states.THAWING else False
 
-    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
-        server, settled, result = _look_at(api, job, now, job.request_id)
+    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
+        settled, result = _look_at(api, job, now, job.request_id)
+        server = job.server
         if server.task_state is not None:
-            return Seen(server=server)
+            return False
         if server.vm_state == states.ERROR:
             raise _failed(server, result.reason, job.request_id)
         if server.vm_state == states.QUIESCED:
@@ -83,8 +187,8 @@ class Freezing:
                     _('Server %s is quiesced by another request; this request '
                       'failed') % server.label,
                     server, job.request_id)
-            done = settled or result.result == states.SUCCESS
-            return Seen(done, server, result.unquiesce_at)
+            job.unquiesce_at = result.unquiesce_at
+            return settled or result.result == states.SUCCESS
         if result.result == states.FAILURE:
             raise errors.NotSupported(
                 _('Server %(server)s cannot be quiesced: %(why)s') % {
@@ -98,52 +202,50 @@ class Freezing:
                 _('Server %s was not quiesced, and its instance action gives '
                   'no reason') % server.label,
                 server, job.request_id)
-        return Seen(server=server)
+        return False
 
 
-class Unquiescing:
+class Unquiescing(Verb):
     """Thaws servers, whatever request has frozen them."""
 
     goal = states.ACTIVE
-    stops_at_error = False
-    looks_at_rows = False
 
-    def ask(self, api: quiesce_api.QuiesceAPI,
-            job: Job) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
         try:
-            return api.unquiesce(job.server).request_id, MOVING
+            job.action_id = api.unquiesce(job.server).request_id
         except errors.Conflict:
             # Perhaps an earlier attempt was heard, or somebody was faster.
-            server = api.server(job.server)
-            if server.task_state == states.UNQUIESCING:
-                return None, Seen(server=server)
-            if (server.vm_state, server.task_state) == (states.ACTIVE, None):
-                return None, Seen(True, server)
-            raise
+            job.server = api.server(job.server)
+            state = job.server.vm_state, job.server.task_state
+            if state != (states.ACTIVE, None) and (
+                    job.server.task_state != states.UNQUIESCING):
+                raise
+            return state == (states.ACTIVE, None)
+        return False
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
-        if not isinstance(
-                error, (errors.Unreachable, errors.ServiceUnavailable)):
-            return None
-        pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
-        return pause if seconds + pause <= retry.PATIENCE else None
+        if isinstance(error, errors.Transient):
+            return _within_patience(
+                min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
+        return None
 
-    def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
+    def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is None or row.state == states.FROZEN or row.attempts:
             return None
-        return MOVING
+        return False
 
-    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
-        server, settled, result = _look_at(api, job, now, job.action_id)
+    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
+        settled, result = _look_at(api, job, now, job.action_id)
+        server = job.server
         if server.task_state is not None:
-            return Seen(server=server)
+            return False
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
                 raise _failed(server, result.reason, job.action_id)
         elif server.vm_state != states.QUIESCED:
             # A database that lags behind may show what was before.
-            return Seen(settled or result.result is not None, server)
+            return settled or result.result is not None
         elif result.result == states.SUCCESS:
             raise errors.QuiescedByAnother(
                 _('Server %s was unquiesced, then quiesced again by another '
@@ -151,7 +253,7 @@ class Unquiescing:
                 server, job.action_id)
         elif settled or result.result == states.FAILURE:
             raise _failed(server, result.reason, job.action_id)
-        return Seen(server=server)
+        return False
 
 
 class Thawing(Unquiescing):
@@ -159,17 +261,17 @@ class Thawing(Unquiescing):
 
     looks_at_rows = True
 
-    def ask(self, api: quiesce_api.QuiesceAPI,
-            job: Job) -> tuple[str | None, Seen]:
+    def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
         try:
             answer = api.unquiesce(job.server, job.request_id)
         except errors.ServerNotFound:
-            return None, _gone(job.server)
+            return _gone(job)
+        job.action_id = answer.request_id
         if answer.state is None:
-            return answer.request_id, MOVING
+            return False
         # Thawing: by its deadline, or by another request.
         job.doubt = answer.message
-        return None, Seen(answer.state != states.THAWING, doubt=job.doubt)
+        return answer.state != states.THAWING
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float) -> float | None:
@@ -178,43 +280,44 @@ class Thawing(Unquiescing):
         pause: float = getattr(error, 'retry_after', 0.0)
         return min(pause, retry.LONGEST_DEFERRAL)
 
-    def in_row(self, job: Job, row: model.Freeze | None) -> Seen | None:
+    def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is not None and row.request_id == job.request_id:
             # The cloud goes on, but nobody knows for how long.
             if row.error:
                 raise _failed(job.server, row.error, job.request_id)
-            return MOVING
-        # A row goes only after a confirmed thaw.
-        return Seen(True, doubt=job.doubt)
+            return False
+        return True  # a row goes only after a confirmed thaw
 
-    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> Seen:
+    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
         # The caller may not list what is frozen.
         try:
-            seen = super().look(api, job, now)
+            return super().look(api, job, now)
         except errors.ServerNotFound:
-            return _gone(job.server)
-        return dataclasses.replace(seen, doubt=job.doubt)
+            return _gone(job)
 
 
-def _look_at(
-    api: quiesce_api.QuiesceAPI, job: Job, now: float, request_id: str | None
-) -> tuple[model.Server, bool, model.Result]:
-    """Return a server, whether it has settled, and how a request ended.
+def _within_patience(pause: float, seconds: float) -> float | None:
+    return pause if seconds + pause <= retry.PATIENCE else None
+
+
+def _look_at(api: quiesce_api.QuiesceAPI, job: Job, now: float,
+             request_id: str | None) -> tuple[bool, model.Result]:
+    """Read a server; return whether it has settled, and how a request ended.
 
     A server with a task is on its way: then the request is not looked at.
     """
-    server = api.server(job.server)
-    settled = job.settled(now, server)
+    job.server = api.server(job.server)
     result = model.Result()
-    if server.task_state is None and request_id:
-        result = api.result(server, request_id)
-    return server, settled, result
+    if job.server.task_state is None and request_id:
+        result = api.result(job.server, request_id)
+    return job.settled(now), result
 
 
-def _gone(server: model.Server) -> Seen:
-    """Return what a thaw sees of a server that is gone."""
-    gone = model.Server(server.id, server.name, 'DELETED')
-    return Seen(True, gone, doubt=_('it was deleted'))
+def _gone(job: Job) -> bool:
+    """Take a server that is gone for one that is thawed."""
+    job.server = model.Server(job.server.id, job.server.name, 'DELETED')
+    job.doubt = _('it was deleted')
+    return True
 
 
 def _no_reason() -> str:

@@ -57,7 +57,7 @@ NO_SENTENCES = {
         '"openstack volume set --state ',
         '"openstack volume snapshot set --state available '),
     'novaclient_extension.py': ('nova unquiesce',),
-    'guests.py': ('VMware vCenter Server',),
+    'inspector.py': ('VMware vCenter Server',),
     'server.py': ('openstack server unquiesce',),
     'status.py': (
         '%s on %s: %d s',

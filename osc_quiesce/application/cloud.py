@@ -154,16 +154,9 @@ class Cloud:
             ``network``
         :param key: of the list in the answer
         """
-        mark = '&' if '?' in path else '?'
-        where = path
-        while True:
-            body = self._send(service, 'GET', where, None, microversion)
-            yield from body[key]
-            if not body[key] or not (body.get(f'{key}_links') or body.get(
-                    'next')):
-                return
-            marker = parse.urlencode({'marker': body[key][-1]['id']})
-            where = f'{path}{mark}{marker}'
+        yield from http.pages(
+            lambda where: self._send(service, 'GET', where, None,
+                                     microversion), path, key)
 
     def _send(self, service: str, method: str, path: str, json: Any,
               microversion: str | None) -> dict[str, Any]:

@@ -54,66 +54,53 @@ def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
                     stack.push(attempted.pop_all())
                 break
             except errors.Conflict as exc:
-                if attempt == ATTEMPTS - 1:
-                    other, _is_free = _look(client, exc)
-                    raise _lost(exc, other,
-                                _('was in the way of the last of %d attempts')
-                                % ATTEMPTS) from exc
-                _wait_until_free(client, frozen.request_id, exc, progress)
+                is_last = attempt == ATTEMPTS - 1
+                _let_pass(client, frozen.request_id, exc, is_last, progress)
                 _check_again(cloud, plan)
         yield frozen
 
 
-def _wait_until_free(client: quiesce_client.Client, own_id: str,
-                     refused: errors.Conflict,
-                     progress: group.Progress) -> None:
+def _let_pass(client: quiesce_client.Client, own_id: str,
+              refused: errors.Conflict, is_last: bool,
+              progress: group.Progress) -> None:
     """Return when the server that refused us can be frozen.
 
     :param own_id: the id of our request
+    :param is_last: whether this was the last attempt
     :raises LostRace: another command goes first, or has it for too long
-    :raises errors.Conflict: it was not another request that was in the way
-    """
-    progress(_('Waiting for another command ...'))
-    deadline = client.timer.clock() + PATIENCE
-    for pause in retry.pauses():
-        other, is_free = _look(client, refused)
-        if other < own_id:
-            raise _lost(refused, other, _('goes first')) from refused
-        if is_free:
-            return
-        if client.timer.clock() + pause > deadline:
-            raise _lost(refused, other,
-                        _('still held it after %g s') % PATIENCE) from refused
-        client.timer.sleep(pause)
-
-
-def _look(client: quiesce_client.Client,
-          refused: errors.Conflict) -> tuple[str, bool]:
-    """Return whose request was in the way, and whether the server is free.
-
     :raises errors.Conflict: it was not another request that was in the way
     """
     if refused.server is None:
         raise refused
-    found = client.get_server(refused.server)
-    other = client.newest_action(refused.server, {states.QUIESCE})
-    is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
-    is_held = found.vm_state == states.QUIESCED or found.task_state in (
-        states.QUIESCING, states.UNQUIESCING)
-    if other is None or not (is_free or is_held):
-        raise refused
-    return other, is_free
-
-
-def _lost(refused: errors.Conflict, other: str, what: str) -> LostRace:
-    # Translators: what is done has no subject, such as "goes first".
-    message = _('Server %(server)s could not be quiesced: %(why)s. Request '
-                '%(request)s to quiesce it %(what)s. This command has '
-                'unquiesced its servers and taken no snapshot. Try again '
-                'later.')
-    return LostRace(message % {
-        'server': refused.server and refused.server.label,
-        'why': refused.why.rstrip('.'), 'request': other, 'what': what})
+    progress(_('Waiting for another command ...'))
+    deadline = client.timer.clock() + PATIENCE
+    for pause in retry.pauses():
+        found = client.get_server(refused.server)
+        other = client.newest_action(refused.server, {states.QUIESCE})
+        is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
+        is_held = found.vm_state == states.QUIESCED or found.task_state in (
+            states.QUIESCING, states.UNQUIESCING)
+        if other is None or not (is_free or is_held):
+            raise refused
+        if is_last:
+            what = _('was in the way of the last of %d attempts') % ATTEMPTS
+        elif other < own_id:
+            what = _('goes first')
+        elif is_free:
+            return
+        elif client.timer.clock() + pause > deadline:
+            what = _('still held it after %g s') % PATIENCE
+        else:
+            client.timer.sleep(pause)
+            continue
+        # Translators: what is done has no subject, such as "goes first".
+        message = _('Server %(server)s could not be quiesced: %(why)s. '
+                    'Request %(request)s to quiesce it %(what)s. This command '
+                    'has unquiesced its servers and taken no snapshot. Try '
+                    'again later.')
+        raise LostRace(message % {
+            'server': refused.server.label, 'why': refused.why.rstrip('.'),
+            'request': other, 'what': what}) from refused
 
 
 def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
@@ -122,7 +109,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
     problems = planning.name_problems(found, plan.name)
     if problems:
         raise application_errors.NotPossible(problems)
-    wanted = {volume.id for _server, volume in plan.snapshots}
+    wanted = {volume['id'] for _server, volume in plan.snapshots}
     for each in found:
         if (
             each.id not in plan.sets_before

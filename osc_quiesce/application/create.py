@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 import contextlib
 import logging
 from typing import Final
-import uuid
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import contention
 from osc_quiesce.application import errors
 from osc_quiesce.application import inspector
-from osc_quiesce.application import labels
 from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
@@ -38,8 +36,7 @@ class Kept(errors.ApplicationError):
 
 
 def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
-           plan: planning.Plan, timeout: float, description: str = '',
-           properties: Mapping[str, str] | None = None,
+           plan: planning.Plan, timeout: float,
            keep_inconsistent: bool = False,
            progress: group.Progress = lambda sentence: None,
            shield: group.Shield = contextlib.nullcontext,
@@ -47,7 +44,6 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     """Make a consistent snapshot set, or none.
 
     :param timeout: seconds, for each stage, and for all snapshots together
-    :param properties: metadata that each snapshot gets
     :param keep_inconsistent: whether to keep a set, marked, of which it is
         not proven that all servers stayed frozen
     :param progress, shield: as for :func:`group.quiesced`
@@ -58,27 +54,27 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     :raises errors.ApplicationError: it cannot be made; nothing is left
     """
     planning.check(plan)
-    made = _Set(client, cloud, plan, description, properties or {})
+    made = taking.Taking(client, cloud, plan)
     frozen: group.Frozen | None = None
     is_whole = False
     try:
         # Not before the thaw: a request may take long to come to its end.
-        with made.taking, contention.quiesced(
+        with made, contention.quiesced(
                 client, cloud, plan, timeout, progress, shield) as frozen:
             progress(_('Taking %d snapshots ...') % len(plan.snapshots))
-            made.taking.take(timeout)
+            made.take(timeout)
             is_whole = True
         frozen.verify()
         _check_volumes(client, plan)
         client.timer.sleep(0)  # where a signal may stop us
-        return made.seal(frozen.report.window, frozen.report.complete)
+        return _seal(made, frozen.report.window, frozen.report.complete)
     except Kept:
         raise
     except BaseException as exc:
         with shield():
             if is_whole and frozen:
-                made.keep_if_wanted(exc, frozen.report, keep_inconsistent)
-            made.undo(progress)
+                _keep_if_wanted(made, exc, frozen.report, keep_inconsistent)
+            _undo(made, progress)
         raise
 
 
@@ -90,7 +86,7 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     """
 
     def check(server: planning.Server) -> None:
-        newest = inspector.newest_change(client, server.to_freeze)
+        newest = inspector.newest_change(client, server)
         if newest != server.newest_change:
             raise errors.ApplicationError(
                 _('A volume was attached to server %(server)s, or detached '
@@ -101,121 +97,107 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     concurrency.run_all(check, plan.servers)
 
 
-def _is_unchanged(client: quiesce_client.Client, plan: planning.Plan) -> bool:
+def _seal(made: taking.Taking, window: float | None,
+          complete: float | None) -> snapshot_sets.SnapshotSet:
+    """Mark the set as consistent, and return it as Cinder has it.
+
+    It is, whatever becomes of the marks: if Cinder does not take them for a
+    while, the set is kept without.
+    """
     try:
-        _check_volumes(client, plan)
-    except (errors.ApplicationError, quiesce_errors.QuiesceError) as exc:
+        found = _mark(made, {
+            'consistency': snapshot_sets.CONSISTENT,
+            'window': '' if window is None else f'{window:.3f}',
+            'complete': '' if complete is None else f'{complete:.3f}'})
+    except cloud_api.NotThere:
+        raise  # a snapshot is gone: it is not a whole set any more
+    except cloud_api.CloudError as exc:
+        raise Kept(
+            _('Snapshot set %(name)s (%(id)s) is consistent, but Cinder does '
+              'not let it be marked so: %(why)s. It is kept, and shown as '
+              '%(state)s. Mark each of its snapshots with "openstack volume '
+              'snapshot set --property %(key)s=%(value)s <snapshot>" '
+              '(%(snapshots)s), or delete it with "openstack application '
+              'snapshot delete %(id)s".')
+            % {'name': made.plan.name,
+               'id': made.set_id,
+               'why': str(exc).rstrip('.'),
+               'state': snapshot_sets.PENDING,
+               'key': f'{metadata.PREFIX}consistency',
+               'value': snapshot_sets.CONSISTENT,
+               'snapshots': ' '.join(made.snapshots)}) from exc
+    if found.state != snapshot_sets.CONSISTENT:
+        raise errors.ApplicationError(
+            _('Snapshot set %(name)s (%(id)s) is %(state)s.') % {
+                'name': found.name, 'id': found.id, 'state': found.state})
+    return found
+
+
+def _keep_if_wanted(made: taking.Taking, exc: BaseException,
+                    report: reports.Report, keep_inconsistent: bool) -> None:
+    """Keep a set that is consistent, or marked; raise Kept if it is kept.
+
+    :param exc: what went wrong when all snapshots had been taken
+    """
+    if not isinstance(exc, (quiesce_errors.NotConsistent,
+                            quiesce_errors.ThawFailed)):
+        return
+    is_consistent = report.is_consistent
+    try:
+        if is_consistent:
+            _check_volumes(made.client, made.plan)
+    except (errors.ApplicationError, quiesce_errors.QuiesceError) as error:
+        LOG.error('%s', error)
+        is_consistent = False
+    try:
+        if is_consistent:
+            _seal(made, None, report.complete)
+            message = _(
+                '%(why)s. Snapshot set %(name)s (%(id)s) is consistent.')
+        elif keep_inconsistent:
+            _mark(made, {'consistency': snapshot_sets.INCONSISTENT})
+            message = _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT '
+                        'CONSISTENT; it is kept and marked so.')
+        else:
+            return
+    except Kept as kept:
+        raise Kept(f'{exc} {kept}') from exc
+    except errors.ApplicationError as error:
+        LOG.error(_('The set cannot be marked: %s'), error)
+        return
+    raise Kept(message % {
+        'why': str(exc).rstrip('.'), 'name': made.plan.name,
+        'id': made.set_id}) from exc
+
+
+def _undo(made: taking.Taking, progress: Callable[[str], object]) -> None:
+    """Delete what was made; say what is left, if anything is."""
+    if not made.has_begun:
+        return
+    progress(_('Deleting the snapshots ...'))
+    try:
+        unseen = snapshot_sets.delete(
+            made.cloud, made.set_id, made.client.timer, late=made.unanswered)
+    except errors.ApplicationError as exc:
         LOG.error('%s', exc)
-        return False
-    return True
+        return
+    if unseen:
+        LOG.error(_('Cinder has not answered whether it makes a snapshot of '
+                    '%(volumes)s, and none was there so far. If one appears, '
+                    '"openstack application snapshot delete %(id)s" deletes '
+                    'it.'),
+                  {'volumes': ', '.join(unseen), 'id': made.set_id})
 
 
-class _Set:
-    """The snapshot set that is being made."""
+def _mark(made: taking.Taking,
+          marks: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
+    """Mark the snapshots, and return the set as Cinder has it then.
 
-    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
-                 plan: planning.Plan, description: str,
-                 properties: Mapping[str, str]) -> None:
-        self._client = client
-        self._cloud = cloud
-        self._plan = plan
-        self._set_id = str(uuid.uuid4())
-        bodies = labels.bodies(plan, self._set_id, description, properties)
-        self.taking = taking.Taking(client, cloud, plan, bodies)
+    No server is frozen any more: there is time to repeat it.
+    """
 
-    def seal(self, window: float | None,
-             complete: float | None) -> snapshot_sets.SnapshotSet:
-        """Mark the set as consistent, and return it as Cinder has it.
+    def mark() -> snapshot_sets.SnapshotSet:
+        snapshot_sets.mark(made.cloud, made.snapshots, marks)
+        return snapshot_sets.find(made.cloud, made.set_id)
 
-        It is, whatever becomes of the marks: if Cinder does not take them for
-        a while, the set is kept without.
-        """
-        try:
-            made = self._mark({
-                'consistency': snapshot_sets.CONSISTENT,
-                'window': '' if window is None else f'{window:.3f}',
-                'complete': '' if complete is None else f'{complete:.3f}'})
-        except cloud_api.NotThere:
-            raise  # a snapshot is gone: it is not a whole set any more
-        except cloud_api.CloudError as exc:
-            raise Kept(
-                _('Snapshot set %(name)s (%(id)s) is consistent, but Cinder '
-                  'does not let it be marked so: %(why)s. It is kept, and '
-                  'shown as %(state)s. Mark each of its snapshots with '
-                  '"openstack volume snapshot set --property '
-                  '%(key)s=%(value)s <snapshot>" (%(snapshots)s), or delete '
-                  'it with "openstack application snapshot delete %(id)s".')
-                % {'name': self._plan.name,
-                   'id': self._set_id,
-                   'why': str(exc).rstrip('.'),
-                   'state': snapshot_sets.PENDING,
-                   'key': f'{metadata.PREFIX}consistency',
-                   'value': snapshot_sets.CONSISTENT,
-                   'snapshots': ' '.join(self.taking.snapshots)}) from exc
-        if made.state != snapshot_sets.CONSISTENT:
-            raise errors.ApplicationError(
-                _('Snapshot set %(name)s (%(id)s) is %(state)s.') % {
-                    'name': made.name, 'id': made.id, 'state': made.state})
-        return made
-
-    def keep_if_wanted(self, exc: BaseException, report: reports.Report,
-                       keep_inconsistent: bool) -> None:
-        """Keep a set that is consistent, or marked; raise Kept if it is kept.
-
-        :param exc: what went wrong when all snapshots had been taken
-        """
-        if not isinstance(exc, (
-                quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)):
-            return
-        try:
-            if report.is_consistent and _is_unchanged(
-                    self._client, self._plan):
-                self.seal(None, report.complete)
-                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is '
-                            'consistent.')
-            elif keep_inconsistent:
-                self._mark({'consistency': snapshot_sets.INCONSISTENT})
-                message = _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT '
-                            'CONSISTENT; it is kept and marked so.')
-            else:
-                return
-        except Kept as kept:
-            raise Kept(f'{exc} {kept}') from exc
-        except errors.ApplicationError as error:
-            LOG.error(_('The set cannot be marked: %s'), error)
-            return
-        raise Kept(message % {
-            'why': str(exc).rstrip('.'), 'name': self._plan.name,
-            'id': self._set_id}) from exc
-
-    def undo(self, progress: Callable[[str], object]) -> None:
-        """Delete what was made; say what is left, if anything is."""
-        if not self.taking.has_begun:
-            return
-        progress(_('Deleting the snapshots ...'))
-        try:
-            unseen = snapshot_sets.delete(
-                self._cloud, self._set_id, self._client.timer.sleep,
-                self._client.timer.clock, late=self.taking.unanswered)
-        except errors.ApplicationError as exc:
-            LOG.error('%s', exc)
-            return
-        if unseen:
-            LOG.error(_('Cinder has not answered whether it makes a snapshot '
-                        'of %(volumes)s, and none was there so far. If one '
-                        'appears, "openstack application snapshot delete '
-                        '%(id)s" deletes it.'),
-                      {'volumes': ', '.join(unseen), 'id': self._set_id})
-
-    def _mark(self, marks: Mapping[str, str]) -> snapshot_sets.SnapshotSet:
-        """Mark the snapshots, and return the set as Cinder has it then.
-
-        No server is frozen any more: there is time to repeat it.
-        """
-
-        def mark() -> snapshot_sets.SnapshotSet:
-            snapshot_sets.mark(self._cloud, self.taking.snapshots, marks)
-            return snapshot_sets.find(self._cloud, self._set_id)
-
-        return self._client.timer.repeat(
-            mark, cloud_api.pause_after, SEAL_PATIENCE)
+    return made.client.timer.repeat(mark, cloud_api.pause_after, SEAL_PATIENCE)

@@ -83,9 +83,7 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise errors.SpecError(
-                _('%s, line 1: there is nothing in it') % path)
-        _refuse_duplicate_keys(node, path)
+            raise _error(path, 1, _('there is nothing in it'))
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
@@ -108,10 +106,10 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows the line also of what only looks like a date or a number.
+    """Knows the line of each error, and takes no key twice, and no aliases.
 
-    It takes no aliases: a few lines of them could stand for more than any
-    machine holds, or for themselves.
+    A few lines of aliases could stand for more than any machine holds, or for
+    themselves.
     """
 
     def compose_node(self, parent: yaml.Node | None,
@@ -135,21 +133,19 @@ class _Loader(yaml.SafeLoader):
                     'text': node.value, 'tag': node.tag},
                 node.start_mark) from exc
 
-
-def _refuse_duplicate_keys(node: yaml.Node, path: str) -> None:
-    # YAML forbids them; PyYAML silently takes the last one.
-    if isinstance(node, yaml.MappingNode):
+    def construct_mapping(self, node: yaml.MappingNode,
+                          deep: bool = False) -> dict[Any, Any]:
+        # YAML forbids keys twice; PyYAML silently takes the last one.
         seen = set()
-        for key, value in node.value:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        for key, _value in pairs:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _error(path, key.start_mark.line + 1,
-                                 _('"%s" is there twice') % key.value)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, _('"%s" is there twice') % key.value,
+                        key.start_mark)
                 seen.add(key.value)
-            _refuse_duplicate_keys(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_duplicate_keys(value, path)
+        return super().construct_mapping(node, deep)
 
 
 def _line(node: yaml.Node, where: Sequence[Any]) -> int:

@@ -2,21 +2,22 @@
 
 """One server with all that belongs to it, and why it cannot be taken.
 
-It only reads.
+It only reads. What Nova does not show is no reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import gatherer
-from osc_quiesce.application import guests
 from osc_quiesce.application import manifest
 from osc_quiesce.application import plan
 from osc_quiesce.application import spec
 from osc_quiesce import client as quiesce_client
+from osc_quiesce import concurrency
+from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
@@ -30,20 +31,27 @@ _CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 _NOT_MIGRATING: Final = frozenset({
     None, 'none', 'deleting', 'error', 'success'})
 
+# OS-EXT-STS:power_state of a guest that does not run. Source: the server
+# concepts in Nova's API guide.
+_NOT_RUNNING: Final = {
+    3: 'paused', 4: 'shutdown', 6: 'crashed', 7: 'suspended'}
+
+# What the hypervisors call themselves whose drivers in Nova have no quiesce,
+# or refuse it. Source: nova/virt, and _can_quiesce of its libvirt driver.
+_CANNOT_QUIESCE: Final = frozenset({
+    'ironic', 'VMware vCenter Server', 'zvm', 'LXC', 'Parallels', 'vz'})
+
+# What Cinder calls the storage whose drivers have Nova make the snapshots of
+# volumes in use. Source: the drivers that inherit _create_snapshot_online of
+# cinder/volume/drivers/remotefs.py
+_SNAPSHOTS_OF_NOVA: Final = frozenset({'nfs', 'quobyte', 'vzstorage'})
+_ATTACHMENT_MICROVERSION: Final = '3.27'
+
 
 def newest_change(client: quiesce_client.Client,
                   server: model.Server) -> str | None:
     """Return the id of the newest request that changed a server's volumes."""
     return client.newest_action(server, _CHANGES)
-
-
-def attached(client: quiesce_client.Client,
-             server: model.Server) -> list[dict[str, Any]]:
-    """Return Nova's attachments of a server."""
-    found: list[dict[str, Any]] = client.api.read(
-        f'/servers/{server.id}/os-volume_attachments', server,
-        gatherer.MICROVERSION)['volumeAttachments']
-    return found
 
 
 def strangers(volume: Mapping[str, Any],
@@ -59,32 +67,8 @@ def strangers(volume: Mapping[str, Any],
     return sorted(users.difference(members))
 
 
-def _volume(read: Mapping[str, Any], part: Mapping[str, Any], boots: bool,
-            excluded: bool) -> plan.Volume:
-    """Return what Cinder (read) and Nova (part) tell of a volume."""
-    made = manifest.volume(read, part, 0 if boots else -1, excluded)
-    known = {key: made[key] for key in (
-        'id', 'name', 'device', 'size', 'type', 'boot_index',
-        'delete_on_termination', 'excluded', 'multiattach', 'encrypted')}
-    return plan.Volume(**known, status=read['status'], restore=made)
-
-
-def _boot_place(body: Mapping[str, Any],
-                parts: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return which attachment a server boots from; None from a local disk.
-
-    Nova does not show everybody the root device, and it need not be the name
-    of any volume's device.
-    """
-    if body.get('image'):
-        return None
-    root = body.get('OS-EXT-SRV-ATTR:root_device_name')
-    devices = [part['device'] for part in parts]
-    return devices.index(root) if root in devices else 0
-
-
 class Inspector:
-    """Reads one server with all that belongs to it.
+    """Reads servers, and once what several of them share.
 
     :param members: the ids of all servers of the application
     """
@@ -94,8 +78,8 @@ class Inspector:
                  allow_local_disk: bool, with_user_data: bool = False) -> None:
         self._client = client
         self._cloud = cloud
-        self._gatherer = gatherer.Gatherer(client, cloud, with_user_data)
-        self._guests = guests.Guests(self._gatherer, cloud)
+        self._recorder = manifest.Recorder(client, cloud, with_user_data)
+        self._once = concurrency.Once()
         self._with_user_data = with_user_data
         self._members = members
         self._unquiesce_after = unquiesce_after
@@ -105,40 +89,34 @@ class Inspector:
 
     def read(self, order: int, stage: int, member: spec.Member,
              server_id: str) -> plan.Server:
-        body = self._gatherer.server(server_id)
-        server = model.Server(server_id, body['name'])
+        body = self._recorder.server(server_id)
         # Before its volumes: what changes them later is newer.
-        change = newest_change(self._client, server)
+        change = newest_change(
+            self._client, model.Server(server_id, body['name']))
         refused: list[str] = []
-        volumes, boot_image = self._volumes(body, server, member, refused)
+        volumes = self._volumes(body, member, refused)
         refused += self._state_problems(body)
-        refused += self._guests.host_problems(body)
+        refused += self._host_problems(body)
         refused += self._disk_problems(body)
-        refused += self._guests.agent_problems(body, boot_image)
+        refused += self._agent_problems(body, volumes)
         refused += self._user_data_problems(body)
         return plan.Server(
             id=server_id, name=body['name'], stage=stage,
             unquiesce_after=member.unquiesce_after or self._unquiesce_after,
-            volumes=tuple(volumes),
-            restore=self._gatherer.manifest(
-                body, order, stage, [volume.restore for volume in volumes]),
+            restore=self._recorder.manifest(body, order, stage, volumes),
             refused=tuple(refused), newest_change=change)
 
-    def _volumes(
-        self,
-        body: Mapping[str, Any],
-        server: model.Server,
-        member: spec.Member,
-        refused: list[str],
-    ) -> tuple[list[plan.Volume], Mapping[str, Any] | None]:
-        """Return the volumes, and the image of the one that it boots from.
+    def _volumes(self, body: Mapping[str, Any], member: spec.Member,
+                 refused: list[str]) -> list[dict[str, Any]]:
+        """Return the manifests of the volumes, in the order of their devices.
 
         :param refused: is given why they cannot be taken
         """
-        volumes: list[plan.Volume] = []
+        volumes = []
         unknown = set(member.exclude_volumes)
-        boot_image = None
-        parts = sorted(attached(self._client, server), key=lambda part: (
+        attached = self._recorder.nova(
+            f'/servers/{body["id"]}/os-volume_attachments', body['id'])
+        parts = sorted(attached['volumeAttachments'], key=lambda part: (
             len(part['device'] or ''), part['device'] or ''))
         boot_place = _boot_place(body, parts)
         taken: list[Mapping[str, Any]] = []
@@ -147,19 +125,17 @@ class Inspector:
             if read is None:
                 continue
             names = {read['id'], read.get('name')}
-            boots = place == boot_place
-            if boots:
-                boot_image = read.get('volume_image_metadata')
             excluded = bool(names & set(member.exclude_volumes))
             if not excluded:
                 refused += self._volume_problems(read)
                 taken.append(read)
-            volumes.append(_volume(read, part, boots, excluded))
+            volumes.append(manifest.volume(
+                read, part, 0 if place == boot_place else -1, excluded))
             unknown -= names
         refused += [_('has no volume "%s" to leave out') % name
                     for name in sorted(unknown)]
-        refused += self._guests.second_freezes(body, boot_image, taken)
-        return volumes, boot_image
+        refused += self._second_freezes(body, volumes, taken)
+        return volumes
 
     def _read_volume(self, volume_id: str,
                      refused: list[str]) -> dict[str, Any] | None:
@@ -218,6 +194,38 @@ class Inspector:
                   'with a token of that project') % body['tenant_id'])
         return problems
 
+    def _host_problems(self, body: Mapping[str, Any]) -> list[str]:
+        problems = []
+        power_state = body.get('OS-EXT-STS:power_state')
+        if power_state in _NOT_RUNNING:
+            problems.append(_('has power_state %(number)d (%(name)s): its '
+                              'guest must be running to be quiesced') % {
+                                  'number': power_state,
+                                  'name': _NOT_RUNNING[power_state]})
+        if body.get('host_status') == 'DOWN':
+            problems.append(_('is on host %s, whose nova-compute is down: '
+                              'nobody could quiesce it') % body.get(
+                                  'OS-EXT-SRV-ATTR:host'))
+        hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
+        kind = hypervisor and self._once.read(
+            hypervisor, lambda: self._hypervisor_type(hypervisor))
+        if kind in _CANNOT_QUIESCE:
+            problems.append(_('is on a hypervisor of type %s, which cannot '
+                              'quiesce guests') % kind)
+        return problems
+
+    def _hypervisor_type(self, hostname: str) -> str | None:
+        """Return what a hypervisor calls itself; None if Nova does not say."""
+        query = parse.urlencode({'hypervisor_hostname_pattern': hostname})
+        try:
+            found = self._recorder.nova(f'/os-hypervisors/detail?{query}')
+        except errors.QuiesceError:
+            return None
+        for each in found['hypervisors']:
+            if each['hypervisor_hostname'] == hostname:
+                return str(each['hypervisor_type'])
+        return None
+
     def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
         if self._allow_local_disk:
             return []
@@ -230,8 +238,98 @@ class Inspector:
                   'the snapshots; --allow-local-disk accepts '
                   'that') % disk for disk in local]
 
+    def _agent_problems(self, body: Mapping[str, Any],
+                        volumes: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Look whether Nova knows that there is a guest agent.
+
+        Nova decides by the properties that the server has of its image.
+        """
+        properties = self._properties(body, volumes)
+        if properties is None or _is_yes(properties.get(
+                'hw_qemu_guest_agent')):
+            return []
+        if body.get('image'):
+            return [_('cannot be quiesced: its image does not have the '
+                      'property hw_qemu_guest_agent=yes')]
+        return [_(
+            'cannot be quiesced: the image of its boot volume does not have '
+            'the property hw_qemu_guest_agent=yes (if the server has it all '
+            'the same, give it to the volume as well, with "openstack volume '
+            'set --image-property hw_qemu_guest_agent=yes <volume>")')]
+
+    def _second_freezes(self, body: Mapping[str, Any],
+                        volumes: Iterable[Mapping[str, Any]],
+                        taken: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return of which volumes Nova would not make the snapshots.
+
+        It freezes the guest for them, which fails while that is frozen, and
+        goes on without, unless a property of the image forbids that.
+
+        :param volumes: the manifests of all of them
+        :param taken: those of which snapshots are wanted, as Cinder shows them
+        """
+        properties = self._properties(body, volumes) or {}
+        if not _is_yes(properties.get('os_require_quiesce')):
+            return []
+        return [
+            _('has the image property os_require_quiesce=yes, with which Nova '
+              'makes no snapshot of volume %(id)s (on %(storage)s) while the '
+              'guest is frozen: take it off the server, whose guest this '
+              'command freezes anyway') % {
+                  'id': volume['id'], 'storage': storage}
+            for volume in taken
+            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA]
+
+    def _properties(self, body: Mapping[str, Any],
+                    volumes: Iterable[Mapping[str, Any]],
+                    ) -> Mapping[str, Any] | None:
+        """Return what a server has of its image; None if that is not known.
+
+        It is not shown of a server that boots from a volume, but that volume
+        has a copy.
+        """
+        if body.get('image'):
+            return self._recorder.image_properties(body)
+        for volume in volumes:
+            if volume['boot_index'] == 0:
+                return volume['image_metadata'] or None
+        return None
+
+    def _storage(self, volume: Mapping[str, Any]) -> str | None:
+        """Return how a volume is attached; None if Cinder does not show it."""
+        for each in volume.get('attachments') or ():
+            try:
+                shown = self._cloud.volume(
+                    'GET', f'/attachments/{each["attachment_id"]}',
+                    microversion=_ATTACHMENT_MICROVERSION)['attachment']
+            except (cloud_api.CloudError, KeyError):
+                continue
+            if kind := (shown.get('connection_info') or {}).get(
+                    'driver_volume_type'):
+                return str(kind)
+        return None
+
     def _user_data_problems(self, body: Mapping[str, Any]) -> list[str]:
         if self._with_user_data and 'OS-EXT-SRV-ATTR:user_data' not in body:
             return [_('has user data that only administrators may see, and '
                       '--with-user-data asks for them')]
         return []
+
+
+def _boot_place(body: Mapping[str, Any],
+                parts: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return which attachment a server boots from; None from a local disk.
+
+    Nova does not show everybody the root device, and it need not be the name
+    of any volume's device.
+    """
+    if body.get('image'):
+        return None
+    root = body.get('OS-EXT-SRV-ATTR:root_device_name')
+    devices = [part['device'] for part in parts]
+    return devices.index(root) if root in devices else 0
+
+
+def _is_yes(value: object) -> bool:
+    """Return whether Nova takes a property of an image for a yes."""
+    return str(value).lower() in ('true', 'yes', '1', 'on', 't', 'y')

@@ -17,12 +17,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 
 
-def bodies(plan: planning.Plan, set_id: str, description: str,
-           properties: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the bodies of the requests for all snapshots of a set.
-
-    :param properties: metadata that each snapshot gets
-    """
+def bodies(plan: planning.Plan, set_id: str) -> list[dict[str, Any]]:
+    """Return the bodies of the requests for all snapshots of a set."""
     common = {
         'format': snapshot_sets.FORMAT,
         'version': importlib.metadata.version('osc-quiesce'),
@@ -32,33 +28,25 @@ def bodies(plan: planning.Plan, set_id: str, description: str,
         'created_at': model.utc_text(datetime.datetime.now(datetime.UTC)),
         'volumes': str(len(plan.snapshots)),
         'consistency': snapshot_sets.PENDING}
-    return [
-        {
-            'volume_id': volume.id,
+    made = []
+    for order, (server, volume) in enumerate(plan.snapshots):
+        own = {'order': str(order),
+               'stage': str(server.stage),
+               'server_id': server.id,
+               'server_name': server.name,
+               'device': volume['device'],
+               'boot_index': str(volume['boot_index'])}
+        made.append({
+            'volume_id': volume['id'],
             'name': metadata.fitting(
-                f'{plan.name}_{server.name}_{volume.device[5:]}'
-            ),
-            'description': metadata.escape(description),
+                f'{plan.name}_{server.name}_{volume["device"][5:]}'),
+            'description': metadata.escape(plan.description),
             'force': True,  # it is in use
             'metadata': {
-                **{k: metadata.escape(v) for k, v in properties.items()},
-                **metadata.ours(common),
-                **metadata.ours(_own(order, server, volume)),
-                **metadata.pack('servers', _servers(plan, order, server)),
-            },
-        }
-        for order, (server, volume) in enumerate(plan.snapshots)
-    ]
-
-
-def _own(order: int, server: planning.Server,
-         volume: planning.Volume) -> dict[str, str]:
-    return {'order': str(order),
-            'stage': str(server.stage),
-            'server_id': server.id,
-            'server_name': server.name,
-            'device': volume.device,
-            'boot_index': str(volume.boot_index)}
+                **{k: metadata.escape(v) for k, v in plan.properties.items()},
+                **metadata.ours(common | own),
+                **metadata.pack('servers', _servers(plan, order, server))}})
+    return made
 
 
 def _servers(plan: planning.Plan, order: int,
@@ -72,12 +60,21 @@ def _servers(plan: planning.Plan, order: int,
             or (order == 0 and s.id not in with_snapshot)]
 
 
-def problems(plan: planning.Plan, description: str,
-             properties: Mapping[str, str]) -> list[str]:
-    """Return why Cinder would not keep what is to be written."""
+def unfit(name: str, application: str, description: str,
+          properties: Mapping[str, str]) -> list[str]:
+    """Return which texts Cinder would not keep, or we could not tell apart."""
     found = []
-    texts = {_('The name of the set'): plan.name,
-             _('The name of the application'): plan.application,
+    for key in properties:
+        if key.startswith(metadata.PREFIX):
+            found.append(_('Properties that begin with "%s" are reserved.')
+                         % metadata.PREFIX)
+        elif not metadata.KEY.fullmatch(key):
+            found.append(_('Cinder does not take property "%s": its key may '
+                           'have letters of ASCII, digits, spaces and '
+                           '"-_:./", up to 255 in all.')
+                         % key[:metadata.PIECE])
+    texts = {_('The name of the set'): name,
+             _('The name of the application'): application,
              _('The description'): description,
              **{_('Property "%s"') % k: v for k, v in properties.items()}}
     for what, text in texts.items():
@@ -86,7 +83,14 @@ def problems(plan: planning.Plan, description: str,
                            'characters, of which one outside ASCII counts as '
                            '4 to 10, and a backslash as 2.') % {
                                'what': what, 'max': metadata.PIECE})
-    for body in bodies(plan, str(uuid.UUID(int=0)), description, properties):
+    return found
+
+
+def problems(plan: planning.Plan) -> list[str]:
+    """Return why Cinder would not keep what is to be written."""
+    found = unfit(
+        plan.name, plan.application, plan.description, plan.properties)
+    for body in bodies(plan, str(uuid.UUID(int=0))):
         size = metadata.size(body['metadata'])
         if size > metadata.MOST:
             found.append(

@@ -1,81 +1,185 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What one needs to make a server again, as JSON has it.
+"""The manifest of a server: what one needs to make it again, as JSON has it.
 
-What the cloud does not show, or not to the caller, is None. References have
-the name beside the id: at another site only the name means something.
+It is read from Nova, Glance and Neutron. What the cloud does not show, or not
+to the caller, is None, and no obstacle. References have the name beside the
+id: at another site only the name means something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import network
+from osc_quiesce import client as quiesce_client
+from osc_quiesce import concurrency
+from osc_quiesce import errors
+from osc_quiesce import http
+from osc_quiesce import model
+
+# With the flavor in the server, and with tag and delete_on_termination in
+# attachments
+MICROVERSION: Final = '2.79'
+# What is shown of a server besides: its hostname to everybody, the properties
+# of its image, its scheduler hints
+_SERVER_MICROVERSIONS: Final = ('2.100', '2.98', '2.90', MICROVERSION)
 
 # What Glance keeps besides the properties that Nova reads
 _OF_GLANCE: Final = frozenset({'os_hash_algo', 'os_hash_value', 'os_hidden'})
 _OF_NOVA: Final = ('hw_', 'img_', 'os_', 'trait:')
 
 
-def make(
-    body: Mapping[str, Any],
-    order: int,
-    stage: int,
-    volumes: Sequence[Mapping[str, Any]],
-    flavor_id: str | None,
-    image: Mapping[str, Any] | None,
-    image_properties: Mapping[str, Any] | None,
-    server_groups: Sequence[Mapping[str, Any]] | None,
-    ports: Sequence[Mapping[str, Any]],
-    with_user_data: bool,
-) -> dict[str, Any]:
-    """Return the manifest of a server.
+class Recorder:
+    """Reads what is to be recorded, and once what several servers share.
 
-    :param body: the server, as Nova shows it
-    :param order: its place in the order of freezing, from 0
-    :param volumes: see :func:`volume`
     :param with_user_data: whether to record what may hold secrets
     """
-    made = {
-        'id': body['id'],
-        'name': body['name'],
-        'order': order,
-        'stage': stage,
-        'hostname': body.get('OS-EXT-SRV-ATTR:hostname'),
-        'description': body.get('description'),
-        'tags': body.get('tags'),
-        'metadata': body.get('metadata') or {},
-        'key_name': body.get('key_name'),
-        'availability_zone': body.get('OS-EXT-AZ:availability_zone'),
-        'config_drive': bool(body.get('config_drive')),
-        'flavor': _flavor(body['flavor'], flavor_id),
-        'image': None if image is None else dict(image),
-        'image_properties': image_properties,
-        'server_groups': server_groups,
-        'scheduler_hints': body.get('scheduler_hints'),
-        'ports': ports,
-        'volumes': volumes,
-    }
-    if with_user_data:
-        made['user_data'] = body.get('OS-EXT-SRV-ATTR:user_data')
-    return made
+
+    def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                 with_user_data: bool = False) -> None:
+        self._client = client
+        self._cloud = cloud
+        self._with_user_data = with_user_data
+        self._network = network.Network(cloud)
+        self._once = concurrency.Once()
+
+    def nova(self, path: str, server_id: str = '',
+             microversion: str = MICROVERSION) -> dict[str, Any]:
+        """Return what Nova has at a path.
+
+        :param server_id: the server that it is about, for messages
+        """
+        return self._client.api.read(
+            path, model.Server(server_id) if server_id else None, microversion)
+
+    def server(self, server_id: str) -> dict[str, Any]:
+        """Return a server, with as much as this Nova can show of it."""
+        path = f'/servers/{server_id}'
+
+        def newest() -> str:
+            for microversion in _SERVER_MICROVERSIONS[:-1]:
+                try:
+                    self.nova(path, server_id, microversion)
+                except errors.Refused as exc:
+                    if type(exc) is not errors.Refused:
+                        raise  # not because of the microversion
+                else:
+                    return microversion
+            return MICROVERSION
+
+        microversion = self._once.read('microversion', newest)
+        body: dict[str, Any] = self.nova(
+            path, server_id, microversion)['server']
+        return body
+
+    def image_properties(self,
+                         body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return those that the server has of its image; None if not known.
+
+        They are those of the image at the time when the server was made,
+        unless an administrator has changed them since.
+
+        :param body: the server, as Nova shows it
+        """
+        if not body.get('image'):
+            return None
+        shown: dict[str, Any] | None = body['image'].get('properties')
+        image = self._image(body) if shown is None else None
+        if image is None:
+            return shown
+        return {key: value for key, value in image.items()
+                if key.startswith(_OF_NOVA) and key not in _OF_GLANCE}
+
+    def manifest(self, body: Mapping[str, Any], order: int, stage: int,
+                 volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the manifest of a server.
+
+        :param body: the server, as Nova shows it
+        :param order: its place in the order of freezing, from 0
+        :param volumes: see :func:`volume`
+        """
+        image = None
+        if body.get('image'):
+            image = {'id': body['image']['id'],
+                     'name': (self._image(body) or {}).get('name')}
+        made = {
+            'id': body['id'],
+            'name': body['name'],
+            'order': order,
+            'stage': stage,
+            'hostname': body.get('OS-EXT-SRV-ATTR:hostname'),
+            'description': body.get('description'),
+            'tags': body.get('tags'),
+            'metadata': body.get('metadata') or {},
+            'key_name': body.get('key_name'),
+            'availability_zone': body.get('OS-EXT-AZ:availability_zone'),
+            'config_drive': bool(body.get('config_drive')),
+            'flavor': self._flavor(body['flavor']),
+            'image': image,
+            'image_properties': self.image_properties(body),
+            'server_groups': self._server_groups(body),
+            'scheduler_hints': body.get('scheduler_hints'),
+            'ports': self._ports(body),
+            'volumes': volumes}
+        if self._with_user_data:
+            made['user_data'] = body.get('OS-EXT-SRV-ATTR:user_data')
+        return made
+
+    def _image(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the image of a server's local disk, as Glance shows it."""
+        id_ = body['image']['id']
+        return self._once.read(('image', id_), lambda: _if_shown(
+            lambda: self._cloud.image(id_)))
+
+    def _flavor(self, shown: Mapping[str, Any]) -> dict[str, Any]:
+        name = shown.get('original_name')
+        # Nova shows no id.
+        flavors = self._listed('/flavors?is_public=None', 'flavors')
+        sizes = ('vcpus', 'ram', 'disk', 'ephemeral', 'swap', 'extra_specs')
+        return {'id': {each['name']: each['id'] for each in flavors}.get(name),
+                'name': name, **{key: shown.get(key) for key in sizes}}
+
+    def _server_groups(self,
+                       body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        ids = body.get('server_groups')
+        if not ids:
+            return None if ids is None else []
+        groups = self._listed('/os-server-groups', 'server_groups')
+        known = {each['id']: each for each in groups}
+        return [{'id': id_, 'name': known.get(id_, {}).get('name'),
+                 'policy': known.get(id_, {}).get('policy')} for id_ in ids]
+
+    def _listed(self, path: str, key: str) -> list[dict[str, Any]]:
+        """Return all that Nova lists, read once; nothing if it refuses to."""
+        return self._once.read(path, lambda: _if_shown(
+            lambda: list(http.pages(self.nova, path, key)))) or []
+
+    def _ports(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the ports in the order of the server's interfaces."""
+        ports = self._network.ports(body['id'])
+        addresses = body.get('addresses') or {}
+        if not ports and not addresses:
+            return []
+        shown = _if_shown(lambda: self.nova(
+            f'/servers/{body["id"]}/os-interface')) or {}
+        interfaces = shown.get('interfaceAttachments') or []
+        if not ports:
+            ports = network.without_neutron(body, interfaces)
+        tags = {each.get('port_id'): each.get('tag') for each in interfaces}
+        macs = [each.get('OS-EXT-IPS-MAC:mac_addr')
+                for several in addresses.values() for each in several]
+        for port in ports:
+            port['tag'] = tags.get(port['id'])
+        return sorted(ports,
+                      key=lambda port: macs.index(port['mac_address'])
+                      if port['mac_address'] in macs else len(macs))
 
 
-def _flavor(shown: Mapping[str, Any], id_: str | None) -> dict[str, Any]:
-    sizes = ('vcpus', 'ram', 'disk', 'ephemeral', 'swap')
-    return {
-        'id': id_,
-        'name': shown.get('original_name'),
-        **{key: shown.get(key) for key in sizes},
-        'extra_specs': shown.get('extra_specs'),
-    }
-
-
-def volume(
-    read: Mapping[str, Any],
-    part: Mapping[str, Any],
-    boot_index: int,
-    excluded: bool,
-) -> dict[str, Any]:
+def volume(read: Mapping[str, Any], part: Mapping[str, Any], boot_index: int,
+           excluded: bool) -> dict[str, Any]:
     """Return what one needs to make a volume of a server again.
 
     :param read: the volume, as Cinder shows it
@@ -100,14 +204,11 @@ def volume(
         'encrypted': bool(read.get('encrypted')),
         'multiattach': bool(read.get('multiattach')),
         'image_metadata': dict(read.get('volume_image_metadata') or {}),
-        'metadata': dict(read.get('metadata') or {}),
-    }
+        'metadata': dict(read.get('metadata') or {})}
 
 
-def properties_of(image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties of an image, as Glance shows it, for Nova."""
-    return {
-        key: value
-        for key, value in image.items()
-        if key.startswith(_OF_NOVA) and key not in _OF_GLANCE
-    }
+def _if_shown(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (cloud_api.CloudError, errors.QuiesceError):
+        return None

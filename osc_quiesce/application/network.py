@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import shared
+from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Network:
 
     def __init__(self, cloud: cloud_api.Cloud) -> None:
         self._cloud = cloud
-        self._shared = shared.Shared()
+        self._once = concurrency.Once()
         self._is_away = False
         self._was_told = False
 
@@ -70,7 +70,7 @@ class Network:
         if id_ is None:
             return {'id': None, **dict.fromkeys(names)}
         path, key = kind
-        found = self._shared.read(
+        found = self._once.read(
             (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}'))
         shown = (found or {}).get(key) or {}
         return {'id': id_, **{name: shown.get(name) for name in names}}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -14,63 +14,29 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 
 
-@dataclasses.dataclass(frozen=True)
-class Volume:
-    """A volume of a server, as Nova and Cinder tell of it.
-
-    :param size: GiB
-    :param boot_index: 0 for the volume that the server boots from, -1 for
-        others
-    :param excluded: no snapshot is wanted
-    :param multiattach: several servers may have it at the same time
-    :param encrypted: its key is in the key manager of this cloud only
-    :param restore: what one needs to make it again, as JSON has it
-    """
-
-    id: str
-    name: str
-    device: str
-    size: int
-    type: str | None
-    boot_index: int
-    delete_on_termination: bool
-    status: str
-    excluded: bool = False
-    multiattach: bool = False
-    encrypted: bool = False
-    restore: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict, compare=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Server:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server(model.Server):
     """A server of the plan.
 
     :param stage: number of its stage, from 0
     :param unquiesce_after: seconds
-    :param volumes: in the order of their devices
-    :param restore: what one needs to make it again, as JSON has it
+    :param restore: its manifest: see :mod:`.manifest`
     :param refused: why it cannot be part of a snapshot set
     :param newest_change: id of the newest request that has attached or
         detached a volume; None if there was none
     """
 
-    id: str
-    name: str
     stage: int
     unquiesce_after: int
-    volumes: tuple[Volume, ...]
     restore: Mapping[str, Any]
     refused: tuple[str, ...]
     newest_change: str | None = None
 
     @property
-    def label(self) -> str:
-        return model.label(self.id, self.name)
-
-    @property
-    def to_freeze(self) -> model.Server:
-        return model.Server(self.id, self.name)
+    def volumes(self) -> Sequence[Mapping[str, Any]]:
+        """The manifests of its volumes, in the order of their devices."""
+        found: Sequence[Mapping[str, Any]] = self.restore['volumes']
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,30 +45,34 @@ class Plan:
 
     :param problems: why nothing can be done, apart from what is refused for
         single servers
+    :param description: of the snapshots
+    :param properties: metadata that each snapshot gets
     :param sets_before: the ids of the snapshot sets that there were
     """
 
     name: str
     application: str
     servers: tuple[Server, ...]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    description: str = ''
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sets_before: frozenset[str] = frozenset()
 
     @property
-    def stages(self) -> list[list[model.Server]]:
+    def stages(self) -> list[list[Server]]:
         """The servers of each stage."""
         numbers = sorted({server.stage for server in self.servers})
-        return [[s.to_freeze for s in self.servers if s.stage == number]
+        return [[s for s in self.servers if s.stage == number]
                 for number in numbers]
 
     @property
-    def snapshots(self) -> list[tuple[Server, Volume]]:
+    def snapshots(self) -> list[tuple[Server, Mapping[str, Any]]]:
         """Each volume once, with the first server that it is attached to."""
-        found: dict[str, tuple[Server, Volume]] = {}
+        found: dict[str, tuple[Server, Mapping[str, Any]]] = {}
         for server in self.servers:
             for volume in server.volumes:
-                if not volume.excluded:
-                    found.setdefault(volume.id, (server, volume))
+                if not volume['excluded']:
+                    found.setdefault(volume['id'], (server, volume))
         return list(found.values())
 
     @property

@@ -20,7 +20,7 @@ from osc_quiesce.application import labels
 from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
-from osc_quiesce.application.plan import Plan, Volume, name_problems
+from osc_quiesce.application.plan import Plan, name_problems
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce import errors
@@ -65,12 +65,13 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
     reader = inspector.Inspector(client, cloud, members, *limits)
     servers = concurrency.run_all(lambda item: reader.read(item[0], *item[1]),
                                   enumerate(found), threads=cloud_api.THREADS)
-    plan = Plan(name, application.name, tuple(servers), ())
+    plan = Plan(name, application.name, tuple(servers),
+                description=description, properties=properties or {})
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
     before = snapshot_sets.find_all(cloud)
-    problems += [*labels.problems(plan, description, properties or {}),
-                 *_rule_problems(cloud), *_quota_problems(cloud, plan),
+    problems += [*labels.problems(plan), *_rule_problems(cloud),
+                 *_quota_problems(cloud, plan),
                  *name_problems(before, name)]
     return dataclasses.replace(
         plan, problems=tuple(problems),
@@ -141,13 +142,10 @@ def _rule_problems(cloud: cloud_api.Cloud) -> list[str]:
 def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
     needed: dict[str, int] = {}
 
-    def need(key: str, volume: Volume, amount: int) -> None:
-        for quota in (key, f'{key}_{volume.type}'):
-            needed[quota] = needed.get(quota, 0) + amount
-
     for _server, volume in plan.snapshots:
-        need('snapshots', volume, 1)
-        need('gigabytes', volume, volume.size)
+        for key, amount in (('snapshots', 1), ('gigabytes', volume['size'])):
+            for quota in (key, f'{key}_{volume["type"]}'):
+                needed[quota] = needed.get(quota, 0) + amount
     try:
         quotas = cloud.volume(
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'

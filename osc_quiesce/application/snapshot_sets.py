@@ -9,7 +9,7 @@ counts as consistent only if all its snapshots are there and say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
+from osc_quiesce import retry
 
 FORMAT: Final = '2'
 
@@ -44,45 +45,24 @@ class NoSuchSet(errors.ApplicationError):
 
 @dataclasses.dataclass(frozen=True)
 class SnapshotSet:
-    """The snapshots of one run of ``application snapshot create``."""
+    """The snapshots of one run of ``application snapshot create``.
+
+    :param volumes: how many snapshots the set has when it is complete
+    :param window: for how many seconds servers were frozen at most, if known
+    :param complete: for how many seconds all were frozen at least, if known
+    """
 
     id: str
+    name: str
+    application: str
+    description: str
+    properties: Mapping[str, str]
+    created_at: str
+    version: str
+    volumes: int
+    window: float | None
+    complete: float | None
     snapshots: tuple[dict[str, Any], ...]
-
-    @property
-    def name(self) -> str:
-        return self._get('set')
-
-    @property
-    def application(self) -> str:
-        return self._get('application')
-
-    @property
-    def created_at(self) -> str:
-        return self._get('created_at')
-
-    @property
-    def version(self) -> str:
-        return self._get('version')
-
-    @property
-    def description(self) -> str:
-        return metadata.unescape(self.snapshots[0].get('description') or '')
-
-    @property
-    def volumes(self) -> int:
-        """How many snapshots the set has when it is complete."""
-        return metadata.number(self.snapshots[0], 'volumes')
-
-    @property
-    def window(self) -> float | None:
-        """For how many seconds servers were frozen at most, if known."""
-        return _seconds(self.snapshots[0], 'window')
-
-    @property
-    def complete(self) -> float | None:
-        """For how many seconds all were frozen at least, if known."""
-        return _seconds(self.snapshots[0], 'complete')
 
     @property
     def state(self) -> str:
@@ -94,12 +74,6 @@ class SnapshotSet:
                 s['status'] not in THERE for s in self.snapshots):
             return INCOMPLETE
         return CONSISTENT if said == {CONSISTENT} else PENDING
-
-    @property
-    def properties(self) -> dict[str, str]:
-        return {key: metadata.unescape(value)
-                for key, value in self.snapshots[0]['metadata'].items()
-                if not key.startswith(metadata.PREFIX)}
 
     @property
     def servers(self) -> list[dict[str, Any]]:
@@ -119,14 +93,31 @@ class SnapshotSet:
                 volume['snapshot_id'] = by_volume.get(volume['id'])
         return sorted(servers.values(), key=lambda server: server['order'])
 
-    def _get(self, key: str) -> str:
-        return metadata.get(self.snapshots[0], key)
+
+def _of(snapshots: Iterable[dict[str, Any]]) -> SnapshotSet:
+    """Return the set that these snapshots are."""
+    ordered = sorted(snapshots, key=lambda s: metadata.number(s, 'order'))
+    first = ordered[0]
+
+    def get(key: str) -> str:
+        return metadata.get(first, key)
+
+    return SnapshotSet(
+        id=get('set_id'), name=get('set'), application=get('application'),
+        description=metadata.unescape(first.get('description') or ''),
+        properties={key: metadata.unescape(value)
+                    for key, value in first['metadata'].items()
+                    if not key.startswith(metadata.PREFIX)},
+        created_at=get('created_at'), version=get('version'),
+        volumes=metadata.number(first, 'volumes'),
+        window=_seconds(get('window')), complete=_seconds(get('complete')),
+        snapshots=tuple(ordered))
 
 
-def _seconds(snapshot: Mapping[str, Any], key: str) -> float | None:
-    """Return one of our keys that is a time; None without, or if damaged."""
+def _seconds(text: str) -> float | None:
+    """Return a time; None if there is none, or if somebody damaged it."""
     try:
-        return float(metadata.get(snapshot, key))
+        return float(text)
     except ValueError:
         return None
 
@@ -138,11 +129,8 @@ def find_all(cloud: cloud_api.Cloud) -> list[SnapshotSet]:
     for snapshot in cloud.snapshots({metadata.PREFIX + 'format': FORMAT}):
         if set_id := metadata.get(snapshot, 'set_id'):
             groups.setdefault(set_id, []).append(snapshot)
-    found = [
-        SnapshotSet(set_id, tuple(sorted(
-            group, key=lambda s: metadata.number(s, 'order'))))
-        for set_id, group in groups.items()]
-    return sorted(found, key=lambda s: (s.created_at, s.id))
+    return sorted(map(_of, groups.values()),
+                  key=lambda s: (s.created_at, s.id))
 
 
 def find(cloud: cloud_api.Cloud, name_or_id: str) -> SnapshotSet:
@@ -167,8 +155,7 @@ def mark(cloud: cloud_api.Cloud, snapshot_ids: Iterable[str],
         snapshot_ids, threads=cloud_api.THREADS)
 
 
-def delete(cloud: cloud_api.Cloud, set_id: str,
-           sleep: Callable[[float], object], clock: Callable[[], float],
+def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
            timeout: float = DELETE_TIMEOUT,
            late: Iterable[str] = ()) -> list[str]:
     """Delete all snapshots of a set, and wait until they are gone.
@@ -181,35 +168,37 @@ def delete(cloud: cloud_api.Cloud, set_id: str,
     :returns: those of them of which none has appeared
     :raises errors.ApplicationError: names what is left, and why
     """
-    started = clock()
-    deadline = started + timeout
+    started = timer.clock()
     asked: set[str] = set()
     why: dict[str, str] = {}
     unseen = set(late)
     while True:
+        seconds = timer.clock() - started
         try:
             left = list(cloud.snapshots({metadata.PREFIX + 'set_id': set_id}))
         except cloud_api.CloudError as exc:
-            if clock() > deadline:
+            if seconds > timeout:
                 raise errors.ApplicationError(
                     _('Whether snapshots of set %(id)s are left is not known: '
                       '%(why)s. Try "openstack application snapshot delete '
                       '%(id)s".') % {
                           'id': set_id, 'why': str(exc).rstrip('.')}) from exc
-            sleep(1.0)
+            timer.sleep(1.0)
             continue
         unseen.difference_update(s['volume_id'] for s in left)
-        if not left:
-            if not unseen or clock() > started + LATE_TIME:
-                return sorted(unseen)
-            sleep(1.0)
-            continue
+        if not left and (not unseen or seconds > LATE_TIME):
+            return sorted(unseen)
         _ask_to_delete(cloud, left, asked, why)
         # What fails now may succeed a little later.
         hopeless = all(s['id'] in why for s in left)
-        if clock() > (min(deadline, started + 10) if hopeless else deadline):
-            raise _left(set_id, left, why)
-        sleep(0.3)
+        if left and seconds > (min(timeout, 10) if hopeless else timeout):
+            raise errors.ApplicationError(
+                _('Not all snapshots of set %(id)s are deleted: %(left)s. Try '
+                  '"openstack application snapshot delete %(id)s".') % {
+                      'id': set_id,
+                      'left': ', '.join('%s (%s)' % (s['id'], why.get(
+                          s['id'], s['status'])) for s in left)})
+        timer.sleep(0.3)
 
 
 def _ask_to_delete(cloud: cloud_api.Cloud, left: Iterable[Mapping[str, Any]],
@@ -237,13 +226,3 @@ def _ask_to_delete(cloud: cloud_api.Cloud, left: Iterable[Mapping[str, Any]],
                 pass
             except cloud_api.CloudError as exc:
                 why[id_] = str(exc)
-
-
-def _left(set_id: str, left: Iterable[Mapping[str, Any]],
-          why: Mapping[str, str]) -> errors.ApplicationError:
-    return errors.ApplicationError(
-        _('Not all snapshots of set %(id)s are deleted: %(left)s. Try '
-          '"openstack application snapshot delete %(id)s".') % {
-              'id': set_id,
-              'left': ', '.join('%s (%s)' % (s['id'], why.get(
-                  s['id'], s['status'])) for s in left)})

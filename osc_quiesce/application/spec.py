@@ -6,7 +6,7 @@ The schema is documented in doc/source/application.rst. Every error names the
 line, since that is what one needs to mend a file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
 from typing import Any, Final
 import unicodedata
@@ -73,29 +73,22 @@ def from_file(path: str) -> Application:
 
 
 def from_yaml(text: str, path: str) -> Application:
-    """Return the application that a text describes.
-
-    :param path: what errors call the text
-    :raises errors.SpecError: as from_file
-    """
+    """Return the application that a text, which errors call so, describes."""
     document = documents.parse(text, path, SCHEMA, _write_out)
-    name = document.data['name']
-    if not name.strip() or any(
-            unicodedata.category(character) == 'Cc' for character in name):
+    data = document.data
+    if not data['name'].strip() or any(unicodedata.category(
+            character) == 'Cc' for character in data['name']):
         raise document.error(['name'], _(
             'the name must have letters, and no control characters'))
-    return _application(document.data)
-
-
-def _application(data: Any) -> Application:
-    """Return the application that checked data describe."""
     return Application(data['name'], tuple(
-        tuple(
-            Member(
-                member['server'], tuple(member.get('exclude_volumes', ())),
-                # 60.0 is a whole number, too
-                int(member['unquiesce_after']) if 'unquiesce_after' in member
-                else None) for member in stage) for stage in data['stages']))
+        tuple(map(_member, stage)) for stage in data['stages']))
+
+
+def _member(data: Mapping[str, Any]) -> Member:
+    # 60.0 is a whole number, too
+    seconds = data.get('unquiesce_after')
+    return Member(data['server'], tuple(data.get('exclude_volumes', ())),
+                  None if seconds is None else int(seconds))
 
 
 def _write_out(data: Any) -> None:

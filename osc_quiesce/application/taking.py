@@ -13,10 +13,12 @@ import functools
 import itertools
 import threading
 from typing import Any, Self, TypeVar
+import uuid
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import inspector
+from osc_quiesce.application import labels
 from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce import client as quiesce_client
@@ -32,19 +34,19 @@ class Taking:
 
     As a context manager it lets the requests under way come to their end.
 
-    :param bodies: of the requests, one for each snapshot
+    :ivar set_id: the id of the set
     :ivar has_begun: whether a request was sent
     :ivar snapshots: the ids of the snapshots, once all are known
     :ivar unanswered: ids of volumes of which Cinder may yet make a snapshot
     """
 
     def __init__(self, client: quiesce_client.Client, cloud: cloud_api.Cloud,
-                 plan: planning.Plan,
-                 bodies: Sequence[dict[str, Any]]) -> None:
-        self._client = client
-        self._cloud = cloud
-        self._plan = plan
-        self._bodies = bodies
+                 plan: planning.Plan) -> None:
+        self.client = client
+        self.cloud = cloud
+        self.plan = plan
+        self.set_id = str(uuid.uuid4())
+        self._bodies = labels.bodies(plan, self.set_id)
         self._stop = threading.Event()
         self._calls = concurrency.Calls(cloud_api.THREADS)
         self.has_begun = False
@@ -63,7 +65,7 @@ class Taking:
 
         :param timeout: seconds
         """
-        deadline = self._client.timer.clock() + timeout
+        deadline = self.client.timer.clock() + timeout
         self.has_begun = True
         requests = [self._calls.begin(self._request, b) for b in self._bodies]
         self._wait(requests, deadline, timeout)
@@ -71,7 +73,8 @@ class Taking:
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
         checks = [
             self._calls.begin(self._check_users, volume, deadline)
-            for _server, volume in self._plan.snapshots if volume.multiattach]
+            for _server, volume in self.plan.snapshots
+            if volume['multiattach']]
         watch = self._calls.begin(self._watch, made, deadline)
         self._wait([watch, *checks], deadline, timeout)
 
@@ -83,8 +86,8 @@ class Taking:
                 pending, 0.1, concurrent.futures.FIRST_EXCEPTION)
             for future in done:
                 future.result()
-            self._client.timer.sleep(0)  # where a signal may stop us
-            if pending and self._client.timer.clock() > deadline:
+            self.client.timer.sleep(0)  # where a signal may stop us
+            if pending and self.client.timer.clock() > deadline:
                 raise errors.ApplicationError(
                     _('Not all snapshots were made within %g s.') % timeout)
 
@@ -92,7 +95,7 @@ class Taking:
         """Ask for a snapshot, and return what Cinder makes of it."""
         with _failure_of(body):
             try:
-                made: dict[str, Any] = self._cloud.volume(
+                made: dict[str, Any] = self.cloud.volume(
                     'POST', '/snapshots', {'snapshot': body})['snapshot']
             except cloud_api.CloudError as exc:
                 if exc.outcome_unknown:
@@ -121,25 +124,27 @@ class Taking:
                     if self._stop.wait(pause):
                         return
                     read = functools.partial(
-                        self._cloud.volume, 'GET', f'/snapshots/{made["id"]}')
+                        self.cloud.volume, 'GET', f'/snapshots/{made["id"]}')
                     made = self._read(read, deadline)['snapshot']
 
-    def _check_users(self, volume: planning.Volume, deadline: float) -> None:
+    def _check_users(self, volume: Mapping[str, Any],
+                     deadline: float) -> None:
         try:
             shown = self._read(
-                lambda: self._cloud.volume('GET', f'/volumes/{volume.id}'),
+                lambda: self.cloud.volume('GET', f'/volumes/{volume["id"]}'),
                 deadline)['volume']
         except cloud_api.CloudError as exc:
             raise errors.ApplicationError(
                 _('Could not check whether volume %(volume)s was attached to '
                   'another server: %(why)s. Try again once that works.')
-                % {'volume': volume.id, 'why': str(exc).rstrip('.')}) from exc
-        users = inspector.strangers(shown, {s.id for s in self._plan.servers})
+                % {'volume': volume['id'],
+                   'why': str(exc).rstrip('.')}) from exc
+        users = inspector.strangers(shown, {s.id for s in self.plan.servers})
         if users:
             raise errors.ApplicationError(
                 _('Volume %(volume)s was attached to %(users)s meanwhile, '
                   'which is not frozen. Try again.') % {
-                      'volume': volume.id, 'users': ', '.join(users)})
+                      'volume': volume['id'], 'users': ', '.join(users)})
 
     def _read(self, do: Callable[[], _T], deadline: float) -> _T:
         """Return what this reads while servers are frozen.
@@ -147,7 +152,7 @@ class Taking:
         One answer that does not come is no reason to give up a good set; a
         Cinder that stays away is, at the deadline of the whole step.
         """
-        timer = retry.Timer(self._client.timer.clock, self._stop.wait)
+        timer = retry.Timer(self.client.timer.clock, self._stop.wait)
         return timer.repeat(
             do, cloud_api.pause_after, deadline - timer.clock())
 

@@ -7,7 +7,6 @@ arguments and prints no results: the shells do.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import logging
 from typing import TextIO
 
@@ -19,37 +18,23 @@ from osc_quiesce import model
 LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass
-class Row:
-    """One server of the command line, and how far the command came.
-
-    :param status: what Nova last said, or what was asked of it
-    :param seconds: how long was waited; None if it was not reached
-    :param request_id: id of the request; None if none was accepted
-    :param unquiesce_at: when the cloud thaws it by itself; None if it does not
-    """
-
-    server: model.Server
-    status: str
-    seconds: float | None = None
-    request_id: str | None = None
-    unquiesce_at: str | None = None
-
-
 class Command:
     """What both commands have in common: finding, signals and exit code.
 
     :param get_client: returns the client
     :param progress: is told what is done next, in a sentence
+    :param unquiesce_command: how the user of this shell thaws a server
     :ivar exit_code: what it would be if the command ended now
     """
 
     def __init__(self, get_client: Callable[[], quiesce_client.Client],
-                 progress: Callable[[str], None]) -> None:
+                 progress: Callable[[str], None],
+                 unquiesce_command: str) -> None:
         self.exit_code = 0
         self._interrupts = interrupts.Interrupts()
         self._get_client = get_client
         self._progress = progress
+        self._unquiesce_command = unquiesce_command
 
     def run(self, work: Callable[[], object], out: TextIO) -> int:
         """Do the work, tell the user, and return the exit code.

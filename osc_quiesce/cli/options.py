@@ -4,6 +4,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+import contextlib
 import math
 import sys
 from typing import Any, TypeAlias
@@ -27,26 +28,20 @@ class OptionalColumn(columns.FormattableColumn[Any]):
 
 def timeout(text: str) -> float:
     """Return the positive number of seconds that an option gives."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a positive number of seconds') % text)
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        _('"%s" is not a positive number of seconds') % text)
 
 
 def whole_seconds(text: str) -> int:
     """Return the whole number of seconds that an option gives."""
-    try:
-        seconds = int(text)
-    except ValueError:
-        seconds = 0
-    if seconds < 1:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a whole number of seconds above 0') % text)
-    return seconds
+    with contextlib.suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(
+        _('"%s" is not a whole number of seconds above 0') % text)
 
 
 def check_columns(command: Any, parsed_args: argparse.Namespace,
@@ -68,7 +63,6 @@ def progress_of(app: Any) -> Callable[[str], None]:
 def progress(sentence: str) -> None:
     """Say what is done next, on a terminal only."""
     if sys.stderr and sys.stderr.isatty():
-        try:
+        # The terminal may be gone; the servers are not.
+        with contextlib.suppress(OSError):
             print(sentence, file=sys.stderr, flush=True)
-        except OSError:
-            pass  # the terminal is gone; the servers are not

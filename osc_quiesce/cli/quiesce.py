@@ -11,6 +11,8 @@ yet whether it will be is thawed all the same.
 """
 
 from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
 import logging
 from typing import TextIO
 
@@ -18,131 +20,101 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import base
 from osc_quiesce.cli import interrupts
-from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
+from osc_quiesce import verbs
 
 LOG = logging.getLogger(__name__)
 
 
 class Quiesce(base.Command):
-    """Freezes servers; thaws them again unless all went well.
+    """Freezes servers; thaws them again unless all went well."""
 
-    :param unquiesce_command: how the user of this shell thaws a server
-    """
-
-    def __init__(self, get_client: Callable[[], quiesce_client.Client],
-                 progress: Callable[[str], None],
-                 unquiesce_command: str) -> None:
-        super().__init__(get_client, progress)
-        self._unquiesce_command = unquiesce_command
-        self._frozen: group.Frozen | None = None
+    _frozen: group.Frozen | None = None
 
     def run(self, work: Callable[[], object], out: TextIO) -> int:
-        try:
+        def hold_signals() -> None:
+            if self._frozen:  # no further one stops the thaw
+                self._take_signals()
+
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._interrupts.restore)
+            stack.callback(self._thaw)
+            stack.callback(hold_signals)
             exit_code = super().run(work, out)
             if exit_code == 0:
                 self._frozen = None  # to be left quiesced
             return exit_code
-        finally:
-            try:
-                if self._frozen:
-                    self._take_signals()  # no further one stops the thaw
-            finally:
-                try:
-                    self._thaw()
-                finally:
-                    self._interrupts.restore()
 
     def quiesce(self, names: Sequence[str], *, wait: bool,
                 timeout: float = retry.DEFAULT_TIMEOUT,
                 unquiesce_after: int | None = None, keep: bool = False,
-                all_projects: bool = False) -> list[base.Row]:
+                all_projects: bool = False) -> list[verbs.Job]:
         """Freeze servers: one after the other, or all at once.
 
-        :param names: names or UUIDs
-        :param wait: whether to wait until each is quiesced, and only then to
-            ask the next one
-        :param timeout: seconds to wait for each
-        :param unquiesce_after: see :meth:`osc_quiesce.client.Client.quiesce`
-        :param keep: whether servers that are quiesced stay so if one fails, or
-            if the command is interrupted
-        :param all_projects: whether names are those of all projects
+        Parameters are the options of the command, as its help explains them.
+
         :returns: one for each name
         :raises osc_lib.exceptions.CommandError: a name is unknown or
             ambiguous, or a server cannot be quiesced: nothing was asked
         """
-        servers = self._find_all(names, all_projects)
-        if not wait:
-            return self._ask(servers, unquiesce_after)
-        self._check_states(servers)
-        return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
-
-    def _find_all(self, names: Sequence[str],
-                  all_projects: bool) -> list[model.Server]:
         servers, failures = self._find(names, all_projects)
-        seen: set[str] = set()
-        for server in servers:
-            if server.id in seen:
+        for number, server in enumerate(servers):
+            if server.id in {each.id for each in servers[:number]}:
                 LOG.error(_('Server %s is named twice'), server.label)
                 failures += 1
-            seen.add(server.id)
+            elif wait and (server.vm_state, server.task_state) != (
+                    states.ACTIVE, None):
+                LOG.error(_('Server %(server)s cannot be quiesced: its '
+                            'vm_state is %(vm)s, its task_state %(task)s; '
+                            'they must be %(ok)s and None.'),
+                          {'server': server.label,
+                           'vm': server.vm_state,
+                           'task': server.task_state,
+                           'ok': states.ACTIVE})
+                failures += 1
         if failures:
             raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
-        return servers
-
-    @staticmethod
-    def _check_states(servers: list[model.Server]) -> None:
-        bad = [
-            server for server in servers
-            if (server.vm_state, server.task_state) != (states.ACTIVE, None)]
-        for server in bad:
-            LOG.error(_('Server %(server)s cannot be quiesced: its vm_state '
-                        'is %(vm)s, its task_state %(task)s; they must be '
-                        '%(ok)s and None.'),
-                      {'server': server.label,
-                       'vm': server.vm_state,
-                       'task': server.task_state,
-                       'ok': states.ACTIVE})
-        if bad:
-            raise osc_exceptions.CommandError(_('Nothing was quiesced.'))
+        if not wait:
+            return self._ask(servers, unquiesce_after)
+        return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
 
     # Without --wait -------------------------------------------------------
 
     def _ask(self, servers: list[model.Server],
-             unquiesce_after: int | None) -> list[base.Row]:
+             unquiesce_after: int | None) -> list[verbs.Job]:
         self._interrupts.install(_('stopping after the request under way ...'),
                                  _('already stopping'))
         client = self._client()
-        rows = [base.Row(server, server.status) for server in servers]
+        jobs = [verbs.Job(server) for server in servers]
         failures = 0
-        for row in rows:
+        for job in jobs:
             try:
                 self._interrupts.check()
                 with self._interrupts.shielded():  # else its id is lost
-                    row.request_id = client.quiesce(
-                        row.server, unquiesce_after)
-                row.status = states.QUIESCING.upper()
+                    job.action_id = client.quiesce(job.server, unquiesce_after)
+                job.server = dataclasses.replace(
+                    job.server, status=states.QUIESCING.upper())
             except errors.QuiesceError as exc:
                 LOG.error('%s', exc)
                 failures += 1
             except interrupts.Interrupted as exc:
                 self.exit_code = exc.exit_code
-                self._tell_what_was_asked(rows)
+                self._tell_what_was_asked(jobs)
                 break
         if failures:
             self._fail(_('%(failed)d of %(all)d servers failed to '
-                         'quiesce.') % {'failed': failures, 'all': len(rows)})
-        return rows
+                         'quiesce.') % {'failed': failures, 'all': len(jobs)})
+        return jobs
 
     @staticmethod
-    def _tell_what_was_asked(rows: list[base.Row]) -> None:
-        asked = [row.server.label for row in rows if row.request_id]
-        others = [row.server.label for row in rows if not row.request_id]
+    def _tell_what_was_asked(jobs: list[verbs.Job]) -> None:
+        asked = [job.server.label for job in jobs if job.action_id]
+        others = [job.server.label for job in jobs if not job.action_id]
         LOG.error(
             _('Interrupted. Quiesce was requested for: %(asked)s. It was not '
               'requested, refused or not answered for: %(others)s.'),
@@ -153,7 +125,7 @@ class Quiesce(base.Command):
 
     def _quiesce_in_order(self, servers: list[model.Server], timeout: float,
                           unquiesce_after: int | None,
-                          keep: bool) -> list[base.Row]:
+                          keep: bool) -> list[verbs.Job]:
         self._take_signals()
         self._frozen = frozen = group.Frozen(
             self._client(), [[server] for server in servers], timeout,
@@ -168,18 +140,15 @@ class Quiesce(base.Command):
             LOG.error('%s', exc)
             told = exc
         else:
-            return self._rows(frozen)
+            return [member.freeze for member in frozen.members]
         if keep:
             frozen.keep()
         self._thaw(told)
-        rows = self._rows(frozen)
-        for row in rows:
-            row.status, row.seconds, row.unquiesce_at = (
-                self._status(row.server), None, None)
+        left = [self._left(member.freeze) for member in frozen.members]
         if keep:
-            kept = sum(member.frozen is not None
-                       and row.status == states.QUIESCED.upper()
-                       for member, row in zip(frozen.members, rows))
+            kept = sum(member.is_kept
+                       and job.server.status == states.QUIESCED.upper()
+                       for member, job in zip(frozen.members, left))
             self._fail(_('%(kept)d of %(all)d servers stay quiesced '
                          '(--keep-quiesced).') % {
                              'kept': kept, 'all': len(servers)})
@@ -187,31 +156,23 @@ class Quiesce(base.Command):
             self._fail(_('The server was not quiesced.'))
         else:
             self._fail(_('The %d servers were not quiesced.') % len(servers))
-        return rows
+        return left
 
     def _take_signals(self) -> None:
         self._interrupts.install(
             _('stopping after the request under way, and unquiescing ...'),
             _('already stopping; unquiescing goes on until it is done'))
 
-    def _status(self, server: model.Server) -> str:
-        """Return what Nova says now; '' if it does not."""
+    def _left(self, job: verbs.Job) -> verbs.Job:
+        """Return how a server was left, as Nova has it now, if it does."""
         try:
-            return self._get_client().api.server(server).status
+            status = self._get_client().api.server(job.server).status
         except errors.ServerNotFound:
-            return 'DELETED'
+            status = 'DELETED'
         except errors.QuiesceError:
-            return ''
-
-    @staticmethod
-    def _rows(frozen: group.Frozen) -> list[base.Row]:
-        return [
-            base.Row(
-                member.server, member.server.status,
-                None if member.frozen is None or member.requested is None
-                else round(member.frozen - member.requested, 1),
-                frozen.request_id if member.requested is not None else None,
-                member.unquiesce_at) for member in frozen.members]
+            status = ''
+        return verbs.Job(dataclasses.replace(job.server, status=status),
+                         action_id=job.action_id)
 
     def _thaw(self, told: Exception | None = None) -> None:
         """Thaw what this command froze, or may have frozen, and say so.
@@ -226,16 +187,12 @@ class Quiesce(base.Command):
                 pass
         except errors.ThawFailed as exc:
             for error in exc.errors:
-                if isinstance(error, errors.Failed):
-                    if str(error) != str(told):
-                        LOG.error('%s', error)
-                    continue
-                LOG.error('%s', error)
-                if error.server:
-                    self._warn(error.server)
-
-    def _warn(self, server: model.Server) -> None:
-        LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try "%(command)s '
-                    '%(id)s".'),
-                  {'server': server.label, 'command': self._unquiesce_command,
-                   'id': server.id})
+                if str(error) != str(told):
+                    LOG.error('%s', error)
+                # One that failed says so itself.
+                if error.server and not isinstance(error, errors.Failed):
+                    LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try '
+                                '"%(command)s %(id)s".'),
+                              {'server': error.server.label,
+                               'command': self._unquiesce_command,
+                               'id': error.server.id})

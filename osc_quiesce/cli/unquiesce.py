@@ -6,14 +6,15 @@ It thaws whatever can be thawed, and then tells what could not be.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import logging
 
 from osc_quiesce.cli import base
 from osc_quiesce.cli import interrupts
-from osc_quiesce import client as quiesce_client
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
 from osc_quiesce import states
+from osc_quiesce import verbs
 
 LOG = logging.getLogger(__name__)
 
@@ -23,15 +24,13 @@ class Unquiesce(base.Command):
 
     def unquiesce(self, names: Sequence[str], *, wait: bool,
                   timeout: float = retry.DEFAULT_TIMEOUT,
-                  all_projects: bool = False) -> list[base.Row]:
+                  all_projects: bool = False) -> list[verbs.Job]:
         """Ask all servers to thaw, and then wait for them together.
 
         A server that is active already counts as thawed.
 
-        :param names: names or UUIDs
-        :param wait: whether to wait until they are thawed
-        :param timeout: seconds to wait, for all together
-        :param all_projects: whether names are those of all projects
+        Parameters are the options of the command, as its help explains them.
+
         :returns: one for each server that was found
         """
         servers, failures = self._find(names, all_projects)
@@ -46,39 +45,36 @@ class Unquiesce(base.Command):
             self._progress(_('Unquiescing %s ...') % labels)
         client = self._client()
         try:
-            outcomes = client.unquiesce_all(servers, wait, timeout)
+            jobs = client.unquiesce_all(servers, wait, timeout).values()
         except interrupts.Interrupted as exc:
             self.exit_code = exc.exit_code
             wait = False
             with self._interrupts.shielded():
-                outcomes = client.unquiesce_all(servers, wait)
-        failures += sum(self._tell(each) for each in outcomes.values())
+                jobs = client.unquiesce_all(servers, wait).values()
+        failures += sum(self._tell(job) for job in jobs)
         if failures:
             self._fail(_('%(failed)d of %(all)d servers failed to '
                          'unquiesce.') % {'failed': failures, 'all': total})
-        return [self._row(outcome, wait) for outcome in outcomes.values()]
+        return list(jobs) if wait else [self._asked(job) for job in jobs]
 
     @staticmethod
-    def _tell(outcome: quiesce_client.Outcome) -> bool:
+    def _tell(job: verbs.Job) -> bool:
         """Log what the user has to know; return whether it is a failure."""
-        if outcome.error:
-            LOG.error('%s', outcome.error)
+        if job.error:
+            LOG.error('%s', job.error)
             return True
-        if outcome.action_id is None and outcome.server.vm_state:
+        if job.action_id is None and job.server.vm_state:
             LOG.warning(_('Server %(server)s was not quiesced any more: it is '
                           '%(status)s.'),
-                        {'server': outcome.server.label,
-                         'status': outcome.server.status})
+                        {'server': job.server.label,
+                         'status': job.server.status})
         return False
 
     @staticmethod
-    def _row(outcome: quiesce_client.Outcome, wait: bool) -> base.Row:
-        row = base.Row(outcome.server, outcome.server.status)
-        row.request_id = outcome.action_id
-        if outcome.error:
-            return row
-        if wait:
-            row.seconds = round(outcome.seconds, 1)
-        elif outcome.action_id:
-            row.status = states.UNQUIESCING.upper()
-        return row
+    def _asked(job: verbs.Job) -> verbs.Job:
+        """Return what is known of a server that is not waited for."""
+        server = job.server
+        if job.action_id and job.error is None:
+            server = dataclasses.replace(
+                server, status=states.UNQUIESCING.upper())
+        return verbs.Job(server, action_id=job.action_id)

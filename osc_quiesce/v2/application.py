@@ -9,9 +9,8 @@ from typing import Any
 
 from cliff import columns
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
@@ -25,6 +24,8 @@ LIST_COLUMNS = ('ID', 'Name', 'Application', 'Created At', 'Consistency',
 SHOW_COLUMNS = ('id', 'name', 'application', 'description', 'properties',
                 'created_at', 'consistency', 'window', 'complete', 'snapshots',
                 'snapshots_wanted', 'version', 'servers')
+#: of ``create --dry-run``
+PLAN_COLUMNS = ('name', 'application', 'snapshots', 'servers', 'refused')
 
 
 class Servers(columns.FormattableColumn[Any]):
@@ -39,18 +40,53 @@ class Servers(columns.FormattableColumn[Any]):
                    'label': model.label(server['id'], server['name']),
                    'flavor': server['flavor']['name'],
                    'image': _image(server['image'])})
-            lines += [_('   %(device)s: volume %(id)s, %(size)d '
-                        'GiB%(encrypted)s, snapshot %(s)s')
-                      % {**volume, 's': volume['snapshot_id'] or _('none'),
-                         'encrypted': _(', encrypted') if volume['encrypted']
-                         else ''} for volume in server['volumes']]
+            for volume in server['volumes']:
+                snapshot = volume['snapshot_id'] or _('none')
+                lines.append(_volume(volume, _(', snapshot %s') % snapshot))
         return '\n'.join(lines)
+
+
+class PlannedServers(columns.FormattableColumn[Any]):
+    """What would be frozen and saved: a summary for people."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for server in self._value:
+            lines.append(_('stage %(stage)d: %(label)s') % {
+                'stage': server['stage'] + 1,
+                'label': model.label(server['id'], server['name'])})
+            lines += [_volume(volume, '' if volume['snapshot'] else _(
+                ', without a snapshot')) for volume in server['volumes']]
+        return '\n'.join(lines)
+
+
+def _volume(volume: Mapping[str, Any], snapshot: str) -> str:
+    encrypted = _(', encrypted') if volume['encrypted'] else ''
+    return _('   %(device)s: volume %(id)s, %(size)d GiB%(rest)s') % {
+        **volume, 'rest': encrypted + snapshot}
 
 
 def _image(image: Mapping[str, str] | None) -> str:
     if image is None:
         return _('none (boots from volume)')
     return image['name'] or image['id']
+
+
+def planned(plan: planning.Plan) -> tuple[Any, ...]:
+    """Return the values of PLAN_COLUMNS."""
+    taken = {(s.id, v['id']) for s, v in plan.snapshots}
+    keys = ('id', 'name', 'device', 'size', 'encrypted')
+    servers = [{'id': server.id,
+                'name': server.name,
+                'stage': server.stage,
+                'unquiesce_after': server.unquiesce_after,
+                'refused': list(server.refused),
+                'volumes': [
+                    {**{key: volume[key] for key in keys},
+                     'snapshot': (server.id, volume['id']) in taken}
+                    for volume in server.volumes]} for server in plan.servers]
+    return (plan.name, plan.application, len(plan.snapshots),
+            PlannedServers(servers), base.Sentences(plan.refusals))
 
 
 def shown(found: snapshot_sets.SnapshotSet) -> tuple[Any, ...]:
@@ -65,13 +101,10 @@ class ListApplicationSnapshot(base.Command, command.Lister):
     _description = _('List the snapshot sets of the project.')
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        try:
-            found = snapshot_sets.find_all(self._cloud)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
         return LIST_COLUMNS, [
             (s.id, s.name, s.application, s.created_at, s.state,
-             len(s.snapshots), s.window) for s in found]
+             len(s.snapshots), s.window)
+            for s in snapshot_sets.find_all(self._cloud)]
 
 
 class ShowApplicationSnapshot(base.Command, command.ShowOne):
@@ -82,11 +115,8 @@ class ShowApplicationSnapshot(base.Command, command.ShowOne):
         return _with_set(super().get_parser(prog_name))
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
-        try:
-            found = snapshot_sets.find(self._cloud, parsed_args.set)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
-        return SHOW_COLUMNS, shown(found)
+        return SHOW_COLUMNS, shown(snapshot_sets.find(
+            self._cloud, parsed_args.set))
 
 
 class DeleteApplicationSnapshot(base.Command, command.Command):
@@ -107,8 +137,7 @@ class DeleteApplicationSnapshot(base.Command, command.Command):
         except snapshot_sets.NoSuchSet as exc:
             raise snapshot_sets.NoSuchSet(
                 _('%s It may already have been deleted.') % exc) from exc
-        snapshot_sets.delete(
-            cloud, found.id, self._sleep, self._client.timer.clock)
+        snapshot_sets.delete(cloud, found.id, self._client.timer)
         if len(found.snapshots) < found.volumes:
             LOG.warning(
                 _('Only %(count)d of the %(all)d snapshots of set %(name)s '

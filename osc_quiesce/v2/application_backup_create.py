@@ -169,7 +169,7 @@ class CreateApplicationBackup(base.Interruptible,
             bundles.save(bundles.make(cloud, made, timer), parsed_args.bundle)
         if parsed_args.delete_snapshots:
             snapshot_sets.delete(
-                cloud, plan.snapshot_set_id, timer.sleep, timer.clock)
+                cloud, plan.snapshot_set_id, timer)
         return made
 
 

@@ -11,7 +11,6 @@ printed, it is kept and named on stderr, and the exit code is not 0.
 
 import argparse
 import logging
-from typing import Any
 
 from osc_lib.cli import parseractions
 from osc_lib.command import command
@@ -19,7 +18,7 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import create
 from osc_quiesce.application import errors as application_errors
-from osc_quiesce.application import metadata
+from osc_quiesce.application import labels
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import preflight
 from osc_quiesce.application import snapshot_sets
@@ -30,7 +29,6 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
 from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_plan
 from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ LOG = logging.getLogger(__name__)
 DEFAULT_UNQUIESCE_AFTER = 120  # seconds
 
 
-class CreateApplicationSnapshot(base.Command, command.ShowOne):
+class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
     _description = _(
         'Take a consistent snapshot of all volumes of several servers (admin '
         'only by default). Everything is checked first. Then the servers are '
@@ -46,13 +44,8 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
         'are thawed in reverse order. If anything fails, or on Ctrl-C, '
         'SIGTERM or SIGHUP, the servers are thawed and the snapshots deleted.')
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._interrupts = interrupts.Interrupts()
-        self._made: snapshot_sets.SnapshotSet | None = None
-
-    def _sleep(self, seconds: float) -> None:
-        self._interrupts.sleep(seconds)
+    STOPPED = _('Interrupted; no consistent snapshot set was made.')
+    _made: snapshot_sets.SnapshotSet | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -108,16 +101,10 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args,
-                              application_plan.COLUMNS if parsed_args.dry_run
+                              application.PLAN_COLUMNS if parsed_args.dry_run
                               else application.SHOW_COLUMNS)
-        self._exit_code = 0
         try:
-            self._exit_code = super().run(parsed_args) or self._exit_code
-            # A full disk, or a broken pipe, must count as a failure.
-            self.app.stdout.flush()
-        except interrupts.Interrupted as exc:
-            LOG.error(_('Interrupted; no consistent snapshot set was made.'))
-            self._exit_code = exc.exit_code
+            return super().run(parsed_args)
         except Exception as exc:
             if self._made is None:
                 raise
@@ -127,54 +114,32 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
                   'application snapshot show %(id)s" shows it.') % {
                       'name': self._made.name, 'id': self._made.id,
                       'why': exc}) from exc
-        finally:
-            self._interrupts.restore()
-        return interrupts.end(self._exit_code, self.app.interactive_mode)
+
+    def _take_signals(self) -> None:
+        pass  # not before there is something to thaw
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
-        self._check_options(parsed_args)
-        try:
-            plan = self._plan(parsed_args)
-        except (application_errors.ApplicationError,
-                errors.QuiesceError) as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        plan = self._plan(parsed_args)
         for refusal in plan.refusals:
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
             self._exit_code = 1 if plan.refusals else 0
-            return application_plan.COLUMNS, application_plan.shown(plan)
+            return application.PLAN_COLUMNS, application.planned(plan)
         if plan.refusals:
             raise osc_exceptions.CommandError(_(
                 'Nothing was quiesced, and no snapshot was taken.'))
         self._made = self._create(plan, parsed_args)
         return application.SHOW_COLUMNS, application.shown(self._made)
 
-    @staticmethod
-    def _check_options(parsed_args: argparse.Namespace) -> None:
-        for key, value in parsed_args.properties.items():
-            if key.startswith(metadata.PREFIX):
-                raise osc_exceptions.CommandError(
-                    _('Properties that begin with "%s" are reserved.')
-                    % metadata.PREFIX)
-            if not metadata.KEY.fullmatch(key):
-                raise osc_exceptions.CommandError(
-                    _('Cinder does not take property "%s": its key may have '
-                      'letters of ASCII, digits, spaces and "-_:./", up to '
-                      '255 in all.') % key[:spec.LONGEST_NAME])
-            if len(value) > spec.LONGEST_NAME:
-                raise osc_exceptions.CommandError(
-                    _('Property "%(key)s" is longer than %(max)d '
-                      'characters.') % {'key': key, 'max': spec.LONGEST_NAME})
-        if len(parsed_args.description) > spec.LONGEST_NAME:
-            raise osc_exceptions.CommandError(
-                _('The description must have at most %d '
-                  'characters.') % spec.LONGEST_NAME)
-
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file is not None:
             wanted = spec.from_file(parsed_args.file)
         else:
             wanted = spec.from_servers(parsed_args.name, parsed_args.server)
+        unfit = labels.unfit(parsed_args.name, wanted.name,
+                             parsed_args.description, parsed_args.properties)
+        if unfit:
+            raise application_errors.NotPossible(unfit)
         return preflight.make(
             self._client, self._cloud, parsed_args.name, wanted,
             parsed_args.unquiesce_after, parsed_args.allow_local_disk,
@@ -189,11 +154,10 @@ class CreateApplicationSnapshot(base.Command, command.ShowOne):
         try:
             return create.create(
                 self._client, self._cloud, plan, parsed_args.timeout,
-                parsed_args.description, parsed_args.properties,
                 parsed_args.keep_inconsistent, options.progress_of(self.app),
                 self._interrupts.shielded)
-        except create.Kept as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        except create.Kept:
+            raise
         except (application_errors.ApplicationError,
                 errors.QuiesceError) as exc:
             if isinstance(exc, errors.ThawFailed) and exc.__cause__:

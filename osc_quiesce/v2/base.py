@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the commands of applications have in common."""
+"""What the commands of ``openstack`` have in common."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +19,7 @@ from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import spec
 from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
+from osc_quiesce import errors
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,14 @@ class Command:
     """What all of them have in common."""
 
     app: Any
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            exit_code: int = super().run(parsed_args)  # type: ignore[misc]
+            return exit_code
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
 
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -69,12 +78,13 @@ class Interruptible(Command):
     def _sleep(self, seconds: float) -> None:
         self._interrupts.sleep(seconds)
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
+    def _take_signals(self) -> None:
         self._interrupts.install(self.STOPPING, _('already stopping'))
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self._take_signals()
         try:
-            exit_code = (
-                super().run(parsed_args)  # type: ignore[misc]
-                or self._exit_code)
+            exit_code = super().run(parsed_args) or self._exit_code
             # A full disk, or a broken pipe, must count as a failure.
             self.app.stdout.flush()
         except interrupts.Interrupted as exc:

@@ -6,34 +6,46 @@ Arguments and tables; what is done is in :mod:`osc_quiesce.cli`.
 """
 
 import argparse
+from collections.abc import Callable
 import functools
 import logging
 import sys
 from typing import Any
 
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.cli import base
 from osc_quiesce.cli import interrupts
 from osc_quiesce.cli import options
 from osc_quiesce.cli import quiesce
 from osc_quiesce.cli import unquiesce
-from osc_quiesce import client as quiesce_client
-from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
+from osc_quiesce.v2 import base as v2_base
+from osc_quiesce import verbs
 
 LOG = logging.getLogger(__name__)
 
 COLUMNS = ('Name', 'ID', 'Status', 'Seconds', 'Request ID')
+#: of the list, and which part of a freeze is in each
+LIST_COLUMNS = {'Name': 'server_name',
+                'ID': 'server_id',
+                'State': 'state',
+                'Unquiesce At': 'unquiesce_at'}
+LONG_COLUMNS = {'Project ID': 'project_id',
+                'User ID': 'user_id',
+                'Request ID': 'request_id',
+                'Requested At': 'requested_at',
+                'Frozen At': 'frozen_at',
+                'Attempts': 'attempts',
+                'Error': 'error'}
 
 
 class _ServerCommand(command.Lister):
     """What both commands have in common: arguments, table and exit code."""
 
     columns: tuple[str, ...] = COLUMNS
-    command: base.Command
+    new_command: Callable[..., base.Command]
     timeout_help = _(
         'How long --wait waits for each server, in seconds (default: %g)')
 
@@ -52,31 +64,22 @@ class _ServerCommand(command.Lister):
         return self._parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        if misused := self._misused_option(parsed_args):
-            self._parser.print_usage(sys.stderr)
-            LOG.error(_('%s requires --wait'), misused)
-            return 2
+        for name in ('keep_quiesced', 'timeout'):
+            if getattr(parsed_args, name, None) and not parsed_args.wait:
+                self._parser.print_usage(sys.stderr)
+                LOG.error(_('--%s requires --wait'), name.replace('_', '-'))
+                return 2
         if parsed_args.timeout is None:
             parsed_args.timeout = retry.DEFAULT_TIMEOUT
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args, self.columns)
-        self.command = self._new_command()
+        manager: Any = self.app.client_manager
+        self.command = self.new_command(
+            lambda: manager.server_quiesce,
+            options.progress_of(self.app), 'openstack server unquiesce')
         exit_code = self.command.run(
             functools.partial(super().run, parsed_args), self.app.stdout)
         return interrupts.end(exit_code, self.app.interactive_mode)
-
-    def _new_command(self) -> base.Command:
-        raise NotImplementedError
-
-    def _misused_option(self, parsed_args: argparse.Namespace) -> str | None:
-        if parsed_args.timeout is not None and not parsed_args.wait:
-            return '--timeout'
-        return None
-
-    def _client(self) -> quiesce_client.Client:
-        manager: Any = self.app.client_manager
-        client: quiesce_client.Client = manager.server_quiesce
-        return client
 
 
 class QuiesceServer(_ServerCommand):
@@ -87,11 +90,8 @@ class QuiesceServer(_ServerCommand):
         'servers quiesced so far are unquiesced in reverse order.')
 
     columns = (*COLUMNS, 'Unquiesce At')
+    new_command = quiesce.Quiesce
     command: quiesce.Quiesce
-
-    def _new_command(self) -> base.Command:
-        return quiesce.Quiesce(self._client, options.progress_of(self.app),
-                               'openstack server unquiesce')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -105,20 +105,15 @@ class QuiesceServer(_ServerCommand):
             'leave servers quiesced that already are'))
         return parser
 
-    def _misused_option(self, parsed_args: argparse.Namespace) -> str | None:
-        if parsed_args.keep_quiesced and not parsed_args.wait:
-            return '--keep-quiesced'
-        return super()._misused_option(parsed_args)
-
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        rows = self.command.quiesce(
+        jobs = self.command.quiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout,
             unquiesce_after=parsed_args.unquiesce_after,
             keep=parsed_args.keep_quiesced,
             all_projects=parsed_args.all_projects)
-        return self.columns, [(*_cells(row), options.OptionalColumn(
-            row.unquiesce_at)) for row in rows]
+        return self.columns, [(*_cells(job), options.OptionalColumn(
+            job.unquiesce_at)) for job in jobs]
 
 
 class UnquiesceServer(_ServerCommand):
@@ -126,21 +121,19 @@ class UnquiesceServer(_ServerCommand):
         'Thaw the file systems of quiesced servers (admin only by default). A '
         'failure of one server does not stop the others.')
 
+    new_command = unquiesce.Unquiesce
     command: unquiesce.Unquiesce
     timeout_help = _('How long --wait waits for all servers together, in '
                      'seconds (default: %g)')
 
-    def _new_command(self) -> base.Command:
-        return unquiesce.Unquiesce(self._client, options.progress_of(self.app))
-
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        rows = self.command.unquiesce(
+        jobs = self.command.unquiesce(
             parsed_args.server, wait=parsed_args.wait,
             timeout=parsed_args.timeout, all_projects=parsed_args.all_projects)
-        return COLUMNS, [_cells(row) for row in rows]
+        return COLUMNS, [_cells(job) for job in jobs]
 
 
-class ListQuiescedServer(command.Lister):
+class ListQuiescedServer(v2_base.Command, command.Lister):
     _description = _(
         'List the servers that are quiesced, or whose guests may be frozen.')
 
@@ -153,28 +146,15 @@ class ListQuiescedServer(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
-        manager: Any = self.app.client_manager
-        try:
-            found = manager.server_quiesce.freezes(
-                all_projects=parsed_args.all_projects)
-        except errors.QuiesceError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
-        optional = options.OptionalColumn
-        names = ['Name', 'ID', 'State', 'Unquiesce At']
-        rows = [[optional(freeze.server_name), freeze.server_id, freeze.state,
-                 optional(freeze.unquiesce_at)] for freeze in found]
-        if parsed_args.long:
-            names += ['Project ID', 'User ID', 'Request ID', 'Requested At',
-                      'Frozen At', 'Attempts', 'Error']
-            for row, freeze in zip(rows, found):
-                row += [optional(freeze.project_id), optional(freeze.user_id),
-                        freeze.request_id, freeze.requested_at,
-                        optional(freeze.frozen_at), freeze.attempts,
-                        optional(freeze.error)]
-        return names, [tuple(row) for row in rows]
+        found = self._client.freezes(all_projects=parsed_args.all_projects)
+        columns = LIST_COLUMNS | (LONG_COLUMNS if parsed_args.long else {})
+        return list(columns), [
+            tuple(options.OptionalColumn(getattr(freeze, name))
+                  for name in columns.values()) for freeze in found]
 
 
-def _cells(row: base.Row) -> tuple[Any, ...]:
-    return (row.server.name, row.server.id, row.status,
-            options.OptionalColumn(row.seconds),
-            options.OptionalColumn(row.request_id))
+def _cells(job: verbs.Job) -> tuple[Any, ...]:
+    seconds = round(job.seconds, 1) if job.is_done else None
+    return (job.server.name, job.server.id, job.server.status,
+            options.OptionalColumn(seconds),
+            options.OptionalColumn(job.action_id))

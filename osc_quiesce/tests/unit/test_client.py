@@ -16,11 +16,10 @@ import requests_mock
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
-from osc_quiesce import jobs
 from osc_quiesce import model
-from osc_quiesce import report
 from osc_quiesce import retry
 from osc_quiesce.tests.unit import fakes
+from osc_quiesce import verbs
 
 #: how Envoy says that a connection was reset after a request was sent
 ENVOY = 'upstream connect error or disconnect/reset before headers'
@@ -116,7 +115,7 @@ class TestQuiesce(fakes.TestCase):
             self.client.quiesce(web.id)
         ours = str(caught.exception.request_id)
         self.nova.sleep(1)
-        self.client.thaw([[web.id]], ours)
+        self.client.unquiesce(web.id, ours)
         self.assertEqual(theirs, ids(web))
         self.assertEqual('quiesced', web.vm_state)
 
@@ -260,7 +259,7 @@ class TestUnquiesce(fakes.TestCase):
 class TestWaitForQuiesced(fakes.TestCase):
     def wait(
         self, server: fakes.FakeServer, timeout: float = 60
-    ) -> jobs.Outcome:
+    ) -> verbs.Job:
         request_id = self.client.quiesce(server.id)
         return self.client.wait_for_quiesced(server.id, request_id, timeout)
 
@@ -350,7 +349,7 @@ class TestWaitForQuiesced(fakes.TestCase):
 
 
 class TestWaitForUnquiesced(fakes.TestCase):
-    def wait(self, server: fakes.FakeServer) -> jobs.Outcome:
+    def wait(self, server: fakes.FakeServer) -> verbs.Job:
         request_id = self.client.unquiesce(server.id).request_id
         return self.client.wait_for_unquiesced(server.id, request_id)
 
@@ -384,31 +383,31 @@ class TestWaitForUnquiesced(fakes.TestCase):
             self.wait(web)
 
 
-class TestQuiesceAll(fakes.TestCase):
+class TestRun(fakes.TestCase):
     def test_all_are_frozen_by_one_request(self) -> None:
         servers = [self.nova.add(name) for name in ('web', 'db')]
         request_id = model.new_request_id()
-        outcomes = self.client.quiesce_all(
-            [server.id for server in servers],
-            request_id,
-            {servers[0].id: 60},
-        )
-        self.assertEqual([s.id for s in servers], list(outcomes))
-        for server in servers:
-            self.assertIsNone(outcomes[server.id].error)
+        jobs = [verbs.Job(model.Server(s.id), request_id) for s in servers]
+        self.client.run(verbs.Freezing({servers[0].id: 60}), [jobs], 60)
+        for server, job in zip(servers, jobs):
+            self.assertTrue(job.is_done)
             self.assertEqual([request_id], ids(server))
             self.assertEqual('quiesced', server.vm_state)
-        self.assertIsNotNone(outcomes[servers[0].id].unquiesce_at)
-        self.assertIsNone(outcomes[servers[1].id].unquiesce_at)
+        self.assertIsNotNone(jobs[0].unquiesce_at)
+        self.assertIsNone(jobs[1].unquiesce_at)
 
     def test_none_is_frozen_after_the_first_error(self) -> None:
         bad = self.nova.add('bad', freeze_to=('active', 'Error', 'no agent'))
         slow = self.nova.add('slow', freeze_seconds=50)
         request_id = model.new_request_id()
-        outcomes = self.client.quiesce_all([bad.id, slow.id], request_id)
-        self.assertEqual([bad.id], list(outcomes))
-        self.assertRegex(str(outcomes[bad.id].error), 'no agent')
-        self.client.thaw([[bad.id, slow.id]], request_id)
+        jobs = [
+            verbs.Job(model.Server(server.id), request_id)
+            for server in (bad, slow)
+        ]
+        self.client.run(verbs.Freezing(), [jobs], 60)
+        self.assertRegex(str(jobs[0].error), 'no agent')
+        self.assertIsNone(jobs[1].ended)
+        self.client.unquiesce(slow.id, request_id)
         self.nova.sleep(100)
         self.assertEqual('active', slow.vm_state)
 
@@ -426,11 +425,13 @@ class TestThaw(fakes.TestCase):
 
     def thaw(
         self, *servers: fakes.FakeServer, timeout: float = 120
-    ) -> list[jobs.Outcome]:
-        outcomes = self.client.thaw(
-            [[server.id for server in servers]], self.request_id, timeout
-        )
-        return [outcomes[server.id] for server in servers]
+    ) -> list[verbs.Job]:
+        jobs = [
+            verbs.Job(model.Server(server.id), self.request_id)
+            for server in servers
+        ]
+        self.client.run(verbs.Thawing(), [jobs], timeout)
+        return jobs
 
     def test_what_the_request_has_frozen_is_thawed_at_once(self) -> None:
         [web] = self.frozen('web')
@@ -623,9 +624,7 @@ class TestDoubts(fakes.TestCase):
         web = model.Server(found.id, 'web')
         request_id = self.client.unquiesce(web).request_id
         self.nova.sleep(1)
-        return report.doubts(
-            self.client, {web: str(request_id)}
-        ).get(web.id)
+        return self.client.doubt(verbs.Job(web, action_id=request_id))
 
     def test_a_thaw_that_succeeded_is_not_doubted(self) -> None:
         self.assertIsNone(self.doubt_of('Success', None))
@@ -662,44 +661,6 @@ class TestDoubts(fakes.TestCase):
                 raise requests.ConnectionError('connection reset')
 
         return hook
-
-
-class TestCheckQuiesced(fakes.TestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.request_id = model.new_request_id()
-        self.servers = []
-        for name in ('web', 'db'):
-            found = self.nova.add(name)
-            self.client.quiesce(found.id, request_id=self.request_id)
-            self.servers.append(model.Server(found.id, name))
-        self.nova.sleep(1)
-
-    def check(self) -> list[str]:
-        return [
-            str(error)
-            for error in report.not_frozen(
-                self.client, self.servers, self.request_id
-            )
-        ]
-
-    def test_all_are_frozen(self) -> None:
-        for is_admin in (True, False):
-            self.nova.is_admin = is_admin
-            self.assertEqual([], self.check())
-
-    def test_one_was_thawed_meanwhile(self) -> None:
-        self.client.unquiesce(self.servers[0])
-        [text] = self.check()
-        self.assertRegex(text, r'web \(.*not quiesced by this request')
-
-    def test_one_was_frozen_by_another_request_meanwhile(self) -> None:
-        self.client.unquiesce(self.servers[0])
-        self.nova.sleep(1)
-        self.client.quiesce(self.servers[0])
-        self.nova.sleep(1)
-        [text] = self.check()
-        self.assertRegex(text, r'web \(')
 
 
 class TestFindServer(fakes.TestCase):

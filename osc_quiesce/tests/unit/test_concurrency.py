@@ -175,6 +175,33 @@ class TestSignals(unittest.TestCase):
         self.assertEqual([0], begun)
 
 
+class TestOnce(unittest.TestCase):
+    def test_of_many_threads_one_reads(self) -> None:
+        reads: list[str] = []
+        together = threading.Barrier(8)
+        known = concurrency.Once()
+
+        def read(key: str) -> str:
+            reads.append(key)
+            return key.upper()
+
+        def ask(number: int) -> str:
+            together.wait(30)
+            key = 'ab'[number % 2]
+            return known.read(key, lambda: read(key))
+
+        found = concurrency.run_all(ask, range(8), threads=8)
+        self.assertEqual('ABABABAB', ''.join(found))
+        self.assertEqual(['a', 'b'], sorted(reads))
+
+    def test_nothing_is_remembered_of_a_failure(self) -> None:
+        known = concurrency.Once()
+        with self.assertRaises(ZeroDivisionError):
+            known.read('key', lambda: 1 // 0)
+        self.assertIsNone(known.read('key', lambda: None))
+        self.assertIsNone(known.read('key', lambda: 1 // 0))
+
+
 def _wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not is_so():

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce import errors
 from osc_quiesce import group
@@ -962,6 +963,16 @@ class TestVerify(TestCase):
             pass
         self.assertEqual({'active'}, self.vm_states())
         self.assertEqual({'web'}, self.unproven(frozen))
+
+    def test_a_proof_that_is_interrupted_proves_nothing(self) -> None:
+        with mock.patch.object(
+            quiesce_client.Client, 'doubt', side_effect=KeyboardInterrupt
+        ):
+            with self.assertRaises(KeyboardInterrupt):
+                with self.quiesced() as frozen:
+                    pass
+        self.assertEqual({'active'}, self.vm_states())
+        self.assertEqual({'db', 'app1', 'app2', 'web'}, self.unproven(frozen))
 
     def test_a_short_trouble_does_not_count(self) -> None:
         left = [2]

@@ -11,7 +11,6 @@ import requests
 
 from osc_quiesce import errors
 from osc_quiesce import model
-from osc_quiesce import jobs
 from osc_quiesce import polling
 from osc_quiesce import retry
 from osc_quiesce.tests.unit import fakes
@@ -46,36 +45,42 @@ class PollerTest(fakes.TestCase):
 
     def run_in(
         self,
-        verb: jobs.Verb,
+        verb: verbs.Verb,
         stages: Sequence[Sequence[fakes.FakeServer]],
         timeout: float = 60,
         **options: Any,
-    ) -> dict[str, jobs.Outcome]:
+    ) -> dict[str, verbs.Job]:
         """Return how it ended, by the names of the servers."""
-        outcomes = polling.Poller(
-            self.client.api, self.client.timer, verb, timeout, **options
-        ).run([
+        jobs = [
             [
-                jobs.Job(model.Server(s.id, s.name), self.request_id)
+                verbs.Job(model.Server(s.id, s.name), self.request_id)
                 for s in stage
             ]
             for stage in stages
-        ])
-        return {o.server.name: o for o in outcomes.values()}
+        ]
+        polling.Poller(
+            self.client.api, self.client.timer, verb, timeout, **options
+        ).run(jobs)
+        return {
+            job.server.name: job
+            for stage in jobs
+            for job in stage
+            if job.ended is not None
+        }
 
     def freeze(
         self,
         servers: Sequence[fakes.FakeServer],
         stops_at_error: bool = False,
         **options: Any,
-    ) -> dict[str, jobs.Outcome]:
+    ) -> dict[str, verbs.Job]:
         verb = verbs.Freezing()
         verb.stops_at_error = stops_at_error
         return self.run_in(verb, [servers], **options)
 
     def thaw(
         self, *stages: Sequence[fakes.FakeServer], **options: Any
-    ) -> dict[str, jobs.Outcome]:
+    ) -> dict[str, verbs.Job]:
         return self.run_in(verbs.Thawing(), stages, **options)
 
     def silence(self, line: str = '', times: int = 1000) -> None:
@@ -93,7 +98,7 @@ class PollerTest(fakes.TestCase):
 
         self.nova.hooks.append(hook)
 
-    def assert_no_error(self, outcomes: dict[str, jobs.Outcome]) -> None:
+    def assert_no_error(self, outcomes: dict[str, verbs.Job]) -> None:
         self.assertEqual([], [o.error for o in outcomes.values() if o.error])
 
 
@@ -193,9 +198,7 @@ class TestAsking(PollerTest):
         class Odd(verbs.Freezing):
             stops_at_error = False
 
-            def ask(
-                self, api: Any, job: jobs.Job
-            ) -> tuple[str | None, jobs.Seen]:
+            def ask(self, api: Any, job: verbs.Job) -> bool:
                 if job.server.name == 'bad':
                     raise RuntimeError('odd')
                 return super().ask(api, job)
@@ -541,15 +544,3 @@ class TestLookingAtMany(PollerTest):
         self.assertIsInstance(outcomes['broken'].error, errors.Failed)
         self.assertIsInstance(outcomes['gone'].error, errors.ServerGone)
         self.assertLess(outcomes['good'].seconds, 1)
-
-
-class TestSettled(PollerTest):
-    def test_a_state_counts_when_it_has_stayed_for_a_while(self) -> None:
-        job = jobs.Job(model.Server('web-id'))
-        at_rest = model.Server('web-id', vm_state='active')
-        at_work = model.Server('web-id', task_state='quiescing')
-        self.assertFalse(job.settled(100, at_rest))
-        self.assertFalse(job.settled(103, at_rest))
-        self.assertFalse(job.settled(104, at_work))
-        self.assertFalse(job.settled(106, at_rest))
-        self.assertTrue(job.settled(106 + retry.SETTLE_TIME, at_rest))

@@ -9,7 +9,6 @@ from typing import Any
 
 from osc_quiesce import errors
 from osc_quiesce import model
-from osc_quiesce import jobs
 from osc_quiesce import retry
 from osc_quiesce.tests.unit import fakes
 from osc_quiesce import verbs
@@ -31,7 +30,8 @@ ROW = model.Freeze(
 
 
 class VerbTest(fakes.TestCase):
-    verb: jobs.Verb
+    verb: verbs.Verb
+    job: verbs.Job
 
     def see(
         self,
@@ -42,8 +42,8 @@ class VerbTest(fakes.TestCase):
         *,
         later: float = 0.0,
         **server: Any,
-    ) -> jobs.Seen:
-        """Look at a server, and return what that shows.
+    ) -> bool:
+        """Look at a server, and return whether it got there.
 
         :param result: of the event of the instance action, with its details
         :param later: seconds after a first look at the same
@@ -61,49 +61,39 @@ class VerbTest(fakes.TestCase):
             actions=[action],
             **server,
         )
-        job = jobs.Job(model.Server(found.id), REQUEST, REQUEST)
-        seen = self.verb.look(self.client.api, job, 100)
+        self.job = verbs.Job(model.Server(found.id), REQUEST, REQUEST)
+        is_done = self.verb.look(self.client.api, self.job, 100)
         if later:
-            self.assertFalse(seen.done)
-            seen = self.verb.look(self.client.api, job, 100 + later)
-        return seen
+            self.assertFalse(is_done)
+            is_done = self.verb.look(self.client.api, self.job, 100 + later)
+        return is_done
 
-    def in_row(self, **row: Any) -> jobs.Seen | None:
-        return self.verb.in_row(
-            jobs.Job(model.Server('web-id', 'web'), REQUEST),
-            dataclasses.replace(ROW, **row),
-        )
+    def in_row(self, **row: Any) -> bool | None:
+        self.job = verbs.Job(model.Server('web-id', 'web'), REQUEST)
+        return self.verb.in_row(self.job, dataclasses.replace(ROW, **row))
 
-    def ask(
-        self, server: fakes.FakeServer, request_id: str = REQUEST
-    ) -> tuple[str | None, jobs.Seen]:
-        return self.verb.ask(
-            self.client.api,
-            jobs.Job(model.Server(server.id, server.name), request_id),
-        )
+    def ask(self, server: fakes.FakeServer, request_id: str = REQUEST) -> bool:
+        self.job = verbs.Job(model.Server(server.id, server.name), request_id)
+        return self.verb.ask(self.client.api, self.job)
 
 
 class TestFreezing(VerbTest):
     verb = verbs.Freezing()
 
     def test_quiesced_with_success_is_there(self) -> None:
-        seen = self.see('quiesced', None, 'Success')
-        self.assertTrue(seen.done)
-        assert seen.server
-        self.assertEqual('QUIESCED', seen.server.status)
+        self.assertTrue(self.see('quiesced', None, 'Success'))
+        self.assertEqual('QUIESCED', self.job.server.status)
 
     def test_the_state_may_come_before_the_result(self) -> None:
-        self.assertFalse(self.see('quiesced').done)
+        self.assertFalse(self.see('quiesced'))
 
     def test_a_result_that_never_comes_is_not_waited_for(self) -> None:
-        self.assertTrue(
-            self.see('quiesced', later=retry.SETTLE_TIME).done
-        )
+        self.assertTrue(self.see('quiesced', later=retry.SETTLE_TIME))
 
     def test_a_task_goes_on(self) -> None:
         for state in ('active', 'quiesced', 'error'):
             with self.subTest(state):
-                self.assertFalse(self.see(state, 'quiescing').done)
+                self.assertFalse(self.see(state, 'quiescing'))
 
     def test_active_with_a_failure_is_not_supported(self) -> None:
         with self.assertRaisesRegex(
@@ -120,7 +110,7 @@ class TestFreezing(VerbTest):
             self.see('active', None, 'Error')
 
     def test_active_without_a_result_waits_for_the_reason(self) -> None:
-        self.assertFalse(self.see('active').done)
+        self.assertFalse(self.see('active'))
 
     def test_active_without_a_result_for_long_is_not_supported(self) -> None:
         with self.assertRaisesRegex(
@@ -151,15 +141,13 @@ class TestFreezing(VerbTest):
             self.see('quiesced', None, 'Error')
 
     def test_its_own_row_that_says_frozen_is_there(self) -> None:
-        seen = self.in_row(unquiesce_at='2026-01-01T00:05:00Z')
-        assert seen and seen.server
-        self.assertTrue(seen.done)
-        self.assertEqual('quiesced', seen.server.vm_state)
-        self.assertEqual('2026-01-01T00:05:00Z', seen.unquiesce_at)
+        self.assertTrue(self.in_row(unquiesce_at='2026-01-01T00:05:00Z'))
+        self.assertEqual('quiesced', self.job.server.vm_state)
+        self.assertEqual('2026-01-01T00:05:00Z', self.job.unquiesce_at)
 
     def test_its_own_row_that_says_freezing_goes_on(self) -> None:
         for state in ('asked', 'freezing'):
-            self.assertEqual(jobs.MOVING, self.in_row(state=state))
+            self.assertIs(False, self.in_row(state=state))
 
     def test_its_own_row_with_an_error_has_failed(self) -> None:
         with self.assertRaisesRegex(errors.Failed, 'agent timed out'):
@@ -169,7 +157,7 @@ class TestFreezing(VerbTest):
         self.assertIsNone(self.in_row(request_id=model.new_request_id()))
         self.assertIsNone(self.in_row(state='thawing'))
         self.assertIsNone(
-            self.verb.in_row(jobs.Job(model.Server('web-id'), REQUEST),
+            self.verb.in_row(verbs.Job(model.Server('web-id'), REQUEST),
                              None)
         )
 
@@ -199,19 +187,19 @@ class TestFreezing(VerbTest):
 
 
 class TestUnquiescing(VerbTest):
-    verb: jobs.Verb = verbs.Unquiescing()
+    verb: verbs.Verb = verbs.Unquiescing()
 
     def test_active_with_a_result_is_there(self) -> None:
-        self.assertTrue(self.see('active', None, 'Success').done)
+        self.assertTrue(self.see('active', None, 'Success'))
 
     def test_one_read_that_may_be_stale_is_not_enough(self) -> None:
-        self.assertFalse(self.see('active').done)
-        self.assertTrue(self.see('active', later=retry.SETTLE_TIME).done)
+        self.assertFalse(self.see('active'))
+        self.assertTrue(self.see('active', later=retry.SETTLE_TIME))
 
     def test_a_task_goes_on(self) -> None:
         for state in ('active', 'quiesced', 'error'):
             with self.subTest(state):
-                self.assertFalse(self.see(state, 'unquiescing').done)
+                self.assertFalse(self.see(state, 'unquiescing'))
 
     def test_still_quiesced_after_a_failure_has_failed(self) -> None:
         with self.assertRaisesRegex(errors.Failed, 'no agent'):
@@ -236,14 +224,12 @@ class TestUnquiescing(VerbTest):
     def test_a_server_that_another_request_thaws_goes_on(self) -> None:
         web = self.nova.add('web', vm_state='quiesced',
                             task_state='unquiescing')
-        action_id, seen = self.ask(web)
-        self.assertIsNone(action_id)
-        self.assertFalse(seen.done)
+        self.assertFalse(self.ask(web))
+        self.assertIsNone(self.job.action_id)
 
     def test_a_server_that_was_thawed_already_is_there(self) -> None:
-        action_id, seen = self.ask(self.nova.add('web'))
-        self.assertIsNone(action_id)
-        self.assertTrue(seen.done)
+        self.assertTrue(self.ask(self.nova.add('web')))
+        self.assertIsNone(self.job.action_id)
 
     def test_any_other_conflict_is_told_in_novas_words(self) -> None:
         web = self.nova.add('web', vm_state='quiesced')
@@ -255,11 +241,11 @@ class TestUnquiescing(VerbTest):
             self.ask(web)
 
     def test_its_row_tells_no_more_than_that_it_goes_on(self) -> None:
-        self.assertEqual(jobs.MOVING, self.in_row(state='thawing'))
+        self.assertIs(False, self.in_row(state='thawing'))
         self.assertIsNone(self.in_row(state='frozen'))
         self.assertIsNone(self.in_row(state='thawing', attempts=1))
         self.assertIsNone(
-            self.verb.in_row(jobs.Job(model.Server('web-id')), None)
+            self.verb.in_row(verbs.Job(model.Server('web-id')), None)
         )
 
     def test_a_refusal_is_final(self) -> None:
@@ -283,39 +269,35 @@ class TestThawing(VerbTest):
 
     def test_what_its_request_has_frozen_is_on_its_way(self) -> None:
         web = self.nova.add('web', vm_state='quiesced', freeze=REQUEST)
-        action_id, seen = self.ask(web)
-        self.assertEqual(web.actions[-1]['request_id'], action_id)
-        self.assertEqual(jobs.MOVING, seen)
+        self.assertFalse(self.ask(web))
+        self.assertEqual(web.actions[-1]['request_id'], self.job.action_id)
+        self.assertIsNone(self.job.doubt)
 
     def test_what_another_request_thaws_is_doubted(self) -> None:
         web = self.nova.add(
             'web', vm_state='quiesced', task_state='unquiescing',
             freeze=REQUEST,
         )
-        action_id, seen = self.ask(web)
-        self.assertIsNone(action_id)
-        self.assertEqual(
-            (False, 'The guest is being thawed'), (seen.done, seen.doubt)
-        )
+        self.assertFalse(self.ask(web))
+        self.assertIsNone(self.job.action_id)
+        self.assertEqual('The guest is being thawed', self.job.doubt)
 
     def test_what_its_request_never_froze_is_done_and_doubted(self) -> None:
         web = self.nova.add('web', vm_state='quiesced', freeze='another')
-        _action_id, seen = self.ask(web)
-        self.assertEqual(
-            (True, 'The request is withdrawn'), (seen.done, seen.doubt)
-        )
+        self.assertTrue(self.ask(web))
+        self.assertEqual('The request is withdrawn', self.job.doubt)
         self.assertEqual('quiesced', web.vm_state)
 
     def test_a_server_that_is_gone_is_done_and_doubted(self) -> None:
         web = fakes.FakeServer('web')
-        _action_id, seen = self.ask(web)
-        assert seen.server
-        self.assertEqual(
-            (True, 'it was deleted', 'DELETED'),
-            (seen.done, seen.doubt, seen.server.status),
-        )
-        job = jobs.Job(model.Server(web.id, 'web'), REQUEST)
-        self.assertEqual(seen, self.verb.look(self.client.api, job, 0))
+        self.assertTrue(self.ask(web))
+        asked = self.job
+        looked_at = verbs.Job(model.Server(web.id, 'web'), REQUEST)
+        self.assertTrue(self.verb.look(self.client.api, looked_at, 0))
+        for job in (asked, looked_at):
+            self.assertEqual(
+                ('it was deleted', 'DELETED'), (job.doubt, job.server.status)
+            )
 
     def test_nothing_that_is_refused_ends_it(self) -> None:
         for error in (
@@ -339,21 +321,29 @@ class TestThawing(VerbTest):
         )
 
     def test_its_row_goes_when_it_is_thawed(self) -> None:
-        job = jobs.Job(model.Server('web-id'), REQUEST, doubt='why')
-        self.assertEqual(jobs.MOVING, self.in_row(state='frozen'))
-        self.assertEqual(jobs.MOVING, self.in_row(state='thawing'))
-        self.assertEqual(
-            jobs.Seen(True, doubt='why'), self.verb.in_row(job, None)
-        )
+        job = verbs.Job(model.Server('web-id'), REQUEST)
+        self.assertIs(False, self.in_row(state='frozen'))
+        self.assertIs(False, self.in_row(state='thawing'))
+        self.assertTrue(self.verb.in_row(job, None))
         other = dataclasses.replace(ROW, request_id=model.new_request_id())
-        self.assertEqual(
-            jobs.Seen(True, doubt='why'), self.verb.in_row(job, other)
-        )
+        self.assertTrue(self.verb.in_row(job, other))
 
     def test_its_row_tells_of_a_thaw_that_failed(self) -> None:
         for state in ('freezing', 'thawing'):
             with self.assertRaisesRegex(errors.Failed, 'no agent'):
                 self.in_row(state=state, error='no agent')
-        self.assertEqual(
-            jobs.MOVING, self.in_row(state='thawing', attempts=1)
-        )
+        self.assertIs(False, self.in_row(state='thawing', attempts=1))
+
+
+class TestSettled(fakes.TestCase):
+    def test_a_state_counts_when_it_has_stayed_for_a_while(self) -> None:
+        at_rest = model.Server('web-id', vm_state='active')
+        at_work = model.Server('web-id', task_state='quiescing')
+        job = verbs.Job(at_rest)
+        self.assertFalse(job.settled(100))
+        self.assertFalse(job.settled(103))
+        job.server = at_work
+        self.assertFalse(job.settled(104))
+        job.server = at_rest
+        self.assertFalse(job.settled(106))
+        self.assertTrue(job.settled(106 + retry.SETTLE_TIME))

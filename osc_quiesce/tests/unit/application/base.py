@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -134,34 +135,50 @@ class TestCase(fakes.TestCase):
     def planned(self, number: int, name: str) -> planning.Server:
         """Add a server, and return it as a plan has it."""
         server = self.nova.add(name)
-        volumes = tuple(
-            planning.Volume(
-                '%s-%s' % (name, device),
-                '',
-                '/dev/%s' % device,
-                1,
-                None,
-                0 if device == 'vda' else -1,
-                False,
-                'in-use',
-            )
+        volumes = [
+            {
+                'id': '%s-%s' % (name, device),
+                'name': '',
+                'device': '/dev/%s' % device,
+                'size': 1,
+                'type': None,
+                'boot_index': 0 if device == 'vda' else -1,
+                'delete_on_termination': False,
+                'excluded': False,
+                'multiattach': False,
+                'encrypted': False,
+            }
             for device in ('vda', 'vdb')
-        )
+        ]
         restore = {
             'id': server.id,
             'name': name,
             'order': number,
+            'stage': number,
             # Longer than what fits into one value.
             'metadata': {'note': 'x' * 700},
             'flavor': {'id': 'f', 'name': 'tiny'},
             'image': None,
-            'volumes': [{'id': v.id} for v in volumes],
+            'volumes': volumes,
         }
         return planning.Server(
-            server.id, name, number, 120, volumes, restore, ()
+            id=server.id,
+            name=name,
+            stage=number,
+            unquiesce_after=120,
+            restore=restore,
+            refused=(),
         )
 
-    def create(self, **kwargs: Any) -> snapshot_sets.SnapshotSet:
+    def create(
+        self,
+        description: str = '',
+        properties: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> snapshot_sets.SnapshotSet:
+        self.plan = dataclasses.replace(
+            self.plan, description=description, properties=properties or {}
+        )
         return create.create(
             self.client,
             self.cloud,

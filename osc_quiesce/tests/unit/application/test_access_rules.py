@@ -83,8 +83,7 @@ class SetTest(RulesTest, base.TestCase):
         asked = self.note_nova()
         self.note_cinder(self.cinder, asked)
         made = self.create()
-        snapshot_sets.delete(
-            self.cloud, made.id, self.nova.sleep, self.nova.clock)
+        snapshot_sets.delete(self.cloud, made.id, self.client.timer)
         self.assertIn('POST', {method for _service, method, _path in asked})
         self.assertIn(
             ('block-storage', 'DELETE', '/v3/project/snapshots/s-db-vda'),

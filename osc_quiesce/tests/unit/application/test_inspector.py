@@ -148,7 +148,7 @@ class VolumeTest(preflight_base.TestCase):
         plan = self.accepted()
         self.assertEqual(
             ['/dev/vdz', '/dev/vdaa'],
-            [volume.device for volume in plan.servers[1].volumes],
+            [volume['device'] for volume in plan.servers[1].volumes],
         )
 
     def test_who_may_not_see_the_root_device_gets_the_first_volume(
@@ -157,12 +157,12 @@ class VolumeTest(preflight_base.TestCase):
         del self.web.shown['OS-EXT-SRV-ATTR:root_device_name']
         self.assertEqual(
             [0, -1],
-            [v.boot_index for v in self.accepted().servers[1].volumes],
+            [v['boot_index'] for v in self.accepted().servers[1].volumes],
         )
 
     def boot_indexes(self, **kwargs: Any) -> list[int]:
         return [
-            volume.boot_index
+            volume['boot_index']
             for volume in self.accepted(**kwargs).servers[1].volumes
         ]
 
@@ -189,7 +189,7 @@ class VolumeTest(preflight_base.TestCase):
         self.cloud.volumes['web-data']['encrypted'] = True
         self.assertEqual(
             [False, True],
-            [v.encrypted for v in self.accepted().servers[1].volumes],
+            [v['encrypted'] for v in self.accepted().servers[1].volumes],
         )
 
     def test_one_that_is_not_in_use_is_refused(self) -> None:

@@ -48,13 +48,15 @@ class BodiesTest(base.TestCase):
         self,
     ) -> None:
         db, web = self.plan.servers
-        web = web.__class__(**{**vars(web), 'volumes': ()})
+        web = web.__class__(
+            **{**vars(web), 'restore': {**web.restore, 'volumes': []}}
+        )
         self.plan = self.plan.__class__(
             **{**vars(self.plan), 'servers': (db, web)}
         )
         first, second = (
             metadata.unpack(body['metadata'], 'servers')
-            for body in labels.bodies(self.plan, 'id', '', {})
+            for body in labels.bodies(self.plan, 'id')
         )
         self.assertEqual(['db', 'web'], [each['name'] for each in first])
         self.assertEqual(['db'], [each['name'] for each in second])

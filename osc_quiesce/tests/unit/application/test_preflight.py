@@ -23,11 +23,11 @@ class PlanTest(preflight_base.TestCase):
         )
         self.assertEqual(
             [('db', 'db-root'), ('web', 'web-root'), ('web', 'web-data')],
-            [(server.name, volume.id) for server, volume in plan.snapshots],
+            [(server.name, volume['id']) for server, volume in plan.snapshots],
         )
         self.assertEqual(
             [0, 0, -1],
-            [volume.boot_index for _server, volume in plan.snapshots],
+            [volume['boot_index'] for _server, volume in plan.snapshots],
         )
 
     def test_options_of_a_server_count_before_those_of_the_command(
@@ -49,16 +49,16 @@ class PlanTest(preflight_base.TestCase):
         )
         self.assertEqual([120, 60], [s.unquiesce_after for s in plan.servers])
         self.assertEqual(
-            ['db-root', 'web-root'], [v.id for _s, v in plan.snapshots]
+            ['db-root', 'web-root'], [v['id'] for _s, v in plan.snapshots]
         )
-        self.assertTrue(plan.servers[1].volumes[1].excluded)
+        self.assertTrue(plan.servers[1].volumes[1]['excluded'])
 
     def test_a_volume_that_two_servers_share_is_taken_once(self) -> None:
         self.attach(self.db, 'web-data')
         plan = self.accepted()
         self.assertEqual(
             [('db', 'db-root'), ('db', 'web-data'), ('web', 'web-root')],
-            [(server.name, volume.id) for server, volume in plan.snapshots],
+            [(server.name, volume['id']) for server, volume in plan.snapshots],
         )
 
     def test_everything_that_is_wrong_is_said_at_once(self) -> None:

@@ -108,9 +108,7 @@ class FindTest(TestCase):
 
 class DeleteTest(TestCase):
     def delete(self) -> None:
-        snapshot_sets.delete(
-            self.cloud, self.made.id, self.nova.sleep, self.nova.clock
-        )
+        snapshot_sets.delete(self.cloud, self.made.id, self.client.timer)
 
     def gone(self, snapshot: str) -> None:
         del self.cinder.made[snapshot]

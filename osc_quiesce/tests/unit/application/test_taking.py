@@ -98,10 +98,13 @@ class ReadsTest(base.TestCase):
         """Let the data of db be on a volume with multiattach."""
         db, web = self.plan.servers
         root, data = db.volumes
-        data = dataclasses.replace(data, multiattach=True)
+        data = {**data, 'multiattach': True}
+        db = dataclasses.replace(
+            db, restore={**db.restore, 'volumes': [root, data]}
+        )
         self.plan = dataclasses.replace(
             self.plan,
-            servers=(dataclasses.replace(db, volumes=(root, data)), web),
+            servers=(db, web),
         )
         self.cinder.users['db-vdb'] = [{'server_id': db.id}]
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -28,7 +29,6 @@ from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit.application import base
 from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_create as commands
-from osc_quiesce.v2 import application_plan
 
 
 class Stderr(io.StringIO):
@@ -46,34 +46,17 @@ class TestCase(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.with_signals()
-        for server in self.plan.servers:
-            restore: Any = server.restore
-            restore.update(
-                {
-                    'stage': server.stage,
-                    'flavor': {'id': 'f', 'name': 'tiny'},
-                    'image': None,
-                    'volumes': [
-                        {
-                            'id': volume.id,
-                            'name': volume.name,
-                            'device': volume.device,
-                            'size': volume.size,
-                            'type': volume.type,
-                            'boot_index': volume.boot_index,
-                            'delete_on_termination': False,
-                            'excluded': False,
-                            'encrypted': False,
-                        }
-                        for volume in server.volumes
-                    ],
-                }
-            )
         self.make = self.patch(
-            preflight, 'make', mock.Mock(side_effect=lambda *_args: self.plan)
+            preflight, 'make', mock.Mock(side_effect=self._planned)
         )
         self.patch(
             cloud_api, 'Cloud', mock.Mock(return_value=self.cinder)
+        )
+
+    def _planned(self, *args: Any) -> planning.Plan:
+        description, properties = args[-2:]
+        return dataclasses.replace(
+            self.plan, description=description, properties=properties
         )
 
     def patch(self, where: Any, name: str, value: Any) -> Any:
@@ -279,7 +262,7 @@ class TestCreate(TestCase):
     def test_a_dry_run_shows_the_plan_and_does_nothing(self) -> None:
         self.assertEqual(0, self.run_create('--dry-run', '-f', 'json'))
         plan = self.printed()
-        self.assertEqual(list(application_plan.COLUMNS), list(plan))
+        self.assertEqual(list(application.PLAN_COLUMNS), list(plan))
         volumes = [
             volume
             for server in plan['servers']
