@@ -15,9 +15,11 @@ from concurrent import futures
 
 from nova import context as nova_context
 from nova import objects
+from oslo_db import exception as db_exception
 from oslo_log import log as logging
 
 from nova_quiesce import db
+from nova_quiesce import exceptions
 from nova_quiesce import times
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ Sweep = Callable[[nova_context.RequestContext, str], None]
 
 
 class NoAnswer(Exception):
-    """The database of a cell does not answer."""
+    """The database of a cell does not answer, or refuses to."""
 
 
 class _Cell:
@@ -79,20 +81,42 @@ class Cells:
 
         :raises nova.exception.InstanceMappingNotFound: if there is no such
             server
-        :raises NoAnswer: if the cell's database does not answer
+        :raises NoAnswer: like :meth:`target`
         """
         mapping = objects.InstanceMapping.get_by_instance_uuid(
             context, instance_uuid).cell_mapping
-        with nova_context.target_cell(context, mapping) as targeted:
-            self._ask(targeted, self._get(mapping.uuid))
+        with self.target(context, mapping) as targeted:
             yield targeted
+
+    @contextlib.contextmanager
+    def target(self, context: nova_context.RequestContext,
+               mapping: objects.CellMapping,
+               ) -> Iterator[nova_context.RequestContext]:
+        """Return a context that targets a cell.
+
+        :raises NoAnswer: if the cell's database does not answer, or does so no
+            longer in the middle of the work
+        """
+        cell = self._get(mapping.uuid)
+        with nova_context.target_cell(context, mapping) as targeted:
+            self._ask(targeted, cell)
+            try:
+                yield targeted
+            except db_exception.DBConnectionError as error:
+                cell.answered_at = -times.CELL_ANSWER
+                LOG.warning('Cell %(name)s (%(uuid)s) does not answer any '
+                            'more: %(error)s',
+                            {'name': mapping.name, 'uuid': mapping.uuid,
+                             'error': exceptions.first_line(error)})
+                raise NoAnswer() from error
 
     @staticmethod
     def _ask(context: nova_context.RequestContext, cell: _Cell) -> None:
         """Ask whether a cell answers, if it has not just done so.
 
         One thread waits for the answer as long as it takes, the others at
-        most for :data:`times.CELL_ANSWER`.
+        most for :data:`times.CELL_ANSWER`. What is wrong with a cell is told
+        by its sweeps, once for all its servers.
         """
         if cell.hung_for:
             raise NoAnswer()
@@ -107,6 +131,8 @@ class Cells:
             if not cell.answers:
                 db.states_of(context, [''])
                 cell.answered_at = time.monotonic()
+        except Exception as error:
+            raise NoAnswer() from error
         finally:
             cell.asked_at = None
             cell.asking.release()
@@ -145,6 +171,6 @@ class Cells:
             LOG.warning('The sweep of cell %(name)s (%(uuid)s) failed and is '
                         'repeated: %(error)s',
                         {'name': mapping.name, 'uuid': mapping.uuid,
-                         'error': error})
+                         'error': exceptions.first_line(error)})
         finally:
             cell.swept_at = None

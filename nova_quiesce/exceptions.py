@@ -170,3 +170,8 @@ class SchemaMissing(Unavailable):
 
     msg_fmt = _('The table of freezes has version %(found)s instead of '
                 '%(wanted)s: run "nova-quiesce-manage db sync"')
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without what SQLAlchemy has below it."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from nova import config
 from oslo_config import cfg
 
 from nova_quiesce import conf
+from nova_quiesce import exceptions
 from nova_quiesce import store
 from nova_quiesce.i18n import _
 
@@ -51,7 +52,6 @@ def main() -> int:
     except Exception as error:
         if CONF.debug:
             traceback.print_exc()
-        lines = str(error).splitlines() or [type(error).__name__]
         print(_('ERROR: the table of freezes cannot be reached: %s')
-              % lines[0], file=sys.stderr)
+              % exceptions.first_line(error), file=sys.stderr)
         return 255

@@ -65,7 +65,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
             return _failure(error.format_message())
         except Exception as error:
             return _failure(_('The table of freezes cannot be read: %s') %
-                            _first_line(error))
+                            exceptions.first_line(error))
         return SUCCESS
 
     def _check_service(self) -> upgradecheck.Result:
@@ -152,7 +152,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
             found = paste.get(PASTE_SECTION, PASTE_OPTION, fallback=None)
         except (configparser.Error, UnicodeDecodeError, OSError) as error:
             return _failure(_('%(path)s cannot be read: %(error)s') % {
-                'path': path, 'error': _first_line(error)})
+                'path': path, 'error': exceptions.first_line(error)})
         if found != APP_FACTORY:
             return _failure(_(
                 '%(path)s does not load the actions: in [%(section)s], '
@@ -343,11 +343,6 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def main() -> int:
     """Run the program, and return the exit code."""
     CONF.register_cli_opt(cfg.SubCommandOpt(
@@ -368,6 +363,6 @@ def main() -> int:
         if CONF.debug:
             traceback.print_exc()
         print(_('ERROR (%(type)s): %(text)s') % {
-            'type': type(error).__name__, 'text': _first_line(error)},
+            'type': type(error).__name__, 'text': exceptions.first_line(error)},
             file=sys.stderr)
         return BROKEN

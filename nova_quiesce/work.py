@@ -91,18 +91,22 @@ class Work:
             instance_uuid, times.THAW_LEASE, hinted=hinted)
         if row is None:
             return    # somebody else has it, or has done it
-        context = nova_context.get_admin_context()
         try:
-            with self._cells.of_server(context, instance_uuid) as cell:
+            self._do(nova_context.get_admin_context(), row)
+        except cells.NoAnswer:
+            # What was sent by now counts as unknown.
+            self._store.release(row, times.WAIT_PAUSE)
+
+    def _do(self, context: _Context, row: store.Freeze) -> None:
+        try:
+            with self._cells.of_server(context, row.instance_uuid) as cell:
                 instance = objects.Instance.get_by_uuid(
-                    cell, instance_uuid, expected_attrs=[
+                    cell, row.instance_uuid, expected_attrs=[
                         'system_metadata', 'metadata', 'flavor'])
                 self._steps[row.state](cell, instance, row)
         except (exception.InstanceMappingNotFound,
                 exception.InstanceNotFound):
             self._gone(context, row)
-        except cells.NoAnswer:
-            self._store.release(row, times.WAIT_PAUSE)
 
     # Freezing -------------------------------------------------------------
 
@@ -582,7 +586,7 @@ class Work:
             self._store.delete(row)
             return
         error = exceptions.Deleted()
-        with nova_context.target_cell(context, cell) as targeted:
+        with self._cells.target(context, cell) as targeted:
             db.retried(actions.finish)(
                 targeted, row.instance_uuid, self._host, row.request_id,
                 error, others=error)

@@ -6,13 +6,15 @@ import contextlib
 import threading
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 from unittest import mock
 
 from nova import context as nova_context
+from nova import exception
 from nova import objects
+from oslo_db import exception as db_exception
 
 from nova_quiesce import cells
 from nova_quiesce import db
@@ -156,7 +158,7 @@ class TestAsking(unittest.TestCase):
 
     def test_one_that_fails_is_asked_again(self) -> None:
         for _time in range(2):
-            self.assertRaises(OSError, self.enter, 'gone/1')
+            self.assertRaises(cells.NoAnswer, self.enter, 'gone/1')
         self.assertEqual(['gone', 'gone'], self.asked)
 
 
@@ -178,6 +180,94 @@ class TestHungCell(world.WorldTest):
         # For another service the cell may be well.
         self.advance(times.WAIT_PAUSE)
         self.tick('ctl2')
+        self.check_at_rest('active')
+
+
+class TestRefusingCell(world.WorldTest):
+    """A cell whose database refuses connections, or ends them."""
+
+    ERROR = db_exception.DBConnectionError(OSError(
+        'refused\nBackground on this error at: https://sqlalche.me'))
+
+    def lines(self, work: Callable[[], None]) -> list[str]:
+        """Return what is logged, which has no traceback."""
+        with self.assertLogs('nova_quiesce', 'WARNING') as logged:
+            work()
+        for record in logged.records:
+            self.assertEqual('WARNING', record.levelname)
+            self.assertIsNone(record.exc_info)
+            self.assertNotIn('\n', record.getMessage())
+        return [record.getMessage() for record in logged.records]
+
+    def check_waits(self) -> None:
+        row = self.row
+        assert row is not None
+        self.assertIsNone(row.owner)
+        self.assertAlmostEqual(times.WAIT_PAUSE, (row.due_at or 0) - row.now,
+                               places=2)
+
+    def test_its_rows_wait_and_one_line_names_it(self) -> None:
+        uuids = []
+        for _number in range(3):
+            self.freeze(unquiesce_after=60)
+            uuids.append(self.uuid)
+            self.uuid = self.boot()
+        self.advance(61)
+
+        def work() -> None:
+            self.tick()
+            self.sweep()
+
+        with mock.patch.object(db, 'states_of', side_effect=self.ERROR):
+            [line] = self.lines(work)
+        self.assertIn('cell1 (%s)' % world.CELL.uuid, line)
+        for self.uuid in uuids:
+            self.check_waits()
+        self.advance(times.WAIT_PAUSE)
+        self.tick()
+        for self.uuid in uuids:
+            self.assertEqual(('active', None), self.states)
+            self.assertIsNone(self.row)
+
+    def test_so_does_one_whose_work_it_has_interrupted(self) -> None:
+        for place, name in ((objects.Instance, 'get_by_uuid'),
+                            (db, 'open_requests'), (db, 'finish_event')):
+            with self.subTest(name):
+                self.freeze(unquiesce_after=60)
+                self.advance(61)
+                with mock.patch.object(place, name, side_effect=self.ERROR):
+                    [line] = self.lines(self.tick)
+                self.assertIn('cell1 (%s)' % world.CELL.uuid, line)
+                self.check_waits()
+                self.assertFalse(self.services['ctl1'].cells._get(
+                    world.CELL.uuid).answers)
+                self.advance(times.WAIT_PAUSE)
+                self.tick()
+                self.check_at_rest('active')
+
+    def test_so_does_one_whose_server_is_gone(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(61)
+        with mock.patch.object(
+                objects.InstanceMapping, 'get_by_instance_uuid',
+                side_effect=exception.InstanceMappingNotFound(uuid='x')):
+            with mock.patch.object(db, 'states_of', side_effect=self.ERROR):
+                self.tick()
+            self.check_waits()
+            self.advance(times.WAIT_PAUSE)
+            self.tick()
+        self.assertIsNone(self.row)
+
+    def test_a_freeze_that_it_has_interrupted_is_undone(self) -> None:
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        request_id = self.quiesce()
+        with mock.patch.object(db, 'finish_event', side_effect=self.ERROR):
+            self.lines(self.deliver)
+        self.check_waits()
+        self.live(times.WAIT_PAUSE + times.expiry_pause() + 3)
+        self.assertEqual(['freeze', 'thaw', 'thaw', 'thaw'],
+                         self.guest.names)
+        self.assertEqual('Error', self.result_of(request_id))
         self.check_at_rest('active')
 
 
