@@ -102,6 +102,9 @@ class QuiesceManager(manager.Manager):
         #: what tells this process from others of its name
         self._process = uuid.uuid4().hex
         self._report = ''
+        #: whether its last report has replaced that of another process
+        self._has_twin = False
+        self._is_stopping = False
 
     def init_host(self, *args: Any, **kwargs: Any) -> None:
         """Check the schema before the service is started.
@@ -112,14 +115,21 @@ class QuiesceManager(manager.Manager):
         self._sweep(nova_context.get_admin_context())
 
     def graceful_shutdown(self, timeout: float) -> None:
-        """End what is in hand, and report that this service is stopped.
+        """Report that this service is stopped, and end what is in hand.
 
         :param timeout: for how many seconds to wait for what is in hand
         """
-        began = time.monotonic()
+        end = time.monotonic() + timeout
+        self._is_stopping = True
+        self._retire()
         for pool in (self.freezes, self.thaws):
-            pool.close(began + timeout - time.monotonic())
-        self.store.retire(self._report)
+            pool.close(end - time.monotonic())
+        self._retire()    # a sweep that was under way has reported since
+
+    def _retire(self) -> None:
+        # If another process of its name goes on, its report is the next one.
+        if not self._has_twin:
+            self.store.retire(self._report)
 
     def cleanup_host(self) -> None:
         """Do the same, for Nova until 2026.1."""
@@ -152,9 +162,12 @@ class QuiesceManager(manager.Manager):
     @periodic_task.periodic_task(spacing=CONF.quiesce.sweep_interval)
     def _sweep(self, context: nova_context.RequestContext) -> None:
         """Report that this service is up, and sweep all cells."""
+        if self._is_stopping:
+            return
         self._report = json.dumps(
             {'process': self._process, **self.figures()})
-        self.store.report(self._report)
+        before = self.store.report(self._report)
+        self._has_twin = bool(before) and self._process not in before
         self.cells.sweep(context, self.sweep.run)
         if time.monotonic() > self._reported_at + times.REPORT_INTERVAL:
             self._reported_at = time.monotonic()

@@ -568,18 +568,22 @@ class Store:
                     default=0.0))
 
     @_retried
-    def report(self, details: str, cell_uuid: str = '') -> None:
+    def report(self, details: str, cell_uuid: str = '') -> str | None:
         """Record that this service is up, or has swept a cell.
 
         :param details: what is to be known of the service
         :param cell_uuid: the cell that was swept to its end
+        :returns: the details of the report before; None if there was none
         """
         key = {'host': self._host, 'cell_uuid': cell_uuid}
         values = {'swept_at': now(), 'details': details}
         with self._write() as session:
+            before: str | None = session.execute(sa.select(
+                SWEEPS.c.details).filter_by(**key)).scalar()
             if not session.execute(SWEEPS.update().filter_by(
                     **key).values(**values)).rowcount:
                 session.execute(SWEEPS.insert().values(**key, **values))
+        return before
 
     @_retried
     def retire(self, details: str) -> None:
@@ -588,10 +592,12 @@ class Store:
         :param details: those of its last report; if they are others, another
             process of the same name has reported since, and goes on
         """
+        own = SWEEPS.delete().filter_by(host=self._host)
         with self._write() as session:
-            if session.execute(SWEEPS.delete().filter_by(
-                    host=self._host, cell_uuid='', details=details)).rowcount:
-                session.execute(SWEEPS.delete().filter_by(host=self._host))
+            session.execute(own.filter_by(cell_uuid='', details=details))
+            if session.execute(sa.select(SWEEPS.c.host).filter_by(
+                    host=self._host, cell_uuid='')).first() is None:
+                session.execute(own)
 
     @_retried
     def reports(self) -> list[tuple[str, str, float, str]]:

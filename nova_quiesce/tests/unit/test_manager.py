@@ -130,6 +130,52 @@ class TestManager(world.WorldTest):
         stopped.graceful_shutdown(10)
         self.assertIn('ctl1', [report[0] for report in self.store.reports()])
 
+    def test_unless_another_process_reports_in_turn_with_it(self) -> None:
+        self.services.clear()
+        self.advance(100)
+        self.restart('ctl1')
+        stopped = self.services['ctl1']
+        for _turn in range(2):
+            for self.services['ctl1'] in (
+                    manager.QuiesceManager(host='ctl1'), stopped):
+                self.sweep('ctl1')
+        stopped.graceful_shutdown(10)
+        self.assertTrue(self.store.is_any_up(60))
+
+    def test_one_that_has_replaced_another_is_not_called_down(self) -> None:
+        self.sweep('ctl1')
+        self.restart('ctl1')
+        for _turn in range(2):
+            self.sweep('ctl1')
+        self.services['ctl1'].graceful_shutdown(10)
+        self.assertNotIn('ctl1', [report[0] for report
+                                  in self.store.reports()])
+
+    def test_one_that_stops_counts_no_more_while_it_ends_its_work(
+            self) -> None:
+        stopped = self.services.pop('ctl1')
+        self.services.clear()
+        self.advance(100)
+        for _turn in range(2):
+            stopped._sweep(self._context())
+        self.assertTrue(self.store.is_any_up(60))
+        stopped.freezes._in_hand.add(self.uuid)
+        up: list[bool] = []
+
+        def sleep(seconds: float) -> None:
+            self.passed += seconds
+            if seconds:    # SQLAlchemy: 0
+                stopped._sweep(self._context())
+                stopped.sweep.run(self._context(), world.CELL.uuid)
+                up.append(self.store.is_any_up(60))
+
+        with mock.patch.object(manager.time, 'sleep', sleep):
+            stopped.graceful_shutdown(0.3)
+        self.assertGreater(len(up), 1)
+        self.assertFalse(any(up))
+        self.assertNotIn('ctl1', [report[0] for report
+                                  in self.store.reports()])
+
     def test_before_it_is_started_it_is_known_to_be_up(self) -> None:
         self.services.clear()
         self.advance(100)

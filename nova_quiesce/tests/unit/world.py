@@ -324,7 +324,7 @@ class WorldTest(unittest.TestCase):
                 service.c.host.in_(self.compute_hosts)).values(
                     last_seen_up=times.as_datetime(CLOCK.now)))
         for each in self.services.values():
-            each.store.report('{}')
+            each.store.report(each._report)
 
     def restart(self, host: str) -> None:
         """Start a service, with nothing in its memory."""
