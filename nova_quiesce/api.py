@@ -103,9 +103,9 @@ class API:
         withdrawn = self._store.is_withdrawn(instance.uuid, request_id)
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
-            if row.withdrawn or row.state is State.THAWING:
+            if row.withdrawn or row.state == State.THAWING:
                 raise self._ended(context, instance, request_id)
-            if (row.state is State.ASKED and instance.vm_state
+            if (row.state == State.ASKED and instance.vm_state
                     == states.QUIESCE.accepted_in and not instance.task_state):
                 # The nova-api that had it did not come to the state.
                 self._begin_quiesce(
@@ -160,7 +160,7 @@ class API:
             instance.refresh()
             row = self._store.get(instance.uuid)
             if row is not None and row.request_id == request_id and (
-                    row.state is not State.ASKED
+                    row.state != State.ASKED
                     or instance.task_state == states.QUIESCING):
                 return    # another copy of this request was faster
             actions.drop(own, instance.uuid)
@@ -186,7 +186,7 @@ class API:
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
-                    instance_uuid=instance.uuid, state=State.THAWING.value,
+                    instance_uuid=instance.uuid, state=State.THAWING,
                     cell_uuid=_cell_uuid(context, instance),
                     project_id=instance.project_id, user_id=context.user_id,
                     server_name=instance.display_name, request_id='unknown',
@@ -291,6 +291,8 @@ class API:
                      ) -> dict[str, str]:
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
+            if row.state not in tuple(State):    # of a newer version
+                raise exceptions.NotClearedUp(instance_uuid=instance.uuid)
             return _answer('thawing', _(
                 'The guest is being thawed; the server is %s'
             ) % instance.vm_state)

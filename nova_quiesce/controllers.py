@@ -282,7 +282,7 @@ def _shown(row: store.Freeze) -> dict[str, Any]:
         'project_id': row.project_id,
         'user_id': row.user_id,
         'request_id': row.request_id,
-        'state': row.state.value,
+        'state': row.state,
         'requested_at': times.text(row.requested_at),
         'frozen_at': times.text(row.frozen_at),
         'unquiesce_at': times.text(row.unquiesce_at),

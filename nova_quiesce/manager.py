@@ -101,7 +101,7 @@ class QuiesceManager(manager.Manager):
         self._reported_at = time.monotonic()
         #: what tells this process from others of its name
         self._process = uuid.uuid4().hex
-        self._report = ''
+        self._report = json.dumps({'process': self._process})
         #: whether its last report has replaced that of another process
         self._has_twin = False
         self._is_stopping = False
@@ -175,8 +175,7 @@ class QuiesceManager(manager.Manager):
             counts, overdue = self.store.counts()
             LOG.info('Guests: %(counts)s; the oldest is overdue by '
                      '%(overdue)d s; this service: %(figures)s', {
-                         'counts': {state.value: count for state, count
-                                    in counts.items()} or 'none frozen',
+                         'counts': counts or 'none frozen',
                          'overdue': max(0.0, overdue),
                          'figures': self.figures()})
 

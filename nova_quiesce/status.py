@@ -212,8 +212,8 @@ def _metrics() -> Iterator[str]:
     own = store.Store(CONF.host)
     counts, overdue = own.counts()
     yield from _gauge('guests', *(
-        ({'state': state.value}, counts.get(state, 0))
-        for state in store.State))
+        ({'state': state}, counts.get(state, 0))
+        for state in dict.fromkeys([*store.State, *counts])))
     yield from _gauge('oldest_overdue_seconds', ({}, max(0.0, overdue)))
     reports = own.reports()
     yield from _gauge('last_sweep_seconds', *(
@@ -272,7 +272,7 @@ def _thaw(own: store.Store, wanted: Collection[str] | None, timeout: float,
         if not left or time.monotonic() >= end:
             return len(seen) - len(left), left
         for row in left:
-            if row.state is store.State.FROZEN:
+            if row.state == store.State.FROZEN:
                 own.want_thaw(row.instance_uuid, None, store.State.FROZEN)
         time.sleep(PAUSE)
 
@@ -281,7 +281,7 @@ def _row(row: store.Freeze) -> dict[str, Any]:
     return {
         'uuid': row.instance_uuid,
         'name': row.server_name,
-        'state': row.state.value,
+        'state': row.state,
         'request': row.request_id,
         'frozen_at': times.text(row.frozen_at),
         'unquiesce_at': times.text(row.unquiesce_at),

@@ -101,6 +101,7 @@ class State(enum.StrEnum):
 class Freeze:
     """A row of the table, and what the database's clock was when it was read.
 
+    :param state: a :class:`State`, or what a newer version has written
     :param request_id: the request to quiesce
     :param unquiesce_request_id: the request to unquiesce, if there is one; in
         the states asked and freezing it means that the freeze was withdrawn
@@ -118,7 +119,7 @@ class Freeze:
     server_name: str | None
     request_id: str
     unquiesce_request_id: str | None
-    state: State
+    state: str
     owner: str | None
     due_at: float | None
     unquiesce_after: int
@@ -238,8 +239,7 @@ def _retried(function: Any) -> Any:
 
 
 def _row(row: Any) -> Freeze:
-    values = dict(row._mapping)
-    return Freeze(**{**values, 'state': State(values['state'])})
+    return Freeze(**row._mapping)
 
 
 _SELECT = sa.select(FREEZES, now().label('now'))
@@ -282,7 +282,7 @@ class Store:
                     **key, withdrawn=False, created_at=now()))
                 is_known = False
                 session.execute(FREEZES.insert().values(
-                    state=State.ASKED.value, attempts=0,
+                    state=State.ASKED, attempts=0,
                     requested_at=now(), due_at=now() + times.ASK_PAUSE,
                     **values))
         except db_exception.DBDuplicateEntry as error:
@@ -331,10 +331,10 @@ class Store:
         :returns: whether there is such a row
         """
         conditions = [FREEZES.c.instance_uuid == instance_uuid,
-                      FREEZES.c.state.in_([state.value for state in states])]
+                      FREEZES.c.state.in_(states)]
         if request_id is not None:
             conditions.append(FREEZES.c.request_id == request_id)
-        is_frozen = FREEZES.c.state == State.FROZEN.value
+        is_frozen = FREEZES.c.state == State.FROZEN
 
         def if_frozen(column: Any, value: Any) -> tuple[Any, Any]:
             return column, sa.case((is_frozen, value), else_=column)
@@ -344,7 +344,7 @@ class Store:
             (FREEZES.c.unquiesce_request_id, unquiesce_request_id),
             if_frozen(FREEZES.c.owner, sa.null()),
             if_frozen(FREEZES.c.due_at, now() + times.ASK_PAUSE),
-            if_frozen(FREEZES.c.state, State.THAWING.value))
+            if_frozen(FREEZES.c.state, State.THAWING))
         with self._write() as session:
             return bool(session.execute(statement).rowcount)
 
@@ -370,7 +370,7 @@ class Store:
         key = {'instance_uuid': instance_uuid, 'request_id': request_id}
         with self._write() as session:
             if session.execute(FREEZES.delete().filter_by(
-                    **key, state=State.ASKED.value, owner=None)).rowcount:
+                    **key, state=State.ASKED, owner=None)).rowcount:
                 session.execute(REQUESTS.delete().filter_by(**key))
 
     # Owning ---------------------------------------------------------------
@@ -389,13 +389,14 @@ class Store:
         if hinted:
             due = sa.or_(due, sa.and_(
                 FREEZES.c.owner.is_(None), FREEZES.c.attempts == 0, sa.or_(
-                    FREEZES.c.state == State.ASKED.value, sa.and_(
-                        FREEZES.c.state == State.THAWING.value,
+                    FREEZES.c.state == State.ASKED, sa.and_(
+                        FREEZES.c.state == State.THAWING,
                         FREEZES.c.unquiesce_request_id.is_not(None)))))
         owner = '%s/%s' % (self._host, uuidlib.uuid4().hex)
         with self._write() as session:
             if not session.execute(FREEZES.update().where(
-                    FREEZES.c.instance_uuid == instance_uuid, due).values(
+                    FREEZES.c.instance_uuid == instance_uuid,
+                    FREEZES.c.state.in_(tuple(State)), due).values(
                         owner=owner, due_at=now() + lease)).rowcount:
                 return None
             return _row(session.execute(_SELECT.where(
@@ -411,8 +412,6 @@ class Store:
         """
         if due_in is not None:
             values['due_at'] = now() + due_in
-        if 'state' in values:
-            values['state'] = values['state'].value
         if not values:
             return self.reread(freeze)
         with self._write() as session:
@@ -441,7 +440,7 @@ class Store:
             return bool(session.execute(FREEZES.update().where(
                 *self._is(freeze),
                 FREEZES.c.unquiesce_request_id.is_(None)).values(
-                    state=State.FROZEN.value, owner=None, frozen_at=frozen_at,
+                    state=State.FROZEN, owner=None, frozen_at=frozen_at,
                     due_at=frozen_at + after if after else None)).rowcount)
 
     @_retried
@@ -471,11 +470,12 @@ class Store:
         Whoever owns the row now owns it no longer, so that it cannot go.
         """
         values = {
-            'state': State.FREEZING.value, 'owner': None, 'due_at': now()}
+            'state': State.FREEZING, 'owner': None, 'due_at': now()}
         with self._write() as session:
             found = session.execute(FREEZES.update().where(
                 FREEZES.c.instance_uuid == freeze.instance_uuid,
-                FREEZES.c.state != State.FROZEN.value).values(**values))
+                FREEZES.c.state.in_((State.ASKED, State.FREEZING,
+                                     State.THAWING))).values(**values))
             if found.rowcount or session.execute(sa.select(
                     FREEZES.c.state).filter_by(
                         instance_uuid=freeze.instance_uuid)).first():
@@ -533,8 +533,7 @@ class Store:
         if cell_uuid is not None:
             query = query.where(FREEZES.c.cell_uuid == cell_uuid)
         if states:
-            query = query.where(FREEZES.c.state.in_(
-                [state.value for state in states]))
+            query = query.where(FREEZES.c.state.in_(states))
         with self._read() as session:
             return [_row(row) for row in session.execute(query)]
 
@@ -547,13 +546,13 @@ class Store:
         with self._write() as session:
             return bool(session.execute(FREEZES.update().where(
                 FREEZES.c.instance_uuid == instance_uuid,
-                FREEZES.c.state == state.value, FREEZES.c.owner.is_(None),
+                FREEZES.c.state == state, FREEZES.c.owner.is_(None),
             ).values(due_at=now())).rowcount)
 
     # Services -------------------------------------------------------------
 
     @_retried
-    def counts(self) -> tuple[dict[State, int], float]:
+    def counts(self) -> tuple[dict[str, int], float]:
         """Return how many rows there are, by state.
 
         :returns: these, and for how many seconds the oldest row is due
@@ -563,7 +562,7 @@ class Store:
                 FREEZES.c.state, sa.func.count(),
                 now() - sa.func.min(FREEZES.c.due_at)).group_by(
                     FREEZES.c.state)).all()
-        return ({State(state): count for state, count, _overdue in rows},
+        return ({state: count for state, count, _overdue in rows},
                 max((row[2] for row in rows if row[2] is not None),
                     default=0.0))
 

@@ -75,7 +75,7 @@ class Work:
         self._lock = threading.Lock()
         #: thaws that failed since this service was started
         self.thaws_failed = 0
-        self._steps: dict[store.State, Callable[
+        self._steps: dict[str, Callable[
             [_Context, objects.Instance, store.Freeze], None]] = {
                 store.State.ASKED: self._asked,
                 store.State.FREEZING: self._interrupted,

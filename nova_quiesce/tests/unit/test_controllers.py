@@ -175,6 +175,12 @@ class TestList(HTTPTest):
         super().setUp()
         self.controller = controllers.FreezesController()
 
+    def test_what_a_newer_version_has_written(self) -> None:
+        self.freeze()
+        self.set_row(state='resting')
+        [found] = self.controller.index(self.request())['freezes']
+        self.assertEqual('resting', found['state'])
+
     def test_what_is_frozen(self) -> None:
         request_id = self.freeze(unquiesce_after=60)
         [found] = self.controller.index(self.request())['freezes']

@@ -235,6 +235,16 @@ class TestMetrics(StatusTest):
                                    r'\w+(\{[^}]*\})? -?[0-9.]+)$')
 
 
+    def test_what_a_newer_version_has_written(self) -> None:
+        self.freeze()
+        self.set_row(state='resting')
+        self.assertEqual(0, self.run_status('metrics'))
+        self.assertIn('nova_quiesce_guests{state="resting"} 1',
+                      self.stdout.getvalue().splitlines())
+        self.assertEqual(0, self.run_status('list'))
+        self.assertIn('resting', self.stdout.getvalue())
+
+
 class TestThaw(StatusTest):
 
     def test_all(self) -> None:

@@ -2,12 +2,14 @@
 
 """What Nova does to servers without a word."""
 
+import dataclasses
 from unittest import mock
 
 import sqlalchemy as sa
 from nova.db.main import models
 
 from nova_quiesce import db
+from nova_quiesce import exceptions
 from nova_quiesce import store
 from nova_quiesce import sweep
 from nova_quiesce import times
@@ -143,3 +145,52 @@ class TestOrphans(world.WorldTest):
             self.sweep('ctl1')
             self.sweep('ctl2')
         self.assertIsNotNone(self.row)
+
+
+class TestOfNewerVersion(world.WorldTest):
+    """A row in a state that only a newer version knows is left alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.request_id = self.freeze(unquiesce_after=60)
+        self.set_row(state='resting')
+        self.advance(61)
+
+    def test_it_holds_up_no_other_one(self) -> None:
+        first, before = self.uuid, self.row
+        self.uuid = self.boot()
+        self.freeze(unquiesce_after=60)
+        self.live(61)
+        self.assertEqual(('active', None), self.states)
+        self.assertIsNone(self.row)
+        self.uuid = first
+        row = self.row
+        assert row is not None and before is not None
+        self.assertEqual(before, dataclasses.replace(row, now=before.now))
+        self.assertEqual(('quiesced', None), self.states)
+
+    def test_no_message_and_no_late_freeze_changes_it(self) -> None:
+        before = self.row
+        assert before is not None
+        for name in ('quiesce_instance', 'unquiesce_instance'):
+            with self.assertNoLogs('nova_quiesce'):
+                getattr(self.services['ctl1'], name)(
+                    self._context(), self.uuid)
+        self.store.reclaim(before)
+        row = self.row
+        assert row is not None
+        self.assertEqual(before, dataclasses.replace(row, now=before.now))
+
+    def test_a_request_waits_for_who_knows_it(self) -> None:
+        with self.assertRaises(exceptions.NotClearedUp):
+            self.unquiesce_request(self.request_id)
+        self.set(vm_state='active')
+        with self.assertRaises(exceptions.NotClearedUp):
+            self.quiesce()
+
+    def test_it_is_counted_and_reported(self) -> None:
+        self.assertEqual({'resting': 1}, self.store.counts()[0])
+        self.advance(times.REPORT_INTERVAL)
+        with self.assertLogs('nova_quiesce', 'INFO') as logged:
+            self.sweep()
+        self.assertIn("'resting': 1", logged.output[-1])
