@@ -84,7 +84,7 @@ class API:
                 instance_uuid=instance.uuid, request_id=own_id,
                 cell_uuid=_cell_uuid(context, instance),
                 project_id=instance.project_id, user_id=context.user_id,
-                server_name=instance.display_name,
+                server_name=instance.display_name, host=instance.host,
                 unquiesce_after=unquiesce_after)
         except exceptions.RequestKnown:
             instance.refresh()
@@ -166,7 +166,7 @@ class API:
             actions.drop(own, instance.uuid)
             self._store.drop(instance.uuid, request_id)
             raise _invalid_state(error, instance, states.QUIESCE) from error
-        self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
+        self._hint(self._rpcapi.quiesce_instance, own, instance)
 
     # Unquiesce ------------------------------------------------------------
 
@@ -189,7 +189,8 @@ class API:
                     instance_uuid=instance.uuid, state=State.THAWING,
                     cell_uuid=_cell_uuid(context, instance),
                     project_id=instance.project_id, user_id=context.user_id,
-                    server_name=instance.display_name, request_id='unknown',
+                    server_name=instance.display_name, host=instance.host,
+                    request_id='unknown',
                     unquiesce_request_id=context.request_id,
                     unquiesce_after=0)):
             # Another request is about to thaw it.
@@ -242,7 +243,7 @@ class API:
         own = self._start_unquiesce(context, instance)
         if self._store.want_thaw(instance.uuid, context.request_id,
                                  *_BEFORE_FROZEN, request_id=request_id):
-            self._hint(self._rpcapi.quiesce_instance, own, instance.uuid)
+            self._hint(self._rpcapi.quiesce_instance, own, instance)
             return True
         actions.drop(own, instance.uuid)
         return False
@@ -281,10 +282,10 @@ class API:
             instance.save(expected_vm_state=[states.UNQUIESCE.accepted_in],
                           expected_task_state=[None])
         except exception.InstanceUpdateConflict as error:
-            self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
+            self._hint(self._rpcapi.unquiesce_instance, own, instance)
             actions.drop(own, instance.uuid)
             raise _invalid_state(error, instance, states.UNQUIESCE) from error
-        self._hint(self._rpcapi.unquiesce_instance, own, instance.uuid)
+        self._hint(self._rpcapi.unquiesce_instance, own, instance)
 
     def _what_became(self, context: nova_context.RequestContext,
                      instance: objects.Instance, request_id: str,
@@ -330,13 +331,14 @@ class API:
 
     @staticmethod
     def _hint(cast: Callable[..., None],
-              context: nova_context.RequestContext, uuid: str) -> None:
+              context: nova_context.RequestContext,
+              instance: objects.Instance) -> None:
         try:
-            cast(context, uuid)
+            cast(context, instance.uuid, instance.host)
         except Exception as error:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
-                        {'uuid': uuid, 'error': error})
+                        {'uuid': instance.uuid, 'error': error})
 
 
 def _cell_uuid(context: nova_context.RequestContext,

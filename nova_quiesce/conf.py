@@ -58,17 +58,9 @@ what is due is looked up every second.
         help="""
 Number of guests that one nova-quiesce freezes at the same time.
 
-As many threads are there for thaws, which so never wait behind freezes.
-"""),
-    cfg.IntOpt(
-        'thaws_per_host',
-        default=8,
-        min=1,
-        help="""
-Number of guests of one compute host that one nova-quiesce thaws at the same
-time.
-
-Each thaw occupies a thread of nova-compute until the guest agent answers.
+As many threads are there for thaws, which so never wait behind freezes. The
+guests of one compute host get at most a quarter of each: so a host whose guest
+agents hang holds up no other one, and its nova-compute has threads left.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

@@ -7,6 +7,7 @@ is due later, is found by :meth:`QuiesceManager._tick`.  Freezes and thaws have
 threads of their own, so that no thaw waits behind a freeze.
 """
 
+import collections
 import json
 import threading
 import time
@@ -39,6 +40,10 @@ conf.register_opts(CONF)
 class Pool:
     """Threads that work on rows, each on another one.
 
+    The rows of one compute host get at most a quarter of the threads, so that
+    guests that hang hold up none of another host, and leave threads to their
+    nova-compute.
+
     :param name: of the threads
     """
 
@@ -46,8 +51,12 @@ class Pool:
         self._worker = worker
         self._executor = futures.ThreadPoolExecutor(
             CONF.quiesce.threads, thread_name_prefix=name)
+        self._most_per_host = max(1, CONF.quiesce.threads // 4)
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
+        #: by compute host: how many rows have a thread, and which wait
+        self._running: collections.Counter[str] = collections.Counter()
+        self._waiting: dict[str, list[tuple[str, bool]]] = {}
         self._is_closed = False
 
     def close(self, timeout: float) -> None:
@@ -66,15 +75,36 @@ class Pool:
         """How many rows are in hand, or wait for a thread."""
         return len(self._in_hand)
 
-    def submit(self, instance_uuid: str, hinted: bool = False) -> None:
-        """Have a row worked on, unless that is under way."""
+    @property
+    def busy(self) -> list[str]:
+        """The compute hosts that have more rows in hand than threads."""
+        with self._lock:
+            return [host for host, rows in self._waiting.items() if rows]
+
+    def submit(self, instance_uuid: str, host: str | None,
+               hinted: bool = False) -> None:
+        """Have a row worked on, unless that is under way.
+
+        :param host: the compute host of the server, as far as it is known
+        """
         with self._lock:
             if self._is_closed or instance_uuid in self._in_hand:
                 return    # if it is due after that, a tick finds it
             self._in_hand.add(instance_uuid)
-        self._executor.submit(self._run, instance_uuid, hinted)
+            self._waiting.setdefault(host or '', []).append(
+                (instance_uuid, hinted))
+        self._run_next(host or '')
 
-    def _run(self, instance_uuid: str, hinted: bool) -> None:
+    def _run_next(self, host: str) -> None:
+        with self._lock:
+            if (not self._waiting[host]
+                    or self._running[host] == self._most_per_host):
+                return
+            self._running[host] += 1
+            row = self._waiting[host].pop(0)
+        self._executor.submit(self._run, host, *row)
+
+    def _run(self, host: str, instance_uuid: str, hinted: bool) -> None:
         try:
             self._worker.do(instance_uuid, hinted)
         except Exception:
@@ -83,6 +113,8 @@ class Pool:
         finally:
             with self._lock:
                 self._in_hand.discard(instance_uuid)
+                self._running[host] -= 1
+            self._run_next(host)
 
 
 class QuiesceManager(manager.Manager):
@@ -136,28 +168,29 @@ class QuiesceManager(manager.Manager):
         self.graceful_shutdown(CONF.graceful_shutdown_timeout)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
-                         instance_uuid: str) -> None:
+                         instance_uuid: str, host: str | None) -> None:
         """Look at a server that was asked to quiesce."""
-        self.freezes.submit(instance_uuid, hinted=True)
+        self.freezes.submit(instance_uuid, host, hinted=True)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance_uuid: str) -> None:
+                           instance_uuid: str, host: str | None) -> None:
         """Look at a server that was asked to unquiesce."""
-        self.thaws.submit(instance_uuid, hinted=True)
+        self.thaws.submit(instance_uuid, host, hinted=True)
 
     @periodic_task.periodic_task(spacing=times.TICK, run_immediately=True)
     def _tick(self, context: nova_context.RequestContext) -> None:
         """Have all rows worked on that are due.
 
         Those that wait for a thread stay due: so freezes and thaws are looked
-        up each on its own.
+        up each on its own, and without those of busy hosts.
         """
         for pool, states in (
                 (self.freezes, (store.State.ASKED,)),
                 (self.thaws, (store.State.FREEZING, store.State.FROZEN,
                               store.State.THAWING))):
-            for row in self.store.due(4 * CONF.quiesce.threads, *states):
-                pool.submit(row.instance_uuid)
+            for row in self.store.due(4 * CONF.quiesce.threads, *states,
+                                      busy=pool.busy):
+                pool.submit(row.instance_uuid, row.host)
 
     @periodic_task.periodic_task(spacing=CONF.quiesce.sweep_interval)
     def _sweep(self, context: nova_context.RequestContext) -> None:

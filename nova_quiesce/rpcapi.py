@@ -32,13 +32,13 @@ class QuiesceAPI:
             target, serializer=base.NovaObjectSerializer())
 
     def quiesce_instance(self, context: nova_context.RequestContext,
-                         instance_uuid: str) -> None:
+                         instance_uuid: str, host: str | None) -> None:
         """Have any nova-quiesce look at a server that is to be frozen."""
         self._client.cast(context, 'quiesce_instance',
-                          instance_uuid=instance_uuid)
+                          instance_uuid=instance_uuid, host=host)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
-                           instance_uuid: str) -> None:
+                           instance_uuid: str, host: str | None) -> None:
         """Have any nova-quiesce look at a server that is to be thawed."""
         self._client.cast(context, 'unquiesce_instance',
-                          instance_uuid=instance_uuid)
+                          instance_uuid=instance_uuid, host=host)

@@ -54,6 +54,7 @@ FREEZES = sa.Table(
     sa.Column('project_id', _id, index=True),
     sa.Column('user_id', _id),
     sa.Column('server_name', _id),
+    sa.Column('host', _id),
     sa.Column('request_id', _id, nullable=False),
     sa.Column('unquiesce_request_id', _id),
     sa.Column('state', sa.String(16), nullable=False),
@@ -101,6 +102,7 @@ class State(enum.StrEnum):
 class Freeze:
     """A row of the table, and what the database's clock was when it was read.
 
+    :param host: the compute host when it was asked for; None if unknown
     :param state: a :class:`State`, or what a newer version has written
     :param request_id: the request to quiesce
     :param unquiesce_request_id: the request to unquiesce, if there is one; in
@@ -117,6 +119,7 @@ class Freeze:
     project_id: str | None
     user_id: str | None
     server_name: str | None
+    host: str | None
     request_id: str
     unquiesce_request_id: str | None
     state: str
@@ -501,15 +504,18 @@ class Store:
         return _row(row) if row else None
 
     @_retried
-    def due(self, limit: int, *states: State) -> list[Freeze]:
+    def due(self, limit: int, *states: State,
+            busy: Collection[str] = ()) -> list[Freeze]:
         """Return rows that anybody may act on, the oldest first.
 
         :param states: in which they are; by default in any
+        :param busy: compute hosts whose rows are left out
         """
         with self._read() as session:
             return [_row(row) for row in session.execute(_SELECT.where(
                 FREEZES.c.due_at <= now(),
                 FREEZES.c.state.in_(states or tuple(State)),
+                sa.func.coalesce(FREEZES.c.host, '').not_in(busy),
             ).order_by(FREEZES.c.due_at).limit(limit))]
 
     @_retried

@@ -43,8 +43,6 @@ ASK_GRACE = 60.0
 #: until a server is looked at again that Nova is at work on, or whose cell
 #: does not answer
 WAIT_PAUSE = 5.0
-#: until the next thaw of a host that has enough of them
-HOST_PAUSE = 1.0
 #: until the next thaw after one that failed: at first, and at most.  At first
 #: it is shorter than a message lasts, so that a nova-compute that is started
 #: again finds one, and thaws at once.

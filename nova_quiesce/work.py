@@ -13,10 +13,7 @@ follow any more.  This module must never delete a row otherwise, except if
 nothing was sent or if there is no guest.
 """
 
-import collections
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from nova import context as nova_context
@@ -70,9 +67,6 @@ class Work:
         self._store = freezes
         self._cells = known_cells
         self.guests = guest.Guests()
-        #: thaws under way, by compute host
-        self._thaws: collections.Counter[str] = collections.Counter()
-        self._lock = threading.Lock()
         #: thaws that failed since this service was started
         self.thaws_failed = 0
         self._steps: dict[str, Callable[
@@ -335,10 +329,11 @@ class Work:
                 self._store.release(current, 0, error=kept)
                 return
             row = current
-        with self._place(instance.host, row) as is_free:
-            if not is_free or not self._store.update(row, times.THAW_LEASE):
-                return
-            thaw_error = self._try_thaw(cell, instance)
+        # Whether its nova-compute is up does not count: that compares clocks,
+        # and needs nova-conductor.
+        if not self._store.update(row, times.THAW_LEASE):
+            return
+        thaw_error = self._try_thaw(cell, instance)
         if self._is_lost(row):
             return
         if thaw_error is not None and not _is_thawed(thaw_error):
@@ -397,16 +392,13 @@ class Work:
             self._thawed(cell, instance, row, None, _(
                 'The guest does not run: vm_state is %s') % instance.vm_state)
             return
-        with self._place(instance.host, row) as is_free:
-            if not is_free:
-                return
-            begun = self._begin_thaw(cell, instance, row)
-            if begun is None:
-                return
-            if row.unquiesce_request_id is None and reason is None:
-                reason = _('The guest may still be frozen by request %s'
-                           ) % row.request_id
-            error = self._try_thaw(cell, instance)
+        begun = self._begin_thaw(cell, instance, row)
+        if begun is None:
+            return
+        if row.unquiesce_request_id is None and reason is None:
+            reason = _('The guest may still be frozen by request %s'
+                       ) % row.request_id
+        error = self._try_thaw(cell, instance)
         if self._is_lost(begun):
             return
         if error is None or _is_thawed(error):
@@ -529,24 +521,6 @@ class Work:
         except exceptions.GuestError as error:
             return error
         return None
-
-    @contextlib.contextmanager
-    def _place(self, host: str, row: store.Freeze) -> Iterator[bool]:
-        """Return whether a compute host can be asked for one more thaw.
-
-        If it cannot, the row is released. Whether its nova-compute is up does
-        not count: that compares clocks, and needs nova-conductor.
-        """
-        with self._lock:
-            is_free = self._thaws[host] < CONF.quiesce.thaws_per_host
-            self._thaws[host] += 1
-        try:
-            if not is_free:
-                self._store.release(row, times.HOST_PAUSE)
-            yield is_free
-        finally:
-            with self._lock:
-                self._thaws[host] -= 1
 
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,
                    ) -> bool:

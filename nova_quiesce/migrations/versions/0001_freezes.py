@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column('project_id', sa.String(255)),
         sa.Column('user_id', sa.String(255)),
         sa.Column('server_name', sa.String(255)),
+        sa.Column('host', sa.String(255)),
         sa.Column('request_id', sa.String(255), nullable=False),
         sa.Column('unquiesce_request_id', sa.String(255)),
         sa.Column('state', sa.String(16), nullable=False),

@@ -91,7 +91,7 @@ class Bus:
         self.messages: list[str] = []
 
     def cast(self, context: nova_context.RequestContext, method: str,
-             instance_uuid: str) -> None:
+             instance_uuid: str, host: str | None) -> None:
         """Take the place of oslo.messaging's client."""
         self.messages.append(instance_uuid)
 

@@ -5,6 +5,8 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 import unittest
 from collections.abc import Iterator
 
@@ -66,6 +68,11 @@ class TestLayout(unittest.TestCase):
             for imported in own(module):
                 with self.subTest('%s imports %s' % (name, imported)):
                     self.assertLessEqual(level[imported], level[name])
+
+    def test_a_program_can_be_imported_before_novas_objects(self) -> None:
+        # They have their names once the configuration was read.
+        subprocess.run([sys.executable, '-W', 'ignore', '-c',
+                        'from nova_quiesce import cmd'], check=True)
 
     def test_nobody_imports_in_a_circle(self) -> None:
         left = {name: own(module) for name, module in modules().items()}

@@ -4,6 +4,7 @@
 
 import json
 import threading
+import time
 import unittest
 from typing import Any
 from unittest import mock
@@ -34,7 +35,7 @@ class TestManager(world.WorldTest):
                       store.State.THAWING):
             self.set_row(state=state.value)
             self.tick('ctl1')
-        service.unquiesce_instance(self._context(), self.uuid)
+        service.unquiesce_instance(self._context(), self.uuid, 'cmp1')
         self.assertEqual(['thaws'] * 4, submitted)
 
     def test_a_tick_takes_what_is_due_and_nothing_else(self) -> None:
@@ -198,6 +199,29 @@ class TestManager(world.WorldTest):
         self.assertEqual(1, self.services['ctl1'].figures()['thaws_failed'])
 
 
+    def test_guests_that_hang_hold_up_those_of_no_other_host(self) -> None:
+        # More than a tick looks up.
+        self.set_option('threads', 1)
+        self._add_compute_service('cmp2')
+        self.compute_hosts.add('cmp2')
+        self.restart('ctl1')
+        service = self.services['ctl1']
+        uuids = []
+        for host in (*8 * ('cmp1',), 'cmp2'):
+            self.uuid = self.boot(host)
+            self.freeze(unquiesce_after=60)
+            uuids.append(self.uuid)
+        self.advance(61)
+        executor = self._patch(mock.patch.object(service.thaws, '_executor'))
+        self.tick('ctl1')
+        self.assertEqual(['cmp1'], service.thaws.busy)
+        self.tick('ctl1')
+        self.assertEqual({'cmp1', 'cmp2'}, {
+            call.args[1] for call in executor.submit.call_args_list})
+        self.assertIn(uuids[-1], [
+            call.args[2] for call in executor.submit.call_args_list])
+
+
 class Worker:
     """Blocks until it is told to go on."""
 
@@ -232,7 +256,7 @@ class TestPool(unittest.TestCase):
     def test_one_server_is_in_hand_only_once(self) -> None:
         pool = self.pool(self.worker)
         for _attempt in range(3):
-            pool.submit('a')
+            pool.submit('a', 'cmp1')
         self.assertEqual(1, pool.used)
         self._end()
         self.assertEqual(['a'], self.worker.done)
@@ -244,8 +268,28 @@ class TestPool(unittest.TestCase):
         freezes, other = self.pool(self.worker), Worker()
         thaws = self.pool(other)
         for uuid in 'abc':
-            freezes.submit(uuid)
+            freezes.submit(uuid, 'host of ' + uuid)
         other.go_on.set()
-        thaws.submit('d')
+        thaws.submit('d', 'host of a')
         self.assertTrue(other.begun.wait(60))
         self.assertEqual([], self.worker.done)
+
+    def test_those_of_one_host_get_a_quarter_of_the_threads(self) -> None:
+        manager.CONF.set_override('threads', 8, 'quiesce')
+        self.addCleanup(manager.CONF.clear_override, 'threads', 'quiesce')
+        pool = self.pool(self.worker)
+        running = mock.Mock(wraps=pool._executor.submit)
+        with mock.patch.object(pool._executor, 'submit', running):
+            for uuid in 'abcd':
+                pool.submit(uuid, 'hung')
+            self.assertEqual(2, running.call_count)
+            self.assertEqual(['hung'], pool.busy)
+            pool.submit('e', 'well')
+            self.assertEqual(3, running.call_count)
+        self.assertEqual(5, pool.used)
+        self.worker.go_on.set()
+        deadline = time.monotonic() + 60
+        while pool.used and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(set('abcde'), set(self.worker.done))
+        self.assertEqual([], pool.busy)

@@ -175,7 +175,7 @@ class TestOfNewerVersion(world.WorldTest):
         for name in ('quiesce_instance', 'unquiesce_instance'):
             with self.assertNoLogs('nova_quiesce'):
                 getattr(self.services['ctl1'], name)(
-                    self._context(), self.uuid)
+                    self._context(), self.uuid, 'cmp1')
         self.store.reclaim(before)
         row = self.row
         assert row is not None

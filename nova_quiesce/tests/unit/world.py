@@ -73,19 +73,22 @@ class Bus:
     """
 
     def __init__(self) -> None:
-        self.messages: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, str, str | None]] = []
         self.down = False
 
-    def _cast(self, method: str, instance_uuid: str) -> None:
+    def _cast(self, method: str, instance_uuid: str, host: str | None,
+              ) -> None:
         if self.down:
             raise ConnectionError('the bus is down')
-        self.messages.append((method, instance_uuid))
+        self.messages.append((method, instance_uuid, host))
 
-    def quiesce_instance(self, context: object, instance_uuid: str) -> None:
-        self._cast('quiesce_instance', instance_uuid)
+    def quiesce_instance(self, context: object, instance_uuid: str,
+                         host: str | None) -> None:
+        self._cast('quiesce_instance', instance_uuid, host)
 
-    def unquiesce_instance(self, context: object, instance_uuid: str) -> None:
-        self._cast('unquiesce_instance', instance_uuid)
+    def unquiesce_instance(self, context: object, instance_uuid: str,
+                           host: str | None) -> None:
+        self._cast('unquiesce_instance', instance_uuid, host)
 
 
 class Guest:
@@ -404,11 +407,12 @@ class WorldTest(unittest.TestCase):
 
         :param keep: whether the message is delivered a second time later
         """
-        method, uuid = self.bus.messages[0]
+        method, uuid, host_of_server = self.bus.messages[0]
         if not keep:
             del self.bus.messages[0]
         with self._mortal(host):
-            getattr(self.services[host], method)(self._context(), uuid)
+            getattr(self.services[host], method)(
+                self._context(), uuid, host_of_server)
 
     def deliver_all(self, host: str = 'ctl1') -> None:
         """Let a service carry out all messages."""
@@ -503,7 +507,9 @@ class WorldTest(unittest.TestCase):
         for service in self.services.values():
             self.assertEqual(
                 0, service.freezes.used + service.thaws.used)
-            self.assertEqual(0, service.work._thaws.total())
+            for pool in (service.freezes, service.thaws):
+                self.assertEqual(0, pool._running.total())
+                self.assertEqual([], pool.busy)
         self.assertEqual({'image_x': 'y'}, self.instance.system_metadata)
 
 
