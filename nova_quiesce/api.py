@@ -82,7 +82,7 @@ class API:
             _MOMENT.copy()(
                 self._store.ask,
                 instance_uuid=instance.uuid, request_id=own_id,
-                cell_uuid=_cell_uuid(context, instance),
+                cell_uuid=instance._context.cell_uuid,
                 project_id=instance.project_id, user_id=context.user_id,
                 server_name=instance.display_name, host=instance.host,
                 unquiesce_after=unquiesce_after)
@@ -187,7 +187,7 @@ class API:
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
                     instance_uuid=instance.uuid, state=State.THAWING,
-                    cell_uuid=_cell_uuid(context, instance),
+                    cell_uuid=instance._context.cell_uuid,
                     project_id=instance.project_id, user_id=context.user_id,
                     server_name=instance.display_name, host=instance.host,
                     request_id='unknown',
@@ -339,15 +339,6 @@ class API:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
                         {'uuid': instance.uuid, 'error': error})
-
-
-def _cell_uuid(context: nova_context.RequestContext,
-               instance: objects.Instance) -> str:
-    known: str | None = instance._context.cell_uuid
-    if known is None:
-        known = objects.InstanceMapping.get_by_instance_uuid(
-            context, instance.uuid).cell_mapping.uuid
-    return str(known)
 
 
 def _answer(state: str, message: str) -> dict[str, str]:

@@ -10,13 +10,17 @@ compat.choose_threads()
 
 import argparse  # noqa: E402
 import sys  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from importlib import metadata  # noqa: E402
+from typing import Any  # noqa: E402
 
 import nova.conf  # noqa: E402
 from nova import config  # noqa: E402
 from nova import objects  # noqa: E402
 from nova import service  # noqa: E402
 from nova import version  # noqa: E402
+from oslo_config import cfg  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
 from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
@@ -26,8 +30,12 @@ from nova_quiesce import exceptions  # noqa: E402
 from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
 from nova_quiesce import store  # noqa: E402
+from nova_quiesce.i18n import _  # noqa: E402
 
 CONF = nova.conf.CONF
+
+#: exit code of a program that could not do anything
+BROKEN = 255
 
 
 def create_service(host: str | None = None) -> service.Service:
@@ -79,18 +87,38 @@ def main() -> None:
 
 def status() -> int:
     """Run ``nova-quiesce-status``, and return the exit code."""
-    _answer_version()
     # What is imported here names Nova's objects.
     objects.register_all()
     from nova_quiesce import status
-    return status.main()
+    return _run(status.add_parsers)
 
 
 def manage() -> int:
     """Run ``nova-quiesce-manage``, and return the exit code."""
-    _answer_version()
     from nova_quiesce import manage
-    return manage.main()
+    return _run(manage.add_parsers)
+
+
+def _run(add_parsers: Callable[[Any], None]) -> int:
+    """Run the command that was asked for, and return the exit code."""
+    _answer_version()
+    CONF.register_cli_opt(cfg.SubCommandOpt(
+        'command', title=_('Commands'), handler=add_parsers))
+    config.parse_args(sys.argv)
+    conf.register_opts(CONF)
+    try:
+        return int(CONF.command.action())
+    except KeyboardInterrupt:
+        print(_('Interrupted; thaws already requested are still carried out'),
+              file=sys.stderr)
+        return 130
+    except Exception as error:
+        if CONF.debug:
+            traceback.print_exc()
+        print(_('ERROR (%(type)s): %(text)s') % {
+            'type': type(error).__name__,
+            'text': exceptions.first_line(error)}, file=sys.stderr)
+        return BROKEN
 
 
 if __name__ == '__main__':

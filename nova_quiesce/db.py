@@ -49,7 +49,6 @@ class OpenRequest:
     :param event_id: the event; None if it has not begun
     """
 
-    instance_uuid: str
     request_id: str
     action: str
     action_id: int
@@ -122,8 +121,7 @@ def open_requests(context: nova_context.RequestContext, instance_uuid: str,
     """
     action, event = models.InstanceAction, models.InstanceActionEvent
     rows = context.session.query(
-        action.instance_uuid, action.request_id, action.action, action.id,
-        event.id,
+        action.request_id, action.action, action.id, event.id,
     ).outerjoin(
         event, sa.and_(event.action_id == action.id, event.deleted == 0)
     ).filter(

@@ -12,7 +12,6 @@ What nova-compute answers becomes one of the errors of
 
 import dataclasses
 import re
-import threading
 import time
 from collections.abc import Iterable
 
@@ -40,23 +39,6 @@ AGENT = re.compile(
     "unable to execute QEMU agent command(?: '[^']*')?(?:: )?(.*)", re.DOTALL)
 # VIR_ERR_INTERNAL_ERROR; VIR_ERR_AGENT_COMMAND_FAILED in newer libvirt.
 AGENT_CODES = (1, 113)
-
-
-class Counter:
-    """Counts in several threads what is in :attr:`count`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def add(self) -> None:
-        """Count one more."""
-        with self._lock:
-            self.count += 1
-
-
-#: answers to freezes that are in no row
-UNKNOWN_ANSWERS = Counter()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,23 +227,6 @@ def _meaning(table: Iterable[Answer], error: Exception, words: str,
     return None
 
 
-def _freeze_error(error: Exception, timeout: float,
-                  instance: objects.Instance) -> exceptions.GuestError:
-    words = _words(error, timeout)
-    failed = _meaning(FREEZE_ANSWERS, error, words)
-    if failed is None:
-        failed = exceptions.QuiesceFailed(reason=words)
-        if _is_answer(error):
-            UNKNOWN_ANSWERS.add()
-            LOG.warning('The answer to a freeze is in no row: %s', words,
-                        instance=instance)
-    failed.under_way = not _is_answer(error)
-    # An agent that has answered has done with it; any other may wake up.
-    failed.may_follow = (isinstance(failed, exceptions.QuiesceFailed)
-                         and not AGENT.search(words))
-    return failed
-
-
 def _thaw_error(error: Exception, waited: float) -> exceptions.GuestError:
     words = _words(error, waited)
     failed = (_meaning(THAW_ANSWERS, error, words)
@@ -282,6 +247,8 @@ class Guests:
 
     def __init__(self) -> None:
         self._compute = ComputeAPI()
+        #: answers to freezes that are in no row
+        self.unknown_answers = 0
 
     def freeze(self, context: nova_context.RequestContext,
                instance: objects.Instance, timeout: float) -> None:
@@ -296,7 +263,23 @@ class Guests:
         try:
             self._compute.quiesce_instance(context, instance, timeout)
         except Exception as error:
-            raise _freeze_error(error, timeout, instance) from error
+            raise self._freeze_error(error, timeout, instance) from error
+
+    def _freeze_error(self, error: Exception, timeout: float,
+                      instance: objects.Instance) -> exceptions.GuestError:
+        words = _words(error, timeout)
+        failed = _meaning(FREEZE_ANSWERS, error, words)
+        if failed is None:
+            failed = exceptions.QuiesceFailed(reason=words)
+            if _is_answer(error):
+                self.unknown_answers += 1
+                LOG.warning('The answer to a freeze is in no row: %s', words,
+                            instance=instance)
+        failed.under_way = not _is_answer(error)
+        # An agent that has answered has done with it; any other may wake up.
+        failed.may_follow = (isinstance(failed, exceptions.QuiesceFailed)
+                             and not AGENT.search(words))
+        return failed
 
     def thaw(self, context: nova_context.RequestContext,
              instance: objects.Instance, timeout: float) -> None:

@@ -24,7 +24,6 @@ from oslo_service import periodic_task
 
 from nova_quiesce import cells
 from nova_quiesce import conf
-from nova_quiesce import guest
 from nova_quiesce import rpcapi
 from nova_quiesce import store
 from nova_quiesce import sweep
@@ -219,5 +218,5 @@ class QuiesceManager(manager.Manager):
             'freezes_in_hand': self.freezes.used,
             'thaws_in_hand': self.thaws.used,
             'thaws_failed': self.work.thaws_failed,
-            'unknown_answers': guest.UNKNOWN_ANSWERS.count,
+            'unknown_answers': self.work.guests.unknown_answers,
         }

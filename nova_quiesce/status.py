@@ -13,21 +13,17 @@ import configparser
 import json
 import sys
 import time
-import traceback
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import nova.conf
 import prettytable
-from nova import config
 from nova import context as nova_context
 from nova import objects
-from oslo_config import cfg
 from oslo_messaging import opts as messaging_opts
 from oslo_upgradecheck import upgradecheck
 
-from nova_quiesce import conf
 from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce import notification_states
@@ -48,9 +44,8 @@ DEFAULT_TIMEOUT = 120
 PAUSE = 1.0
 #: sweeps that may be missed until that is worth a warning
 MISSED_SWEEPS = 10
-#: exit codes besides those of upgradecheck.Code
+#: exit code of what is not done, besides those of upgradecheck.Code
 SOME_LEFT = 1
-BROKEN = 255
 
 SUCCESS = upgradecheck.Result(upgradecheck.Code.SUCCESS)
 
@@ -182,6 +177,14 @@ def _warning(details: str) -> upgradecheck.Result:
     return upgradecheck.Result(upgradecheck.Code.WARNING, details)
 
 
+def check() -> int:
+    """Run the checks, and return the exit code."""
+    upgradecheck.CONF = CONF    # where it looks for --json
+    for group, options in messaging_opts.list_opts():
+        CONF.register_opts(options, group=group)
+    return int(UpgradeCommands().check())
+
+
 def list_servers() -> int:
     """Show the servers that may be frozen, and return the exit code."""
     rows = store.Store(CONF.host).find()
@@ -238,7 +241,7 @@ def thaw() -> int:
     if command.all == bool(command.server):
         print(_('Name servers by UUID, or give --all'), file=sys.stderr)
         return 2
-    wanted = None if command.all else command.server
+    wanted = None if command.all else [*map(str, command.server)]
     context = nova_context.get_admin_context()
     for each in wanted or ():
         objects.InstanceMapping.get_by_instance_uuid(context, each)
@@ -301,11 +304,12 @@ def _print_table(rows: Sequence[store.Freeze]) -> None:
     print(table)
 
 
-def _add_parsers(subparsers: Any) -> None:
+def add_parsers(subparsers: Any) -> None:
+    """Add the program's commands to its parser."""
     upgrade = subparsers.add_parser(
         'upgrade', help=_('Check whether this version can do its work here'))
     upgrade.add_argument('check', choices=['check'])
-    upgrade.set_defaults(action=lambda: UpgradeCommands().check())
+    upgrade.set_defaults(action=check)
     listing = subparsers.add_parser(
         'list', help=_('List the servers that may be frozen'))
     listing.set_defaults(action=list_servers)
@@ -317,7 +321,8 @@ def _add_parsers(subparsers: Any) -> None:
                             help=_('Print JSON instead of a table'))
     thawing = subparsers.add_parser(
         'thaw', help=_('Have servers thawed, and wait for it'))
-    thawing.add_argument('server', nargs='*', metavar='<uuid>', type=_uuid,
+    thawing.add_argument('server', nargs='*', metavar='<uuid>',
+                         type=uuid.UUID,
                          help=_('UUIDs of servers'))
     thawing.add_argument('--all', action='store_true',
                          help=_('All servers that may be frozen'))
@@ -328,41 +333,8 @@ def _add_parsers(subparsers: Any) -> None:
     thawing.set_defaults(action=thaw)
 
 
-def _uuid(text: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            _('"%s" is not a UUID') % text) from None
-
-
 def _seconds(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(
             _('"%s" is not a number of whole seconds') % text)
     return int(text)
-
-
-def main() -> int:
-    """Run the program, and return the exit code."""
-    CONF.register_cli_opt(cfg.SubCommandOpt(
-        'command', title=_('Commands'), handler=_add_parsers))
-    config.parse_args(sys.argv)
-    upgradecheck.CONF = CONF    # where it looks for --json
-    conf.register_opts(CONF)
-    for group, options in messaging_opts.list_opts():
-        CONF.register_opts(options, group=group)
-    notification_states.register()
-    try:
-        return int(CONF.command.action())
-    except KeyboardInterrupt:
-        print(_('Interrupted; thaws already requested are still carried out'),
-              file=sys.stderr)
-        return 130
-    except Exception as error:
-        if CONF.debug:
-            traceback.print_exc()
-        print(_('ERROR (%(type)s): %(text)s') % {
-            'type': type(error).__name__, 'text': exceptions.first_line(error)},
-            file=sys.stderr)
-        return BROKEN

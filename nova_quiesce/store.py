@@ -415,8 +415,6 @@ class Store:
         """
         if due_in is not None:
             values['due_at'] = now() + due_in
-        if not values:
-            return self.reread(freeze)
         with self._write() as session:
             if not session.execute(FREEZES.update().where(
                     *self._is(freeze)).values(**values)).rowcount:

@@ -460,19 +460,3 @@ class TestNobodyIsThere(world.WorldTest):
         self.restart('ctl1')
         self.deliver('ctl1')
         self.check_at_rest('active')
-
-
-class TestCell(world.WorldTest):
-
-    def test_it_is_that_of_the_servers_context(self) -> None:
-        with mock.patch.object(
-                objects.InstanceMapping, 'get_by_instance_uuid',
-                side_effect=AssertionError):
-            self.assertEqual(world.CELL.uuid, api._cell_uuid(
-                self.context, self.instance))
-
-    def test_or_that_of_its_mapping(self) -> None:
-        instance = self.instance
-        instance._context.cell_uuid = None
-        self.assertEqual(world.CELL.uuid, api._cell_uuid(
-            self.context, instance))

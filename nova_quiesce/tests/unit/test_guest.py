@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import sys
-import threading
 import time
 import unittest
 from typing import Any
@@ -84,10 +83,8 @@ def over_the_bus(error: Exception) -> Exception:
 class GuestTest(unittest.TestCase):
 
     def setUp(self) -> None:
-        self.unknown = guest.Counter()
         self.compute = self._patch(
             mock.patch.object(guest, 'ComputeAPI')).return_value
-        self._patch(mock.patch.object(guest, 'UNKNOWN_ANSWERS', self.unknown))
         self._patch(mock.patch('time.sleep'))
         self.guests = guest.Guests()
         self.instance: Any = mock.Mock(uuid='u', host='cmp1')
@@ -112,12 +109,12 @@ class TestFreeze(GuestTest):
         """Assert what an answer means, here and over the bus."""
         for given in (answer, over_the_bus(answer)):
             with self.subTest(answer=given):
-                before = self.unknown.count
+                before = self.guests.unknown_answers
                 error = self._freeze(given)
                 self.assertIs(means, type(error))
                 self.assertEqual((False, may_follow),
                                  (error.under_way, error.may_follow))
-                self.assertEqual(known, self.unknown.count == before)
+                self.assertEqual(known, self.guests.unknown_answers == before)
                 self.assertNotIn('Traceback', str(error))
         return error
 
@@ -192,7 +189,7 @@ class TestFreeze(GuestTest):
                 error = self._freeze(answer)
                 self.assertIs(exceptions.QuiesceFailed, type(error))
                 self.assertTrue(error.under_way and error.may_follow)
-        self.assertEqual(0, self.unknown.count)
+        self.assertEqual(0, self.guests.unknown_answers)
 
     def test_an_unknown_answer_may_be_a_freeze(self) -> None:
         for answer in (
@@ -227,7 +224,7 @@ class TestFreeze(GuestTest):
             self._freeze(internal(1, 'something new'))
             self._freeze(oslo_messaging.RemoteError('KeyError', 'x'))
         self.assertIn('something new', logs.output[0])
-        self.assertEqual(2, self.unknown.count)
+        self.assertEqual(2, self.guests.unknown_answers)
 
     def test_a_timeout_is_told_in_seconds(self) -> None:
         error = self._freeze(messaging_exceptions.MessagingTimeout())
@@ -332,23 +329,6 @@ class TestThaw(GuestTest):
                 self.assertRaises(exceptions.UnquiesceFailed):
             self.guests.thaw(self.context, self.instance, 30)
         self.assertEqual([30, 15], timeouts)
-
-
-class TestCounter(unittest.TestCase):
-
-    def test_threads_share_it(self) -> None:
-        counter = guest.Counter()
-
-        def count() -> None:
-            for _ in range(500):
-                counter.add()
-
-        threads = [threading.Thread(target=count) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(2000, counter.count)
 
 
 class TestComputeAPI(unittest.TestCase):

@@ -186,10 +186,9 @@ class TestManager(world.WorldTest):
         self.assertTrue(self.store.is_any_up(60))
 
     def test_an_answer_in_no_row_is_counted(self) -> None:
-        with mock.patch.object(manager.guest, 'UNKNOWN_ANSWERS',
-                               mock.Mock(count=3)):
-            self.assertEqual(
-                3, self.services['ctl1'].figures()['unknown_answers'])
+        self.guest.unknown_answers = 3
+        self.assertEqual(
+            3, self.services['ctl1'].figures()['unknown_answers'])
 
     def test_a_thaw_that_failed_is_counted(self) -> None:
         self.freeze()

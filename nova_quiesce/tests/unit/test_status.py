@@ -58,7 +58,7 @@ class StatusTest(world.WorldTest):
     def run_status(self, *argv: str) -> int:
         """Run a command, and return its exit code."""
         parser = argparse.ArgumentParser()
-        status._add_parsers(parser.add_subparsers())
+        status.add_parsers(parser.add_subparsers())
         self.stdout, self.stderr = io.StringIO(), io.StringIO()
         with (
                 contextlib.redirect_stdout(self.stdout),
@@ -72,6 +72,7 @@ class StatusTest(world.WorldTest):
                     str(self.paste) if self.paste.exists() else None),
                 wsgi=types.SimpleNamespace(api_paste_config='api-paste.ini'),
                 host='here', quiesce=world.CONF.quiesce,
+                register_opts=lambda *args, **kwargs: None,
                 notifications=types.SimpleNamespace(
                     notification_format=self.format),
                 oslo_messaging_notifications=types.SimpleNamespace(
@@ -317,7 +318,7 @@ class TestManage(world.WorldTest):
 
     def run_manage(self, *argv: str) -> int:
         parser = argparse.ArgumentParser()
-        manage._add_parsers(parser.add_subparsers())
+        manage.add_parsers(parser.add_subparsers())
         self.stdout = io.StringIO()
         with contextlib.redirect_stdout(self.stdout):
             return int(parser.parse_args(argv).action())
@@ -339,7 +340,7 @@ class TestHelp(unittest.TestCase):
 
     def test_arguments_are_told_as_in_openstackclient(self) -> None:
         commands = argparse.ArgumentParser().add_subparsers()
-        status._add_parsers(commands)
+        status.add_parsers(commands)
         told = [*commands._choices_actions]
         for parser in commands.choices.values():
             told += [action for action in parser._actions
@@ -351,7 +352,7 @@ class TestHelp(unittest.TestCase):
     def test_it_fits_80_columns(self) -> None:
         with mock.patch.dict(os.environ, {'COLUMNS': '80'}):
             commands = argparse.ArgumentParser().add_subparsers()
-            status._add_parsers(commands)
+            status.add_parsers(commands)
             for parser in commands.choices.values():
                 for line in parser.format_help().splitlines():
                     self.assertLessEqual(len(line), 80, line)

@@ -102,6 +102,7 @@ class Guest:
 
     def __init__(self) -> None:
         self.frozen = False
+        self.unknown_answers = 0
         self.on_freeze: list[Callable[[], None]] = []
         self.on_thaw: list[Callable[[], None]] = []
         self.calls: list[tuple[str, float]] = []
@@ -241,8 +242,6 @@ class WorldTest(unittest.TestCase):
                 (notifications, 'send_update_with_states',
                  self._notify_states)):
             self._patch(mock.patch.object(target, name, new))
-        self._patch(mock.patch.object(
-            guest, 'UNKNOWN_ANSWERS', mock.Mock(count=0), create=True))
         self._patch(mock.patch('nova.rpc.get_notifier'))
 
     def _patch(self, patch: Any) -> Any:
