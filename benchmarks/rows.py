@@ -30,6 +30,7 @@ from benchmarks import measure
 
 objects.register_all()  # which modules of nova_quiesce need
 
+from nova_quiesce import schema  # noqa: E402
 from nova_quiesce import states  # noqa: E402
 from nova_quiesce import store  # noqa: E402
 from nova_quiesce import sweep  # noqa: E402
@@ -82,8 +83,8 @@ class Probe:
 def main(nova_conf: str, servers: int, frozen: int) -> dict[str, Any]:
     config.parse_args(['benchmark', '--config-file', nova_conf])
     context = nova_context.get_admin_context()
-    store.sync()
-    engines = [api.get_engine(), store.engine()]
+    schema.sync()
+    engines = [api.get_engine(), schema.engine()]
     freezes = store.Store('benchmark')
     found: dict[str, Any] = {}
 
@@ -134,7 +135,7 @@ def _freeze(engines: list[Any], wanted: list[str]) -> None:
             .where(INSTANCE_TABLE.c.uuid.in_(wanted))
             .values(vm_state=states.QUIESCED))
     with engines[1].begin() as connection:
-        connection.execute(sa.insert(store.FREEZES), [
+        connection.execute(sa.insert(schema.FREEZES), [
             {'instance_uuid': each, 'cell_uuid': CELL, 'attempts': 0,
              'request_id': 'req-' + each, 'unquiesce_after': 0,
              'state': store.State.FROZEN.value, 'requested_at': 0.0}

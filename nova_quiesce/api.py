@@ -23,6 +23,7 @@ from nova_quiesce import actions
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import rpcapi
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce.i18n import _
@@ -313,7 +314,7 @@ class API:
             self._well_until[what] = now + CONF.report_interval
 
     def _check_schema(self) -> None:
-        self._check('schema', store.check)
+        self._check('schema', schema.check)
 
     def _check_any_service(self) -> None:
         if not self._store.is_any_up(CONF.service_down_time):

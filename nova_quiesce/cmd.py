@@ -29,7 +29,7 @@ from nova_quiesce import conf  # noqa: E402
 from nova_quiesce import exceptions  # noqa: E402
 from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
-from nova_quiesce import store  # noqa: E402
+from nova_quiesce import schema  # noqa: E402
 from nova_quiesce.i18n import _  # noqa: E402
 
 CONF = nova.conf.CONF
@@ -78,7 +78,7 @@ def main() -> None:
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     conf.register_opts(CONF)
     try:
-        store.check()
+        schema.check()
     except exceptions.SchemaMissing as error:
         sys.exit(error.format_message())
     service.serve(create_service(), workers=1)

@@ -36,6 +36,7 @@ from nova_quiesce import exceptions
 from nova_quiesce import notification_states
 from nova_quiesce import policies
 from nova_quiesce import register
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
@@ -254,7 +255,7 @@ class FreezesController(wsgi.Controller):
         limit, marker = common.get_limit_and_marker(req)
         wanted = req.GET.getall('server')
         with _http_errors('list', ''):
-            store.check()
+            schema.check()
             rows = self._store.find(
                 marker=marker, limit=limit + 1,
                 project_id=None if everybodys else context.project_id,

@@ -4,19 +4,19 @@
 
 from typing import Any
 
-from nova_quiesce import store
+from nova_quiesce import schema
 from nova_quiesce.i18n import _
 
 
 def sync() -> int:
     """Create the tables, or bring them up to date."""
-    store.sync()
+    schema.sync()
     return version()
 
 
 def version() -> int:
     """Print the version of the schema; 1 if it is not the newest one."""
-    found, wanted = store.versions()
+    found, wanted = schema.versions()
     print(_('Version of the table of freezes: %(found)s (newest: %(wanted)s)')
           % {'found': found or _('none'), 'wanted': wanted})
     return 0 if found == wanted else 1

@@ -25,6 +25,7 @@ from oslo_service import periodic_task
 from nova_quiesce import cells
 from nova_quiesce import conf
 from nova_quiesce import rpcapi
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import sweep
 from nova_quiesce import times
@@ -142,7 +143,7 @@ class QuiesceManager(manager.Manager):
 
         :raises SchemaMissing: if the table of freezes is not there
         """
-        store.check()
+        schema.check()
         self._sweep(nova_context.get_admin_context())
 
     def graceful_shutdown(self, timeout: float) -> None:

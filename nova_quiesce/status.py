@@ -28,6 +28,7 @@ from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce import notification_states
 from nova_quiesce import register
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import times
 from nova_quiesce.i18n import _
@@ -55,7 +56,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
 
     def _check_schema(self) -> upgradecheck.Result:
         try:
-            store.check()
+            schema.check()
         except exceptions.SchemaMissing as error:
             return _failure(error.format_message())
         except Exception as error:

@@ -14,75 +14,21 @@ Nova.
 
 import dataclasses
 import enum
-import pathlib
 import uuid as uuidlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import alembic.command
-import alembic.config
-import alembic.migration
-import alembic.script
 import sqlalchemy as sa
-from nova.db.api import api as api_database
-from oslo_config import cfg
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy.ext import compiler
-from sqlalchemy.sql import expression
 
-from nova_quiesce import conf
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import times
 
-CONF = cfg.CONF
-
-conf.register_opts(CONF)
-
-MIGRATIONS = pathlib.Path(__file__).with_name('migrations')
-VERSION_TABLE = 'quiesce_alembic_version'
-
-metadata = sa.MetaData()
-_uuid, _id = sa.String(36), sa.String(255)
-
-#: The description of the columns is that of :class:`Freeze`.
-FREEZES = sa.Table(
-    'quiesce_freezes', metadata,
-    sa.Column('instance_uuid', _uuid, primary_key=True),
-    sa.Column('cell_uuid', _uuid, nullable=False),
-    sa.Column('project_id', _id, index=True),
-    sa.Column('user_id', _id),
-    sa.Column('server_name', _id),
-    sa.Column('host', _id),
-    sa.Column('request_id', _id, nullable=False),
-    sa.Column('unquiesce_request_id', _id),
-    sa.Column('state', sa.String(16), nullable=False),
-    sa.Column('owner', _id),
-    sa.Column('due_at', sa.Double, index=True),
-    sa.Column('unquiesce_after', sa.Integer, nullable=False),
-    sa.Column('requested_at', sa.Double, nullable=False),
-    sa.Column('frozen_at', sa.Double),
-    sa.Column('attempts', sa.Integer, nullable=False),
-    sa.Column('error', sa.Text))
-
-#: Requests that have arrived, or were withdrawn before they did: whichever
-#: comes first writes the row.
-REQUESTS = sa.Table(
-    'quiesce_requests', metadata,
-    sa.Column('instance_uuid', _uuid, primary_key=True),
-    sa.Column('request_id', _id, primary_key=True),
-    sa.Column('withdrawn', sa.Boolean, nullable=False),
-    sa.Column('created_at', sa.Double, nullable=False, index=True))
-
-#: When each service was last up (without a cell), and when it last swept each
-#: cell to the end.
-SWEEPS = sa.Table(
-    'quiesce_sweeps', metadata,
-    sa.Column('host', _id, primary_key=True),
-    sa.Column('cell_uuid', _uuid, primary_key=True),
-    sa.Column('swept_at', sa.Double, nullable=False),
-    sa.Column('details', sa.Text))
+FREEZES, REQUESTS, SWEEPS = schema.FREEZES, schema.REQUESTS, schema.SWEEPS
+now = schema.now
 
 
 class State(enum.StrEnum):
@@ -146,92 +92,9 @@ class Freeze:
                 and self.state in (State.ASKED, State.FREEZING))
 
 
-class now(expression.FunctionElement[float]):
-    """The clock of the database, in seconds since 1970."""
-
-    type = sa.Double()
-    inherit_cache = True
-
-
-@compiler.compiles(now, 'sqlite')
-def _sqlite(element: now, compiler: Any, **kwargs: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiler.compiles(now, 'mysql')
-@compiler.compiles(now, 'mariadb')
-def _mysql(element: now, compiler: Any, **kwargs: Any) -> str:
-    # Not UNIX_TIMESTAMP(NOW()), which jumps with summer time.
-    return ("(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
-            ' / 1000000.0)')
-
-
-@compiler.compiles(now, 'postgresql')
-def _postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
-    return '(EXTRACT(EPOCH FROM clock_timestamp())::double precision)'
-
-
 @enginefacade.transaction_context_provider
 class _Context:
     """What oslo.db needs for one transaction."""
-
-
-_own_database = enginefacade.transaction_context()
-_configured: list[str] = []
-
-
-def _facade() -> Any:
-    """Return Nova's API database, or the one that was configured."""
-    connection = CONF.quiesce.connection
-    if not connection:
-        return api_database.context_manager
-    if not _configured:
-        _own_database.configure(
-            **{**dict(CONF.api_database.items()), 'connection': connection})
-        _configured.append(connection)
-    return _own_database
-
-
-def engine() -> sa.Engine:
-    """Return the engine of the database that holds the table."""
-    found: sa.Engine = _facade().writer.get_engine()
-    return found
-
-
-def _alembic_config() -> alembic.config.Config:
-    config = alembic.config.Config()
-    config.set_main_option('script_location', str(MIGRATIONS))
-    return config
-
-
-def sync() -> None:
-    """Create the tables, or bring them up to date; can be repeated."""
-    config = _alembic_config()
-    with engine().begin() as connection:
-        config.attributes['connection'] = connection
-        alembic.command.upgrade(config, 'head')
-
-
-def versions() -> tuple[str | None, str]:
-    """Return the version of the schema that is there, and the newest one."""
-    with engine().connect() as connection:
-        context = alembic.migration.MigrationContext.configure(
-            connection, opts={'version_table': VERSION_TABLE})
-        found = context.get_current_revision()
-    head = alembic.script.ScriptDirectory.from_config(
-        _alembic_config()).get_current_head()
-    assert head is not None
-    return found, head
-
-
-def check() -> None:
-    """Check that the tables are there, and those of this version.
-
-    :raises SchemaMissing: if they are not; says what to run
-    """
-    found, wanted = versions()
-    if found != wanted:
-        raise exceptions.SchemaMissing(found=found or 'none', wanted=wanted)
 
 
 def _retried(function: Any) -> Any:
@@ -259,11 +122,11 @@ class Store:
 
     @staticmethod
     def _write() -> Any:
-        return _facade().writer.using(_Context())
+        return schema.facade().writer.using(_Context())
 
     @staticmethod
     def _read() -> Any:
-        return _facade().reader.using(_Context())
+        return schema.facade().reader.using(_Context())
 
     # Asking ---------------------------------------------------------------
 

@@ -161,9 +161,9 @@ def make_application(context: roles.Context) -> Any:
          context.config('nova.conf')], *releases.nova_api_arguments())
     map_cells(context)
     if context.quiesce:
-        from nova_quiesce import store
+        from nova_quiesce import schema
         # At each start: what an earlier version left is brought up to date.
-        store.sync()
+        schema.sync()
     return wsgi_app.init_application(*releases.nova_api_arguments())
 
 

@@ -4,10 +4,10 @@
 
 from alembic import context
 
-from nova_quiesce import store
+from nova_quiesce import schema
 
 context.configure(
     connection=context.config.attributes['connection'],
-    target_metadata=store.metadata, version_table=store.VERSION_TABLE)
+    target_metadata=schema.metadata, version_table=schema.VERSION_TABLE)
 with context.begin_transaction():
     context.run_migrations()

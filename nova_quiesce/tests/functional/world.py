@@ -56,6 +56,7 @@ from nova_quiesce import db
 from nova_quiesce import guest as guests
 from nova_quiesce import manager
 from nova_quiesce import rpcapi
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
@@ -496,10 +497,10 @@ class Databases:
         main_database.configure(CONF)
         api_database.configure(CONF)
         objects.register_all()
-        sa.event.listen(store.engine(), 'connect', self._connected)
+        sa.event.listen(schema.engine(), 'connect', self._connected)
         migration.db_sync(database='main')
         migration.db_sync(database='api')
-        store.sync()
+        schema.sync()
         shutil.copy(paths['main'], paths['cell0'])
         for group, name, value in (
                 ('quiesce', 'operation_timeout', OPERATION_TIMEOUT),
@@ -537,8 +538,8 @@ class Databases:
                 session.query(models.InstanceActionEvent).filter_by(
                     action_id=action.id).delete()
             actions.delete()
-        with store.engine().begin() as connection:
-            for table in (store.FREEZES, store.REQUESTS, store.SWEEPS):
+        with schema.engine().begin() as connection:
+            for table in (schema.FREEZES, schema.REQUESTS, schema.SWEEPS):
                 connection.execute(table.delete())
 
 
@@ -617,7 +618,7 @@ class World:
                             (compute_utils, 'notify_about_instance_action')):
             yield mock.patch.object(place, name, self._notify)
         yield mock.patch.dict(
-            store.now._compiler_dispatcher.specs, sqlite=_compiled_now)
+            schema.now._compiler_dispatcher.specs, sqlite=_compiled_now)
         yield mock.patch.object(
             default.DefaultDialect, 'do_commit', self._do_commit)
         for name in vars(store.Store):

@@ -11,6 +11,7 @@ from nova import objects
 
 from nova_quiesce import api
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import times
 from nova_quiesce.tests.unit import world
@@ -434,20 +435,20 @@ class TestNobodyIsThere(world.WorldTest):
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(
-                store, 'versions', return_value=(None, '0001')), \
+                schema, 'versions', return_value=(None, '0001')), \
                 self.assertRaisesRegex(
                     exceptions.SchemaMissing, 'nova-quiesce-manage db sync'):
             self.quiesce()
 
     def test_the_table_is_missing_for_a_request_with_an_id(self) -> None:
-        with mock.patch.object(store, 'versions', return_value=(None, '1')):
+        with mock.patch.object(schema, 'versions', return_value=(None, '1')):
             with self.assertRaises(exceptions.SchemaMissing):
                 self.quiesce(request_id=world.new_id())
             with self.assertRaises(exceptions.SchemaMissing):
                 self.unquiesce_request(world.new_id())
         self.assertIsNone(self.row)
         with mock.patch.object(
-                store, 'versions', return_value=(None, '0001')), \
+                schema, 'versions', return_value=(None, '0001')), \
                 self.assertRaises(exceptions.SchemaMissing):
             self.services['ctl1'].init_host()
 

@@ -223,7 +223,7 @@ class TestList(HTTPTest):
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(
-                controllers.store, 'check',
+                controllers.schema, 'check',
                 side_effect=exceptions.SchemaMissing(found=1, wanted=2)), \
                 self.assertRaises(exc.HTTPServiceUnavailable):
             self.controller.index(self.request())

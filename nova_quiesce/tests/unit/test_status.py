@@ -20,6 +20,7 @@ from oslo_upgradecheck import upgradecheck
 from nova_quiesce import exceptions
 from nova_quiesce import manage
 from nova_quiesce import register
+from nova_quiesce import schema
 from nova_quiesce import status
 from nova_quiesce import store
 from nova_quiesce import times
@@ -105,14 +106,14 @@ class TestUpgradeCheck(StatusTest):
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(
-                store, 'versions', return_value=(None, '0001')):
+                schema, 'versions', return_value=(None, '0001')):
             result, details = self.check()['Table of freezes']
         self.assertEqual('FAILURE', result)
         self.assertIn('nova-quiesce-manage db sync', details)
 
     def test_the_database_does_not_answer(self) -> None:
         with mock.patch.object(
-                store, 'versions', side_effect=OSError('no route')), \
+                schema, 'versions', side_effect=OSError('no route')), \
                 mock.patch.object(store.Store, 'reports',
                                   side_effect=OSError('no route')):
             found = self.check()
@@ -326,12 +327,12 @@ class TestManage(world.WorldTest):
     def test_sync_and_version(self) -> None:
         for command in ('sync', 'version'):
             self.assertEqual(0, self.run_manage('db', command))
-            self.assertIn('%s (newest: %s)' % store.versions(),
+            self.assertIn('%s (newest: %s)' % schema.versions(),
                           self.stdout.getvalue())
 
     def test_another_version(self) -> None:
         with mock.patch.object(
-                store, 'versions', return_value=(None, '0001')):
+                schema, 'versions', return_value=(None, '0001')):
             self.assertEqual(1, self.run_manage('db', 'version'))
         self.assertIn('none (newest: 0001)', self.stdout.getvalue())
 

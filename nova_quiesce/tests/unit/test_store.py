@@ -26,6 +26,7 @@ from oslo_db.sqlalchemy import enginefacade
 
 from nova_quiesce import conf
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import times
 
@@ -147,7 +148,7 @@ class StoreTest:
 
     @classmethod
     def setUpClass(cls) -> None:
-        conf.register_opts(store.CONF)
+        conf.register_opts(schema.CONF)
         cls.servers = contextlib.ExitStack()
         try:
             cls.url = cls.servers.enter_context(cls.connect())
@@ -155,23 +156,23 @@ class StoreTest:
             print('%s skipped: %s' % (cls.__name__, skipped))
             raise
         # [quiesce]connection selects it.
-        store.CONF.set_override('connection', cls.url, 'quiesce')
+        schema.CONF.set_override('connection', cls.url, 'quiesce')
         cls.servers.callback(
-            store.CONF.clear_override, 'connection', 'quiesce')
+            schema.CONF.clear_override, 'connection', 'quiesce')
         for name, new in (
                 ('_own_database', enginefacade.transaction_context()),
                 ('_configured', [])):
-            cls.servers.enter_context(mock.patch.object(store, name, new))
-        store.sync()
-        cls.servers.callback(store.engine().dispose)
+            cls.servers.enter_context(mock.patch.object(schema, name, new))
+        schema.sync()
+        cls.servers.callback(schema.engine().dispose)
 
     @classmethod
     def tearDownClass(cls) -> None:
         cls.servers.close()
 
     def setUp(self: Any) -> None:
-        with store.engine().begin() as connection:
-            for table in store.metadata.sorted_tables:
+        with schema.engine().begin() as connection:
+            for table in schema.metadata.sorted_tables:
                 connection.execute(table.delete())
         self.store = store.Store('ctl1')
         self.other = store.Store('ctl2')
@@ -194,18 +195,18 @@ class StoreTest:
     def test_it_is_the_one_that_was_configured(self: Any) -> None:
         self.assertEqual(
             sa.make_url(self.url).render_as_string(),
-            store.engine().url.render_as_string())
+            schema.engine().url.render_as_string())
 
     def test_the_schema_is_the_newest_and_sync_can_be_repeated(
             self: Any) -> None:
-        store.sync()
-        found, wanted = store.versions()
+        schema.sync()
+        found, wanted = schema.versions()
         self.assertEqual(wanted, found)
-        store.check()
+        schema.check()
 
     def test_the_migrations_make_what_the_code_describes(self: Any) -> None:
-        found = sa.inspect(store.engine())
-        for table in store.metadata.sorted_tables:
+        found = sa.inspect(schema.engine())
+        for table in schema.metadata.sorted_tables:
             self.assertEqual(
                 [(column.name, column.nullable) for column in table.columns],
                 [(column['name'], column['nullable'])
@@ -221,33 +222,33 @@ class StoreTest:
 
     def test_a_table_of_another_version_is_refused(self: Any) -> None:
         version = sa.column('version_num')
-        table = sa.table(store.VERSION_TABLE, version)
-        newest = store.versions()[1]
-        with store.engine().begin() as connection:
+        table = sa.table(schema.VERSION_TABLE, version)
+        newest = schema.versions()[1]
+        with schema.engine().begin() as connection:
             connection.execute(table.update().values(version_num='0000'))
         try:
             with self.assertRaisesRegex(exceptions.SchemaMissing, '0000'):
-                store.check()
+                schema.check()
         finally:
-            with store.engine().begin() as connection:
+            with schema.engine().begin() as connection:
                 connection.execute(table.update().values(version_num=newest))
 
     # -- the clock --------------------------------------------------------
 
     def test_the_clock_is_in_seconds_since_1970(self: Any) -> None:
-        with store.engine().connect() as connection:
+        with schema.engine().connect() as connection:
             before = time.time()
-            now = connection.execute(sa.select(store.now())).scalar_one()
+            now = connection.execute(sa.select(schema.now())).scalar_one()
             after = time.time()
         self.assertIsInstance(now, float)
         self.assertGreater(now, before - 1)
         self.assertLess(now, after + 1)
 
     def test_it_goes_on_within_a_transaction(self: Any) -> None:
-        with store.engine().begin() as connection:
-            first = connection.execute(sa.select(store.now())).scalar_one()
+        with schema.engine().begin() as connection:
+            first = connection.execute(sa.select(schema.now())).scalar_one()
             time.sleep(0.05)
-            second = connection.execute(sa.select(store.now())).scalar_one()
+            second = connection.execute(sa.select(schema.now())).scalar_one()
         self.assertGreater(second, first + 0.03)
         self.assertLess(second, first + 30)
 
@@ -436,7 +437,7 @@ class StoreTest:
         self.assertEqual((State.FREEZING, 'x', row.owner), (
             changed.state, changed.error, changed.owner))
         self.assertAlmostEqual(100, changed.due_at - changed.now, delta=1)
-        self.assertEqual(changed.owner, self.store.update(row).owner)
+        self.assertEqual(changed.owner, self.store.reread(row).owner)
 
     def test_frozen_until_its_deadline_or_for_ever(self: Any) -> None:
         for uuid, after, due_at in ((UUID, 60, 160.0), (OTHER, 0, None)):
@@ -554,12 +555,12 @@ class TestMariaDB(StoreTest, unittest.TestCase):
     connect = staticmethod(mariadb)
 
     def test_summer_time_does_not_move_the_clock(self) -> None:
-        with store.engine().connect() as connection:
+        with schema.engine().connect() as connection:
             for zone in ('+00:00', '+02:00', '-11:00'):
                 connection.execute(
                     sa.text('SET time_zone = :zone'), {'zone': zone})
                 self.assertAlmostEqual(time.time(), connection.execute(
-                    sa.select(store.now())).scalar_one(), delta=5)
+                    sa.select(schema.now())).scalar_one(), delta=5)
 
 
 class TestPostgreSQL(StoreTest, unittest.TestCase):
@@ -567,18 +568,18 @@ class TestPostgreSQL(StoreTest, unittest.TestCase):
     connect = staticmethod(postgresql)
 
     def test_the_zone_of_the_session_does_not_move_the_clock(self) -> None:
-        with store.engine().connect() as connection:
+        with schema.engine().connect() as connection:
             for zone in ('UTC', 'Europe/Berlin', 'Pacific/Auckland'):
                 connection.execute(
                     sa.text("SELECT set_config('TimeZone', :zone, false)"),
                     {'zone': zone})
                 self.assertAlmostEqual(time.time(), connection.execute(
-                    sa.select(store.now())).scalar_one(), delta=5)
+                    sa.select(schema.now())).scalar_one(), delta=5)
 
 
 class TestDefault(unittest.TestCase):
 
     def test_it_is_novas_api_database(self) -> None:
-        conf.register_opts(store.CONF)
-        self.assertIsNone(store.CONF.quiesce.connection)
-        self.assertIs(store.api_database.context_manager, store._facade())
+        conf.register_opts(schema.CONF)
+        self.assertIsNone(schema.CONF.quiesce.connection)
+        self.assertIs(schema.api_database.context_manager, schema.facade())

@@ -10,6 +10,7 @@ from nova.db.main import models
 
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import sweep
 from nova_quiesce import times
@@ -112,7 +113,7 @@ class TestOrphans(world.WorldTest):
         request_id = self.quiesce()
         self.bus.messages.clear()
         with self.own_database.writer.get_engine().begin() as connection:
-            connection.execute(store.FREEZES.delete())
+            connection.execute(schema.FREEZES.delete())
         self.live(6)
         self.assertEqual('Error', self.result_of(request_id))
         self.assertEqual([], self.guest.calls)
@@ -123,7 +124,7 @@ class TestOrphans(world.WorldTest):
         self.unquiesce()
         self.bus.messages.clear()
         with self.own_database.writer.get_engine().begin() as connection:
-            connection.execute(store.FREEZES.delete())
+            connection.execute(schema.FREEZES.delete())
         self.live(6 + times.ASK_PAUSE)
         self.assertEqual(['freeze', 'thaw'], self.guest.names)
         self.check_at_rest('active')

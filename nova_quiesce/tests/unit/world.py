@@ -33,6 +33,7 @@ from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import manager
 from nova_quiesce import rpcapi
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import times
 
@@ -175,15 +176,15 @@ def _new_database(clock: Clock | None = None) -> Any:
 def _databases() -> tuple[Any, Any]:
     cell, own = _new_database(), _new_database(CLOCK)
     models.BASE.metadata.create_all(cell.writer.get_engine())
-    with mock.patch.object(store, '_facade', lambda: own):
-        store.sync()
+    with mock.patch.object(schema, 'facade', lambda: own):
+        schema.sync()
     return cell, own
 
 
 def databases() -> tuple[Any, Any]:
     """Return an empty cell database, and an empty one of ours."""
     for facade, metadata in zip(
-            _databases(), (models.BASE.metadata, store.metadata)):
+            _databases(), (models.BASE.metadata, schema.metadata)):
         with facade.writer.get_engine().begin() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(table.delete())
@@ -226,7 +227,7 @@ class WorldTest(unittest.TestCase):
     def _patch_all(self) -> None:
         self._patch(mock.patch('time.monotonic', lambda: self.passed))
         for target, name, new in (
-                (store, '_facade', lambda: self.own_database),
+                (schema, 'facade', lambda: self.own_database),
                 (rpcapi, 'QuiesceAPI', lambda: self.bus),
                 (guest, 'Guests', lambda: self.guest),
                 (manager.futures, 'ThreadPoolExecutor', Executor),
@@ -371,8 +372,8 @@ class WorldTest(unittest.TestCase):
     def set_row(self, **columns: Any) -> None:
         """Change its row, as nobody would."""
         with self.own_database.writer.get_engine().begin() as connection:
-            connection.execute(store.FREEZES.update().where(
-                store.FREEZES.c.instance_uuid == self.uuid).values(**columns))
+            connection.execute(schema.FREEZES.update().where(
+                schema.FREEZES.c.instance_uuid == self.uuid).values(**columns))
 
     def quiesce(self, unquiesce_after: int = 0,
                 request_id: str | None = None) -> str:
