@@ -7,7 +7,6 @@ from typing import Any
 from unittest import mock
 
 from nova import exception
-from nova import objects
 
 from nova_quiesce import api
 from nova_quiesce import exceptions

@@ -197,7 +197,6 @@ class TestManager(world.WorldTest):
         self.deliver()
         self.assertEqual(1, self.services['ctl1'].figures()['thaws_failed'])
 
-
     def test_guests_that_hang_hold_up_those_of_no_other_host(self) -> None:
         # More than a tick looks up.
         self.set_option('threads', 1)

@@ -236,7 +236,6 @@ class TestMetrics(StatusTest):
             self.assertRegex(line, r'^(# (TYPE \w+ gauge|EOF)|'
                                    r'\w+(\{[^}]*\})? -?[0-9.]+)$')
 
-
     def test_what_a_newer_version_has_written(self) -> None:
         self.freeze()
         self.set_row(state='resting')

@@ -352,7 +352,7 @@ class WorldTest(unittest.TestCase):
         return self.store.get(self.uuid)
 
     @property
-    def row_state(self) -> store.State | None:
+    def row_state(self) -> str | None:
         """The state of its row."""
         return self.row.state if self.row else None
 
