@@ -218,6 +218,6 @@ class QuiesceManager(manager.Manager):
             'threads': CONF.quiesce.threads,
             'freezes_in_hand': self.freezes.used,
             'thaws_in_hand': self.thaws.used,
-            'thaws_failed': self.work.thaws_failed,
+            'thaws_failed': self.work.thawing.failed,
             'unknown_answers': self.work.guests.unknown_answers,
         }

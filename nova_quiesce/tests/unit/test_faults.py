@@ -12,9 +12,10 @@ from oslo_db import exception as db_exception
 from nova_quiesce import actions
 from nova_quiesce import api
 from nova_quiesce import db
+from nova_quiesce import exceptions
+from nova_quiesce import records
 from nova_quiesce import store
 from nova_quiesce import times
-from nova_quiesce import work
 from nova_quiesce.tests.unit import world
 
 State = store.State
@@ -291,7 +292,7 @@ class TestServiceDied(FaultTest):
         request_id = self.unquiesce()
         self.deliver('ctl1')
         self.assertEqual(('active', None), self.states)
-        with self.assertRaises(work.exceptions.NotClearedUp):
+        with self.assertRaises(exceptions.NotClearedUp):
             self.quiesce()
         self.live(times.THAW_LEASE + 1)
         self.assertEqual('Success', self.result_of(request_id))
@@ -299,7 +300,7 @@ class TestServiceDied(FaultTest):
 
     def test_between_the_end_of_a_failed_freeze_and_the_row(self) -> None:
         self.guest.on_freeze = [world.answer(
-            work.exceptions.CannotQuiesce(reason='no agent'))]
+            exceptions.CannotQuiesce(reason='no agent'))]
         self.fail_once(store.Store, 'delete', world.Killed())
         request_id = self.quiesce()
         self.deliver('ctl1')
@@ -436,17 +437,17 @@ class TestCommitInDoubt(FaultTest):
         self.guest.on_freeze = [world.killed]
         request_id = self.quiesce()
         self.deliver('ctl1')
-        real = work.Work._save_failed
+        real = records.Records.save_failed
 
-        def late(worker: work.Work, cell: Any, *args: Any) -> bool:
+        def late(known: records.Records, cell: Any, *args: Any) -> bool:
             with db.transaction(cell):
                 db.move(cell, self.uuid, ('active', 'quiescing'),
                         ('quiesced', None))
                 actions.finish(cell, self.uuid, 'ctl1', request_id, None)
-            return real(worker, cell, *args)
+            return real(known, cell, *args)
 
         self.advance(times.freeze_lease())
-        with mock.patch.object(work.Work, '_save_failed', late):
+        with mock.patch.object(records.Records, 'save_failed', late):
             self.tick('ctl2')
         self.live(2)
         self.assertEqual('Success', self.result_of(request_id))
@@ -536,9 +537,9 @@ class TestOneTransaction(FaultTest):
         for name in ('_notify_action', '_notify_states'):
             self.assertTrue(hasattr(self, name))
         with mock.patch.object(
-                work.compute_utils, 'notify_about_instance_action',
+                records.compute_utils, 'notify_about_instance_action',
                 side_effect=ValueError('no bus')), mock.patch.object(
-                work.notifications, 'send_update_with_states',
+                records.notifications, 'send_update_with_states',
                 side_effect=ValueError('no bus')):
             self.freeze()
             self.unquiesce()

@@ -10,8 +10,8 @@ from nova.compute import power_state
 
 from nova_quiesce import exceptions
 from nova_quiesce import store
+from nova_quiesce import thawing
 from nova_quiesce import times
-from nova_quiesce import work
 from nova_quiesce.tests.unit import world
 
 State = store.State
@@ -221,7 +221,7 @@ class TestWithdrawn(world.WorldTest):
         # The withdrawal comes between the guest's answer and the state.
         asked = self.quiesce()
         withdrawn: list[str] = []
-        save = self.services['ctl1'].work._save_quiesced
+        save = self.services['ctl1'].work._records.save_quiesced
 
         def late(*args: object) -> bool:
             if not withdrawn:
@@ -229,7 +229,7 @@ class TestWithdrawn(world.WorldTest):
             return bool(save(*args))
 
         with mock.patch.object(
-                self.services['ctl1'].work, '_save_quiesced', late):
+                self.services['ctl1'].work._records, 'save_quiesced', late):
             self.deliver()
         self.live(times.THAW_LEASE)
         self.assertEqual('Success', self.result_of(withdrawn[0]))
@@ -678,7 +678,7 @@ class TestPlaces(world.WorldTest):
 
     def test_events_of_nova_that_start_a_guest_anew_exist(self) -> None:
         from nova.compute import manager
-        for name in work.RESTARTS:
+        for name in thawing.RESTARTS:
             with self.subTest(name):
                 method = name.removeprefix('compute_')
                 self.assertTrue(hasattr(manager.ComputeManager, method))

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What becomes of a request, as Nova keeps it and as it is notified.
+
+The server's state and the end of its event are one transaction; notifications
+are sent after it.  This module must never send a freeze or a thaw, nor touch
+the table of freezes.
+"""
+
+from typing import TypeAlias
+
+from nova import context as nova_context
+from nova import objects
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova.notifications import base as notifications
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from nova_quiesce import actions
+from nova_quiesce import db
+from nova_quiesce import exceptions
+from nova_quiesce import rpcapi
+from nova_quiesce import states
+from nova_quiesce import store
+from nova_quiesce import times
+
+CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
+
+ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR
+
+_Context: TypeAlias = nova_context.RequestContext
+
+
+class Records:
+    """Saves and notifies what has become of requests.
+
+    :param host: name of this service
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    @db.retried
+    def save_quiesced(self, cell: _Context, instance: objects.Instance,
+                      row: store.Freeze) -> bool:
+        """Save that the guest is frozen, and the end of the request."""
+        with db.transaction(cell):
+            # A later request may have put the server into the same states.
+            if not actions.is_open(cell, instance.uuid, row.request_id):
+                return False
+            if not db.move(cell, instance.uuid, (ACTIVE, states.QUIESCING),
+                           (states.QUIESCED, None)):
+                return False
+            if row.unquiesce_after:
+                actions.announce(
+                    cell, instance.uuid, self._host, row.request_id,
+                    times.as_datetime(row.now),
+                    times.as_datetime(row.now + row.unquiesce_after))
+            actions.finish(
+                cell, instance.uuid, self._host, row.request_id, None)
+        return True
+
+    def save_failed(self, cell: _Context, instance: objects.Instance,
+                    row: store.Freeze, error: exceptions.GuestError,
+                    vm_state: str) -> bool:
+        """Save that a quiesce has failed, and the end of the request.
+
+        :param vm_state: what the server is in after it
+        :returns: False if the server is not quiescing any more; then the
+            request has ended all the same
+        """
+        before, after = (ACTIVE, states.QUIESCING), (vm_state, None)
+
+        @db.retried
+        def save() -> tuple[bool, bool]:
+            with db.transaction(cell):
+                is_open = actions.is_open(cell, instance.uuid, row.request_id)
+                moved = is_open and db.move(
+                    cell, instance.uuid, before, after)
+                actions.finish(cell, instance.uuid, self._host,
+                               row.request_id, error)
+                if row.withdrawn and vm_state == ACTIVE:
+                    actions.finish(cell, instance.uuid, self._host,
+                                   row.unquiesce_request_id, None)
+            return is_open, moved
+
+        is_open, moved = save()
+        if not is_open:
+            return False    # it has ended before
+        if moved:
+            self.tell(cell, instance, before, after)
+        if error.outcome is states.Outcome.FAILED:
+            compute_utils.add_instance_fault_from_exc(cell, instance, error)
+            LOG.error('The quiesce failed: %s', error, instance=instance)
+        else:
+            # The user finds it in the instance action.
+            LOG.info('Nothing was frozen: %s', error, instance=instance)
+        self.notify(cell, instance, states.QUIESCE, 'error', error)
+        return moved
+
+    def save_end(self, cell: _Context, instance: objects.Instance,
+                 row: store.Freeze, outcome: states.Outcome,
+                 error: exceptions.GuestError | None, details: str | None,
+                 others: exceptions.GuestError | None) -> str | None:
+        """Save the end of a thaw, and of its request, at once.
+
+        A state that somebody else has set in the meantime is kept.
+
+        :returns: the vm_state that was saved; None if none was
+        """
+        restored = (row.error is not None
+                    and CONF.quiesce.restore_after_thaw)
+        moved: list[tuple[db.Pair, db.Pair]] = []
+
+        @db.retried
+        def save() -> None:
+            moved.clear()
+            with db.transaction(cell):
+                for found in db.states_of(cell, [instance.uuid]):
+                    before = found.vm_state, found.task_state
+                    after = states.end_of_thaw(
+                        found.vm_state, outcome, restored), None
+                    if before[1] not in (None, *states.TASK_STATES):
+                        continue
+                    if after[0] == ERROR and before[0] == states.QUIESCED and (
+                            not actions.is_open(cell, instance.uuid,
+                                                row.unquiesce_request_id)):
+                        continue    # thawed since, and quiesced anew
+                    if before != after and db.move(
+                            cell, instance.uuid, before, after):
+                        moved.append((before, after))
+                actions.finish(
+                    cell, instance.uuid, self._host,
+                    row.unquiesce_request_id, error, details, others)
+
+        save()
+        for before, after in moved:
+            self.tell(cell, instance, before, after)
+            return after[0]
+        return None
+
+    def tell(self, cell: _Context, instance: objects.Instance,
+             before: db.Pair, after: db.Pair) -> None:
+        """Send Nova's notification of a change of state."""
+        instance.vm_state, instance.task_state = after
+        instance.obj_reset_changes(['vm_state', 'task_state'])
+        try:
+            notifications.send_update_with_states(
+                cell, instance, before[0], after[0], before[1], after[1],
+                service='nova-quiesce', host=self._host, verify_states=True)
+        except Exception:
+            LOG.exception('The change of state could not be notified',
+                          instance=instance)
+
+    def notify(self, context: _Context, instance: objects.Instance,
+               action: states.Action, phase: str,
+               error: exceptions.GuestError | None = None) -> None:
+        """Send Nova's notification of an action."""
+        try:
+            try:
+                if error is not None:
+                    raise error    # Nova tells where: so it must be raised
+                compute_utils.notify_about_instance_action(
+                    context, instance, self._host, action=action.name,
+                    phase=phase, source=rpcapi.BINARY)
+            except exceptions.GuestError:
+                compute_utils.notify_about_instance_action(
+                    context, instance, self._host, action=action.name,
+                    phase=phase, source=rpcapi.BINARY, exception=error)
+        except Exception:
+            LOG.exception('The action could not be notified',
+                          instance=instance)
+
+
+def state_changed(instance: objects.Instance) -> exceptions.StateChanged:
+    """Return the error of a request that another one has overtaken."""
+    return exceptions.StateChanged(
+        vm_state=instance.vm_state, task_state=instance.task_state)

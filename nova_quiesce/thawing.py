@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How a guest that may be frozen is thawed, until that is confirmed.
+
+A thaw is confirmed, and the row goes, if it succeeded when no freeze could
+follow any more.  Each function works on a row that its service owns.  This
+module must never delete a row otherwise, except if there is no guest.
+"""
+
+from typing import TypeAlias
+
+from nova import context as nova_context
+from nova import objects
+from nova.compute import power_state
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+
+from nova_quiesce import actions
+from nova_quiesce import db
+from nova_quiesce import exceptions
+from nova_quiesce import guest
+from nova_quiesce import records
+from nova_quiesce import states
+from nova_quiesce import store
+from nova_quiesce import times
+from nova_quiesce.i18n import _
+
+LOG = logging.getLogger(__name__)
+
+ERROR = vm_states.ERROR
+
+#: Events of Nova after which a guest has started anew, and is not frozen.
+#: Suspend and resume, and live migration, are not among them.
+RESTARTS = (
+    'compute_reboot_instance', 'compute_stop_instance',
+    'compute_start_instance', 'compute_rebuild_instance',
+    'compute_rescue_instance', 'compute_unrescue_instance',
+    'compute_finish_resize', 'compute_finish_revert_resize',
+    'compute_shelve_instance', 'compute_unshelve_instance')
+
+_Context: TypeAlias = nova_context.RequestContext
+
+
+class Thawing:
+    """Thaws guests.
+
+    :param host: name of this service
+    """
+
+    def __init__(self, host: str, freezes: store.Store, guests: guest.Guests,
+                 known: records.Records) -> None:
+        self._host = host
+        self._store = freezes
+        self._guests = guests
+        self._records = known
+        #: thaws that failed since this service was started
+        self.failed = 0
+
+    def interrupted(self, cell: _Context, instance: objects.Instance,
+                    row: store.Freeze) -> None:
+        """Go on with a freeze that nobody works on any more.
+
+        If the server is quiesced, the freeze was answered, and nothing but
+        its row is missing. Else the guest may be frozen.
+        """
+        if instance.vm_state == states.QUIESCED and not row.withdrawn:
+            self._store.frozen(row, row.now)
+            return
+        if instance.vm_state == states.QUIESCED:
+            self.thaw_at_once(cell, instance, row)
+            return
+        if self._must_wait(instance, row):
+            return
+        if instance.task_state == states.QUIESCING:
+            error = exceptions.Interrupted()
+            current = self._store.update(row, error=error.format_message())
+            if current is None:
+                return
+            if not self._records.save_failed(
+                    cell, instance, current, error, ERROR):
+                # It may be quiesced by now. If who had it before has saved
+                # an error, that stands for this guest.
+                instance.refresh()
+                kept = current.error if instance.vm_state == ERROR else None
+                self._store.release(current, 0, error=kept)
+                return
+            row = current
+        # Whether its nova-compute is up does not count: that compares clocks,
+        # and needs nova-conductor.
+        if not self._store.update(row, times.THAW_LEASE):
+            return
+        thaw_error = self.try_thaw(cell, instance)
+        if self.is_lost(row):
+            return
+        if thaw_error is not None and not is_thawed(thaw_error):
+            self._thaw_failed(cell, instance, row, thaw_error)
+            return
+        # The next thaw is the last one: until then a freeze that was sent at
+        # the end of its lease expires, and a nova-compute that had stood
+        # still carries it out. Nobody takes the row before.
+        self._store.update(
+            row, times.expiry_pause(), state=store.State.THAWING)
+
+    def frozen(self, cell: _Context, instance: objects.Instance,
+               row: store.Freeze) -> None:
+        """Thaw a guest past its deadline, or whose server is not quiesced."""
+        if instance.vm_state != states.QUIESCED:
+            reason = _('The server is %s, and its guest was frozen by request '
+                       '%s') % (instance.vm_state, row.request_id)
+        elif row.unquiesce_at is not None and row.now >= row.unquiesce_at:
+            reason = _('The deadline of request %(request)s, %(when)s, has '
+                       'passed') % {'request': row.request_id,
+                                    'when': times.text(row.unquiesce_at)}
+        else:    # it was made due for nothing
+            until = row.unquiesce_at
+            if until is None:
+                self._store.update(row, owner=None, due_at=None)
+            else:
+                self._store.release(row, until - row.now)
+            return
+        self.thaw(cell, instance, row, reason)
+
+    def thaw(self, cell: _Context, instance: objects.Instance,
+             row: store.Freeze, reason: str | None = None) -> None:
+        """Thaw a guest that no freeze can reach any more.
+
+        :param reason: why, in words, if no user has asked for it
+        """
+        if self._must_wait(instance, row):
+            return
+        if instance.vm_state in states.NOT_RUNNING or not instance.host:
+            self._thawed(cell, instance, row, None, _(
+                'The guest does not run: vm_state is %s') % instance.vm_state)
+            return
+        begun = self._begin_thaw(cell, instance, row)
+        if begun is None:
+            return
+        if row.unquiesce_request_id is None and reason is None:
+            reason = _('The guest may still be frozen by request %s'
+                       ) % row.request_id
+        error = self.try_thaw(cell, instance)
+        if self.is_lost(begun):
+            return
+        if error is None or is_thawed(error):
+            self._thawed(cell, instance, begun, error, reason)
+        elif self._is_restarted(cell, instance, begun, error):
+            self._thawed(cell, instance, begun, None, _(
+                'The guest has been started anew since it was frozen'))
+        else:
+            self._thaw_failed(cell, instance, begun, error)
+
+    def thaw_at_once(self, cell: _Context, instance: objects.Instance,
+                     row: store.Freeze) -> None:
+        """Undo a freeze that has succeeded and is not wanted any more."""
+        thawing = self._store.update(
+            row, times.THAW_LEASE, state=store.State.THAWING)
+        if thawing is not None:
+            self.thaw(cell, instance, thawing)
+
+    def _begin_thaw(self, cell: _Context, instance: objects.Instance,
+                    row: store.Freeze) -> store.Freeze | None:
+        """Record that a thaw begins: for the server, and as its action."""
+        request_id = (row.unquiesce_request_id
+                      or 'req-' + uuidutils.generate_uuid())
+        own = actions.own_context(cell, row.project_id, None, request_id)
+        before = (states.QUIESCED, None)
+        after = (states.QUIESCED, states.UNQUIESCING)
+        if instance.vm_state == states.QUIESCED and not instance.task_state:
+            if db.retried(db.move)(cell, instance.uuid, before, after):
+                self._records.tell(cell, instance, before, after)
+        actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
+        self._records.notify(own, instance, states.UNQUIESCE, 'start')
+        # The last look before it is sent, and the beginning of the lease.
+        return self._store.update(
+            row, times.THAW_LEASE, state=store.State.THAWING,
+            unquiesce_request_id=request_id)
+
+    def _thawed(self, cell: _Context, instance: objects.Instance,
+                row: store.Freeze, error: exceptions.GuestError | None,
+                reason: str | None) -> None:
+        """Save that the guest is thawed, and drop its row.
+
+        :param error: what was wrong with the freeze
+        """
+        others = (exceptions.Withdrawn()
+                  if instance.task_state == states.QUIESCING
+                  else records.state_changed(instance))
+        self._records.save_end(
+            cell, instance, row, states.Outcome.DONE, error, reason, others)
+        self._store.delete(row)
+        self._records.notify(cell, instance, states.UNQUIESCE,
+                             'error' if error else 'end', error)
+        LOG.info('The guest is thawed%s', ': %s' % (error or reason)
+                 if error or reason else '', instance=instance)
+
+    def _thaw_failed(self, cell: _Context, instance: objects.Instance,
+                     row: store.Freeze, error: exceptions.GuestError,
+                     ) -> None:
+        """Save that the guest may still be frozen, and try again later."""
+        self.failed += 1
+        attempts = row.attempts + 1
+        text = row.error
+        is_news = instance.vm_state != ERROR and ERROR == states.end_of_thaw(
+            instance.vm_state, states.Outcome.FAILED, False)
+        if is_news:
+            # First: else nobody would know whose the error is.
+            text = error.format_message()
+            if self._store.update(row, error=text) is None:
+                return    # another service goes on with it
+        after = self._records.save_end(
+            cell, instance, row, states.Outcome.FAILED, error, None, None)
+        if is_news and after == ERROR:
+            compute_utils.add_instance_fault_from_exc(cell, instance, error)
+            self._records.notify(
+                cell, instance, states.UNQUIESCE, 'error', error)
+        elif is_news:
+            text = row.error    # somebody else has set the state
+        pause = times.retry_pause(attempts)
+        self._store.release(row, pause, attempts=attempts, error=text)
+        LOG.error('The thaw failed; the guest may still be frozen, and is '
+                  'thawed again in %(pause)d s: %(error)s',
+                  {'pause': pause, 'error': error}, instance=instance)
+
+    def try_thaw(self, cell: _Context, instance: objects.Instance,
+                 timeout: float = times.THAW_TIMEOUT,
+                 ) -> exceptions.GuestError | None:
+        try:
+            self._guests.thaw(cell, instance, timeout)
+        except exceptions.GuestError as error:
+            return error
+        return None
+
+    def is_lost(self, row: store.Freeze) -> bool:
+        """Return whether a row was taken over during a thaw.
+
+        If this service has stood still, the guest may have been frozen by
+        another request: then this thaw has broken that freeze.
+        """
+        if self._store.reread(row) is not None:
+            return False
+        request_id = 'req-' + uuidutils.generate_uuid()
+        for found in ((store.State.FROZEN,),
+                      (store.State.ASKED, store.State.FREEZING)):
+            self._store.want_thaw(row.instance_uuid, request_id, *found)
+        return True
+
+    def _must_wait(self, instance: objects.Instance, row: store.Freeze,
+                   ) -> bool:
+        """Release the row of a server that Nova is at work on."""
+        if (instance.task_state in (None, *states.TASK_STATES)
+                and instance.vm_state not in states.ASLEEP):
+            return False
+        self._store.release(row, times.WAIT_PAUSE)
+        return True
+
+    @staticmethod
+    def _is_restarted(cell: _Context, instance: objects.Instance,
+                      row: store.Freeze, error: exceptions.GuestError,
+                      ) -> bool:
+        """Return whether the guest that was frozen does not exist any more.
+
+        A guest that libvirt calls "not running" may be paused, and frozen.
+        What it really is nova-compute keeps in the database.
+        """
+        if isinstance(error, exceptions.GuestNotRunning):
+            found = objects.Instance.get_by_uuid(cell, instance.uuid)
+            return found.power_state in (
+                power_state.NOSTATE, power_state.SHUTDOWN,
+                power_state.CRASHED)
+        number = db.action_id_of(
+            cell, instance.uuid, row.unquiesce_request_id)
+        return number is not None and db.has_event_after(
+            cell, instance.uuid, RESTARTS, number)
+
+
+def is_thawed(error: exceptions.GuestError | None) -> bool:
+    """Return whether a guest is thawed after this answer."""
+    return error is None or error.outcome is states.Outcome.DONE
