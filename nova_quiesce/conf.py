@@ -59,8 +59,9 @@ what is due is looked up every second.
 Number of guests that one nova-quiesce freezes at the same time.
 
 As many threads are there for thaws, which so never wait behind freezes. The
-guests of one compute host get at most a quarter of each: so a host whose guest
-agents hang holds up no other one, and its nova-compute has threads left.
+guests of one compute host get at most a quarter of each, or four: so a host
+whose guest agents hang holds up no other one, and its nova-compute has threads
+left.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

@@ -40,9 +40,9 @@ conf.register_opts(CONF)
 class Pool:
     """Threads that work on rows, each on another one.
 
-    The rows of one compute host get at most a quarter of the threads, so that
-    guests that hang hold up none of another host, and leave threads to their
-    nova-compute.
+    The rows of one compute host get at most a quarter of the threads, or four,
+    so that guests that hang hold up none of another host, and leave threads to
+    their nova-compute.
 
     :param name: of the threads
     """
@@ -51,7 +51,8 @@ class Pool:
         self._worker = worker
         self._executor = futures.ThreadPoolExecutor(
             CONF.quiesce.threads, thread_name_prefix=name)
-        self._most_per_host = max(1, CONF.quiesce.threads // 4)
+        self._most_per_host = min(
+            CONF.quiesce.threads, max(4, CONF.quiesce.threads // 4))
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
         #: by compute host: how many rows have a thread, and which wait

@@ -272,22 +272,28 @@ class TestPool(unittest.TestCase):
         self.assertTrue(other.begun.wait(60))
         self.assertEqual([], self.worker.done)
 
+    def test_of_few_threads_they_get_four_or_all(self) -> None:
+        self.addCleanup(manager.CONF.clear_override, 'threads', 'quiesce')
+        for threads, most in ((1, 1), (3, 3), (8, 4), (64, 16)):
+            manager.CONF.set_override('threads', threads, 'quiesce')
+            self.assertEqual(most, self.pool(self.worker)._most_per_host)
+
     def test_those_of_one_host_get_a_quarter_of_the_threads(self) -> None:
-        manager.CONF.set_override('threads', 8, 'quiesce')
+        manager.CONF.set_override('threads', 20, 'quiesce')
         self.addCleanup(manager.CONF.clear_override, 'threads', 'quiesce')
         pool = self.pool(self.worker)
         running = mock.Mock(wraps=pool._executor.submit)
         with mock.patch.object(pool._executor, 'submit', running):
-            for uuid in 'abcd':
+            for uuid in 'abcdefg':
                 pool.submit(uuid, 'hung')
-            self.assertEqual(2, running.call_count)
+            self.assertEqual(5, running.call_count)
             self.assertEqual(['hung'], pool.busy)
-            pool.submit('e', 'well')
-            self.assertEqual(3, running.call_count)
-        self.assertEqual(5, pool.used)
+            pool.submit('h', 'well')
+            self.assertEqual(6, running.call_count)
+        self.assertEqual(8, pool.used)
         self.worker.go_on.set()
         deadline = time.monotonic() + 60
         while pool.used and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.assertEqual(set('abcde'), set(self.worker.done))
+        self.assertEqual(set('abcdefgh'), set(self.worker.done))
         self.assertEqual([], pool.busy)
