@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What alembic runs the migrations with; called by nova_quiesce.store."""
+"""What alembic runs the migrations with; called by nova_quiesce.schema."""
 
 from alembic import context
 
