@@ -120,9 +120,8 @@ class API:
                instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
-        if self._store.is_withdrawn(**key):
-            return exceptions.RequestWithdrawn(**key)
-        result = db.result_of(instance._context, **key)
+        result = (None if self._store.is_withdrawn(**key)
+                  else db.result_of(instance._context, **key))
         if result is None:
             return exceptions.RequestWithdrawn(**key)
         if result[0] == 'Success':
@@ -191,9 +190,8 @@ class API:
                     cell_uuid=instance._context.cell_uuid,
                     project_id=instance.project_id, user_id=context.user_id,
                     server_name=instance.display_name, host=instance.host,
-                    request_id='unknown',
-                    unquiesce_request_id=context.request_id,
-                    unquiesce_after=0)):
+                    request_id='unknown', unquiesce_after=0,
+                    unquiesce_request_id=context.request_id)):
             # Another request is about to thaw it.
             actions.drop(own, instance.uuid)
             raise exception.InstanceInvalidState(
@@ -219,9 +217,9 @@ class API:
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
             if self._store.withdraw(instance.uuid, request_id):
-                return _answer('withdrawn', _(
+                return {'state': 'withdrawn', 'message': _(
                     'The request has never arrived; if it does, it is '
-                    'refused'))
+                    'refused')}
             row = self._store.get(instance.uuid)    # it has arrived since
             if row is None or row.request_id != request_id:
                 return self._what_became(context, instance, request_id)
@@ -295,13 +293,13 @@ class API:
         if row is not None and row.request_id == request_id:
             if row.state not in tuple(State):    # of a newer version
                 raise exceptions.NotClearedUp(instance_uuid=instance.uuid)
-            return _answer('thawing', _(
+            return {'state': 'thawing', 'message': _(
                 'The guest is being thawed; the server is %s'
-            ) % instance.vm_state)
+            ) % instance.vm_state}
         error = self._ended(context, instance, request_id)
-        return _answer(
-            'withdrawn' if isinstance(error, exceptions.RequestWithdrawn)
-            else 'ended', error.format_message())
+        is_withdrawn = isinstance(error, exceptions.RequestWithdrawn)
+        return {'state': 'withdrawn' if is_withdrawn else 'ended',
+                'message': error.format_message()}
 
     # Checks ---------------------------------------------------------------
 
@@ -340,10 +338,6 @@ class API:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
                         {'uuid': instance.uuid, 'error': error})
-
-
-def _answer(state: str, message: str) -> dict[str, str]:
-    return {'state': state, 'message': message}
 
 
 def _invalid_state(error: exception.InstanceUpdateConflict,
