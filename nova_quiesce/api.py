@@ -149,7 +149,8 @@ class API:
         own = actions.own_context(
             instance._context, context.project_id, context.user_id,
             request_id)
-        if not is_copy:
+        if not is_copy or db.action_id_of(
+                own, instance.uuid, request_id) is None:
             # Before the state: a service that sees it finds the record.
             actions.start(own, instance.uuid, states.QUIESCE)
         instance.task_state = states.QUIESCING

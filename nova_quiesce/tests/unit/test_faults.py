@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from nova import objects
 from oslo_db import exception as db_exception
 
 from nova_quiesce import actions
@@ -179,6 +180,25 @@ class TestApiDied(FaultTest):
         self.live(times.ASK_PAUSE + 1)
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
+
+    def test_before_the_record_and_a_copy_is_withdrawn_at_once(self) -> None:
+        request_id = world.new_id()
+        self.fail_once(actions, 'start', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        real = objects.Instance.save
+
+        def save(instance: objects.Instance, **kwargs: Any) -> None:
+            with mock.patch.object(objects.Instance, 'save', real):
+                self.unquiesce_request(request_id)
+                self.deliver_all()
+            real(instance, **kwargs)
+
+        with mock.patch.object(objects.Instance, 'save', save):
+            self.quiesce(request_id=request_id)
+        self.live(6)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
 
     def test_in_a_refusal_nothing_is_left_of_the_request(self) -> None:
         for target in (actions, store.Store):
