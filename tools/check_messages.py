@@ -67,7 +67,8 @@ NO_SENTENCES = {
         '# TYPE nova_quiesce_last_sweep_seconds gauge',
         '# TYPE nova_quiesce_last_report_seconds gauge',
         '# TYPE nova_quiesce_%s gauge'),
-    'schema.py': ('(EXTRACT(EPOCH FROM clock_timestamp())::double precision)',),
+    'schema.py': (
+        '(EXTRACT(EPOCH FROM clock_timestamp())::double precision)',),
     'http.py': ('no such action',),
 }
 
