@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import tempfile
-import threading
 from typing import Final, TypeVar
 
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import chunks
+from osc_quiesce.recovery import reading
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import stores
 from osc_quiesce.recovery import unpacking
-from osc_quiesce import retry
 
 #: all of it was read, and is as it was written
 VERIFIED: Final = 'verified'
@@ -33,12 +32,8 @@ UNKNOWN: Final = 'unknown'
 NOT_READ: Final = 'not_read'
 
 GIB: Final = 1024 ** 3
-#: seconds before what could not be read is read again
-_PAUSES: Final = (1.0, 5.0, 15.0)
 #: blocks of which the hashes are compared at once
 _AT_ONCE: Final = 32768
-#: seconds between two sentences about the progress
-_PROGRESS: Final = 5.0
 
 _DATA_LOST: Final = _(
     'Take it from another copy of the store. Without one, do not rely on this '
@@ -69,80 +64,6 @@ class Finding:
     remedy: str = ''
 
 
-class Means:
-    """What the checks of one run have in common.
-
-    :param backups: how many there are
-    :param progress: is told what is done, in a sentence
-    :ivar size: bytes that were read
-    :ivar objects: how many objects with data were found good
-    :ivar silent: of them, those that Cinder would restore damaged, without an
-        error, if they were
-    """
-
-    def __init__(self, store: stores.Store, timer: retry.Timer, backups: int,
-                 progress: Callable[[str], object]) -> None:
-        self.store = store
-        self.timer = timer
-        self.size = self.objects = self.silent = 0
-        self._backups = backups
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._begin = self._said = timer.clock()
-        self._done = 0
-
-    def read(self, container: str, name: str) -> Iterator[bytes]:
-        """Yield an object in pieces; a signal may stop it at each.
-
-        :raises stores.NotInStore: it is not there
-        :raises stores.StoreError: it cannot be read
-        """
-        with contextlib.closing(self.store.read(container, name)) as pieces:
-            for piece in pieces:
-                self.timer.sleep(0)
-                self._count(size=len(piece))
-                yield piece
-
-    def again(self, call: Callable[[], _T]) -> _T:
-        """Return what a call returns, repeated if a read has failed.
-
-        A fault of the network must not count as one of the store.
-        """
-        for pause in _PAUSES:
-            try:
-                return call()
-            except stores.StoreError as exc:
-                if not exc.is_transient:
-                    raise
-            self.timer.sleep(pause)
-        return call()
-
-    def good(self, chunk: chunks.Chunk) -> None:
-        """Count an object with data."""
-        with self._lock:
-            self.objects += 1
-            self.silent += chunk.may_break_silently
-
-    def done(self) -> None:
-        """Count a backup."""
-        self._count(backups=1)
-
-    def _count(self, size: int = 0, backups: int = 0) -> None:
-        with self._lock:
-            self.size += size
-            self._done += backups
-            now = self.timer.clock()
-            if now < self._said + _PROGRESS and not backups:
-                return
-            self._said = now
-            self._progress(
-                _('Verifying: %(done)d of %(all)d backups done, %(size).1f '
-                  'GiB read in %(seconds)d s ...') % {
-                      'done': self._done, 'all': self._backups,
-                      'size': self.size / GIB,
-                      'seconds': now - self._begin})
-
-
 class Check:
     """The check of one backup.
 
@@ -153,9 +74,9 @@ class Check:
     :ivar hashes: those of the backup, if they are there
     """
 
-    def __init__(self, means: Means, record: records.Record,
+    def __init__(self, reader: reading.Reader, record: records.Record,
                  parent: chunks.Hashes | None) -> None:
-        self._means = means
+        self._reader = reader
         self._record = record
         self._parent = parent
         self._prefix = str(record.data.get('service_metadata') or '')
@@ -211,7 +132,7 @@ class Check:
              remedy: str) -> _T | None:
         """Return what comes of an object, or add what is wrong with it."""
         try:
-            return self._means.again(call)
+            return self._reader.again(call)
         except stores.NotInStore:
             self._add(DAMAGED, name, _('It is not in the store.'), remedy)
         except unpacking.Damaged as exc:
@@ -224,7 +145,7 @@ class Check:
         return None
 
     def _read(self, name: str) -> Iterator[bytes]:
-        return self._means.read(self._container, name)
+        return self._reader.read(self._container, name)
 
     def _index(self) -> chunks.Index:
         return chunks.index(b''.join(self._read(self._metadata)))
@@ -286,7 +207,7 @@ class Check:
         Cinder does not restore if there are others than it has written.
         """
         there = self._get(self._container, lambda: set(
-            self._means.store.names(self._container, self._prefix)),
+            self._reader.names(self._container, self._prefix)),
             _DATA_LOST)
         if there is None:
             return None
@@ -335,7 +256,7 @@ class Check:
             comparison = chunks.Comparison(chunk, known)
             with contextlib.closing(self._read(chunk.name)) as pieces:
                 for piece in unpacking.unpacked(pieces, chunk.compression):
-                    self._means.timer.sleep(0)
+                    self._reader.rest()
                     comparison.add(piece)
             comparison.end()
             return comparison.differing
@@ -343,7 +264,7 @@ class Check:
         differing = self._get(chunk.name, compare, _DATA_LOST)
         if differing is None:
             return 0
-        self._means.good(chunk)
+        self._reader.good(chunk)
         return differing
 
     def _check_rest(self, index: chunks.Index, own: chunks.Hashes,
@@ -354,7 +275,7 @@ class Check:
         for chunk in (*index.chunks, None):
             end = chunk.offset // own.block if chunk else own.count
             for first in range(begin, end, _AT_ONCE):
-                self._means.timer.sleep(0)
+                self._reader.rest()
                 count = min(_AT_ONCE, end - first)
                 differing += chunks.differing(
                     own.get(first, count), parent.get(first, count))

@@ -148,20 +148,10 @@ class Swift:
         self._container = container
 
     def names(self, container: str, prefix: str) -> Iterator[str]:
-        marker = ''
-        while True:
-            query = parse.urlencode(
-                {'format': 'json', 'prefix': prefix, 'marker': marker})
-            with self._get(f'{self._url(container)}?{query}') as response:
-                try:
-                    page = [each['name'] for each in response.json()]
-                except (LookupError, TypeError, ValueError) as exc:
-                    raise StoreError(
-                        _('The answer is not a list of objects')) from exc
-            if not page:
-                return
+        query = {'format': 'json', 'prefix': prefix}
+        while page := self._page(container, query):
             yield from page
-            marker = page[-1]
+            query['marker'] = page[-1]
 
     def read(self, container: str, name: str) -> Iterator[bytes]:
         url = f'{self._url(container)}/{parse.quote(name)}'
@@ -177,6 +167,15 @@ class Swift:
                 raise StoreError(
                     _('The connection was lost after %(got)d of %(all)s bytes')
                     % {'got': got, 'all': wanted}, is_transient=True)
+
+    def _page(self, container: str, query: dict[str, str]) -> list[str]:
+        url = f'{self._url(container)}?{parse.urlencode(query)}'
+        with self._get(url) as response:
+            try:
+                return [str(each['name']) for each in response.json()]
+            except (LookupError, TypeError, ValueError) as exc:
+                raise StoreError(
+                    _('The answer is not a list of objects')) from exc
 
     def _url(self, container: str) -> str:
         quoted = parse.quote(self._container or container, safe='')

@@ -25,6 +25,7 @@ from osc_quiesce.recovery import backup_check
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chunks
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import reading
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import stores
 from osc_quiesce import retry
@@ -138,13 +139,13 @@ def verify(found: backup_sets.BackupSet,
     :raises cloud_api.CloudError: the caller may not read records
     """
     everything = lines(found, read)
-    means = backup_check.Means(
+    reader = reading.Reader(
         store, timer, sum(len(each.records) for each in everything), progress)
     results = concurrency.run_all(
-        lambda line: _verify(means, line), everything, parallel)
+        lambda line: _verify(reader, line), everything, parallel)
     return Report(
         (*_of_set(found), *(each for result in results for each in result)),
-        means.size, means.objects, means.silent)
+        reader.size, reader.objects, reader.silent)
 
 
 def _of_set(
@@ -168,7 +169,7 @@ def _of_set(
     return wrong
 
 
-def _verify(means: backup_check.Means,
+def _verify(reader: reading.Reader,
             line: Line) -> list[backup_check.Finding]:
     """Verify a backup and all that it needs, the oldest first."""
     found: list[backup_check.Finding] = []
@@ -178,7 +179,7 @@ def _verify(means: backup_check.Means,
         found.append(line.broken)
         state = line.broken.state
     for record in line.records:
-        check = backup_check.Check(means, record, hashes)
+        check = backup_check.Check(reader, record, hashes)
         try:
             check.run()
         finally:
@@ -191,7 +192,7 @@ def _verify(means: backup_check.Means,
                         key=_STATES.index)
         else:
             found.append(_summary(record, state))
-        means.done()
+        reader.done()
     if hashes:
         hashes.file.close()
     return found

@@ -139,7 +139,7 @@ class Cinder:
                 raise ValueError('actual object list does not match')
             for each in metadata['objects']:
                 name, said = next(iter(each.items()))
-                part = DECOMPRESS[said['compression']](
+                part = DECOMPRESS[said['compression'].lower()](
                     self.objects[container, name])
                 end = said['offset'] + len(part)
                 data.extend(bytes(max(0, end - len(data))))
@@ -258,11 +258,9 @@ class Memory:
         data = self._cinder.objects.get((container, name))
         if data is None:
             raise stores.NotInStore(f'{name} is not there')
-        half = len(data) // 2
         for at in range(0, len(data), self._piece):
-            if at >= half:
-                self._fail(name)
             yield data[at:at + self._piece]
+        self._fail(name)
 
     def _fail(self, name: str) -> None:
         if self.failures.get(name):

