@@ -3,13 +3,13 @@
 """Whether a store holds one backup as Cinder has written it.
 
 Everything is compared: the metadata with the record, the list of objects and
-the list of hashes with the metadata, each object with both, and what the backup
-does not hold with the hashes of its parent.
+the list of hashes with the metadata, each object with both, and what the
+backup does not hold with the hashes of its parent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 import contextlib
 import dataclasses
 import tempfile
@@ -144,7 +144,7 @@ class Check:
                       % str(exc).rstrip('.'), _READ_AGAIN)
         return None
 
-    def _read(self, name: str) -> Iterator[bytes]:
+    def _read(self, name: str) -> Generator[bytes, None, None]:
         return self._reader.read(self._container, name)
 
     def _index(self) -> chunks.Index:

@@ -79,7 +79,7 @@ def index(text: bytes) -> Index:
     """
     data = _document(text)
     try:
-        if data.get('volume_meta'):
+        if data['volume_meta']:
             json.loads(data['volume_meta'])  # so does a restore
         return Index(
             str(data['backup_id']), str(data['volume_id']),

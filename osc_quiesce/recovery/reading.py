@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 import contextlib
 import threading
 from typing import Final, TypeVar
@@ -45,7 +45,7 @@ class Reader:
         self._begin = self._said = timer.clock()
         self._done = 0
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         """Yield an object in pieces; a signal may stop it at each.
 
         :raises stores.NotInStore: it is not there

@@ -3,13 +3,13 @@
 """Where backups are kept: a directory, Swift or S3, read without Cinder.
 
 Nothing is ever written there. An object is read in pieces, so that its size
-does not matter. That something is not there, and that it could not be read, are
-told apart: only the first says anything about the backup.
+does not matter. That something is not there, and that it could not be read,
+are told apart: only the first says anything about the backup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 import contextlib
 import os
 import pathlib
@@ -57,17 +57,12 @@ class Store(Protocol):
         :raises StoreError: it cannot be listed
         """
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         """Yield an object in pieces of at most PIECE bytes.
 
         :raises NotInStore: it is not there
         :raises StoreError: it cannot be read, or not to its end
         """
-
-
-def is_swift(where: str) -> bool:
-    """Return whether a store is in Swift, which may ask for a token."""
-    return parse.urlsplit(where).scheme in _HTTP
 
 
 def connect(where: str,
@@ -117,7 +112,7 @@ class Directory:
                 if entry.name.startswith(prefix):
                     yield entry.name
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         with _local_errors(), open(
                 self._path / container / name, 'rb') as stream:
             while piece := stream.read(PIECE):
@@ -153,7 +148,7 @@ class Swift:
             yield from page
             query['marker'] = page[-1]
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         url = f'{self._url(container)}/{parse.quote(name)}'
         with self._get(url, stream=True) as response:
             got = 0
@@ -218,7 +213,7 @@ class S3:
                 for each in page.get('Contents', ()):
                     yield each['Key']
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         with _s3_errors():
             body = self._client.get_object(
                 Bucket=self._bucket or container, Key=name)['Body']

@@ -34,15 +34,19 @@ class _Engine(Protocol):
     """What undoes a compression, in the way of Python's :mod:`bz2`."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the compressed data have come to their end."""
 
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether nothing comes out before more is put in."""
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What was put in after the end."""
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Return what comes out, at most that many bytes of it."""
 
 
 class _Zlib:

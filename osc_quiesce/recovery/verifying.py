@@ -2,11 +2,11 @@
 
 """Whether a backup set is whole, with all that it needs.
 
-Cinder compares nothing when it restores. But it has written enough to find any
-damage before that: the MD5 of each object, and the SHA-256 of each block of the
-volume. If each object has its MD5 and its blocks their SHA-256, and all other
-blocks have that of the parent, and the same holds for the parent, then a
-restore gives the very volume that was backed up.
+Cinder compares nothing when it restores. But it has written enough to find
+damage before that: the MD5 of each object, and the SHA-256 of each block of
+the volume. If each object has its MD5 and its blocks their SHA-256, and all
+other blocks have that of the parent, and the same holds for the parent, then
+a restore gives the very volume that was backed up.
 
 Only what was read to its end is called verified.
 """

@@ -9,7 +9,7 @@ drivers posix and swift.
 from __future__ import annotations
 
 import bz2
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 import hashlib
 import json
 import pathlib
@@ -83,7 +83,7 @@ class Cinder:
             hashlib.sha256(data[at:at + self.block]).hexdigest()
             for at in range(0, len(data), self.block)
         ]
-        listed = []
+        listed: list[dict[str, Any]] = []
         for offset, part in self._extents(data, now, before):
             name = f'{prefix}-{len(listed) + 1:05d}'
             algorithm, stored = self._packed(part)
@@ -253,7 +253,9 @@ class Memory:
             if where == container and name.startswith(prefix):
                 yield name
 
-    def read(self, container: str, name: str) -> Iterator[bytes]:
+    def read(
+        self, container: str, name: str
+    ) -> Generator[bytes, None, None]:
         self.reads[name] = self.reads.get(name, 0) + 1
         data = self._cinder.objects.get((container, name))
         if data is None:
