@@ -151,6 +151,7 @@ def hashes(pieces: Iterable[bytes], file: IO[bytes]) -> Hashes:
         beside += line
         if len(beside) > _MOST_BESIDE:
             raise unpacking.Damaged(_('It is not what Cinder writes.'))
+    file.flush()  # now it turns out whether there was room
     data = _document(bytes(beside))
     block = data.get('chunk_size')
     if data.get('sha256s') != [] or (count and comma) or not (

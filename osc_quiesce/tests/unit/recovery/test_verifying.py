@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import dataclasses
 import json
 import random
+import tempfile
 import tracemalloc
 from typing import Any
 import unittest
@@ -461,6 +462,23 @@ class UnreadTest(TestCase):
                      OTHER: 'verified'},
                     self.states(self.verify()))
             self.store.failures.clear()
+
+    def test_a_store_that_goes_away_is_not_waited_for_again(self) -> None:
+        """For each of many objects, that could take days."""
+        lost = stores.StoreError('lost', is_transient=True)
+        self.fail('-00001', *[lost] * 4)
+        [found] = self.wrong(state=backup_check.UNKNOWN)
+        later = self.cinder.name(MIDDLE, '-00002')
+        self.assertIn(later, self.cinder.objects)
+        self.assertNotIn(later[1], self.store.reads)
+
+    def test_a_full_disk_is_no_damage(self) -> None:
+        file = mock.Mock()
+        file.write.side_effect = OSError(28, 'No space left on device')
+        with mock.patch.object(tempfile, 'TemporaryFile', return_value=file):
+            found = self.wrong(state=backup_check.UNKNOWN)
+        self.assertIn('No space left on device', found[0].problem)
+        file.close.assert_called_with()
 
     def test_what_is_refused_is_not_tried_again(self) -> None:
         name = self.fail('-00001', stores.StoreError('Forbidden'))
