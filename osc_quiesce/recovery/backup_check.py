@@ -266,8 +266,8 @@ class Check:
             comparison = chunks.Comparison(chunk, known)
             with contextlib.closing(self._read(chunk.name)) as pieces:
                 for piece in unpacking.unpacked(pieces, chunk.compression):
-                    self._reader.rest()
                     comparison.add(piece)
+                    self._reader.compared(len(piece))
             comparison.end()
             return comparison.differing
 

@@ -43,7 +43,7 @@ class Reader:
         self._progress = progress
         self._lock = threading.Lock()
         self._begin = self._said = timer.clock()
-        self._done = 0
+        self._done = self._compared = 0
 
     def read(self, container: str, name: str) -> Generator[bytes, None, None]:
         """Yield an object in pieces; a signal may stop it at each.
@@ -54,7 +54,8 @@ class Reader:
         with contextlib.closing(self._store.read(container, name)) as pieces:
             for piece in pieces:
                 self.rest()
-                self._count(size=len(piece))
+                with self._lock:
+                    self.size += len(piece)
                 yield piece
 
     def names(self, container: str, prefix: str) -> set[str]:
@@ -79,6 +80,11 @@ class Reader:
             self._timer.sleep(pause)
         return call()
 
+    def compared(self, size: int) -> None:
+        """Count bytes of a volume; a signal may stop the run here."""
+        self.rest()
+        self._count(size=size)
+
     def good(self, chunk: chunks.Chunk) -> None:
         """Count an object with data."""
         with self._lock:
@@ -91,7 +97,7 @@ class Reader:
 
     def _count(self, size: int = 0, backups: int = 0) -> None:
         with self._lock:
-            self.size += size
+            self._compared += size
             self._done += backups
             now = self._timer.clock()
             if now < self._said + _EVERY and not backups:
@@ -99,7 +105,7 @@ class Reader:
             self._said = now
             self._progress(
                 _('Verifying: %(done)d of %(all)d backups done, %(size).1f '
-                  'GiB read in %(seconds)d s ...') % {
+                  'GiB compared in %(seconds)d s ...') % {
                       'done': self._done, 'all': self._backups,
-                      'size': self.size / 1024 ** 3,
+                      'size': self._compared / 1024 ** 3,
                       'seconds': now - self._begin})
