@@ -110,10 +110,11 @@ class Check:
             if there is None or chunk.name in there:
                 differing += self._check_chunk(chunk, known)
         if differing:
+            # The objects of an incremental backup may be at a wrong offset.
             self._add(DAMAGED, self._sha256file,
                       _('The hashes of %d blocks are not those of the data, '
                         'which have the right MD5.') % differing,
-                      _HASHES_LOST)
+                      _DATA_LOST if index.parent_id else _HASHES_LOST)
         if known and self._parent:
             self._check_rest(index, known, self._parent)
 

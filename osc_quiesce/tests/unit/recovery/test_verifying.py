@@ -253,10 +253,12 @@ class DamageTest(TestCase):
 
     def test_what_needs_a_damaged_backup_is_not_verified(self) -> None:
         del self.cinder.objects[self.cinder.name(MIDDLE, '-00001')]
+        report = self.verify()
         self.assertEqual(
             {FULL: 'verified', MIDDLE: 'damaged', NEWEST: 'damaged',
              OTHER: 'verified'},
-            self.states(self.verify()))
+            self.states(report))
+        self.assertIn('an earlier one', report.findings[2].problem)
 
     def test_any_object_that_is_missing_is_named(self) -> None:
         for driver in DRIVERS:
@@ -371,6 +373,38 @@ class DamageTest(TestCase):
                     {key[1]}, {each.object for each in self.wrong()})
                 self.cinder.objects[key] = good
 
+    def test_hashes_must_be_as_many_as_there_are_blocks(self) -> None:
+        key = self.cinder.name(OTHER, '_sha256file')
+        listed = json.loads(self.cinder.objects[key])['sha256s']
+        for hashes in [*listed, listed[0]], listed[1:], []:
+            self.change(key, sha256s=hashes)
+            with self.subTest(count=len(hashes)):
+                [found] = self.wrong(OTHER)
+                self.assertIn('; the volume has 16', found.problem)
+
+    def test_hashes_must_be_json(self) -> None:
+        key = self.cinder.name(OTHER, '_sha256file')
+        good = self.cinder.objects[key]
+        for old, new in (b'",\n    "', b'"\n    "'), (b'"\n  ]', b'",\n  ]'):
+            self.assertIn(old, good)
+            self.cinder.objects[key] = good.replace(old, new, 1)
+            with self.assertRaises(ValueError):
+                json.loads(self.cinder.objects[key])
+            self.assertEqual(key[1], self.wrong(OTHER)[0].object)
+
+    def test_an_object_at_a_wrong_place_is_found(self) -> None:
+        key = self.cinder.name(NEWEST, '_metadata')
+        good = self.cinder.objects[key]
+        [(name, said)] = [
+            item for each in self.metadata_of(NEWEST)['objects']
+            for item in each.items()]
+        for offset in said['offset'] - 64, said['offset'] - 1:
+            self.change(key, objects=[{name: {**said, 'offset': offset}}])
+            with self.subTest(offset=offset):
+                for found in self.wrong():
+                    self.assertIn('Take it from another copy', found.remedy)
+            self.cinder.objects[key] = good
+
     def test_a_parent_with_other_data_is_found(self) -> None:
         """Such as a copy of another store, in which it was made again."""
         other = stored.Cinder()
@@ -433,7 +467,7 @@ class DamageTest(TestCase):
 class UnreadTest(TestCase):
     """What could not be read is neither good nor damaged."""
 
-    def fail(  # type: ignore[override]
+    def break_(
         self, what: str, *failures: Exception
     ) -> str:
         name = self.cinder.name(MIDDLE, what)[1]
@@ -443,14 +477,14 @@ class UnreadTest(TestCase):
     def test_a_fault_of_the_network_is_tried_again(self) -> None:
         for what in '_metadata', '_sha256file', '-00001':
             lost = stores.StoreError('lost', is_transient=True)
-            name = self.fail(what, lost, lost, lost)
+            name = self.break_(what, lost, lost, lost)
             with self.subTest(name):
                 self.assertTrue(self.verify().is_good)
                 self.assertEqual([], self.store.failures[name])
 
     def test_a_fault_that_stays_is_told(self) -> None:
         for what in '_metadata', '_sha256file', '-00001':
-            name = self.fail(
+            name = self.break_(
                 what, *[stores.StoreError('lost', is_transient=True)] * 9)
             with self.subTest(name):
                 [found] = self.wrong(state=backup_check.UNKNOWN)
@@ -466,7 +500,7 @@ class UnreadTest(TestCase):
     def test_a_store_that_goes_away_is_not_waited_for_again(self) -> None:
         """For each of many objects, that could take days."""
         lost = stores.StoreError('lost', is_transient=True)
-        self.fail('-00001', *[lost] * 4)
+        self.break_('-00001', *[lost] * 4)
         [found] = self.wrong(state=backup_check.UNKNOWN)
         later = self.cinder.name(MIDDLE, '-00002')
         self.assertIn(later, self.cinder.objects)
@@ -481,7 +515,7 @@ class UnreadTest(TestCase):
         file.close.assert_called_with()
 
     def test_what_is_refused_is_not_tried_again(self) -> None:
-        name = self.fail('-00001', stores.StoreError('Forbidden'))
+        name = self.break_('-00001', stores.StoreError('Forbidden'))
         self.wrong(state=backup_check.UNKNOWN)
         self.assertEqual(1, self.store.reads[name])
 
@@ -493,7 +527,7 @@ class UnreadTest(TestCase):
 
     def test_damage_counts_more_than_silence(self) -> None:
         del self.cinder.objects[self.cinder.name(FULL, '-00001')]
-        self.fail('-00001', stores.StoreError('Forbidden'))
+        self.break_('-00001', stores.StoreError('Forbidden'))
         self.assertEqual('damaged', self.states(self.verify())[NEWEST])
 
     def test_a_library_that_is_missing_is_told(self) -> None:
@@ -512,6 +546,8 @@ class UnreadTest(TestCase):
         self.clock.is_stopped = True
         with self.assertRaises(backup_base.Stopped):
             self.verify()
+        self.assertEqual(
+            {'_metadata'}, {name[-9:] for name in self.store.reads})
 
 
 class RegisteredTest(TestCase):
@@ -596,6 +632,17 @@ class MemoryTest(unittest.TestCase):
     @stored.needs_zstd
     def test_zstd(self) -> None:
         self.unpack('zstd')
+
+    def test_what_does_not_fit_is_not_lost(self) -> None:
+        data = bytes(range(50)) * 7 + bytes(1000)
+        for compression, pack in stored.COMPRESS.items():
+            packed = pack(data)
+            for size in 1, 7, 50, 1350:
+                with self.subTest(compression, size=size), mock.patch.object(
+                    unpacking, 'PIECE', size
+                ):
+                    self.assertEqual(data, b''.join(
+                        unpacking.unpacked([packed], compression)))
 
     def test_blocks_are_not_kept(self) -> None:
         chunk = chunks.Chunk('x', 0, self.SIZE, 'none', '')
