@@ -54,23 +54,22 @@ class _Zlib:
 
     def __init__(self) -> None:
         self._engine = zlib.decompressobj()
-        self.needs_input = True
 
     @property
     def eof(self) -> bool:
         return self._engine.eof
 
     @property
+    def needs_input(self) -> bool:
+        return not self._engine.unconsumed_tail
+
+    @property
     def unused_data(self) -> bytes:
         return self._engine.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        got = self._engine.decompress(
+        return self._engine.decompress(
             self._engine.unconsumed_tail + data, max_length)
-        # It may hold back what did not fit, with nothing left to read.
-        self.needs_input = (
-            not self._engine.unconsumed_tail and len(got) < max_length)
-        return got
 
 
 def _zstd() -> Any:

@@ -401,8 +401,11 @@ class DamageTest(TestCase):
         for offset in said['offset'] - 64, said['offset'] - 1:
             self.change(key, objects=[{name: {**said, 'offset': offset}}])
             with self.subTest(offset=offset):
-                for found in self.wrong():
+                wrong = self.wrong()
+                for found in wrong:
                     self.assertIn('Take it from another copy', found.remedy)
+                if offset % 64:
+                    self.assertIn('none can begin', wrong[0].problem)
             self.cinder.objects[key] = good
 
     def test_a_parent_with_other_data_is_found(self) -> None:
@@ -637,12 +640,14 @@ class MemoryTest(unittest.TestCase):
         data = bytes(range(50)) * 7 + bytes(1000)
         for compression, pack in stored.COMPRESS.items():
             packed = pack(data)
+            single = [packed[at:at + 1] for at in range(len(packed))]
             for size in 1, 7, 50, 1350:
-                with self.subTest(compression, size=size), mock.patch.object(
-                    unpacking, 'PIECE', size
-                ):
-                    self.assertEqual(data, b''.join(
-                        unpacking.unpacked([packed], compression)))
+                for pieces in [packed], single:
+                    with self.subTest(
+                        compression, size=size, pieces=len(pieces)
+                    ), mock.patch.object(unpacking, 'PIECE', size):
+                        self.assertEqual(data, b''.join(
+                            unpacking.unpacked(pieces, compression)))
 
     def test_blocks_are_not_kept(self) -> None:
         chunk = chunks.Chunk('x', 0, self.SIZE, 'none', '')
