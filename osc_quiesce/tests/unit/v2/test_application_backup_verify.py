@@ -217,8 +217,10 @@ class BundleTest(TestCase):
         self.assertIn('no record of backup', rows[0]['Problem'])
 
     def test_a_file_that_is_no_bundle_is_refused(self) -> None:
+        path = pathlib.Path(self.path('thesis'))
+        path.write_text('much work')
         code, rows = self.verify(
-            '--bundle', os.devnull, '--store', self.where)
+            '--bundle', str(path), '--store', self.where)
         self.assertEqual((1, []), (code, rows))
         self.assertIn('is no bundle', self.errors())
 
