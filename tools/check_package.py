@@ -35,7 +35,7 @@ ENTRY_POINTS = (
     'oslo.messaging.notify.drivers', 'oslo.policy.policies',
     'tempest.test_plugins')
 #: PBR makes "test" of test-requirements.txt
-EXTRAS = {'nova', 'novaclient', 'tempest', 'test'}
+EXTRAS = {'nova', 'novaclient', 's3', 'tempest', 'test', 'zstd'}
 #: what the programs of these extras say
 EXTRAS_SAY = {
     'nova help quiesce': 'usage: nova quiesce ',

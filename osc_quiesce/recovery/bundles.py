@@ -9,7 +9,7 @@ readable by its owner only, since what is recorded of servers may hold secrets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
 import os
@@ -88,6 +88,19 @@ def make(cloud: cloud_api.Cloud, found: backup_sets.BackupSet,
     :raises cloud_api.CloudError: a record cannot be exported
     """
     known: dict[str, records.Record] = {}
+    read = reader(cloud, timer, known)
+    for backup in found.backups:
+        chains.ancestors(backup['id'], read)
+    return Bundle(found.id, known)
+
+
+def reader(cloud: cloud_api.Cloud, timer: retry.Timer,
+           known: dict[str, records.Record]
+           ) -> Callable[[str], records.Record]:
+    """Return what reads records, each of them once.
+
+    :param known: the records so far, by the ID of the backup
+    """
 
     def read(backup_id: str) -> records.Record:
         if backup_id not in known:
@@ -96,9 +109,7 @@ def make(cloud: cloud_api.Cloud, found: backup_sets.BackupSet,
                 cloud_api.pause_after, _PATIENCE)
         return known[backup_id]
 
-    for backup in found.backups:
-        chains.ancestors(backup['id'], read)
-    return Bundle(found.id, known)
+    return read
 
 
 def check_path(path: str) -> None:
