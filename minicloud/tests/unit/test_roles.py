@@ -183,10 +183,10 @@ class TablesTest(unittest.TestCase):
         done = mock.Mock()
         wsgi_app = mock.Mock(**{
             'init_global_data': done.read, 'init_application': done.serve})
-        store = mock.Mock(**{'sync': done.sync})
+        schema = mock.Mock(**{'sync': done.sync})
         modules = {'nova': mock.Mock(), 'nova.api': mock.Mock(),
                    'nova.api.openstack': mock.Mock(wsgi_app=wsgi_app),
-                   'nova_quiesce': mock.Mock(store=store)}
+                   'nova_quiesce': mock.Mock(schema=schema)}
         with (mock.patch.dict(sys.modules, modules),
               mock.patch.object(compute, 'map_cells'),
               mock.patch('minicloud.releases.nova_api_arguments',

@@ -91,6 +91,27 @@ def write(site: str, volume_id: str, offset: int, data: bytes) -> None:
         stream.write(data)
 
 
+def remove_points() -> None:
+    """Delete all backups at both sites, and all snapshots at site A."""
+    end = time.monotonic() + PATIENCE
+    while left := [
+        (site, f'/{kind}/{each["id"]}')
+        for site, kind, found in (
+            (A, 'backups', cloud(A).backups()),
+            (B, 'backups', cloud(B).backups()),
+            (A, 'snapshots', cloud(A).volume('GET', '/snapshots')[
+                'snapshots']),
+        )
+        for each in found
+    ]:
+        if time.monotonic() > end:
+            raise AssertionError(f'not all are deleted: {left}')
+        for site, path in left:
+            with contextlib.suppress(cloud_api.CloudError):
+                cloud(site).volume('DELETE', path)
+        time.sleep(0.5)
+
+
 class RecoveryTest(testtools.TestCase):
     """A test on both sites."""
 

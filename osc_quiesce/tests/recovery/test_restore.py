@@ -37,6 +37,13 @@ class RestoreTest(base.RecoveryTest):
             self._make()
         self.addCleanup(self._clean)
 
+    @classmethod
+    def tearDownClass(cls) -> None:
+        if cls.sets:
+            cls.sets.clear()
+            base.remove_points()
+        super().tearDownClass()
+
     def _make(self) -> None:
         """Make a full backup set, and an incremental one with zeros."""
         cls = type(self)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import time
 from typing import Any
 from unittest import mock
 
@@ -171,7 +172,9 @@ class VerifyTest(TestCase):
         read = stores.Directory.read
 
         def interrupted(store: Any, *args: str) -> Any:
-            signal.raise_signal(signal.SIGTERM)
+            # To the main thread, as from outside, and time for it to note it.
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
             return read(store, *args)
 
         self.patch(stores.Directory, 'read', interrupted)
