@@ -16,12 +16,12 @@ RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,sto
 ALL = functional,faults,functional-2025.1,scenario,recovery,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
 # What tests of releases have given; functional is that of "make test".
 RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
-SHOW_RELEASES = $(PYTHON) tools/releases.py doc/source/releases.rst .tox/functional/functional.json $(RESULTS)
+SHOW_RELEASES = $(PYTHON) tools/releases.py doc/source/install/releases.rst .tox/functional/functional.json $(RESULTS)
 # What tests of faults have measured.
 FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 SHOW_FAULTS = $(PYTHON) tools/faults.py .tox/faults-table.inc $(FAULTS)
 # That of the documentation, which needs all of them.
-WRITE_FAULTS = $(PYTHON) tools/faults.py --whole doc/source/faults-table.inc $(FAULTS)
+WRITE_FAULTS = $(PYTHON) tools/faults.py --whole doc/source/admin/faults-table.inc $(FAULTS)
 # Which tools/summary.py writes; tox prints them, too, far above.
 FAILURES = .tox/*/failures.txt
 SHOW_FAILURES = tail -n 60 $(FAILURES) 2>/dev/null || echo 'No test failed: see what tox says.'

@@ -6,8 +6,8 @@ Nothing here waits, repeats a request or remembers one. A request to quiesce
 bears an id that the caller chooses, so that the caller may repeat it, ask what
 became of it, and have undone what it did, and nothing else.
 
-Source: the API reference of nova_quiesce (``doc/source/api.rst``), and for
-``GET /servers`` and ``os-instance-actions`` the Nova API reference.
+Source: the API reference of nova_quiesce (``api-ref/source/index.rst``), and
+for ``GET /servers`` and ``os-instance-actions`` the Nova API reference.
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -4,11 +4,11 @@
 
 Usage: tools/follow_install_guide.py DIRECTORY CONSTRAINTS
 
-The commands are those of doc/source/install.rst, word by word, but for what
-stands for something there: names of files, of a server and of our own package.
-Prints each with what it says, and how long all took, which must be less than
-ten minutes. Needs RabbitMQ, see
-bindep.txt, since nova-quiesce is to be a process of its own.
+The commands are those of doc/source/install/install.rst, word by word, except
+for placeholders: names of files, of a server and of this package. Prints each
+command with its output, and how long all took, which must be less than ten
+minutes. Needs RabbitMQ (see bindep.txt), since nova-quiesce runs as a process
+of its own.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from minicloud import servers
 SHOW = 'openstack server show --format json --column status db'
 #: seconds from the first command of the guide to a quiesced server, at most
 LIMIT = 600
-GUIDE = check_package.HERE / 'doc/source/install.rst'
+GUIDE = check_package.HERE / 'doc/source/install/install.rst'
 
 
 def literal(title: str) -> list[str]:

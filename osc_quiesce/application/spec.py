@@ -2,8 +2,8 @@
 
 """What an application is: its servers, in stages, from YAML or options.
 
-The schema is documented in doc/source/application.rst. Every error names the
-line, since that is what one needs to mend a file.
+The schema is documented in doc/source/user/application-snapshots.rst. Every
+error names the line, since that is what one needs to mend a file.
 """
 
 from collections.abc import Iterable, Mapping

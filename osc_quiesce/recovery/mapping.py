@@ -2,9 +2,9 @@
 
 """mapping.yaml: what stands for what at the site where one restores.
 
-The schema is documented in doc/source/mapping.rst. Everything is named by name
-or ID. What is left empty is refused, and so is what is not there: nothing is
-ever guessed. The word ``none`` says that something is to be left out.
+The schema is documented in doc/source/reference/mapping.rst. Everything is
+named by name or ID. What is left empty is refused, and so is what is not there:
+nothing is ever guessed. The word ``none`` says that something is to be left out.
 """
 
 from __future__ import annotations

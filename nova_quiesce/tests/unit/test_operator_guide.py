@@ -11,7 +11,7 @@ from nova_quiesce import exceptions
 from nova_quiesce import guest
 
 CODE = pathlib.Path(exceptions.__file__).parent
-GUIDE = CODE.parent / 'doc/source/operator.rst'
+GUIDE = CODE.parent / 'doc/source/admin/operator.rst'
 
 
 #: a line that only repeats an error of a request

@@ -62,5 +62,6 @@ class TestTable(unittest.TestCase):
     def test_the_picture_in_the_documentation_is_of_this_table(self) -> None:
         tool = runpy.run_path(str(ROOT / 'tools/states.py'))
         self.assertEqual(
-            (ROOT / 'doc/source/states.svg').read_text(), tool['picture'](),
-            'run tools/states.py doc/source/states.svg')
+            (ROOT / 'doc/source/images/states.svg').read_text(),
+            tool['picture'](),
+            'run tools/states.py doc/source/images/states.svg')

@@ -70,14 +70,14 @@ class TestLibrary(base.FunctionalTest):
         def make_snapshots() -> None:
             seen.extend(self.states(server) for server in servers.values())
 
-        self.examples('library.rst', {
+        self.examples('reference/library.rst', {
             **servers, 'server_id': servers['db'],
             'make_snapshots': make_snapshots})
         self.assertEqual([('quiesced', None)] * 4, seen)
 
     def test_novaclient(self) -> None:
         server = self.boot('web')
-        self.examples('novaclient.rst', {})
+        self.examples('reference/novaclient.rst', {})
         self.wait(server, 'active')
 
 
@@ -97,7 +97,7 @@ class TestOtherTools(test_application.ApplicationTest):
                                json={'server': {'name': name}})
             self.cinder('PUT', '/volumes/%s' % volume,
                         {'volume': {'name': '%s-disk' % name}})
-        told = commands('by-hand.rst', self.SECTION)
+        told = commands('user/by-hand.rst', self.SECTION)
         self.assertEqual(1, len(told))
         for command in told:
             # It runs many commands, one after the other.
@@ -157,7 +157,7 @@ class TestStaysFrozen(test_recovery.RecoveryTest):
         quiesce = client.Client(session=base.compute().session)
         quiesce.wait_for_quiesced(server, quiesce.quiesce(server))
         listed = []
-        steps = commands('operator.rst', 'A guest that stays frozen')
+        steps = commands('admin/operator.rst', 'A guest that stays frozen')
         for step in steps:
             command = step.replace(STATUS, '%s --config-file %s' % (
                 STATUS, base.cloud().layout.etc / 'nova.conf'))

@@ -109,7 +109,7 @@ class TestGuide(base.RecoveryTest):
 
     def test_disaster_recovery(self) -> None:
         site = base.minicloud_of(A)
-        for title, commands in sections('disaster-recovery.rst'):
+        for title, commands in sections('user/disaster-recovery.rst'):
             if title == 'When it happens':
                 self.assertEqual(
                     dict.fromkeys(('first', 'shop-1', 'shop-2'), 'consistent'),
@@ -138,7 +138,7 @@ class TestGuide(base.RecoveryTest):
 
     def test_without_these_commands(self) -> None:
         self.prepare('shop-2')
-        for title, commands in sections('by-hand.rst'):
+        for title, commands in sections('user/by-hand.rst'):
             if title.startswith('Restore'):
                 for command in commands:
                     self.follow(command)

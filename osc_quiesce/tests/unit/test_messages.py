@@ -10,7 +10,7 @@ import unittest
 import osc_quiesce
 
 CODE = pathlib.Path(osc_quiesce.__file__).parent
-COMMANDS = pathlib.Path(__file__).parents[3] / 'doc/source/commands.rst'
+COMMANDS = pathlib.Path(__file__).parents[3] / 'doc/source/cli/index.rst'
 
 
 class TestMessages(unittest.TestCase):

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Configuration of sphinx."""
+
+extensions = ['openstackdocstheme']
+project = 'osc-quiesce API'
+copyright = 'The osc-quiesce developers'
+root_doc = 'index'
+html_theme = 'openstackdocs'
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
