@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Each example of the command-line reference prints what it shows.
+
+An example is a file: a command behind "$", and its output. The clouds are the
+ones of the unit tests, so most IDs are shorter than those of a cloud. If the
+environment variable RECORD_EXAMPLES is set, the outputs are written into the
+files instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shlex
+from typing import Any
+import unittest
+from unittest import mock
+import uuid
+
+from osc_quiesce.tests.unit.v2 import test_application
+from osc_quiesce.tests.unit.v2 import test_application_backup
+from osc_quiesce.tests.unit.v2 import test_application_restore
+from osc_quiesce.tests.unit.v2 import test_server
+from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_backup
+from osc_quiesce.v2 import application_backup_create
+from osc_quiesce.v2 import application_backup_records
+from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_mapping
+from osc_quiesce.v2 import application_restore
+from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import server
+
+EXAMPLES = pathlib.Path(__file__).parents[4] / 'doc/source/cli/examples'
+RECORD = 'RECORD_EXAMPLES'
+#: what differs each time: times of day, seconds, the version
+VARIES = re.compile(
+    r'\d{4}-\d\d-\d\dT[\d:.]+Z?|\d+\.\d+(\.[.\w]+)?')
+
+
+class Mixin(unittest.TestCase):
+    """Runs the examples of one noun, in a cloud of the unit tests."""
+
+    command: Any
+    stdout: Any
+    run_command: Any
+
+    def setUp(self) -> None:
+        numbers = random.Random(1)
+        patch = mock.patch.object(uuid, 'uuid4', lambda: uuid.UUID(
+            int=numbers.getrandbits(128), version=4))
+        patch.start()
+        self.addCleanup(patch.stop)
+        super().setUp()
+
+    def example(self, name: str, command: type[Any], *words: str) -> None:
+        """Run an example, and compare what it prints.
+
+        :param words: with which the command begins
+        """
+        path = EXAMPLES / f'{name}.txt'
+        typed, _newline, shown = path.read_text().partition('\n')
+        self.assertIn(' '.join(words), typed)
+        argv = shlex.split(typed.removeprefix('$ '))
+        argv = argv[argv.index(words[-1]) + 1:]
+        self.command = command
+        code = self.run_command(*argv)
+        self.assertEqual(0, code, typed)
+        printed = re.sub(r'0\.0\.1\.dev\d+', self.release,
+                         self.stdout.getvalue())
+        if os.environ.get(RECORD):
+            path.write_text(f'{typed}\n{printed}')
+        else:
+            self.assertEqual(
+                self.lasting(shown), self.lasting(printed),
+                f'{path}: {RECORD}=1 records it again')
+
+    @staticmethod
+    def release(version: re.Match[str]) -> str:
+        """Return the first release, as wide as the version that is run."""
+        return '1.0.0'.ljust(len(version[0]))
+
+    @staticmethod
+    def lasting(text: str) -> str:
+        """Return what is the same each time, whatever its width."""
+        return re.sub('[ -]+', ' ', VARIES.sub('~', text))
+
+
+class TestServer(Mixin, test_server.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ('db', 'app', 'web'):
+            self.nova.add(name)
+
+    def test_quiesce_and_unquiesce(self) -> None:
+        self.example(
+            'server-quiesce', server.QuiesceServer, 'server', 'quiesce')
+        self.example(
+            'quiesced-server-list', server.ListQuiescedServer,
+            'quiesced', 'server', 'list')
+        self.example(
+            'server-unquiesce', server.UnquiesceServer, 'server', 'unquiesce')
+
+
+class TestSnapshot(Mixin, test_application.TestCase):
+    WORDS = ('application', 'snapshot')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.cinder.hooks.append(self.take_time)
+
+    def take_time(self, line: str) -> None:
+        if line == 'POST /snapshots':
+            self.nova.now += 0.2
+
+    def test_snapshots(self) -> None:
+        for verb, command in (
+            ('create', application_create.CreateApplicationSnapshot),
+            ('list', application.ListApplicationSnapshot),
+            ('show', application.ShowApplicationSnapshot),
+            ('delete', application.DeleteApplicationSnapshot),
+        ):
+            self.example(
+                f'application-snapshot-{verb}', command, *self.WORDS, verb)
+
+
+class TestBackup(Mixin, test_application_backup.TestCase):
+    WORDS = ('application', 'backup')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enterContext(contextlib.chdir(self.folder))
+
+    def test_backups(self) -> None:
+        for verb, command in (
+            ('create', application_backup_create.CreateApplicationBackup),
+            ('list', application_backup.ListApplicationBackup),
+            ('show', application_backup.ShowApplicationBackup),
+            ('export', application_backup_records.ExportApplicationBackup),
+            ('import', application_backup_records.ImportApplicationBackup),
+            ('delete', application_backup.DeleteApplicationBackup),
+        ):
+            self.here = self.b if verb == 'import' else self.a
+            self.example(
+                f'application-backup-{verb}', command, *self.WORDS, verb)
+
+
+class TestRestore(Mixin, test_application_restore.TestCase):
+    WORDS = ('application', 'restore')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enterContext(contextlib.chdir(self.folder))
+        os.rename('m.yaml', 'mapping.yaml')
+
+    def test_restores(self) -> None:
+        for verb, command in (
+            ('create', application_restore_create.CreateApplicationRestore),
+            ('list', application_restore.ListApplicationRestore),
+            ('show', application_restore.ShowApplicationRestore),
+            ('delete', application_restore.DeleteApplicationRestore),
+        ):
+            self.example(
+                f'application-restore-{verb}', command, *self.WORDS, verb)
+
+    def test_mapping(self) -> None:
+        os.remove('mapping.yaml')  # it is written
+        self.example(
+            'application-mapping-create',
+            application_mapping.CreateApplicationMapping,
+            'application', 'mapping', 'create')
