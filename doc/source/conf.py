@@ -5,8 +5,10 @@
 extensions = [
     'cliff.sphinxext',
     'openstackdocstheme',
+    'oslo_config.sphinxconfiggen',
     'oslo_config.sphinxext',
-    'reno.sphinxext',
+    'oslo_policy.sphinxext',
+    'oslo_policy.sphinxpolicygen',
     'sphinx.ext.autodoc',
 ]
 project = 'osc-quiesce'
@@ -17,6 +19,12 @@ openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 autoprogram_cliff_application = 'openstack'
 autodoc_typehints = 'none'
+config_generator_config_file = [
+    ('../../etc/nova-quiesce/config-generator.conf', '_static/nova-quiesce')]
+policy_generator_config_file = [
+    ('../../etc/nova-quiesce/policy-generator.conf', '_static/nova-quiesce')]
+latex_documents = [
+    ('index', 'doc-osc-quiesce.tex', 'osc-quiesce', copyright, 'manual')]
 autoprogram_cliff_ignored = [
     '--help', '--format', '--column', '--quote', '--noindent', '--max-width',
     '--fit-width', '--print-empty', '--prefix', '--sort-column',
