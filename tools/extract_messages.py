@@ -20,7 +20,7 @@ def extract(domain: str, directory: pathlib.Path) -> pathlib.Path:
     template = directory.resolve() / ('%s.pot' % domain)
     subprocess.run(
         [sys.executable, '-m', 'babel.messages.frontend', '--quiet',
-         'extract', '--mapping', 'babel.cfg', '--no-default-keywords',
+         'extract', '--mapping', 'tools/babel.cfg', '--no-default-keywords',
          '--keyword', '_', '--add-comments', 'Translators:',
          '--project', 'osc-quiesce',
          '--copyright-holder', 'The osc-quiesce developers',

@@ -2,7 +2,7 @@
 
 """Configuration of sphinx."""
 
-extensions = ['openstackdocstheme']
+extensions = ['openstackdocstheme', 'os_api_ref']
 project = 'osc-quiesce API'
 copyright = 'The osc-quiesce developers'
 root_doc = 'index'

@@ -12,10 +12,10 @@ PICTURE = ROOT / 'doc/source/images/window.svg'
 
 class TestPicture(unittest.TestCase):
     def test_it_is_of_these_results(self) -> None:
-        tool = runpy.run_path(str(ROOT / 'tools/window.py'))
+        tool = runpy.run_path(str(ROOT / 'tools/docs/window.py'))
         self.assertEqual(
             PICTURE.read_text(), tool['picture'](),
-            'run tools/window.py doc/source/images/window.svg')
+            'run tools/docs/window.py doc/source/images/window.svg')
 
     def test_it_is_readable_on_dark_pages(self) -> None:
         self.assertIn(

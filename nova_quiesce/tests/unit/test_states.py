@@ -60,8 +60,8 @@ class TestTable(unittest.TestCase):
             self.assertNotIn(vm_state, states.NOT_RUNNING | states.ASLEEP)
 
     def test_the_picture_in_the_documentation_is_of_this_table(self) -> None:
-        tool = runpy.run_path(str(ROOT / 'tools/states.py'))
+        tool = runpy.run_path(str(ROOT / 'tools/docs/states.py'))
         self.assertEqual(
             (ROOT / 'doc/source/images/states.svg').read_text(),
             tool['picture'](),
-            'run tools/states.py doc/source/images/states.svg')
+            'run tools/docs/states.py doc/source/images/states.svg')

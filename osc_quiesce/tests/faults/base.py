@@ -4,7 +4,7 @@
 
 Whatever was killed, and whenever: no guest stays frozen, no server stays in a
 task state, every request has ended, and the servers can be used again.  Each
-case is a row of a table in the documentation (see tools/faults.py).
+case is a row of a table in the documentation (see tools/docs/faults.py).
 """
 
 import abc

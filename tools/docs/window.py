@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Draw the picture of the frozen window: tools/window.py SVG.
+"""Draw the picture of the frozen window: tools/docs/window.py SVG.
 
 It is one run of three real guests with two volumes each, by the times that
 Nova has recorded, from benchmarks/results. The servers have the names of the
@@ -12,7 +12,7 @@ import json
 import pathlib
 import sys
 
-RESULTS = pathlib.Path(__file__).parents[1] / (
+RESULTS = pathlib.Path(__file__).parents[2] / (
     'benchmarks/results/window-guests.json')
 RUN = '3 real guests'
 NAMES = ('db', 'app', 'web')
@@ -25,7 +25,7 @@ TOP, ROW, BAR = 48, 36, 24
 
 HEAD = """\
 <?xml version="1.0" encoding="UTF-8"?>
-<!-- Made by tools/window.py; do not edit. -->
+<!-- Made by tools/docs/window.py; do not edit. -->
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" \
 height="%d" font-family="sans-serif" font-size="14">
 <title>db is frozen first and thawed last; all volumes are snapshotted while \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Make a table of faults: tools/faults.py [--whole] TABLE JSON...
+"""Make a table of faults: tools/docs/faults.py [--whole] TABLE JSON...
 
 Each line of the JSON files is what one test has measured, with the number of
 its step; a file that does not exist is of tests that were skipped. With

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Draw the documentation's picture of the states: tools/states.py SVG.
+"""Draw the documentation's picture of the states: tools/docs/states.py SVG.
 
 The states, the arrows and the states of a row come from nova_quiesce/states.py
 and nova_quiesce/store.py.  The documentation is built without Nova, so the
@@ -42,7 +42,7 @@ APART = 12    # half the distance of two arrows between the same boxes
 
 HEAD = """\
 <?xml version="1.0" encoding="UTF-8"?>
-<!-- Made by tools/states.py; do not edit. -->
+<!-- Made by tools/docs/states.py; do not edit. -->
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" \
 font-family="sans-serif" font-size="14" text-anchor="middle">
 <defs><marker id="tip" viewBox="0 0 10 10" refX="10" refY="5" \

@@ -2,7 +2,7 @@
 
 """Put the table of releases into a page, from what their tests gave.
 
-Usage: tools/releases.py PAGE RESULT [RESULT ...]
+Usage: tools/docs/releases.py PAGE RESULT [RESULT ...]
 
 A result is what tools/summary.py wrote; its name says which tests these were.
 Each release of constraints/ has a line for each Python. What has no result is
@@ -15,7 +15,7 @@ import re
 import sys
 from typing import Any
 
-CONSTRAINTS = pathlib.Path(__file__).resolve().parent.parent / 'constraints'
+CONSTRAINTS = pathlib.Path(__file__).resolve().parents[2] / 'constraints'
 PYTHONS = ('3.11', '3.12', '3.13')
 #: the packages that are shown
 PACKAGES = ('nova', 'python-openstackclient', 'python-novaclient')
