@@ -2,7 +2,7 @@
 
 """How requests are recorded: the events of their instance actions.
 
-The action is made by whoever asks, under the id of the request.  The service
+The action is made where the request arrives, under its id.  The service
 that begins to work adds an event.  The end of the event is one transaction
 with the change of the server's state, or comes before the row of the table of
 freezes goes: so an event without an end always belongs to a row.

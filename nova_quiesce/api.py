@@ -175,7 +175,7 @@ class API:
     @compute.check_instance_state(vm_state=[states.UNQUIESCE.accepted_in])
     def unquiesce(self, context: nova_context.RequestContext,
                   instance: objects.Instance) -> None:
-        """Have the guest of a quiesced server thawed, whoever froze it.
+        """Have the guest of a quiesced server thawed, by any request.
 
         :raises nova.exception.InstanceInvalidState: if the server is not in
             the right state

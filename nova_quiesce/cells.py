@@ -3,7 +3,7 @@
 """The cells: where a server is, and which of them answer.
 
 At most one sweep is under way in one cell, in an executor of its own, so that
-a cell that hangs holds up no other one.  Whoever works in a cell asks before
+a cell that hangs holds up no other one.  All that works in a cell asks before
 whether it answers: while one thread waits for that, all others go elsewhere.
 """
 

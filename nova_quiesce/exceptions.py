@@ -38,11 +38,11 @@ class CannotQuiesce(GuestError):
 
 
 class FrozenByOthers(GuestError):
-    """The guest was frozen before the request: whoever did it owns it."""
+    """The guest was frozen before the request: its owner is another."""
 
     outcome = states.Outcome.REFUSED
     msg_fmt = _('The guest had been frozen by somebody else before this '
-                'request, and was left frozen: whoever froze it must thaw it')
+                'request, and was left frozen: its owner must thaw it')
 
 
 class Withdrawn(GuestError):
@@ -70,8 +70,8 @@ class FreezeLapsed(GuestError):
     """The guest is thawed, but its freeze had ended before the thaw."""
 
     outcome = states.Outcome.DONE
-    msg_fmt = _('The guest is thawed, but it had ended the freeze by itself '
-                'before: %(reason)s')
+    msg_fmt = _('The guest is thawed, but it had already ended the freeze: '
+                '%(reason)s')
 
 
 class UnquiesceFailed(GuestError):

@@ -331,7 +331,7 @@ class Store:
     def reclaim(self, freeze: Freeze) -> None:
         """Have a guest thawed that may be frozen by who owned its row once.
 
-        Whoever owns the row now owns it no longer, so that it cannot go.
+        Its owner now owns the row no longer, so that it cannot go.
         """
         values = {
             'state': State.FREEZING, 'owner': None, 'due_at': now()}

@@ -162,5 +162,5 @@ def _result(job: verbs.Job) -> str:
         'server': job.server.label, 'status': job.server.status}
     if job.unquiesce_at:
         text += ' ' + (
-            _('The cloud thaws it at %s by itself.') % job.unquiesce_at)
+            _('The cloud thaws it at %s.') % job.unquiesce_at)
     return text

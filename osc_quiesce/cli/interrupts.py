@@ -88,7 +88,7 @@ class Interrupts:
                 self._before[signum] = signal.signal(signum, self._note)
 
     def restore(self) -> None:
-        """Give the signals back to whoever handled them before."""
+        """Give the signals back to what handled them before."""
         while self._before:
             signal.signal(*self._before.popitem())
         if self._sockets:

@@ -263,7 +263,7 @@ def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
          values: Mapping[str, str]) -> None:
     """Add to the metadata of backups, of all at once.
 
-    Cinder can only replace all of them, so they are read anew before.
+    Cinder can only replace all of them, so they are read again before.
     """
 
     def add(backup_id: str) -> None:

@@ -3,8 +3,8 @@
 """mapping.yaml: what stands for what at the site where one restores.
 
 The schema is documented in doc/source/reference/mapping.rst. Everything is
-named by name or ID. What is left empty is refused, and so is what is not there:
-nothing is ever guessed. The word ``none`` says that something is to be left out.
+named by name or ID. What is left empty is refused, and so is what is not
+there: nothing is ever guessed. The word ``none`` leaves something out.
 """
 
 from __future__ import annotations

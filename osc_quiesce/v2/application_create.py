@@ -91,7 +91,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
             'volume, and so will not be in the snapshots'))
         parser.add_argument('--with-user-data', action='store_true', help=_(
             'Record the user data of the servers as well, which may hold '
-            'secrets: whoever sees the snapshots can read them'))
+            'secrets: all who see the snapshots can read them'))
         parser.add_argument('--dry-run', action='store_true', help=_(
             'Show what would be done and refused, and do nothing'))
         parser.add_argument('--keep-inconsistent', action='store_true', help=_(

@@ -214,7 +214,7 @@ class TestShell(TestCase):
         )
         self.assertRegex(
             self.stdout.getvalue(),
-            r'is QUIESCED\. The cloud thaws it at 2026-01-01T00:01:0\dZ by',
+            r'is QUIESCED\. The cloud thaws it at 2026-01-01T00:01:0\dZ\.',
         )
 
     def test_without_poll_it_returns_at_once(self) -> None:

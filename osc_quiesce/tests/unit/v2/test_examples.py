@@ -11,9 +11,9 @@ files instead.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
-import random
 import re
 import shlex
 from typing import Any
@@ -50,9 +50,9 @@ class Mixin(unittest.TestCase):
     run_command: Any
 
     def setUp(self) -> None:
-        numbers = random.Random(1)
-        patch = mock.patch.object(uuid, 'uuid4', lambda: uuid.UUID(
-            int=numbers.getrandbits(128), version=4))
+        numbers = itertools.count()
+        patch = mock.patch.object(uuid, 'uuid4', lambda: uuid.uuid5(
+            uuid.NAMESPACE_DNS, str(next(numbers))))
         patch.start()
         self.addCleanup(patch.stop)
         super().setUp()
