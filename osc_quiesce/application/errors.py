@@ -10,7 +10,7 @@ class ApplicationError(Exception):
 
     :param fact: what happened
     :param advice: what is left as it is, and what to do; it is only right as
-        long as whoever catches this leaves everything as it is
+        long as everything is left as it is
     """
 
     def __init__(self, fact: str, advice: str = '') -> None:

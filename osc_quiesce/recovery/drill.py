@@ -8,7 +8,7 @@ a target volume. Each target volume is given up as soon as it is cloned. Where
 nothing can be proven, and where a server or a restore has the target volume,
 a drill restores into volumes of its own.
 
-A drill begins anew each time: only then does it measure how long a restore
+A drill begins again each time: only then does it measure how long a restore
 takes. Whatever ends it, it deletes all that it has made, and what an earlier
 drill of the same set has left is deleted first. It must never touch a server,
 a volume or a port that is not its own.

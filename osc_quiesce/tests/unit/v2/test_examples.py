@@ -11,6 +11,7 @@ files instead.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import itertools
 import os
 import pathlib
@@ -21,8 +22,12 @@ import unittest
 from unittest import mock
 import uuid
 
+from osc_quiesce import model
+from osc_quiesce.recovery import points
+from osc_quiesce.tests.unit.recovery import test_drill as drill
 from osc_quiesce.tests.unit.v2 import test_application
 from osc_quiesce.tests.unit.v2 import test_application_backup
+from osc_quiesce.tests.unit.v2 import test_application_protection
 from osc_quiesce.tests.unit.v2 import test_application_restore
 from osc_quiesce.tests.unit.v2 import test_server
 from osc_quiesce.v2 import application
@@ -30,7 +35,9 @@ from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
 from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_drill
 from osc_quiesce.v2 import application_mapping
+from osc_quiesce.v2 import application_protection
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
 from osc_quiesce.v2 import server
@@ -149,6 +156,20 @@ class TestBackup(Mixin, test_application_backup.TestCase):
                 f'application-backup-{verb}', command, *self.WORDS, verb)
 
 
+class TestProtection(Mixin, test_application_protection.TestCase):
+    def test_protection(self) -> None:
+        days = 24 * test_application_protection.HOUR
+        self.age('monday', 7 * test_application_protection.HOUR)
+        now = datetime.datetime.now(datetime.UTC)
+        past = model.utc_text(now - datetime.timedelta(seconds=5.1 * days))
+        self.write('monday', verified=past, drilled_at=past, drill='ok',
+                   drill_rto='243')
+        self.example(
+            'application-protection-show',
+            application_protection.ShowApplicationProtection,
+            'application', 'protection', 'show')
+
+
 class TestRestore(Mixin, test_application_restore.TestCase):
     WORDS = ('application', 'restore')
 
@@ -173,3 +194,13 @@ class TestRestore(Mixin, test_application_restore.TestCase):
             'application-mapping-create',
             application_mapping.CreateApplicationMapping,
             'application', 'mapping', 'create')
+
+
+class TestDrill(Mixin, test_application_restore.TestCase, drill.TestCase):
+    def test_drill(self) -> None:
+        self.patch(points, 'find_backup_set', lambda cloud, name: self.point)
+        self.enterContext(contextlib.chdir(self.folder))
+        os.rename('m.yaml', 'mapping.yaml')
+        self.example(
+            'application-drill', application_drill.DrillApplication,
+            'application', 'drill')
