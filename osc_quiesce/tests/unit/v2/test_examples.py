@@ -27,6 +27,7 @@ from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.recovery import test_drill as drill
 from osc_quiesce.tests.unit.v2 import test_application
 from osc_quiesce.tests.unit.v2 import test_application_backup
+from osc_quiesce.tests.unit.v2 import test_application_backup_verify
 from osc_quiesce.tests.unit.v2 import test_application_protection
 from osc_quiesce.tests.unit.v2 import test_application_restore
 from osc_quiesce.tests.unit.v2 import test_server
@@ -34,6 +35,7 @@ from osc_quiesce.v2 import application
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
+from osc_quiesce.v2 import application_backup_verify
 from osc_quiesce.v2 import application_create
 from osc_quiesce.v2 import application_drill
 from osc_quiesce.v2 import application_mapping
@@ -154,6 +156,15 @@ class TestBackup(Mixin, test_application_backup.TestCase):
             self.here = self.b if verb == 'import' else self.a
             self.example(
                 f'application-backup-{verb}', command, *self.WORDS, verb)
+
+
+class TestVerify(Mixin, test_application_backup_verify.TestCase):
+    def test_verification(self) -> None:
+        self.enterContext(contextlib.chdir(self.folder))
+        self.example(
+            'application-backup-verify',
+            application_backup_verify.VerifyApplicationBackup,
+            'application', 'backup', 'verify')
 
 
 class TestProtection(Mixin, test_application_protection.TestCase):
