@@ -62,8 +62,15 @@ class Guest:
         :param state: ``connected``, ``disconnected``, or nothing if the
             guest has no channel for one
         """
+        import libvirt
+        try:
+            description = self.domain.XMLDesc()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return False    # Nova is making it again, for a hard reboot
         found = re.search(r"name='org.qemu.guest_agent.0' state='(\w+)'",
-                          self.domain.XMLDesc())
+                          description)
         return state == (found[1] if found else '')
 
     def disks(self) -> set[str]:
