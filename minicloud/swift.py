@@ -5,7 +5,7 @@
 It is a store apart from all clouds, and has users of its own: what a cloud
 needs to get its backups back must not depend on that cloud. One account holds
 all backups. Its owner may do everything; a reader may read what the owner has
-written, and write to one container of its own.
+written, and write to containers of its own.
 
 Nothing here imports Swift, starts or changes anything.
 """
@@ -27,11 +27,14 @@ PASSWORD = 'minicloud'      # noqa: S105
 USERS = {'owner': f'{ACCOUNT}:owner', 'reader': f'{ACCOUNT}:reader'}
 #: Where each of them puts its backups.
 CONTAINERS = {'owner': 'volumebackups', 'reader': 'reader-backups'}
+#: Where osc_quiesce puts its proofs; whoever may not make containers needs it.
+PROOFS = 'osc-quiesce-proofs'
 #: The access control lists of these: the owner may do everything anyway.
 LISTS = {
     CONTAINERS['owner']: {'X-Container-Read': USERS['reader']},
-    CONTAINERS['reader']: {'X-Container-Read': USERS['reader'],
-                           'X-Container-Write': USERS['reader']},
+    **{container: {'X-Container-Read': USERS['reader'],
+                   'X-Container-Write': USERS['reader']}
+       for container in (CONTAINERS['reader'], PROOFS)},
 }
 BUCKET = 's3-backups'
 #: Packages of each choice of ``--backup`` and of the store itself, and the

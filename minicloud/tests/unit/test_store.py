@@ -53,9 +53,9 @@ class FilesTest(unittest.TestCase):
         self.assertEqual('minicloud .admin', users['user_backup_owner'])
         self.assertEqual('minicloud', users['user_backup_reader'])
 
-    def test_a_reader_writes_to_its_own_container_only(self) -> None:
+    def test_a_reader_writes_to_its_own_containers_only(self) -> None:
         self.assertEqual(
-            ['reader-backups'],
+            ['reader-backups', 'osc-quiesce-proofs'],
             [name for name, lists in swift.LISTS.items()
              if 'X-Container-Write' in lists])
         for lists in swift.LISTS.values():
