@@ -3,7 +3,8 @@
 """Servers made again: with their ports, and their volumes in their order.
 
 No volume is deleted with a server that fails to build: what a server wants of
-its volumes is set when it is active.
+its volumes is set when it is active. A server that has run is never deleted:
+its volumes may have data that no backup has, and may go with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import ports
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import restores
 from osc_quiesce.recovery import waiting
 
 #: with the hostname of a server, which may have dots, or one letter; with
@@ -55,23 +57,14 @@ class Booter:
         found = self._there.get(server.id)
         if found:
             found = self._settled(found)
-            if found['status'] != 'ACTIVE':
+            if _never_ran(found):
                 self._discard(found)
                 found = None
         if not found:
             made = self._make(server, [self._port(p) for p in server.ports])
             found = self._settled(made)
         if found['status'] != 'ACTIVE':
-            raise NotBooted(
-                _('Server %(server)s, made for %(source)s, is %(status)s: '
-                  '%(why)s.') % {
-                      'server': restore_plan.label_of(found),
-                      'source': server.label,
-                      'status': found['status'],
-                      'why': (found.get('fault') or {}).get('message', _(
-                          'Nova gives no reason')).rstrip('.')},
-                _('Its volumes are kept; the same command again makes it '
-                  'again.'))
+            raise self._not_booted(server, found)
         self._finish(server, found)
         return found
 
@@ -87,12 +80,32 @@ class Booter:
         return self._waiter.until(
             look, _('Server %s is still being built') % server['id'])
 
+    def _not_booted(self, server: resolved.Server,
+                    found: Mapping[str, Any]) -> NotBooted:
+        names = {'server': restore_plan.label_of(found),
+                 'source': server.label,
+                 'status': found['status']}
+        if _never_ran(found):
+            return NotBooted(
+                _('Server %(server)s, made for %(source)s, is %(status)s: '
+                  '%(why)s.') % {
+                      **names,
+                      'why': (found.get('fault') or {}).get('message', _(
+                          'Nova gives no reason')).rstrip('.')},
+                _('Its volumes are kept; the same command again makes it '
+                  'again.'))
+        return NotBooted(
+            _('Server %(server)s, made for %(source)s, is %(status)s, and is '
+              'left as it is, since its volumes may have data that no backup '
+              'has.') % names,
+            _('Start it, so that it is ACTIVE, and run the same command '
+              'again; or delete the restore with "openstack application '
+              'restore delete %s".') % self._plan.restore_id)
+
     def _discard(self, server: Mapping[str, Any]) -> None:
-        """Delete a server of ours that did not become active."""
-        path = f'/servers/{server["id"]}'
-        self._cloud.compute('DELETE', path)
-        self._waiter.gone(lambda: self._cloud.compute('GET', path),
-                          _('Server %s is still being deleted') % server['id'])
+        """Delete a server of ours that never ran, and no volume with it."""
+        restores.delete_server(
+            self._waiter, server, set(self._volumes.values()))
         for volume in self._volumes.values():
             self._waiter.volume(volume, {'detaching', 'reserved'})
 
@@ -197,3 +210,9 @@ class Booter:
                     {'volumeAttachment': {
                         'volumeId': id_, 'delete_on_termination': True}},
                     _MICROVERSION)
+
+
+def _never_ran(server: Mapping[str, Any]) -> bool:
+    """Return whether Nova has failed to build a server."""
+    return server['status'] == 'ERROR' and (
+        server.get('OS-SRV-USG:launched_at', '') is None)

@@ -144,7 +144,7 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
         return True
 
     stuck = {each['id'] for each in restore.servers if not carry_out(
-        _delete_server, waiter, each, kept)}
+        delete_server, waiter, each, kept)}
     carry_out(_delete_ports, waiter.cloud, restore.id)
     for volume in restore.volumes:
         if not stuck & {a['server_id'] for a in volume['attachments']}:
@@ -177,9 +177,9 @@ def _delete_ports(cloud: cloud_api.Cloud, restore_id: str) -> None:
             cloud.network('DELETE', f'/ports/{port["id"]}')
 
 
-def _delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
-                   kept: set[str]) -> None:
-    """Delete a server, and no target volume with it."""
+def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
+                  kept: set[str]) -> None:
+    """Delete a server, and none of these volumes with it."""
     cloud, path = waiter.cloud, f'/servers/{server["id"]}'
     try:
         for each in server.get('os-extended-volumes:volumes_attached') or ():

@@ -151,6 +151,9 @@ class FakeSite:
             server = _row(self.servers, parts[1])
             if method == 'DELETE':
                 del self.servers[parts[1]]
+                for each in server['os-extended-volumes:volumes_attached']:
+                    if each['delete_on_termination']:
+                        del self.volumes[each['id']]
                 for volume in self.volumes.values():
                     self._detach(volume, parts[1])
             elif method == 'PUT':
@@ -382,6 +385,8 @@ class FakeSite:
             'addresses': {'net': [{'addr': '10.0.0.7'}]}
             if wanted['networks'] != 'none' else {},
             'fault': {'message': 'no valid host'},
+            'OS-SRV-USG:launched_at':
+            None if status == 'ERROR' else '2026-01-01T00:00:00.000000',
             'os-extended-volumes:volumes_attached': attached,
         }
         self.servers[id_] = server

@@ -388,6 +388,30 @@ class TestResume(TestCase):
         self.assertEqual('ACTIVE', self.server('db')['status'])
         self.assertEqual(2, len(self.site.ports))
 
+    def test_a_server_that_has_run_is_left_as_it_is(self) -> None:
+        """Its volumes go with it, with what it has written."""
+        self.restore()
+        for status in ('SHUTOFF', 'PAUSED', 'RESCUE', 'MIGRATING',
+                       'VERIFY_RESIZE', 'ERROR'):
+            self.server('db')['status'] = status
+            log = list(self.site.log)
+            with self.assertRaisesRegex(
+                    booting.NotBooted, rf'Server db \(.*\), made for db .* is '
+                    f'{status}, and is left as it is.*Start it'):
+                self.restore()
+            self.assertEqual(log, self.site.log)
+        self.server('db')['status'] = 'ACTIVE'
+        self.restore()
+
+    def test_no_volume_goes_with_a_server_that_never_ran(self) -> None:
+        self.site.builds_to = ['ERROR']
+        with self.assertRaises(booting.NotBooted):
+            self.restore()
+        for each in self.server('db')['os-extended-volumes:volumes_attached']:
+            each['delete_on_termination'] = True
+        self.restore()
+        self.assert_restored()
+
     def test_another_restore_of_the_same_backup_is_waited_for(self) -> None:
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
         self.site.add_volume(
