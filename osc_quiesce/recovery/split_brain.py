@@ -17,6 +17,9 @@ from osc_quiesce.recovery import restore_plan
 
 LOG = logging.getLogger(__name__)
 
+#: statuses of servers that do not run
+_STOPPED: Final = frozenset({'SHUTOFF', 'SHELVED', 'SHELVED_OFFLOADED',
+                             'SOFT_DELETED', 'DELETED', 'ERROR'})
 # Those of keystoneauth that warn of a site that does not answer
 _LOGGERS: Final = ('keystoneauth.identity.generic.base',
                    'keystoneauth.discover', 'keystoneauth.session')
@@ -32,11 +35,18 @@ def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
     if options.force or not options.start:
         return []
     wanted = list(servers)
-    running = _running(cloud, wanted)
+    found = _statuses(cloud, wanted)
     if options.source:
         try:
             with _without_warnings():
-                running |= _running(options.source, wanted)
+                there = _statuses(options.source, wanted)
+            if wanted and not there:
+                LOG.warning(
+                    _('Cloud %(name)s has none of the servers of the source: '
+                      'they were deleted, or this is another project than '
+                      'theirs. Make sure that they do not run.'),
+                    {'name': options.source_name})
+            found += there
         except cloud_api.CloudError as exc:
             LOG.debug('%s', exc)
             LOG.warning(
@@ -45,25 +55,27 @@ def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
                 {'name': options.source_name,
                  'why': _('HTTP %d') % exc.status if exc.status
                  else _('no usable answer')})
+    running = sorted({each for each in found if each[1] not in _STOPPED})
     if not running:
         return []
-    return [_('Servers of the source are ACTIVE: %s. Stop them or fence their '
-              'site first, or else the application runs twice; --force '
-              'accepts that.') % ', '.join(sorted(running))]
+    return [_('Servers of the source are %(statuses)s: %(servers)s. Stop them '
+              'or fence their site first, or else the application runs twice; '
+              '--force accepts that.') % {
+                  'statuses': ', '.join(sorted({each[1] for each in running})),
+                  'servers': ', '.join(each[0] for each in running)}]
 
 
-def _running(cloud: cloud_api.Cloud,
-             servers: Iterable[Mapping[str, Any]]) -> set[str]:
-    def look(server: Mapping[str, Any]) -> str | None:
+def _statuses(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]]
+              ) -> list[tuple[str, str]]:
+    """Return what servers that are there are called, and their statuses."""
+    def look(server: Mapping[str, Any]) -> tuple[str, str] | None:
         try:
             found = cloud.compute('GET', f'/servers/{server["id"]}')['server']
         except cloud_api.NotThere:
             return None
-        if found['status'] != 'ACTIVE':
-            return None
-        return model.label(server['id'], server['name'])
+        return model.label(server['id'], server['name']), found['status']
 
-    return {each for each in concurrency.run_all(look, servers) if each}
+    return [each for each in concurrency.run_all(look, servers) if each]
 
 
 @contextlib.contextmanager

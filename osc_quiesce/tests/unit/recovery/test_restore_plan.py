@@ -84,9 +84,18 @@ class TestPlan(restore_base.TestCase):
             )
             self.assertEqual([], self.plan(force=True, **options).refusals)
             self.assertEqual([], self.plan(start=False, **options).refusals)
-            site.servers['db-id']['status'] = 'SHUTOFF'
-            self.assertEqual([], self.plan(**options).refusals)
+            for status in 'SHUTOFF', 'SHELVED_OFFLOADED', 'ERROR':
+                site.servers['db-id']['status'] = status
+                self.assertEqual([], self.plan(**options).refusals)
             site.servers.clear()
+
+    def test_servers_that_may_write_run(self) -> None:
+        self.site.servers = {
+            'db-id': {'id': 'db-id', 'status': 'VERIFY_RESIZE'},
+            'web-id': {'id': 'web-id', 'status': 'PAUSED'}}
+        self.assertIn(
+            'Servers of the source are PAUSED, VERIFY_RESIZE: db (db-id), '
+            'web (web-id). Stop them', self.refused())
 
     def test_a_source_that_cannot_be_reached_is_no_obstacle(self) -> None:
         source = restore_base.FakeSite()

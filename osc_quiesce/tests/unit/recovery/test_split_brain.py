@@ -75,8 +75,15 @@ class TestSplitBrain(unittest.TestCase):
         self.assertIn('Who are you?', ' '.join(
             self.said(source, logging.DEBUG)))
 
+    def test_a_site_without_any_of_the_servers_is_warned_of(self) -> None:
+        """Nova answers the same 404 in another project than theirs."""
+        source: Any = restore_base.FakeSite()
+        [said] = self.said(source)
+        self.assertIn('Cloud siteA has none of the servers', said)
+
     def test_other_warnings_are_shown_again_afterwards(self) -> None:
         source: Any = restore_base.FakeSite()
+        source.servers['db-id'] = {'status': 'SHUTOFF'}
         self.assertEqual([], self.said(source))
         with self.assertLogs('keystoneauth.discover', 'WARNING'):
             logging.getLogger('keystoneauth.discover').warning('x')
