@@ -10,12 +10,14 @@ its volumes may have data that no backup has, and may go with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import datetime
 from typing import Any, Final
 from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import ports
 from osc_quiesce.recovery import resolved
@@ -131,6 +133,11 @@ class Booter:
 
     def _make(self, server: resolved.Server,
               port_ids: list[str]) -> dict[str, Any]:
+        # First: if the answer is lost, a guest may write to them all the same.
+        now = model.utc_text(datetime.datetime.now(datetime.UTC))
+        for volume in server.volumes:
+            marks.write(self._cloud, self._volumes[volume['id']],
+                        {marks.STARTED: now})
         body = {'server': self._body(server, port_ids)}
         if server.group:
             body['os:scheduler_hints'] = {'group': server.group}

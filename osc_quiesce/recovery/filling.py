@@ -135,6 +135,7 @@ class Filler:
                   marks.VOLUMES: str(len(plan.items)),
                   marks.SERVERS: str(len(plan.resolution.servers)
                                      if plan.options.start else 0),
+                  marks.STARTED: '',
                   marks.VERIFIED: '',
                   marks.RESTORED_AT: _now() if is_done else ''}
         if item.is_target:

@@ -35,6 +35,8 @@ SERVERS: Final = 'restore_servers'
 SET_ID: Final = 'restore_of'
 SOURCE: Final = 'source_id'
 STAGE: Final = 'stage'
+#: on volumes: when a server was to be made that has them
+STARTED: Final = 'started'
 TARGET_OF: Final = 'target_of'
 VERIFIED: Final = 'verified'
 VOLUMES: Final = 'restore_volumes'
@@ -105,6 +107,17 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
     found = re.fullmatch(
         f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or '')
     return (found[1], found[2]) if found else ('', '')
+
+
+def verified(volume: Mapping[str, Any]) -> str:
+    """Return when a volume was proven to be equal to its backup, or ''.
+
+    What its server writes is not counted as long as it has the volume: it began
+    with what was proven. Without the server, the volume only was in use.
+    """
+    is_left = get(volume, STARTED) and volume['status'] not in (
+        'in-use', 'reserved', 'attaching')
+    return '' if is_left else get(volume, VERIFIED)
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,

@@ -102,6 +102,7 @@ class Run:
             cloud, client.timer, means.volume_timeout)
         self.rows: dict[str, reports.Volume] = {}
         self._in_use: set[str] = set()
+        self._was_in_use: set[str] = set()
         self.report = reports.Report(
             plan.restore_id, plan.name, plan.point,
             reports.rpo(plan.point.created_at, means.failed_at), self._clock)
@@ -124,6 +125,8 @@ class Run:
             volume = filler.fill(item)
             if volume['status'] != 'available':
                 self._in_use.add(volume['id'])
+            elif marks.get(volume, marks.STARTED):
+                self._was_in_use.add(volume['id'])
             self.rows[item.wanted.id] = self._row(
                 item, volume, self._clock() - started)
 
@@ -140,7 +143,7 @@ class Run:
                      if any(v['id'] == wanted.id for v in server.volumes))
         return reports.Volume(stage, wanted.server, wanted.device, wanted.id,
                               volume['id'], item.copy.id, item.copy.size,
-                              bool(marks.get(volume, marks.VERIFIED)), seconds)
+                              bool(marks.verified(volume)), seconds)
 
     def prove(self) -> None:
         """Prove what the plan wants proven, before any boot."""
@@ -163,11 +166,17 @@ class Run:
                       'without.') % {
                           'id': row.id, 'target': item.copy.volume_id})
             started = self._clock()
-            prover.prove(row.id, item.copy.id)
+            try:
+                prover.prove(row.id, item.copy.id)
+            except proof.NotEqual:
+                if row.id not in self._was_in_use:
+                    raise
+                self._give_up_proof(item)
+                return
             proven = {marks.VERIFIED: model.utc_text(datetime.datetime.now(
                 datetime.UTC))}
             self._note(item.copy.id, proven)
-            marks.write(self._cloud, row.id, proven)
+            marks.write(self._cloud, row.id, {**proven, marks.STARTED: ''})
             row.verified = True
             row.seconds += self._clock() - started
             self._means.progress(
@@ -193,12 +202,16 @@ class Run:
             return False
         if row.id not in self._in_use:
             return True
+        self._give_up_proof(item)
+        return False
+
+    def _give_up_proof(self, item: restore_plan.Item) -> None:
         message = _('Volume %s cannot be verified any more: a server has it, '
-                    'and may have written to it.') % item.wanted.label
+                    'or had it, and may have written to it.'
+                    ) % item.wanted.label
         if self._plan.options.verify:
             raise proof.NotProven(message)
         LOG.warning('%s', message)
-        return False
 
     def start(self) -> None:
         """Make the servers, one stage after the other."""

@@ -63,8 +63,7 @@ class Restore:
     @property
     def verified(self) -> int:
         """How many volumes are proven to be equal to their backups."""
-        return sum(bool(marks.get(
-            each, marks.VERIFIED)) for each in self.volumes)
+        return sum(bool(marks.verified(each)) for each in self.volumes)
 
     @property
     def state(self) -> str:
@@ -156,8 +155,8 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
 def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
     """Let a target volume be free for the next restore."""
     # RESTORED_AT stays: the volume takes up its size.
-    marks.erase(
-        cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.VERIFIED)
+    marks.erase(cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.STARTED,
+                marks.VERIFIED)
 
 
 def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],

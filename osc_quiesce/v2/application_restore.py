@@ -101,7 +101,7 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
         'copy_id': marks.get(volume, marks.BACKUP_ID),
         'status': volume['status'],
         'restored_at': marks.get(volume, marks.RESTORED_AT),
-        'verified': marks.get(volume, marks.VERIFIED)}
+        'verified': marks.verified(volume)}
 
 
 def _server(server: Mapping[str, Any]) -> dict[str, Any]:

@@ -190,6 +190,31 @@ class TestRestore(TestCase):
         self.assertEqual([False] * 3, [v.verified for v in report.volumes])
         self.assertNotIn('POST /backups', self.site.changes())
 
+    def test_what_a_server_had_is_not_called_verified(self) -> None:
+        self.restore()
+        self.target('db-vda')['data'] = 'written by the guest'
+        for id_, server in list(self.site.servers.items()):
+            for each in server['os-extended-volumes:volumes_attached']:
+                each['delete_on_termination'] = False
+            self.cloud.compute('DELETE', f'/servers/{id_}')
+        with self.assertRaisesRegex(
+                proof.NotProven, 'db-vda .* a server has it, or had it'):
+            self.restore(verify=True)
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        # What nobody has written to is proven again.
+        self.assertEqual([False, True, True],
+                         [v.verified for v in report.volumes])
+        self.assertEqual('written by the guest', self.target('db-vda')['data'])
+
+    def test_no_proof_is_claimed_for_what_a_server_had(self) -> None:
+        self.restore()
+        self.site.servers.clear()
+        for volume in self.site.volumes.values():
+            volume.update({'attachments': [], 'status': 'available'})
+        report = self.restore(verify=False)
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+
     def test_without_targets_volumes_are_made_first(self) -> None:
         self.unregister('db-vda')
         report = self.restore()

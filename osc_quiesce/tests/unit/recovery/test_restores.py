@@ -33,6 +33,12 @@ class TestRestores(restore_base.TestCase):
         next(iter(self.site.servers.values()))['status'] = 'SHUTOFF'
         self.assertEqual('incomplete', self.find().state)
 
+    def test_what_a_server_had_is_not_called_verified(self) -> None:
+        self.restore()
+        self.target('db-vda').update(
+            {'attachments': [], 'status': 'available'})
+        self.assertEqual(2, self.find().verified)
+
     def test_without_servers_it_is_complete_if_none_were_wanted(self) -> None:
         self.restore(start=False)
         self.assertEqual('complete', self.find().state)
