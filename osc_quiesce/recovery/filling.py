@@ -92,6 +92,7 @@ class Filler:
         found = item.volume or self._make(item, snapshot_id=item.copy.id)
         volume = self._waiter.volume(found['id'], _BUSY)
         if volume['status'].startswith('error'):
+            self._check_unused(item, volume)
             self._delete(volume)
             found = self._make(item, snapshot_id=item.copy.id)
             volume = self._waiter.volume(found['id'], _BUSY)
@@ -153,6 +154,27 @@ class Filler:
                       'status': volume['status'],
                       'why': self._waiter.reason(volume['id']).rstrip('.')})
 
+    def _check_unused(self, item: restore_plan.Item,
+                      volume: Mapping[str, Any]) -> None:
+        """Refuse a volume in error that had all its data, and may have more.
+
+        :raises NotRestored: it is one
+        """
+        if (marks.get(volume, marks.RESTORE_ID) == self._plan.restore_id
+                and marks.get(volume, marks.RESTORED_AT)):
+            raise NotRestored(
+                _('Volume %(id)s, restored for volume %(volume)s before, is '
+                  '%(status)s, and is left as it is, since it may have been '
+                  'written to.') % {
+                      'id': volume['id'],
+                      'volume': item.wanted.label,
+                      'status': volume['status']},
+                _('When its storage is sound, an administrator resets it with '
+                  '"openstack volume set --state available %(id)s", and the '
+                  'same command again goes on; "openstack application restore '
+                  'delete %(restore)s" gives it up.') % {
+                      'id': volume['id'], 'restore': self._plan.restore_id})
+
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
@@ -160,6 +182,7 @@ class Filler:
         An administrator can reset it, which keeps its ID, and with it the
         proof and later backups of differences only.
         """
+        self._check_unused(item, volume)
         # What was never made has no host.
         is_made = bool(volume.get('os-vol-host-attr:host'))
         if self._cloud.is_admin and (volume['status'] == 'error_restoring' or (

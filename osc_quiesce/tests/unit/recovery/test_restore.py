@@ -372,6 +372,23 @@ class TestResume(TestCase):
             {'status': 'error', 'os-vol-host-attr:host': 'b@rbd'})
         self.assertTrue(self.restore().volumes[0].verified)
 
+    def test_one_that_was_restored_before_is_left_as_it_is(self) -> None:
+        self.restore()
+        self.site.servers.clear()
+        self.target('db-vda').update(
+            {'attachments': [], 'data': 'written by the guest'})
+        for is_admin in True, False:
+            self.site.is_admin = is_admin
+            for status in 'error', 'error_restoring', 'error_extending':
+                self.target('db-vda')['status'] = status
+                log = list(self.site.log)
+                with self.assertRaisesRegex(
+                        filling.NotRestored, 'Volume t-db-vda, restored for '
+                        f'volume db-vda.* before, is {status}, and is left'):
+                    self.restore()
+                self.assertEqual(log, self.site.log)
+        self.assertEqual('written by the guest', self.target('db-vda')['data'])
+
     def test_one_that_was_never_made_is_made_again(self) -> None:
         self.unregister('db-vda')
         restore_id = self.plan().restore_id
@@ -490,6 +507,14 @@ class TestSnapshots(TestCase):
         )
         self.assertEqual(2, len(self.site.servers))
         self.assertEqual(0, self.restored())
+
+    def test_one_that_is_in_error_later_is_left_as_it_is(self) -> None:
+        report = self.restore(start=False)
+        volume = self.site.volumes[report.volumes[0].id]
+        volume['status'] = 'error'
+        with self.assertRaisesRegex(filling.NotRestored, 'is left as it is'):
+            self.restore(start=False)
+        self.assertIn(volume['id'], self.site.volumes)
 
     def test_again_makes_no_more(self) -> None:
         self.stop_at('POST /ports')
