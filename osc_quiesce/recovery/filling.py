@@ -33,7 +33,9 @@ from osc_quiesce.recovery import waiting
 
 LOG = logging.getLogger(__name__)
 
-_BUSY = frozenset({'creating', 'restoring-backup', 'downloading', 'deleting'})
+# backing-up: for a proof that was interrupted
+_BUSY = frozenset({'creating', 'restoring-backup', 'downloading', 'deleting',
+                   'backing-up'})
 
 
 class NotRestored(errors.ApplicationError):

@@ -74,7 +74,8 @@ class Item:
             marks.get(volume, marks.RESTORE_ID) == restore_id
             and marks.get(volume, marks.BACKUP_ID) == self.copy.id
             and marks.get(volume, marks.RESTORED_AT) and volume['status'] in (
-                'available', 'in-use', 'reserved', 'attaching', 'detaching'))
+                'available', 'in-use', 'reserved', 'attaching', 'detaching',
+                'backing-up'))
 
 
 @dataclasses.dataclass(frozen=True)

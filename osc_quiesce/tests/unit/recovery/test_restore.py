@@ -354,6 +354,27 @@ class TestResume(TestCase):
         self.restore()
         self.assert_restored()
 
+    def test_a_proof_under_way_is_waited_for(self) -> None:
+        self.stop_at('DELETE /backups')
+        busy = self.target('db-vda')
+        busy['status'] = 'backing-up'
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            busy['status'] = 'available'
+
+        self.client = self.client.with_sleep(sleep)
+        restored = self.restored()
+        report = self.restore()
+        self.assertEqual(restored, self.restored())
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+
+    def test_servers_that_are_backed_up_are_no_obstacle(self) -> None:
+        self.restore()
+        for volume in self.site.volumes.values():
+            volume['status'] = 'backing-up'
+        self.assertEqual([], self.plan().refusals)
+
     def test_what_is_available_but_not_marked_is_restored_again(self) -> None:
         # As Cinder marks it even if the restore was cancelled.
         self.target('db-vda')['metadata'] = {'src_backup_id': 'b-db-vda'}
