@@ -112,12 +112,15 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
 def verified(volume: Mapping[str, Any]) -> str:
     """Return when a volume was proven to be equal to its backup, or ''.
 
-    What its server writes is not counted as long as it has the volume: it began
-    with what was proven. Without the server, the volume only was in use.
+    What its server writes does not count as long as it has the volume: it
+    began with what was proven. Without the server, the volume was in use.
     """
-    is_left = get(volume, STARTED) and volume['status'] not in (
-        'in-use', 'reserved', 'attaching')
-    return '' if is_left else get(volume, VERIFIED)
+    status = volume['status']
+    has_server = status in ('reserved', 'attaching') or (
+        volume['attachments'] and status != 'detaching')
+    if get(volume, STARTED) and not has_server:
+        return ''
+    return get(volume, VERIFIED)
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,

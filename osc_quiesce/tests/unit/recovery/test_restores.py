@@ -35,6 +35,7 @@ class TestRestores(restore_base.TestCase):
 
     def test_what_a_server_had_is_not_called_verified(self) -> None:
         self.restore()
+        self.target('db-vdb')['status'] = 'backing-up'  # with its server
         self.target('db-vda').update(
             {'attachments': [], 'status': 'available'})
         self.assertEqual(2, self.find().verified)
