@@ -150,6 +150,10 @@ class TestRestore(RestoreTest):
         self.assertEqual(
             [s['id'] for s in report['servers']],
             [s['id'] for s in again['servers']])
+        with base.stopped(B, {'db': again['servers'][0]['id']}):
+            said = self.restore('second', '--force', expect=1)
+        self.assertIn('is SHUTOFF, and is left as it is', said)
+        self.assertEqual(set(VOLUMES), set(self.targets()))
         self.openstack(B, 'application restore delete second')
         self.assertEqual([], self.json(B, 'application restore list'))
         self.assertEqual(set(VOLUMES), set(self.targets()))
