@@ -30,8 +30,7 @@ class Removal:
     :param backups: all of theirs, in the order in which they can be deleted
     :param rows: the IDs of those of which the other site has a row as well
     :param problems: why none of it can be done; empty if it can
-    :param warnings: what stays though it is old enough, and what goes on to be
-        registered elsewhere
+    :param warnings: what stays though it is old enough
     """
 
     sets: tuple[backup_sets.BackupSet, ...]
@@ -44,7 +43,8 @@ class Removal:
 def plan(cloud: cloud_api.Cloud, names: Sequence[str],
          application: str | None = None, keep_last: int | None = None,
          owner_is_gone: bool = False,
-         elsewhere: cloud_api.Cloud | None = None) -> Removal:
+         elsewhere: cloud_api.Cloud | None = None,
+         other_site_is_gone: bool = False) -> Removal:
     """Return what is to be deleted, and every reason why it cannot be.
 
     :param names: names or IDs of sets
@@ -54,6 +54,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
+    :param other_site_is_gone: whether the site where sets are registered is
+        lost, so that what it has made of them since does not count
     :raises errors.ApplicationError: a set is not there, or Cinder is away
     """
     here = retention_site.Site.of(cloud)
@@ -66,7 +68,9 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     going = _ids(wanted)
     problems = [] if owner_is_gone else _owner_problems(here, wanted)
     problems += _failover_problems(here, there, wanted)
-    warnings = [] if elsewhere else _registered_warnings(here, wanted)
+    if elsewhere is None and not other_site_is_gone:
+        problems += _registered_problems(here, wanted)
+    warnings: list[str] = []
     if keep_last is None:
         problems += _needed_problems(here, wanted, going)
         problems += _needed_there_problems(there, going)
@@ -198,13 +202,20 @@ def _failover_problems(here: retention_site.Site, there: retention_site.Site,
     return problems
 
 
-def _registered_warnings(
+def _registered_problems(
         here: retention_site.Site,
         wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
-    return [_('Backup set %(name)s (%(id)s) is registered at %(site)s, and '
-              'goes on to look restorable there: use --to-cloud.') % {
-                  'name': each.name, 'id': each.id, 'site': each.registered}
-            for each in wanted if each.registered and each.id in here.own]
+    """Return which sets another site may need, since it knows them.
+
+    What it has made of them, it does not register here: only it can be asked.
+    """
+    return [
+        _('Backup set %(name)s (%(id)s) is registered at %(site)s, where '
+          'newer backups may have only the differences to it: name that site '
+          'with --to-cloud. If it is lost for good, use '
+          '--other-site-is-gone.') % {
+              'name': each.name, 'id': each.id, 'site': each.registered}
+        for each in wanted if each.registered and each.id in here.own]
 
 
 def _needed_there_problems(there: retention_site.Site,

@@ -29,6 +29,7 @@ class TestCase(backup_base.TestCase):
             self.create(day, destination=self.destination())
 
     def removal(self, *names: str, **kwargs: Any) -> retention.Removal:
+        kwargs.setdefault('other_site_is_gone', 'elsewhere' not in kwargs)
         return retention.plan(self.cloud, names, **kwargs)
 
     def assert_refused(
@@ -287,12 +288,19 @@ class TakenBackTest(TestCase):
         self.assertEqual(list(self.DAYS), self.days())
         self.assertEqual(9, len(self.store))
 
-    def test_it_is_told_what_stays_registered(self) -> None:
-        warning, = self.removal('wednesday').warnings
-        self.assertIn('wednesday', warning)
-        self.assertIn('registered at B', warning)
-        self.assertEqual((), self.removal(
-            'wednesday', elsewhere=self.other).warnings)
+    def test_what_is_registered_is_refused_without_the_other_site(
+            self) -> None:
+        problem, = self.removal(
+            'wednesday', other_site_is_gone=False).problems
+        for words in ('wednesday', 'registered at B', '--to-cloud',
+                      '--other-site-is-gone'):
+            self.assertIn(words, problem)
+
+    def test_what_is_not_registered_is_deleted_without_it(self) -> None:
+        self.take('thursday')
+        self.create('thursday')
+        self.delete('thursday', other_site_is_gone=False)
+        self.assertEqual(list(self.DAYS), self.days())
 
 
 class BusyTest(TestCase):
@@ -480,6 +488,20 @@ class FailoverTest(TestCase):
         self.create('back', full_every=1)
         self.delete(application='shop', keep_last=1, elsewhere=self.other)
         self.assertEqual([*self.DAYS, 'back'], self.days())
+
+    def test_retention_is_refused_if_it_cannot_be_asked_for_that(
+            self) -> None:
+        # Of at-b, nothing is known here.
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        problems = self.removal(
+            application='shop', keep_last=1,
+            other_site_is_gone=False).problems
+        self.assertEqual(3, len(problems), problems)
+        for day, problem in zip(self.DAYS, problems, strict=True):
+            self.assertIn(f'Backup set {day} ', problem)
+            self.assertIn('registered at B', problem)
 
     def test_nor_what_a_backup_of_somebody_there_needs(self) -> None:
         for row in self.b.rows.values():

@@ -330,7 +330,9 @@ class DeleteTest(TestCase):
         self.create(destination=self.destination())
 
     def test_a_set_is_deleted(self) -> None:
-        self.assertEqual(0, self.run_command('monday'), self.errors())
+        self.assertEqual(
+            0, self.run_command('monday', '--other-site-is-gone'),
+            self.errors())
         self.assertEqual({}, self.a.rows)
         self.assertEqual(3, len(self.b.rows))
 
@@ -340,10 +342,29 @@ class DeleteTest(TestCase):
         )
         self.assertEqual({}, self.b.rows)
 
+    def test_nothing_goes_until_the_other_site_is_named(self) -> None:
+        self.take('tuesday')
+        self.create('tuesday', full_every=1, destination=self.destination())
+        for argv in (['monday'], ['monday', '--dry-run'],
+                     ['--application', 'shop', '--keep-last', '1']):
+            with self.subTest(argv):
+                self.assertEqual(1, self.run_command(*argv))
+                self.assertIn('is registered at B', self.errors())
+                self.assertEqual(6, len(self.store))
+        self.assertEqual(2, self.run_command(
+            'monday', '--to-cloud', 'B', '--other-site-is-gone'))
+
     def test_warnings_are_told_and_are_no_failure(self) -> None:
+        self.take('tuesday')
+        self.create('tuesday', full_every=1, destination=self.destination())
+        for row in self.b.rows.values():
+            if row['snapshot_id'].startswith('s-monday'):
+                row['status'] = 'restoring'
         with mock.patch.object(commands.LOG, 'warning') as warning:
-            self.assertEqual(0, self.run_command('monday'))
-        self.assertIn('goes on to look restorable there',
+            self.assertEqual(0, self.run_command(
+                '--application', 'shop', '--keep-last', '1', '--to-cloud',
+                'B'))
+        self.assertIn('is not deleted while it is needed at the other site',
                       warning.call_args.args[1])
 
     def test_a_dry_run_unseals_nothing(self) -> None:
@@ -352,7 +373,8 @@ class DeleteTest(TestCase):
             backup_sets.CONSISTENT, self.find(site=self.other).state)
 
     def test_a_dry_run_deletes_nothing(self) -> None:
-        self.assertEqual(0, self.run_command('monday', '--dry-run'))
+        self.assertEqual(0, self.run_command(
+            'monday', '--to-cloud', 'B', '--dry-run'))
         self.assertEqual(3, len(self.stdout.getvalue().splitlines()))
         self.assertEqual(3, len(self.a.rows))
 
@@ -368,7 +390,8 @@ class DeleteTest(TestCase):
     def test_the_last_ones_can_be_kept(self) -> None:
         self.take('tuesday')
         self.create('tuesday', full_every=1)
-        code = self.run_command('--application', 'shop', '--keep-last', '1')
+        code = self.run_command(
+            '--application', 'shop', '--keep-last', '1', '--to-cloud', 'B')
         self.assertEqual(0, code, self.errors())
         self.assertEqual(
             ['tuesday'],
