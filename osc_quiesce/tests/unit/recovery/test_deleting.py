@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -30,6 +31,8 @@ class TestCase(backup_base.TestCase):
 
     def removal(self, *names: str, **kwargs: Any) -> retention.Removal:
         kwargs.setdefault('other_site_is_gone', 'elsewhere' not in kwargs)
+        kwargs.setdefault('now', datetime.datetime.fromisoformat(
+            f'{self.clock.text}+00:00'))
         return retention.plan(self.cloud, names, **kwargs)
 
     def assert_refused(
@@ -198,6 +201,43 @@ class KeepLastTest(TestCase):
         self.assertEqual(
             (), self.removal(application='shop', keep_last=3).sets
         )
+
+    def moment(self, day: str, text: str) -> None:
+        for row in self.a.rows.values():
+            if metadata.get(row, 'backup_set') == day:
+                row['metadata'].update(metadata.ours({'created_at': text}))
+
+    def assert_nothing_is_known(self, *words: str) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1)
+        problem, = self.removal(application='shop', keep_last=1).problems
+        for each in words:
+            self.assertIn(each, problem)
+
+    def test_a_set_of_the_future_deletes_no_newer_one(self) -> None:
+        self.moment('wednesday', '2036-11-29T00:00:00Z')
+        self.assert_nothing_is_known(
+            'wednesday', 'moment "2036-11-29T00:00:00Z"',
+            'is in the future', 'delete that set by its name')
+
+    def test_nor_one_whose_moment_cannot_be_read(self) -> None:
+        self.moment('wednesday', 'whenever')
+        self.assert_nothing_is_known(
+            'wednesday', 'moment "whenever"', 'cannot be read')
+
+    def test_such_a_set_can_be_deleted_by_its_name(self) -> None:
+        self.moment('wednesday', '2036-11-29T00:00:00Z')
+        self.delete('wednesday')
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+    def test_clocks_may_be_a_little_apart(self) -> None:
+        now = datetime.datetime.fromisoformat(
+            self.find('wednesday').created_at).replace(tzinfo=datetime.UTC)
+        for seconds, expected in ((60, 0), (61, 1)):
+            removal = self.removal(
+                application='shop', keep_last=1,
+                now=now - datetime.timedelta(seconds=seconds))
+            self.assertEqual(expected, len(removal.problems))
 
     def test_other_applications_are_left_alone(self) -> None:
         self.assertEqual(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import pathlib
@@ -20,6 +21,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.cli import interrupts
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
+from osc_quiesce.recovery import retention
 from osc_quiesce.tests.unit.recovery import backup_base
 from osc_quiesce.v2 import application_backup as commands
 from osc_quiesce.v2 import application_backup_create
@@ -327,6 +329,10 @@ class DeleteTest(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        clock = mock.Mock()
+        clock.datetime.now.return_value = datetime.datetime(
+            2030, 1, 1, tzinfo=datetime.UTC)
+        self.patch(retention, 'datetime', clock)
         self.create(destination=self.destination())
 
     def test_a_set_is_deleted(self) -> None:
