@@ -50,7 +50,9 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
     problems += backup_problems.of_driver(
         cloud, backups, wants_records or destination is not None)
     if destination is not None:
-        if destination.cloud.volume_url == cloud.volume_url:
+        if (destination.cloud.volume_url == cloud.volume_url
+                or destination.has_volume(
+                    item.volume_id for item in plan.items)):
             problems.append(_('Cloud %s is this site, and not another one.')
                             % destination.name)
         else:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
@@ -81,6 +82,23 @@ class Destination:
         self._known = {each['id'] for each in self.cloud.backups()
                        if backup_sets.is_there(each)}
         return self._known
+
+    def has_volume(self, volume_ids: Iterable[str]) -> bool:
+        """Return whether one of these volumes is there.
+
+        A site has several URLs, and its volumes by all of them.
+
+        :raises cloud_api.CloudError: the site cannot be asked
+        """
+        def look(volume_id: str) -> bool:
+            try:
+                self.cloud.volume('GET', f'/volumes/{volume_id}')
+            except cloud_api.NotThere:
+                return False
+            return True
+
+        return any(concurrency.run_all(
+            look, list(volume_ids), threads=cloud_api.THREADS))
 
     def problems(self, need: Need) -> list[str]:
         """Return every reason why backups cannot be registered; only read.

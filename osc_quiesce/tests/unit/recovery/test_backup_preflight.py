@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from unittest import mock
 
@@ -225,6 +226,14 @@ class OtherSiteTest(TestCase):
         self.assert_refused(
             'Cloud B is this site', destination=self.destination()
         )
+
+    def test_this_site_by_another_url(self) -> None:
+        # As with "interface: internal" in clouds.yaml.
+        self.other = copy.copy(self.a)
+        self.other.volume_url = 'http://internal.a.example'
+        self.other.project_id = 'another-project'
+        self.assert_refused(
+            'Cloud B is this site', destination=self.destination())
 
     def test_no_service_there(self) -> None:
         self.b.services = []
