@@ -197,7 +197,7 @@ def _need(plan: backup_plan.Plan, backups: Sequence[dict[str, Any]],
             if each['id'] not in known:
                 missing[each['id']] = each['size']
     return registration.Need(
-        plan.application, plan.servers,
+        plan.application, plan.owner, plan.servers,
         {item.volume_id: item.size for item in plan.items}, len(missing),
         sum(missing.values()))
 

@@ -39,6 +39,7 @@ IMPORT_TIMEOUT: Final = 120.0
 class Need:
     """What is to be registered.
 
+    :param owner: ID of the project that has made it
     :param servers: what is recorded of them
     :param sizes: GiB that each source volume has now
     :param rows: how many backups are to be imported
@@ -46,6 +47,7 @@ class Need:
     """
 
     application: str
+    owner: str
     servers: Sequence[Mapping[str, Any]]
     sizes: Mapping[str, int]
     rows: int
@@ -111,6 +113,13 @@ class Destination:
                 _('You may not import backups at %s: that needs the role '
                   'admin in the project that is to have them, unless the '
                   'policy there says otherwise.') % self.name)
+        if self._looks_own(need):
+            found.append(
+                _('The backups would count as made at %(site)s, and could be '
+                  'deleted there with the only data: the project has the ID '
+                  '%(project)s at both sites. Use --mapping in place of '
+                  '--no-target-volumes.') % {
+                      'site': self.name, 'project': need.owner})
         missing = self._resolve(need, found)
         found += capacity.quota_problems(
             self.cloud,
@@ -120,6 +129,15 @@ class Destination:
              'gigabytes': sum(each.size for each in missing)},
             self.name)
         return found
+
+    def _looks_own(self, need: Need) -> bool:
+        """Return whether nothing tells that backups are of another site.
+
+        One Keystone for both is enough for that, without target volumes.
+        """
+        return (self._mapping is None
+                and need.owner == self.cloud.project_id
+                and not self.has_volume(need.sizes))  # they are its own
 
     def _resolve(self, need: Need,
                  problems: list[str]) -> list[resolved.Volume]:

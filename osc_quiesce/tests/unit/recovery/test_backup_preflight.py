@@ -235,6 +235,12 @@ class OtherSiteTest(TestCase):
         self.assert_refused(
             'Cloud B is this site', destination=self.destination())
 
+    def test_one_keystone_for_both_needs_target_volumes(self) -> None:
+        self.b.project_id = self.a.project_id
+        self.assert_refused(
+            'would count as made at B', 'ID project-a at both', '--mapping',
+            destination=self.destination())
+
     def test_no_service_there(self) -> None:
         self.b.services = []
         self.assert_refused(
@@ -307,6 +313,11 @@ class TargetVolumesTest(TestCase):
         made = super().destination(**kwargs)
         made._mapping = mock.Mock()
         return made
+
+    def test_they_are_enough_with_one_keystone_for_both(self) -> None:
+        self.b.project_id = self.a.project_id
+        self.assertEqual((), self.plan(
+            destination=self.destination()).problems)
 
     def test_what_the_mapping_lacks(self) -> None:
         self.rows = [
