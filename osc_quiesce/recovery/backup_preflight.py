@@ -158,13 +158,15 @@ class _Reader:
               found: dict[str, Any] | None) -> backup_plan.Item:
         same = [each for each in self._backups
                 if each['volume_id'] == volume['id']]
+        size = volume['size']
         if found and (
                 backup_sets.is_there(found) or found['status'] == 'creating'):
             choice = _made_already(found)
+            size = found['size']  # the volume may have grown since
         else:
             choice = chains.choose(
                 snapshot, volume, same, self._wish.full_every)
-        item = backup_plan.Item(volume['id'], snapshot['id'], volume['size'],
+        item = backup_plan.Item(volume['id'], snapshot['id'], size,
                                 snapshot.get('metadata') or {}, choice, found)
         if not item.is_there:
             self.problems += backup_problems.of_volume(

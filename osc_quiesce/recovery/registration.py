@@ -75,7 +75,7 @@ class Destination:
         self._progress = progress
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
-        self._targets: dict[str, str] = {}
+        self._targets: Mapping[str, Mapping[str, Any]] = {}
         self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
 
@@ -166,15 +166,9 @@ class Destination:
         :raises errors.ApplicationError: one cannot be made
         """
         if self._mapping is not None:
-            self._targets = {
-                source: str(volume['id'])
-                for source, volume in targets.ensure(
-                    self._site,
-                    self._volumes,
-                    self._timer,
-                    progress=self._progress,
-                ).items()
-            }
+            self._targets = targets.ensure(
+                self._site, self._volumes, self._timer,
+                progress=self._progress)
 
     def register(self, backup_id: str) -> None:
         """Make a backup known, and all that it needs; wait until it is.
@@ -205,9 +199,10 @@ class Destination:
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
             marks.get(record.data, backup_sets.SOURCE_VOLUME))
-        if target:
-            record = record.for_volume(target)
         try:
+            if target:
+                _check_size(record, target)
+                record = record.for_volume(str(target['id']))
             self._remove_remains(record.id)
             # It may be repeated: one that is there is no error.
             self._timer.repeat(lambda: records.import_(self.cloud, record),
@@ -273,3 +268,19 @@ class Destination:
                 raise errors.ApplicationError(_('%(what)s (%(seconds)g s)') % {
                     'what': what, 'seconds': IMPORT_TIMEOUT})
             self._timer.sleep(next(pauses))
+
+
+def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:
+    """Check that a backup can be restored into a volume, and compared there.
+
+    Cinder gives a backup the size that the volume has when it is begun.
+
+    :raises errors.ApplicationError: a part of a sentence
+    """
+    if record.size != target['size']:
+        raise errors.ApplicationError(
+            _('it has %(size)d GiB, and its target volume %(target)s has '
+              '%(there)d GiB, since the source volume has just grown; the '
+              'same command again makes another target volume') % {
+                  'size': record.size, 'target': target['id'],
+                  'there': target['size']})

@@ -12,8 +12,10 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
+from osc_quiesce.recovery import backup
 from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import backup_preflight
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import registration
@@ -307,7 +309,8 @@ class TargetVolumesTest(TestCase):
         self, site: Any, volumes: Any, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
         self.made = list(volumes)
-        return {v.id: {'id': f'target-{v.id}'} for v in self.made}
+        return {v.id: {'id': f'target-{v.id}', 'size': v.size}
+                for v in self.made}
 
     def destination(self, **kwargs: Any) -> registration.Destination:
         made = super().destination(**kwargs)
@@ -359,3 +362,38 @@ class TargetVolumesTest(TestCase):
             {'db-vda': 9, 'db-vdb': 3, 'web-vda': 2},
             {volume.id: volume.size for volume in self.made},
         )
+
+    def test_a_backup_that_is_larger_than_its_target_is_not_registered(
+            self) -> None:
+        destination = self.destination()
+        plan = self.plan(destination=destination)
+        self.a.volumes['db-vda']['size'] = 9
+        with self.assertRaises(errors.ApplicationError) as caught:
+            backup.create(self.cloud, plan, self.timer, 1, 600.0, destination)
+        for words in ('it has 9 GiB', 'target-db-vda has 1 GiB',
+                      'is kept where it is'):
+            self.assertIn(words, str(caught.exception))
+        self.assertEqual({'target-db-vdb', 'target-web-vda'}, {
+            row['volume_id'] for row in self.b.rows.values()})
+        self.assertEqual(backup_sets.PENDING, self.find().state)
+
+    def test_the_same_command_again_makes_it_another_target(self) -> None:
+        self.test_a_backup_that_is_larger_than_its_target_is_not_registered()
+        self.a.volumes['db-vda']['size'] = 12
+        made = self.create(destination=self.destination())
+        self.assertEqual(
+            {'db-vda': 9, 'db-vdb': 3, 'web-vda': 2},
+            {volume.id: volume.size for volume in self.made})
+        self.assertEqual('B', made.registered)
+
+    def test_so_it_does_if_another_backup_is_still_to_be_made(self) -> None:
+        self.a.fates = ['', 'the disk is full']
+        with self.assertRaises(errors.ApplicationError):
+            self.create(destination=self.destination(), parallel=1)
+        self.a.volumes['db-vdb']['size'] = 12
+        self.assertEqual(
+            backup_sets.CONSISTENT,
+            self.create(destination=self.destination()).state)
+        self.assertEqual(
+            {'db-vda': 1, 'db-vdb': 3, 'web-vda': 2},
+            {volume.id: volume.size for volume in self.made})
