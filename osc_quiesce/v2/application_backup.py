@@ -163,6 +163,10 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             if parsed_args.to_cloud:
                 elsewhere = base.connect(
                     parsed_args.to_cloud)
+                if elsewhere.volume_url == cloud.volume_url:
+                    raise osc_exceptions.CommandError(
+                        _('Cloud %s is this site, and not another one.')
+                        % parsed_args.to_cloud)
             plan = retention.plan(
                 cloud, parsed_args.set, parsed_args.application,
                 parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,

@@ -360,6 +360,12 @@ class DeleteTest(TestCase):
         self.assertEqual(2, self.run_command(
             'monday', '--to-cloud', 'B', '--other-site-is-gone'))
 
+    def test_this_site_is_no_other_one(self) -> None:
+        self.other = self.a
+        self.assertEqual(1, self.run_command('monday', '--to-cloud', 'A'))
+        self.assertIn('Cloud A is this site', self.errors())
+        self.assertEqual(3, len(self.store))
+
     def test_warnings_are_told_and_are_no_failure(self) -> None:
         self.take('tuesday')
         self.create('tuesday', full_every=1, destination=self.destination())
