@@ -50,7 +50,9 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
     problems += backup_problems.of_driver(
         cloud, backups, wants_records or destination is not None)
     if destination is not None:
-        if destination.cloud.volume_url == cloud.volume_url:
+        if (destination.cloud.volume_url == cloud.volume_url
+                or destination.has_volume(
+                    item.volume_id for item in plan.items)):
             problems.append(_('Cloud %s is this site, and not another one.')
                             % destination.name)
         else:
@@ -156,13 +158,15 @@ class _Reader:
               found: dict[str, Any] | None) -> backup_plan.Item:
         same = [each for each in self._backups
                 if each['volume_id'] == volume['id']]
+        size = volume['size']
         if found and (
                 backup_sets.is_there(found) or found['status'] == 'creating'):
             choice = _made_already(found)
+            size = found['size']  # the volume may have grown since
         else:
             choice = chains.choose(
                 snapshot, volume, same, self._wish.full_every)
-        item = backup_plan.Item(volume['id'], snapshot['id'], volume['size'],
+        item = backup_plan.Item(volume['id'], snapshot['id'], size,
                                 snapshot.get('metadata') or {}, choice, found)
         if not item.is_there:
             self.problems += backup_problems.of_volume(
@@ -195,7 +199,7 @@ def _need(plan: backup_plan.Plan, backups: Sequence[dict[str, Any]],
             if each['id'] not in known:
                 missing[each['id']] = each['size']
     return registration.Need(
-        plan.application, plan.servers,
+        plan.application, plan.owner, plan.servers,
         {item.volume_id: item.size for item in plan.items}, len(missing),
         sum(missing.values()))
 

@@ -51,7 +51,7 @@ def plan(bundle: bundles.Bundle,
     known = destination.known()
     missing = tuple(e for e in wanted.values() if e.id not in known)
     problems += destination.problems(registration.Need(
-        found.application, found.servers,
+        found.application, found.owner, found.servers,
         {marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
          for each in found.backups},
         len(missing), sum(each.size for each in missing)))

@@ -138,6 +138,14 @@ def why_not(found: backup_sets.BackupSet, now: datetime.datetime) -> str:
     """Return why nobody can count on a set, as a part of a sentence."""
     if found.state != backup_sets.CONSISTENT:
         return _('it is %s') % found.state
+    return wrong_moment(found, now)
+
+
+def wrong_moment(found: backup_sets.BackupSet, now: datetime.datetime) -> str:
+    """Return why a set cannot be told to be older or newer than others.
+
+    :returns: a part of a sentence; empty if it can
+    """
     when = moment(found.created_at)
     if when is None:
         return _('its moment cannot be read')

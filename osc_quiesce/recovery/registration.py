@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
@@ -38,6 +39,7 @@ IMPORT_TIMEOUT: Final = 120.0
 class Need:
     """What is to be registered.
 
+    :param owner: ID of the project that has made it
     :param servers: what is recorded of them
     :param sizes: GiB that each source volume has now
     :param rows: how many backups are to be imported
@@ -45,6 +47,7 @@ class Need:
     """
 
     application: str
+    owner: str
     servers: Sequence[Mapping[str, Any]]
     sizes: Mapping[str, int]
     rows: int
@@ -72,7 +75,7 @@ class Destination:
         self._progress = progress
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
-        self._targets: dict[str, str] = {}
+        self._targets: Mapping[str, Mapping[str, Any]] = {}
         self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
 
@@ -81,6 +84,23 @@ class Destination:
         self._known = {each['id'] for each in self.cloud.backups()
                        if backup_sets.is_there(each)}
         return self._known
+
+    def has_volume(self, volume_ids: Iterable[str]) -> bool:
+        """Return whether one of these volumes is there.
+
+        A site has several URLs, and its volumes by all of them.
+
+        :raises cloud_api.CloudError: the site cannot be asked
+        """
+        def look(volume_id: str) -> bool:
+            try:
+                self.cloud.volume('GET', f'/volumes/{volume_id}')
+            except cloud_api.NotThere:
+                return False
+            return True
+
+        return any(concurrency.run_all(
+            look, list(volume_ids), threads=cloud_api.THREADS))
 
     def problems(self, need: Need) -> list[str]:
         """Return every reason why backups cannot be registered; only read.
@@ -93,6 +113,13 @@ class Destination:
                 _('You may not import backups at %s: that needs the role '
                   'admin in the project that is to have them, unless the '
                   'policy there says otherwise.') % self.name)
+        if self._looks_own(need):
+            found.append(
+                _('The backups would count as made at %(site)s, and could be '
+                  'deleted there with the only data: the project has the ID '
+                  '%(project)s at both sites. Use --mapping in place of '
+                  '--no-target-volumes.') % {
+                      'site': self.name, 'project': need.owner})
         missing = self._resolve(need, found)
         found += capacity.quota_problems(
             self.cloud,
@@ -102,6 +129,15 @@ class Destination:
              'gigabytes': sum(each.size for each in missing)},
             self.name)
         return found
+
+    def _looks_own(self, need: Need) -> bool:
+        """Return whether nothing tells that backups are of another site.
+
+        One Keystone for both is enough for that, without target volumes.
+        """
+        return (self._mapping is None
+                and need.owner == self.cloud.project_id
+                and not self.has_volume(need.sizes))  # they are its own
 
     def _resolve(self, need: Need,
                  problems: list[str]) -> list[resolved.Volume]:
@@ -130,15 +166,9 @@ class Destination:
         :raises errors.ApplicationError: one cannot be made
         """
         if self._mapping is not None:
-            self._targets = {
-                source: str(volume['id'])
-                for source, volume in targets.ensure(
-                    self._site,
-                    self._volumes,
-                    self._timer,
-                    progress=self._progress,
-                ).items()
-            }
+            self._targets = targets.ensure(
+                self._site, self._volumes, self._timer,
+                progress=self._progress)
 
     def register(self, backup_id: str) -> None:
         """Make a backup known, and all that it needs; wait until it is.
@@ -169,9 +199,10 @@ class Destination:
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
             marks.get(record.data, backup_sets.SOURCE_VOLUME))
-        if target:
-            record = record.for_volume(target)
         try:
+            if target:
+                _check_size(record, target)
+                record = record.for_volume(str(target['id']))
             self._remove_remains(record.id)
             # It may be repeated: one that is there is no error.
             self._timer.repeat(lambda: records.import_(self.cloud, record),
@@ -237,3 +268,19 @@ class Destination:
                 raise errors.ApplicationError(_('%(what)s (%(seconds)g s)') % {
                     'what': what, 'seconds': IMPORT_TIMEOUT})
             self._timer.sleep(next(pauses))
+
+
+def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:
+    """Check that a backup can be restored into a volume, and compared there.
+
+    Cinder gives a backup the size that the volume has when it is begun.
+
+    :raises errors.ApplicationError: a part of a sentence
+    """
+    if record.size != target['size']:
+        raise errors.ApplicationError(
+            _('it has %(size)d GiB, and its target volume %(target)s has '
+              '%(there)d GiB, since the source volume has just grown; the '
+              'same command again makes another target volume') % {
+                  'size': record.size, 'target': target['id'],
+                  'there': target['size']})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import datetime
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -19,6 +20,7 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import protection
 from osc_quiesce.recovery import retention_site
 
 
@@ -30,8 +32,7 @@ class Removal:
     :param backups: all of theirs, in the order in which they can be deleted
     :param rows: the IDs of those of which the other site has a row as well
     :param problems: why none of it can be done; empty if it can
-    :param warnings: what stays though it is old enough, and what goes on to be
-        registered elsewhere
+    :param warnings: what stays though it is old enough
     """
 
     sets: tuple[backup_sets.BackupSet, ...]
@@ -44,7 +45,9 @@ class Removal:
 def plan(cloud: cloud_api.Cloud, names: Sequence[str],
          application: str | None = None, keep_last: int | None = None,
          owner_is_gone: bool = False,
-         elsewhere: cloud_api.Cloud | None = None) -> Removal:
+         elsewhere: cloud_api.Cloud | None = None,
+         other_site_is_gone: bool = False,
+         now: datetime.datetime | None = None) -> Removal:
     """Return what is to be deleted, and every reason why it cannot be.
 
     :param names: names or IDs of sets
@@ -54,6 +57,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
+    :param other_site_is_gone: whether the site that knows them too is lost
+    :param now: by default the time of this machine
     :raises errors.ApplicationError: a set is not there, or Cinder is away
     """
     here = retention_site.Site.of(cloud)
@@ -62,21 +67,22 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     wanted, gone = _named(here, there, names)
     wanted += [each for each in here.sets if each.application == application
                and (owner_is_gone or each.id in here.own)]
-    wanted = _older(list({s.id: s for s in wanted}.values()), keep_last)
+    wanted = list({s.id: s for s in wanted}.values())
+    problems = [] if keep_last is None else _moment_problems(wanted, now)
+    wanted = _older(wanted, keep_last)
     going = _ids(wanted)
-    problems = [] if owner_is_gone else _owner_problems(here, wanted)
+    problems += [] if owner_is_gone else _owner_problems(here, wanted)
     problems += _failover_problems(here, there, wanted)
-    warnings = [] if elsewhere else _registered_warnings(here, wanted)
+    if elsewhere is None and not other_site_is_gone:
+        problems += _registered_problems(here, wanted)
+    warnings: list[str] = []
     if keep_last is None:
         problems += _needed_problems(here, wanted, going)
         problems += _needed_there_problems(there, going)
         problems += _busy_problems(here, there, going)
     else:
-        kept = [b for b in here.backups if b['id'] not in going]
-        going -= chains.needed(kept, here.backups)
-        for _label, needed in there.dependents():
-            going -= needed
-        warnings += _busy_problems(here, there, going)
+        going = _not_needed(here, there, going)
+        warnings = _busy_problems(here, there, going)
         going -= here.busy | there.busy
     known = {each['id'] for each in here.backups}
     # A set that is only partly gone here may be whole there.
@@ -86,6 +92,14 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         tuple(chains.newest_first(
             each for each in here.backups if each['id'] in going)),
         frozenset(going | (gone - known)), tuple(problems), tuple(warnings))
+
+
+def _not_needed(here: retention_site.Site, there: retention_site.Site,
+                going: set[str]) -> set[str]:
+    """Return those of these backups on which nothing depends that stays."""
+    kept = [each for each in here.backups if each['id'] not in going]
+    return going - chains.needed(kept, here.backups).union(
+        *(needed for _label, needed in there.dependents()))
 
 
 def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
@@ -148,6 +162,25 @@ def _older(candidates: list[backup_sets.BackupSet],
     return found
 
 
+def _moment_problems(sets: Iterable[backup_sets.BackupSet],
+                     now: datetime.datetime | None) -> list[str]:
+    """Return which sets keep it from being known what the newest ones are.
+
+    One whose moment is wrong counts as newer than those that really are.
+
+    :param now: by default the time of this machine
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    return [
+        _('Which sets of application %(application)s are the newest is not '
+          'known, because of backup set %(name)s (%(id)s), moment '
+          '"%(moment)s": %(why)s. Correct the clock of this machine if it is '
+          'slow, or else delete that set by its name.') % {
+              'application': each.application, 'name': each.name,
+              'id': each.id, 'moment': each.created_at, 'why': why}
+        for each in sets if (why := protection.wrong_moment(each, now))]
+
+
 def _busy_problems(here: retention_site.Site, there: retention_site.Site,
                    going: set[str]) -> list[str]:
     """Return which sets cannot go now, since they are needed at a site."""
@@ -198,13 +231,20 @@ def _failover_problems(here: retention_site.Site, there: retention_site.Site,
     return problems
 
 
-def _registered_warnings(
+def _registered_problems(
         here: retention_site.Site,
         wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
-    return [_('Backup set %(name)s (%(id)s) is registered at %(site)s, and '
-              'goes on to look restorable there: use --to-cloud.') % {
-                  'name': each.name, 'id': each.id, 'site': each.registered}
-            for each in wanted if each.registered and each.id in here.own]
+    """Return which sets another site may need, since it knows them.
+
+    What it has made of them may be known only there.
+    """
+    return [
+        _('Backup set %(name)s (%(id)s) is registered at %(site)s, where '
+          'newer backups may have only the differences to it: name that site '
+          'with --to-cloud. If it is lost for good, use '
+          '--other-site-is-gone.') % {
+              'name': each.name, 'id': each.id, 'site': each.registered}
+        for each in wanted if each.registered and each.id in here.own]
 
 
 def _needed_there_problems(there: retention_site.Site,

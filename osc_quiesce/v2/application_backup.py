@@ -130,11 +130,16 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             '--keep-last', metavar='<n>', type=options.whole_seconds,
             help=_('Of these sets, keep the last consistent ones of each '
                    'application, this many, and all that they need'))
-        parser.add_argument(
+        other_site = parser.add_mutually_exclusive_group()
+        other_site.add_argument(
             '--to-cloud', metavar='<cloud>', type=base.given, help=_(
                 'The other site, a name in clouds.yaml: what is deleted here '
                 'is no longer registered there, and nothing is deleted if the '
                 'application runs there now'))
+        other_site.add_argument(
+            '--other-site-is-gone', action='store_true', help=_(
+                'Delete sets that are registered at another site, which is '
+                'lost, with all that it has made of them'))
         parser.add_argument('--owner-is-gone', action='store_true', help=_(
             'Delete sets that another site has made, with the only data, '
             'since that site is lost'))
@@ -158,9 +163,14 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             if parsed_args.to_cloud:
                 elsewhere = base.connect(
                     parsed_args.to_cloud)
+                if elsewhere.volume_url == cloud.volume_url:
+                    raise osc_exceptions.CommandError(
+                        _('Cloud %s is this site, and not another one.')
+                        % parsed_args.to_cloud)
             plan = retention.plan(
                 cloud, parsed_args.set, parsed_args.application,
-                parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere)
+                parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,
+                parsed_args.other_site_is_gone)
             self._check(plan, parsed_args.dry_run)
             if not parsed_args.dry_run:
                 deleting.carry_out(

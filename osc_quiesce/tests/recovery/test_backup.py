@@ -479,14 +479,23 @@ class TestDelete(BackupTest):
             self.assertEqual(set(self.names[:2]), set(self.states(site)))
 
     def test_what_others_need_stays(self) -> None:
-        said = self.refused(f'application backup delete {self.names[0]}')
+        said = self.refused(
+            f'application backup delete {self.names[0]} --to-cloud {B}')
         self.assertIn(
             f'{self.names[1]} has only the differences', said)
         self.assertIn('Nothing was deleted.', said)
         self.assertEqual(9, len(self.backups()))
 
+    def test_nothing_goes_until_the_other_site_is_named(self) -> None:
+        said = self.refused(
+            f'application backup delete --application shop-{self.app.suffix} '
+            '--keep-last 1')
+        self.assertIn(f'is registered at {B}', said)
+        self.assertIn('Nothing was deleted.', said)
+        self.assertEqual(9, len(self.backups()))
+
     def test_whole_chains_go_newest_first(self) -> None:
-        self.delete(' '.join(self.names))
+        self.delete(f'{" ".join(self.names)} --other-site-is-gone')
         self.assertEqual([], self.backups())
         # What only the other site knows goes as well, once it is named.
         self.assertEqual(9, len(self.backups(B)))
@@ -494,16 +503,17 @@ class TestDelete(BackupTest):
         self.assertEqual([], self.backups(B))
 
     def test_the_last_ones_are_kept_with_what_they_need(self) -> None:
-        self.delete(f'--application shop-{self.app.suffix} --keep-last 1')
+        self.delete(f'--application shop-{self.app.suffix} --keep-last 1 '
+                    f'--to-cloud {B}')
         self.assertEqual(3, len(self.states(A)))
         self.take(f'{self.name}-4')
         self.create(f'{self.name}-4', '--full')
         names = ' '.join(self.names)
         listed = self.openstack(
             A, f'application backup delete {names} {self.name}-4 '
-            '--keep-last 1 --dry-run')
+            f'--keep-last 1 --to-cloud {B} --dry-run')
         self.assertEqual(9, len(listed.stdout.splitlines()))
-        self.delete(f'{names} {self.name}-4 --keep-last 1')
+        self.delete(f'{names} {self.name}-4 --keep-last 1 --to-cloud {B}')
         self.assertEqual({f'{self.name}-4': 'consistent'}, self.states(A))
 
     def test_they_go_at_the_other_site_once_the_owner_is_gone(self) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from unittest import mock
 
@@ -11,8 +12,10 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
+from osc_quiesce.recovery import backup
 from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import backup_preflight
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import registration
@@ -226,6 +229,20 @@ class OtherSiteTest(TestCase):
             'Cloud B is this site', destination=self.destination()
         )
 
+    def test_this_site_by_another_url(self) -> None:
+        # As with "interface: internal" in clouds.yaml.
+        self.other = copy.copy(self.a)
+        self.other.volume_url = 'http://internal.a.example'
+        self.other.project_id = 'another-project'
+        self.assert_refused(
+            'Cloud B is this site', destination=self.destination())
+
+    def test_one_keystone_for_both_needs_target_volumes(self) -> None:
+        self.b.project_id = self.a.project_id
+        self.assert_refused(
+            'would count as made at B', 'ID project-a at both', '--mapping',
+            destination=self.destination())
+
     def test_no_service_there(self) -> None:
         self.b.services = []
         self.assert_refused(
@@ -292,12 +309,18 @@ class TargetVolumesTest(TestCase):
         self, site: Any, volumes: Any, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
         self.made = list(volumes)
-        return {v.id: {'id': f'target-{v.id}'} for v in self.made}
+        return {v.id: {'id': f'target-{v.id}', 'size': v.size}
+                for v in self.made}
 
     def destination(self, **kwargs: Any) -> registration.Destination:
         made = super().destination(**kwargs)
         made._mapping = mock.Mock()
         return made
+
+    def test_they_are_enough_with_one_keystone_for_both(self) -> None:
+        self.b.project_id = self.a.project_id
+        self.assertEqual((), self.plan(
+            destination=self.destination()).problems)
 
     def test_what_the_mapping_lacks(self) -> None:
         self.rows = [
@@ -339,3 +362,38 @@ class TargetVolumesTest(TestCase):
             {'db-vda': 9, 'db-vdb': 3, 'web-vda': 2},
             {volume.id: volume.size for volume in self.made},
         )
+
+    def test_a_backup_that_is_larger_than_its_target_is_not_registered(
+            self) -> None:
+        destination = self.destination()
+        plan = self.plan(destination=destination)
+        self.a.volumes['db-vda']['size'] = 9
+        with self.assertRaises(errors.ApplicationError) as caught:
+            backup.create(self.cloud, plan, self.timer, 1, 600.0, destination)
+        for words in ('it has 9 GiB', 'target-db-vda has 1 GiB',
+                      'is kept where it is'):
+            self.assertIn(words, str(caught.exception))
+        self.assertEqual({'target-db-vdb', 'target-web-vda'}, {
+            row['volume_id'] for row in self.b.rows.values()})
+        self.assertEqual(backup_sets.PENDING, self.find().state)
+
+    def test_the_same_command_again_makes_it_another_target(self) -> None:
+        self.test_a_backup_that_is_larger_than_its_target_is_not_registered()
+        self.a.volumes['db-vda']['size'] = 12
+        made = self.create(destination=self.destination())
+        self.assertEqual(
+            {'db-vda': 9, 'db-vdb': 3, 'web-vda': 2},
+            {volume.id: volume.size for volume in self.made})
+        self.assertEqual('B', made.registered)
+
+    def test_so_it_does_if_another_backup_is_still_to_be_made(self) -> None:
+        self.a.fates = ['', 'the disk is full']
+        with self.assertRaises(errors.ApplicationError):
+            self.create(destination=self.destination(), parallel=1)
+        self.a.volumes['db-vdb']['size'] = 12
+        self.assertEqual(
+            backup_sets.CONSISTENT,
+            self.create(destination=self.destination()).state)
+        self.assertEqual(
+            {'db-vda': 1, 'db-vdb': 3, 'web-vda': 2},
+            {volume.id: volume.size for volume in self.made})

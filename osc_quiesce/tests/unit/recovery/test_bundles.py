@@ -121,6 +121,17 @@ class ImportTest(TestCase):
         plan, _destination = self.importing()
         self.assertIn('6 needed, 5 of 5 left', plan.problems[0])
 
+    def test_one_keystone_for_both_needs_target_volumes(self) -> None:
+        self.b.project_id = self.a.project_id
+        plan, _destination = self.importing()
+        problem, = plan.problems
+        self.assertIn('would count as made at this site', problem)
+
+    def test_its_own_site_needs_none(self) -> None:
+        self.other = self.a
+        plan, _destination = self.importing()
+        self.assertEqual((), plan.problems)
+
     def test_a_set_that_is_not_whole_is_refused(self) -> None:
         self.without(self.made.backups[0]['id'])
         plan, _destination = self.importing()

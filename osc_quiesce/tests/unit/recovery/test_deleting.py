@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -29,6 +30,9 @@ class TestCase(backup_base.TestCase):
             self.create(day, destination=self.destination())
 
     def removal(self, *names: str, **kwargs: Any) -> retention.Removal:
+        kwargs.setdefault('other_site_is_gone', 'elsewhere' not in kwargs)
+        kwargs.setdefault('now', datetime.datetime.fromisoformat(
+            f'{self.clock.text}+00:00'))
         return retention.plan(self.cloud, names, **kwargs)
 
     def assert_refused(
@@ -198,6 +202,43 @@ class KeepLastTest(TestCase):
             (), self.removal(application='shop', keep_last=3).sets
         )
 
+    def moment(self, day: str, text: str) -> None:
+        for row in self.a.rows.values():
+            if metadata.get(row, 'backup_set') == day:
+                row['metadata'].update(metadata.ours({'created_at': text}))
+
+    def assert_nothing_is_known(self, *words: str) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1)
+        problem, = self.removal(application='shop', keep_last=1).problems
+        for each in words:
+            self.assertIn(each, problem)
+
+    def test_a_set_of_the_future_deletes_no_newer_one(self) -> None:
+        self.moment('wednesday', '2036-11-29T00:00:00Z')
+        self.assert_nothing_is_known(
+            'wednesday', 'moment "2036-11-29T00:00:00Z"',
+            'is in the future', 'delete that set by its name')
+
+    def test_nor_one_whose_moment_cannot_be_read(self) -> None:
+        self.moment('wednesday', 'whenever')
+        self.assert_nothing_is_known(
+            'wednesday', 'moment "whenever"', 'cannot be read')
+
+    def test_such_a_set_can_be_deleted_by_its_name(self) -> None:
+        self.moment('wednesday', '2036-11-29T00:00:00Z')
+        self.delete('wednesday')
+        self.assertEqual(['monday', 'tuesday'], self.days())
+
+    def test_clocks_may_be_a_little_apart(self) -> None:
+        now = datetime.datetime.fromisoformat(
+            self.find('wednesday').created_at).replace(tzinfo=datetime.UTC)
+        for seconds, expected in ((60, 0), (61, 1)):
+            removal = self.removal(
+                application='shop', keep_last=1,
+                now=now - datetime.timedelta(seconds=seconds))
+            self.assertEqual(expected, len(removal.problems))
+
     def test_other_applications_are_left_alone(self) -> None:
         self.assertEqual(
             (), self.removal(application='other', keep_last=1).sets
@@ -287,12 +328,19 @@ class TakenBackTest(TestCase):
         self.assertEqual(list(self.DAYS), self.days())
         self.assertEqual(9, len(self.store))
 
-    def test_it_is_told_what_stays_registered(self) -> None:
-        warning, = self.removal('wednesday').warnings
-        self.assertIn('wednesday', warning)
-        self.assertIn('registered at B', warning)
-        self.assertEqual((), self.removal(
-            'wednesday', elsewhere=self.other).warnings)
+    def test_what_is_registered_is_refused_without_the_other_site(
+            self) -> None:
+        problem, = self.removal(
+            'wednesday', other_site_is_gone=False).problems
+        for words in ('wednesday', 'registered at B', '--to-cloud',
+                      '--other-site-is-gone'):
+            self.assertIn(words, problem)
+
+    def test_what_is_not_registered_is_deleted_without_it(self) -> None:
+        self.take('thursday')
+        self.create('thursday')
+        self.delete('thursday', other_site_is_gone=False)
+        self.assertEqual(list(self.DAYS), self.days())
 
 
 class BusyTest(TestCase):
@@ -480,6 +528,20 @@ class FailoverTest(TestCase):
         self.create('back', full_every=1)
         self.delete(application='shop', keep_last=1, elsewhere=self.other)
         self.assertEqual([*self.DAYS, 'back'], self.days())
+
+    def test_retention_is_refused_if_it_cannot_be_asked_for_that(
+            self) -> None:
+        # Of at-b, nothing is known here.
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        problems = self.removal(
+            application='shop', keep_last=1,
+            other_site_is_gone=False).problems
+        self.assertEqual(3, len(problems), problems)
+        for day, problem in zip(self.DAYS, problems, strict=True):
+            self.assertIn(f'Backup set {day} ', problem)
+            self.assertIn('registered at B', problem)
 
     def test_nor_what_a_backup_of_somebody_there_needs(self) -> None:
         for row in self.b.rows.values():

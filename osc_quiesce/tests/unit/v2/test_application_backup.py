@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import pathlib
@@ -20,6 +21,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.cli import interrupts
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
+from osc_quiesce.recovery import retention
 from osc_quiesce.tests.unit.recovery import backup_base
 from osc_quiesce.v2 import application_backup as commands
 from osc_quiesce.v2 import application_backup_create
@@ -327,10 +329,16 @@ class DeleteTest(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        clock = mock.Mock()
+        clock.datetime.now.return_value = datetime.datetime(
+            2030, 1, 1, tzinfo=datetime.UTC)
+        self.patch(retention, 'datetime', clock)
         self.create(destination=self.destination())
 
     def test_a_set_is_deleted(self) -> None:
-        self.assertEqual(0, self.run_command('monday'), self.errors())
+        self.assertEqual(
+            0, self.run_command('monday', '--other-site-is-gone'),
+            self.errors())
         self.assertEqual({}, self.a.rows)
         self.assertEqual(3, len(self.b.rows))
 
@@ -340,10 +348,35 @@ class DeleteTest(TestCase):
         )
         self.assertEqual({}, self.b.rows)
 
+    def test_nothing_goes_until_the_other_site_is_named(self) -> None:
+        self.take('tuesday')
+        self.create('tuesday', full_every=1, destination=self.destination())
+        for argv in (['monday'], ['monday', '--dry-run'],
+                     ['--application', 'shop', '--keep-last', '1']):
+            with self.subTest(argv):
+                self.assertEqual(1, self.run_command(*argv))
+                self.assertIn('is registered at B', self.errors())
+                self.assertEqual(6, len(self.store))
+        self.assertEqual(2, self.run_command(
+            'monday', '--to-cloud', 'B', '--other-site-is-gone'))
+
+    def test_this_site_is_no_other_one(self) -> None:
+        self.other = self.a
+        self.assertEqual(1, self.run_command('monday', '--to-cloud', 'A'))
+        self.assertIn('Cloud A is this site', self.errors())
+        self.assertEqual(3, len(self.store))
+
     def test_warnings_are_told_and_are_no_failure(self) -> None:
+        self.take('tuesday')
+        self.create('tuesday', full_every=1, destination=self.destination())
+        for row in self.b.rows.values():
+            if row['snapshot_id'].startswith('s-monday'):
+                row['status'] = 'restoring'
         with mock.patch.object(commands.LOG, 'warning') as warning:
-            self.assertEqual(0, self.run_command('monday'))
-        self.assertIn('goes on to look restorable there',
+            self.assertEqual(0, self.run_command(
+                '--application', 'shop', '--keep-last', '1', '--to-cloud',
+                'B'))
+        self.assertIn('is not deleted while it is needed at the other site',
                       warning.call_args.args[1])
 
     def test_a_dry_run_unseals_nothing(self) -> None:
@@ -352,7 +385,8 @@ class DeleteTest(TestCase):
             backup_sets.CONSISTENT, self.find(site=self.other).state)
 
     def test_a_dry_run_deletes_nothing(self) -> None:
-        self.assertEqual(0, self.run_command('monday', '--dry-run'))
+        self.assertEqual(0, self.run_command(
+            'monday', '--to-cloud', 'B', '--dry-run'))
         self.assertEqual(3, len(self.stdout.getvalue().splitlines()))
         self.assertEqual(3, len(self.a.rows))
 
@@ -368,7 +402,8 @@ class DeleteTest(TestCase):
     def test_the_last_ones_can_be_kept(self) -> None:
         self.take('tuesday')
         self.create('tuesday', full_every=1)
-        code = self.run_command('--application', 'shop', '--keep-last', '1')
+        code = self.run_command(
+            '--application', 'shop', '--keep-last', '1', '--to-cloud', 'B')
         self.assertEqual(0, code, self.errors())
         self.assertEqual(
             ['tuesday'],
