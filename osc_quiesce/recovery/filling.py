@@ -106,6 +106,7 @@ class Filler:
         volume = self._waiter.volume(found['id'], _BUSY)
         if item.is_done(volume, self._plan.restore_id):
             return volume
+        self._check_holder(item, volume)
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
@@ -152,6 +153,22 @@ class Filler:
                       'status': volume['status'],
                       'why': self._waiter.reason(volume['id']).rstrip('.')})
 
+    def _check_holder(self, item: restore_plan.Item,
+                      volume: Mapping[str, Any]) -> None:
+        """See that nothing else was restored into a volume meanwhile."""
+        holder = item.holder(volume, self._plan.restore_id)
+        if holder:
+            raise NotRestored(
+                _('Volume %(volume)s was not restored: restore %(name)s '
+                  '(%(holder)s) has taken volume %(id)s since the plan was '
+                  'made, and its data are left alone; "openstack application '
+                  'restore delete %(holder)s" gives it up.') % {
+                      'volume': item.wanted.label,
+                      'name': marks.get(volume, marks.RESTORE),
+                      'holder': holder,
+                      'id': volume['id']},
+                _('The same command again makes a new plan.'))
+
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
@@ -187,8 +204,12 @@ class Filler:
         backup = item.copy.id
         # One backup is restored once at a time.
         self._waiter.backup(backup, {'restoring'})
+        # It may have taken hours until then.
+        self._check_holder(item, self._waiter.read_volume(volume['id']))
         marks.write(
             self._cloud, volume['id'], self._marks(item, is_done=False))
+        # Of two that write at once, the last one has it.
+        self._check_holder(item, self._waiter.read_volume(volume['id']))
         try:
             self._cloud.volume('POST', f'/backups/{backup}/restore',
                                {'restore': {'volume_id': volume['id']}})

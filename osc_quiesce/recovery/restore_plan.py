@@ -76,6 +76,11 @@ class Item:
             and marks.get(volume, marks.RESTORED_AT) and volume['status'] in (
                 'available', 'in-use', 'reserved', 'attaching', 'detaching'))
 
+    def holder(self, volume: Mapping[str, Any], restore_id: str) -> str:
+        """Return which other restore has a volume, or ''."""
+        found = marks.get(volume, marks.RESTORE_ID)
+        return '' if found == restore_id else found
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:

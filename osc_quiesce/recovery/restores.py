@@ -148,24 +148,32 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     carry_out(_delete_ports, waiter.cloud, restore.id)
     for volume in restore.volumes:
         if not stuck & {a['server_id'] for a in volume['attachments']}:
-            carry_out(_release, waiter, volume, kept)
+            carry_out(_release, waiter, volume, kept, restore.id)
     if failures:
         raise errors.ApplicationError(' '.join(failures))
 
 
-def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
-    """Let a target volume be free for the next restore."""
+def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+            restore_id: str) -> None:
+    """Let a target volume be free for the next restore.
+
+    If another restore has taken it meanwhile, that keeps it.
+
+    :param volume: as Cinder shows it now
+    """
+    if marks.get(volume, marks.RESTORE_ID) != restore_id:
+        return
     # RESTORED_AT stays: the volume takes up its size.
     marks.erase(
         cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.VERIFIED)
 
 
 def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],
-             kept: set[str]) -> None:
+             kept: set[str], restore_id: str) -> None:
     busy = {'attaching', 'detaching', 'in-use', 'reserved'}
     if volume['id'] in kept:
         # Whoever restores into it next waits for a restore under way.
-        give_up(waiter.cloud, waiter.volume(volume['id'], busy))
+        give_up(waiter.cloud, waiter.volume(volume['id'], busy), restore_id)
     else:
         _delete_volume(waiter, waiter.volume(
             volume['id'], {*busy, *_BUSY}))

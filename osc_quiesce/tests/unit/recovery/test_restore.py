@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from typing import Any
@@ -16,6 +17,7 @@ from osc_quiesce.recovery import filling
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import restore
 from osc_quiesce.tests.unit.recovery import restore_base
 
 SOURCES = 'db-vda', 'db-vdb', 'web-vda'
@@ -283,6 +285,66 @@ class TestFailures(TestCase):
             self.restore()
         for source in SOURCES:
             self.assertIn(source, str(caught.exception))
+
+
+class TestTakenTargets(TestCase):
+    """A plan may be old when its turn comes: others may have the targets."""
+
+    def test_what_another_restore_has_taken_is_left_alone(self) -> None:
+        plan = self.plan(name='late')
+        self.restore()
+        before = copy.deepcopy(self.site.volumes)
+        log = list(self.site.log)
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            r'db-vda .* was not restored: restore nightly \(.*\) has taken '
+            'volume t-db-vda since .* restore delete',
+        ):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(before, self.site.volumes)
+        self.assertEqual(log, self.site.log)
+
+    def test_so_it_is_if_that_failed(self) -> None:
+        plan = self.plan(name='late')
+        taken = {'status': 'error_restoring', 'metadata': marks.keys(
+            {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})}
+        self.target('db-vda').update(taken)
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(taken, {
+            key: self.target('db-vda')[key] for key in taken})
+
+    def test_one_taken_while_the_backup_was_waited_for(self) -> None:
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        taken = marks.keys({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            self.target('db-vda')['metadata'] = dict(taken)
+            self.site.backup_rows['b-db-vda']['status'] = 'available'
+
+        self.client = self.client.with_sleep(sleep)
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertEqual(taken, self.target('db-vda')['metadata'])
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+    def test_one_taken_just_before_it_is_restored(self) -> None:
+        volume = self.site.volume
+
+        def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
+                self.target('db-vda')['metadata'].update(marks.keys(
+                    {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'}))
+            return answer
+
+        self.site.volume = take  # type: ignore[method-assign]
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
 
 class TestResume(TestCase):
