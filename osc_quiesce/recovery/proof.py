@@ -54,18 +54,18 @@ class NotEqual(errors.ApplicationError):
     """The volume differs from its backup: it must not be used."""
 
 
-def recover(waiter: waiting.Waiter,
-            volumes: Collection[str] | None = None) -> None:
+def recover(waiter: waiting.Waiter, volumes: Collection[str]) -> None:
     """Put right what interrupted proofs have left at a site.
 
     A backup that is still in ``error`` for a proof cannot be restored.
 
-    :param volumes: IDs of those that are looked at; by default all
+    :param volumes: IDs of those that are looked at: a proof of another one
+        may be under way
     """
     prover = Prover(waiter)
     for volume_id in {each['volume_id'] for each in prover.backups()
                       if marks.get(each, marks.HIDDEN_BY)}:
-        if volumes is None or volume_id in volumes:
+        if volume_id in volumes:
             prover.tidy(volume_id)
 
 

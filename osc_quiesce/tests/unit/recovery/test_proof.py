@@ -162,7 +162,7 @@ class TestProof(restore_base.TestCase):
         )
         proof.recover(self.waiter, ['another volume'])
         self.assertEqual('error', self.site.backup_rows[newer]['status'])
-        proof.recover(self.waiter)
+        proof.recover(self.waiter, [TARGET])
         self.assert_nothing_is_left()
 
     def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:
