@@ -137,6 +137,7 @@ class Filler:
                   marks.SERVERS: str(len(plan.resolution.servers)
                                      if plan.options.start else 0),
                   marks.VERIFIED: '',
+                  marks.DIFFERS: '',
                   marks.RESTORED_AT: _now() if is_done else ''}
         if item.is_target:
             values[marks.TARGET_OF] = item.wanted.id

@@ -174,7 +174,10 @@ class Prover:
                   'was restored into it (%(count)d objects are not equal): '
                   'the stored data or the volume are damaged. Do not use '
                   'it.') % {'volume': volume_id, 'backup': backup_id,
-                            'count': made['object_count']})
+                            'count': made['object_count']},
+                _('Run "openstack application backup verify --store", then '
+                  'delete the restore and restore again, or restore an older '
+                  'set.'))
 
     @contextlib.contextmanager
     def _newest(self, volume_id: str,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
@@ -137,6 +138,22 @@ def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
         marks.is_made_as_target(target) and not target['attachments']
         and target['status'] in _FREE
         and marks.get(target, marks.RESTORE_ID) in ('', restore_id))
+
+
+def damage(volume: Mapping[str, Any]) -> str:
+    """Return why a restored volume must not be used, or ''.
+
+    It is a part of a sentence.
+    """
+    if not marks.get(volume, marks.DIFFERS):
+        return ''
+    return _('volume %(id)s DIFFERS from backup %(backup)s, which was '
+             'restored into it: run "openstack application backup verify '
+             '--store", then "openstack application restore delete '
+             '%(restore)s" and restore again, or restore an older set') % {
+                 'id': volume['id'],
+                 'backup': marks.get(volume, marks.BACKUP_ID),
+                 'restore': marks.get(volume, marks.RESTORE_ID)}
 
 
 def check(plan: Plan) -> None:

@@ -146,7 +146,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
     """Return why a volume cannot be filled, as a part of a sentence."""
     copy, volume = item.copy, item.volume
     if volume and item.is_done(volume, restore_id):
-        return ''
+        return restore_plan.damage(volume)
     # A backup is "restoring" if this was interrupted: that is waited for.
     if copy.status not in ('available', 'restoring'):
         return _('%(kind)s %(id)s is %(status)s') % {

@@ -72,7 +72,8 @@ class Restore:
         wanted = [(metadata.number(each, marks.VOLUMES), metadata.number(
             each, marks.SERVERS)) for each in self.volumes]
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
-        is_complete = bool(self.restored_at) and all(
+        differs = any(marks.get(each, marks.DIFFERS) for each in self.volumes)
+        is_complete = bool(self.restored_at) and not differs and all(
             len(self.volumes) == volumes and len(active) == servers
             for volumes, servers in wanted)
         return COMPLETE if is_complete else INCOMPLETE

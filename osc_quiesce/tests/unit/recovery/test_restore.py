@@ -18,6 +18,7 @@ from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import proof
 from osc_quiesce.recovery import restore
+from osc_quiesce.recovery import restores
 from osc_quiesce.tests.unit.recovery import restore_base
 
 SOURCES = 'db-vda', 'db-vdb', 'web-vda'
@@ -258,6 +259,73 @@ class TestFailures(TestCase):
             ['x' if marks.get(self.target(source), marks.VERIFIED) else ''
              for source in ('web-vda', 'db-vda')],
         )
+
+    def damaged(self, **options: Any) -> None:
+        """Restore, so that one volume is found to differ."""
+        def damage(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-web-vda':
+                volume['data'] = 'other'
+
+        self.site.damage = damage
+        with self.assertRaises(proof.NotEqual):
+            self.restore(**options)
+        self.site.damage = lambda volume: None
+
+    def test_a_damaged_volume_is_refused_by_the_next_run(self) -> None:
+        self.damaged()
+        self.assertNotEqual(
+            '', marks.get(self.target('web-vda'), marks.DIFFERS))
+        for is_admin in True, False:
+            self.site.is_admin = is_admin
+            said = self.refused()
+            self.assertIn('t-web-vda DIFFERS from backup b-web-vda', said)
+            self.assertNotIn('t-db-vda', said)
+            self.assertRegex(
+                said, 'verify --store", then "openstack application restore '
+                f'delete {self.plan().restore_id}" and restore again')
+
+    def test_a_damaged_volume_is_used_again_once_it_is_restored_again(
+            self) -> None:
+        self.damaged()
+        restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
+        self.assertEqual(3, sum(v.verified for v in self.restore().volumes))
+        self.assertEqual('', marks.get(self.target('web-vda'), marks.DIFFERS))
+        self.assertEqual(2, len(self.site.servers))
+
+    def test_a_damaged_volume_is_part_of_no_complete_restore(self) -> None:
+        self.damaged(start=False)
+        self.assertEqual(restores.INCOMPLETE, restores.find(
+            self.cloud, 'nightly').state)
+
+    def test_a_run_that_began_before_does_not_boot_it(self) -> None:
+        def find(line: str) -> None:
+            if line.startswith('PUT /volumes/t-web-vda/metadata'):
+                begun.append(line)
+            elif begun and not found:
+                found.append(line)
+                self.target('web-vda')['metadata'].update(
+                    marks.keys({marks.DIFFERS: 'now'}))
+
+        begun: list[str] = []
+        found: list[str] = []
+        self.site.hooks.append(find)
+        with self.assertRaisesRegex(
+                proof.NotEqual, 'No server was started: volume t-web-vda'):
+            self.restore(parallel=1)
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual({}, self.site.ports)
+
+    def test_that_it_cannot_be_marked_is_told(self) -> None:
+        def refuse(line: str) -> None:
+            if line == 'POST /volumes/t-web-vda/metadata' and (
+                    'POST /backups' in self.site.log):
+                raise cloud_api.CloudError('not allowed', 403)
+
+        self.site.hooks.append(refuse)
+        with self.assertLogs('osc_quiesce', 'ERROR') as logs:
+            self.damaged()
+        self.assertIn('t-web-vda DIFFERS from its backup, but that cannot be '
+                      'written on it', ' '.join(logs.output))
 
     def test_cinders_message_tells_why_a_restore_failed(self) -> None:
         self.site.restores_to = ['error_restoring']
