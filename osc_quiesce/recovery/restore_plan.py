@@ -79,7 +79,7 @@ class Item:
 
     def holder(self, volume: Mapping[str, Any], restore_id: str) -> str:
         """Return which other restore has a volume, or ''."""
-        found = marks.get(volume, marks.RESTORE_ID)
+        found = _holder(volume, self.wanted.id)
         return '' if found == restore_id else found
 
 
@@ -137,7 +137,19 @@ def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
     return bool(
         marks.is_made_as_target(target) and not target['attachments']
         and target['status'] in _FREE
-        and marks.get(target, marks.RESTORE_ID) in ('', restore_id))
+        and _holder(target, marks.target_of(target)) in ('', restore_id))
+
+
+def _holder(volume: Mapping[str, Any], source_id: str) -> str:
+    """Return which restore has a volume, or ''.
+
+    Until Cinder's end of a restore is followed by our marks, the volume has
+    those of its source, which may have been restored itself: they name another
+    source.
+    """
+    if marks.get(volume, marks.SOURCE) not in ('', source_id):
+        return ''
+    return marks.get(volume, marks.RESTORE_ID)
 
 
 def damage(volume: Mapping[str, Any]) -> str:

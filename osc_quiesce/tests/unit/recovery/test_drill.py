@@ -326,6 +326,13 @@ class TestTargetVolumes(TestCase):
         self.drill(parallel=1)
         self.assertEqual(taken, self.target('db-vda')['metadata'])
 
+    def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
+        self.target('db-vda')['metadata'] = marks.keys(
+            {marks.RESTORE_ID: 'elsewhere', marks.SOURCE: 'another'})
+        self.assertEqual([True] * 3, [
+            v.verified for v in self.drill().report.volumes])
+        self.assert_nothing_is_left()
+
     def test_a_set_that_is_not_registered(self) -> None:
         self.unregister('db-vda')
         outcome = self.drill()

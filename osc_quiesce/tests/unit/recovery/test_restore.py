@@ -459,6 +459,24 @@ class TestResume(TestCase):
         self.restore()
         self.assert_restored()
 
+    def test_marks_that_cinder_has_put_on_a_volume_are_no_obstacle(
+            self) -> None:
+        # To go back, what was restored elsewhere is restored here.
+        elsewhere = marks.keys({
+            marks.RESTORE_ID: 'elsewhere', marks.RESTORE: 'nightly',
+            marks.SOURCE: 't-db-vda', marks.TARGET_OF: 't-db-vda',
+            marks.RESTORED_AT: 'then', marks.VERIFIED: 'then'})
+        self.site.backup_rows['b-db-vda']['source_metadata'] = {
+            'owner': 'db', **elsewhere}
+        self.stop_at('POST /volumes/t-db-vda/action')
+        self.assertEqual('elsewhere', marks.get(
+            self.target('db-vda'), marks.RESTORE_ID))
+        self.assertEqual(
+            [True] * 3, [v.verified for v in self.restore().volumes])
+        self.assert_restored()
+        self.assertEqual('db-vda', marks.get(
+            self.target('db-vda'), marks.SOURCE))
+
     def test_what_is_available_but_not_marked_is_restored_again(self) -> None:
         # As Cinder marks it even if the restore was cancelled.
         self.target('db-vda')['metadata'] = {'src_backup_id': 'b-db-vda'}
