@@ -161,13 +161,21 @@ class Prover:
     def _check(self, volume_id: str, backup_id: str,
                made: Mapping[str, Any]) -> None:
         parent = records.parent_id(records.export(self._cloud, made['id']))
+        if not parent:
+            raise WrongParent(_('Volume %(volume)s is not proven to be equal '
+                                'to backup %(backup)s: Cinder has compared it '
+                                'with no backup, and made a full one. Run the '
+                                'same command again, or do without the proof '
+                                '(--no-verify).') % {
+                                    'volume': volume_id,
+                                    'backup': backup_id})
         if parent != backup_id:
             raise Overtaken(_('Volume %(volume)s is not proven to be equal to '
                               'backup %(backup)s: Cinder has compared it with '
                               '%(parent)s, which is newer or was made '
                               'meanwhile. Run the same command again.') % {
                                   'volume': volume_id, 'backup': backup_id,
-                                  'parent': parent or _('nothing')})
+                                  'parent': parent})
         if made['object_count']:
             raise NotEqual(
                 _('Volume %(volume)s DIFFERS from backup %(backup)s, which '

@@ -66,6 +66,23 @@ class TestProof(restore_base.TestCase):
             self.prove()
         self.assert_nothing_is_left()
 
+    def test_a_full_backup_is_no_proof(self) -> None:
+        begin = self.site._begin_proof
+
+        def full(body: dict[str, Any]) -> dict[str, Any]:
+            made = begin(body)
+            made['parent_id'] = None
+            return made
+
+        self.site._begin_proof = full  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+            proof.WrongParent,
+            'has compared it with no backup, and made a full one. Run',
+        ):
+            self.prove()
+        self.assert_nothing_is_left()
+        self.assertEqual(1, self.site.log.count('POST /backups'))
+
     def overtake(self, times: int = 100) -> None:
         """Let newer backups be registered whenever a proof begins."""
         def sneak(line: str) -> None:
