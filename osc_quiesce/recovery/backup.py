@@ -226,10 +226,10 @@ class _Run:
             if self._destination is not None:
                 values[backup_sets.REGISTERED] = self._destination.name
                 # First there: a set that is sealed here is so there as well.
-                self._destination.seal(backups, values)
+                self._destination.seal(self._plan.id, backups, values)
             made = self._timer.repeat(lambda: self._mark(backups, values),
                                       cloud_api.pause_after, PATIENCE)
-        except cloud_api.CloudError as exc:
+        except errors.ApplicationError as exc:
             raise NotDone(self._plan,
                           [_('All backups are there, but cannot be marked: '
                              '%s.') % str(exc).rstrip('.')]) from exc

@@ -162,7 +162,8 @@ class _Drill:
             target, row.id = row.id, filler.clone(item, row.id)['id']
             # What a proof could not delete is tried again at the end.
             if not prover.left(target):
-                restores.give_up(self._cloud, waiter.read_volume(target))
+                restores.give_up(self._cloud, waiter.read_volume(target),
+                                 self._plan.restore_id)
 
         restore.together(clone, items, self._plan.options.parallel)
 

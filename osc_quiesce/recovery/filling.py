@@ -109,6 +109,7 @@ class Filler:
         volume = self._waiter.volume(found['id'], _BUSY)
         if item.is_done(volume, self._plan.restore_id):
             return volume
+        self._check_holder(item, volume)
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
@@ -140,6 +141,7 @@ class Filler:
                                      if plan.options.start else 0),
                   marks.STARTED: '',
                   marks.VERIFIED: '',
+                  marks.DIFFERS: '',
                   marks.RESTORED_AT: _now() if is_done else ''}
         if item.is_target:
             values[marks.TARGET_OF] = item.wanted.id
@@ -177,6 +179,22 @@ class Filler:
                   'delete %(restore)s" gives it up.') % {
                       'id': volume['id'], 'restore': self._plan.restore_id})
 
+    def _check_holder(self, item: restore_plan.Item,
+                      volume: Mapping[str, Any]) -> None:
+        """See that nothing else was restored into a volume meanwhile."""
+        holder = item.holder(volume, self._plan.restore_id)
+        if holder:
+            raise NotRestored(
+                _('Volume %(volume)s was not restored: restore %(name)s '
+                  '(%(holder)s) has taken volume %(id)s since the plan was '
+                  'made, and its data are left alone; "openstack application '
+                  'restore delete %(holder)s" gives it up.') % {
+                      'volume': item.wanted.label,
+                      'name': marks.get(volume, marks.RESTORE),
+                      'holder': holder,
+                      'id': volume['id']},
+                _('The same command again makes a new plan.'))
+
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
@@ -213,8 +231,12 @@ class Filler:
         backup = item.copy.id
         # One backup is restored once at a time.
         self._waiter.backup(backup, {'restoring'})
+        # It may have taken hours until then.
+        self._check_holder(item, self._waiter.read_volume(volume['id']))
         marks.write(
             self._cloud, volume['id'], self._marks(item, is_done=False))
+        # Of two that write at once, the last one has it.
+        self._check_holder(item, self._waiter.read_volume(volume['id']))
         try:
             self._cloud.volume('POST', f'/backups/{backup}/restore',
                                {'restore': {'volume_id': volume['id']}})

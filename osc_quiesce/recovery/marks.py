@@ -26,6 +26,8 @@ BACKUP_ID: Final = 'backup_id'
 DRILLED_AT: Final = 'drilled_at'
 DRILL: Final = 'drill'
 DRILL_RTO: Final = 'drill_rto'
+#: on a restored volume: when a proof found that it is not what was backed up
+DIFFERS: Final = 'differs'
 HIDDEN_BY: Final = 'hidden_by'
 PROOF_OF: Final = 'proof_of'
 RESTORE: Final = 'restore'

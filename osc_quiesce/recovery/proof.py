@@ -54,18 +54,18 @@ class NotEqual(errors.ApplicationError):
     """The volume differs from its backup: it must not be used."""
 
 
-def recover(waiter: waiting.Waiter,
-            volumes: Collection[str] | None = None) -> None:
+def recover(waiter: waiting.Waiter, volumes: Collection[str]) -> None:
     """Put right what interrupted proofs have left at a site.
 
     A backup that is still in ``error`` for a proof cannot be restored.
 
-    :param volumes: IDs of those that are looked at; by default all
+    :param volumes: IDs of those that are looked at: a proof of another one
+        may be under way
     """
     prover = Prover(waiter)
     for volume_id in {each['volume_id'] for each in prover.backups()
                       if marks.get(each, marks.HIDDEN_BY)}:
-        if volumes is None or volume_id in volumes:
+        if volume_id in volumes:
             prover.tidy(volume_id)
 
 
@@ -161,20 +161,31 @@ class Prover:
     def _check(self, volume_id: str, backup_id: str,
                made: Mapping[str, Any]) -> None:
         parent = records.parent_id(records.export(self._cloud, made['id']))
+        if not parent:
+            raise WrongParent(_('Volume %(volume)s is not proven to be equal '
+                                'to backup %(backup)s: Cinder has compared it '
+                                'with no backup, and made a full one. Run the '
+                                'same command again, or do without the proof '
+                                '(--no-verify).') % {
+                                    'volume': volume_id,
+                                    'backup': backup_id})
         if parent != backup_id:
             raise Overtaken(_('Volume %(volume)s is not proven to be equal to '
                               'backup %(backup)s: Cinder has compared it with '
                               '%(parent)s, which is newer or was made '
                               'meanwhile. Run the same command again.') % {
                                   'volume': volume_id, 'backup': backup_id,
-                                  'parent': parent or _('nothing')})
+                                  'parent': parent})
         if made['object_count']:
             raise NotEqual(
                 _('Volume %(volume)s DIFFERS from backup %(backup)s, which '
                   'was restored into it (%(count)d objects are not equal): '
                   'the stored data or the volume are damaged. Do not use '
                   'it.') % {'volume': volume_id, 'backup': backup_id,
-                            'count': made['object_count']})
+                            'count': made['object_count']},
+                _('Run "openstack application backup verify --store", then '
+                  'delete the restore and restore again, or restore an older '
+                  'set.'))
 
     @contextlib.contextmanager
     def _newest(self, volume_id: str,

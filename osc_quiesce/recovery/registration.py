@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -33,6 +33,12 @@ from osc_quiesce import retry
 PATIENCE: Final = 60.0
 #: seconds for an imported backup to become available
 IMPORT_TIMEOUT: Final = 120.0
+#: how often a set is marked there
+_SEALS: Final = 5
+#: seconds after which it is looked whether the marks are still there
+_SETTLE_TIME: Final = 1.0
+
+_T = TypeVar('_T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,13 +188,44 @@ class Destination:
                 self._import(record)
                 self._known.add(record.id)
 
-    def seal(self, backups: Iterable[Mapping[str, Any]],
+    def seal(self, set_id: str, backups: Iterable[Mapping[str, Any]],
              values: Mapping[str, str]) -> None:
-        """Write on backups there what is written on them here."""
+        """Write on backups there what is written on them here.
+
+        A proof there writes all the metadata of a backup, as it has read them
+        a moment before. So it is looked whether they are still there after a
+        while.
+
+        :raises errors.ApplicationError: the set there is not consistent
+        """
         wanted = list(backups)
-        self._timer.repeat(
-            lambda: backup_sets.mark(self.cloud, wanted, values),
-            cloud_api.pause_after, PATIENCE)
+        attempts = 0
+        while self._repeat(lambda: self._state(
+                set_id, values)) != backup_sets.CONSISTENT:
+            if attempts == _SEALS:
+                raise errors.ApplicationError(
+                    _('the set at %(site)s is %(state)s, though it was marked '
+                      '%(count)d times') % {
+                          'site': self.name,
+                          'state': self._state(set_id, values),
+                          'count': attempts})
+            attempts += 1
+            self._repeat(
+                lambda: backup_sets.mark(self.cloud, wanted, values))
+            self._timer.sleep(_SETTLE_TIME)
+
+    def _state(self, set_id: str, values: Mapping[str, str]) -> str:
+        """Return the state of a set there; PENDING if these are missing."""
+        found = backup_sets.find(self.cloud, set_id)
+        is_written = all(
+            marks.get(each, key) == value
+            for each in found.backups for key, value in values.items())
+        if found.state == backup_sets.CONSISTENT and not is_written:
+            return backup_sets.PENDING
+        return found.state
+
+    def _repeat(self, call: Callable[[], _T]) -> _T:
+        return self._timer.repeat(call, cloud_api.pause_after, PATIENCE)
 
     def _record(self, backup_id: str) -> records.Record:
         if backup_id not in self._records:

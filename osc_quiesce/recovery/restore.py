@@ -41,6 +41,9 @@ _U = TypeVar('_U')
 VOLUMES: Final = 'volumes'
 PROOF: Final = 'verification'
 
+#: seconds for which writing that a volume differs is tried
+_PATIENCE: Final = 60.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Means:
@@ -170,6 +173,7 @@ class Run:
                 prover.prove(row.id, item.copy.id)
             except proof.NotEqual:
                 if row.id not in self._was_in_use:
+                    self._condemn(row.id)
                     raise
                 self._give_up_proof(item)
                 return
@@ -183,6 +187,23 @@ class Run:
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
         together(prove, items, self._plan.options.parallel)
+
+    def _condemn(self, volume_id: str) -> None:
+        """Let no later run use a volume that differs from its backup."""
+        values = {marks.DIFFERS: model.utc_text(datetime.datetime.now(
+            datetime.UTC))}
+        try:
+            self._waiter.timer.repeat(
+                lambda: marks.write(self._cloud, volume_id, values),
+                cloud_api.pause_after, _PATIENCE)
+        except cloud_api.CloudError as exc:
+            LOG.error(
+                _('Volume %(id)s DIFFERS from its backup, but that cannot be '
+                  'written on it, so that the same command again may use it: '
+                  '%(why)s. Delete the restore with "openstack application '
+                  'restore delete %(restore)s".'),
+                {'id': volume_id, 'why': str(exc).rstrip('.'),
+                 'restore': self._plan.restore_id})
 
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
         """Write on a backup that it was proven; no restore fails by that."""
@@ -213,8 +234,20 @@ class Run:
             raise proof.NotProven(message)
         LOG.warning('%s', message)
 
+    def _check_volumes(self) -> None:
+        """See that no other run has found a volume to differ meanwhile.
+
+        :raises proof.NotEqual: one does
+        """
+        found = [
+            _('No server was started: %s.') % why for row in self.rows.values()
+            if (why := restore_plan.damage(self._waiter.volume(row.id, ())))]
+        if found:
+            raise proof.NotEqual(' '.join(found))
+
     def start(self) -> None:
         """Make the servers, one stage after the other."""
+        self._check_volumes()
         booter = booting.Booter(
             waiting.Waiter(
                 self._cloud, self._client.timer, self._means.timeout),

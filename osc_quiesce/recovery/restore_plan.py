@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
@@ -77,6 +78,11 @@ class Item:
                 'available', 'in-use', 'reserved', 'attaching', 'detaching',
                 'backing-up'))
 
+    def holder(self, volume: Mapping[str, Any], restore_id: str) -> str:
+        """Return which other restore has a volume, or ''."""
+        found = _holder(volume, self.wanted.id)
+        return '' if found == restore_id else found
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -132,7 +138,35 @@ def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
     return bool(
         marks.is_made_as_target(target) and not target['attachments']
         and target['status'] in _FREE
-        and marks.get(target, marks.RESTORE_ID) in ('', restore_id))
+        and _holder(target, marks.target_of(target)) in ('', restore_id))
+
+
+def _holder(volume: Mapping[str, Any], source_id: str) -> str:
+    """Return which restore has a volume, or ''.
+
+    Until Cinder's end of a restore is followed by our marks, the volume has
+    those of its source, which may have been restored itself: they name another
+    source.
+    """
+    if marks.get(volume, marks.SOURCE) not in ('', source_id):
+        return ''
+    return marks.get(volume, marks.RESTORE_ID)
+
+
+def damage(volume: Mapping[str, Any]) -> str:
+    """Return why a restored volume must not be used, or ''.
+
+    It is a part of a sentence.
+    """
+    if not marks.get(volume, marks.DIFFERS):
+        return ''
+    return _('volume %(id)s DIFFERS from backup %(backup)s, which was '
+             'restored into it: run "openstack application backup verify '
+             '--store", then "openstack application restore delete '
+             '%(restore)s" and restore again, or restore an older set') % {
+                 'id': volume['id'],
+                 'backup': marks.get(volume, marks.BACKUP_ID),
+                 'restore': marks.get(volume, marks.RESTORE_ID)}
 
 
 def check(plan: Plan) -> None:

@@ -146,7 +146,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
     """Return why a volume cannot be filled, as a part of a sentence."""
     copy, volume = item.copy, item.volume
     if volume and item.is_done(volume, restore_id):
-        return ''
+        return restore_plan.damage(volume)
     # A backup is "restoring" if this was interrupted: that is waited for.
     if copy.status not in ('available', 'restoring'):
         return _('%(kind)s %(id)s is %(status)s') % {
@@ -164,8 +164,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
         return _('volume %(id)s, into which it is to be restored, is attached '
                  'to server %(users)s') % {
                      'id': volume['id'], 'users': ', '.join(users)}
-    holder = marks.get(volume, marks.RESTORE_ID)
-    if holder and holder != restore_id:
+    if holder := item.holder(volume, restore_id):
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
                      'id': volume['id'],

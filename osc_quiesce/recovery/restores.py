@@ -71,7 +71,8 @@ class Restore:
         wanted = [(metadata.number(each, marks.VOLUMES), metadata.number(
             each, marks.SERVERS)) for each in self.volumes]
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
-        is_complete = bool(self.restored_at) and all(
+        differs = any(marks.get(each, marks.DIFFERS) for each in self.volumes)
+        is_complete = bool(self.restored_at) and not differs and all(
             len(self.volumes) == volumes and len(active) == servers
             for volumes, servers in wanted)
         return COMPLETE if is_complete else INCOMPLETE
@@ -147,24 +148,32 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     carry_out(_delete_ports, waiter.cloud, restore.id)
     for volume in restore.volumes:
         if not stuck & {a['server_id'] for a in volume['attachments']}:
-            carry_out(_release, waiter, volume, kept)
+            carry_out(_release, waiter, volume, kept, restore.id)
     if failures:
         raise errors.ApplicationError(' '.join(failures))
 
 
-def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
-    """Let a target volume be free for the next restore."""
+def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+            restore_id: str) -> None:
+    """Let a target volume be free for the next restore.
+
+    If another restore has taken it meanwhile, that keeps it.
+
+    :param volume: as Cinder shows it now
+    """
+    if marks.get(volume, marks.RESTORE_ID) != restore_id:
+        return
     # RESTORED_AT stays: the volume takes up its size.
     marks.erase(cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.STARTED,
                 marks.VERIFIED)
 
 
 def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],
-             kept: set[str]) -> None:
+             kept: set[str], restore_id: str) -> None:
     busy = {'attaching', 'detaching', 'in-use', 'reserved'}
     if volume['id'] in kept:
         # Whoever restores into it next waits for a restore under way.
-        give_up(waiter.cloud, waiter.volume(volume['id'], busy))
+        give_up(waiter.cloud, waiter.volume(volume['id'], busy), restore_id)
     else:
         _delete_volume(waiter, waiter.volume(
             volume['id'], {*busy, *_BUSY}))

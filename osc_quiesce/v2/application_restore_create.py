@@ -102,10 +102,8 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
         cloud = self._cloud
         try:
             mapping = mappings.from_file(parsed_args.mapping)
-            if cloud.is_admin and not parsed_args.dry_run:
-                proof.recover(waiting.Waiter(
-                    cloud, self._client.timer, parsed_args.timeout))
-            plan = self._plan(cloud, mapping, parsed_args)
+            plan = self._plan(
+                cloud, self._point(cloud, parsed_args), mapping, parsed_args)
             for refusal in plan.refusals:
                 LOG.error('%s', refusal)
             if parsed_args.dry_run:
@@ -122,14 +120,26 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
                 errors.QuiesceError) as exc:
             raise osc_exceptions.CommandError(str(exc)) from exc
 
+    def _point(self, cloud: cloud_api.Cloud,
+               parsed_args: argparse.Namespace) -> points.Point:
+        point = points.find(cloud, parsed_args.set)
+        if not cloud.is_admin or parsed_args.dry_run:
+            return point
+        # Of other volumes, proofs may be under way.
+        proof.recover(
+            waiting.Waiter(cloud, self._client.timer, parsed_args.timeout),
+            {copy.volume_id for copy in point.copies.values()})
+        return points.find(cloud, point.id)
+
     @staticmethod
-    def _plan(cloud: cloud_api.Cloud, mapping: mappings.Mapping,
+    def _plan(cloud: cloud_api.Cloud, point: points.Point,
+              mapping: mappings.Mapping,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:
         source = None
         if parsed_args.from_cloud:
             source = base.connect(parsed_args.from_cloud)
         return restore_preflight.make(
-            cloud, points.find(cloud, parsed_args.set), mapping,
+            cloud, point, mapping,
             restore_plan.Options(
                 name=parsed_args.name or '', servers=tuple(parsed_args.server),
                 verify=parsed_args.verify, start=not parsed_args.no_start,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup
@@ -390,6 +392,41 @@ class RegisterTest(backup_base.TestCase):
         self.assertEqual(made.servers, there.servers)
         self.assertEqual('B', made.registered)
         self.assertIn('3 registered at B', self.said[-1])
+
+    def write_back(self, times: int) -> None:
+        """Let a proof at B write metadata back that it had read before."""
+        put = self.b._put_backups
+
+        def write(id_: str, json: Any, _query: Any) -> Any:
+            row = self.b.rows[id_]
+            old = dict(row['metadata'])
+            answer = put(id_, json, _query)
+            if len(written) < times:
+                written.append(id_)
+                self.clock.after(0.5, lambda: row.update(metadata=old))
+            return answer
+
+        written: list[str] = []
+        self.b._put_backups = write  # type: ignore[method-assign]
+
+    def test_a_seal_at_b_that_a_proof_there_removes_is_written_again(
+            self) -> None:
+        self.write_back(times=1)
+        made = self.create(destination=self.destination())
+        self.clock.sleep(10)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(
+            backup_sets.CONSISTENT, self.find(site=self.other).state)
+
+    def test_without_a_seal_at_b_there_is_none_at_a(self) -> None:
+        self.write_back(times=1000)
+        with self.assertRaisesRegex(
+            backup.NotDone,
+            'cannot be marked: the set at B is pending, though it was marked '
+            '5 times. Backup set .* is not sealed',
+        ):
+            self.create(destination=self.destination())
+        self.assertEqual(backup_sets.PENDING, self.find().state)
 
     def test_ancestors_that_are_not_there_yet_go_along(self) -> None:
         self.create()

@@ -297,6 +297,42 @@ class TestTargetVolumes(TestCase):
                     v.verified for v in outcome.report.volumes])
                 self.assertEqual(before, self.target('db-vda'))
 
+    def test_what_a_restore_has_taken_since_the_plan_is_not_touched(
+            self) -> None:
+        drill.prepare(self.waiter, self.point)
+        plan = self.plan(drill=True, force=True)
+        self.restore()
+        before = copy.deepcopy(self.site.volumes)
+        log = len(self.site.log)
+        outcome = drill.run(self.client, self.cloud, plan,
+                            restore.Means(60.0, 60.0))
+        self.assertEqual((drill.FAILED, True),
+                         (outcome.result, outcome.is_deleted))
+        self.assertIn('restore nightly', outcome.why)
+        self.assertEqual(before, self.site.volumes)
+        self.assertEqual([], [line for line in self.site.log[log:]
+                              if not line.startswith('PUT /backups/')])
+
+    def test_one_that_a_restore_takes_while_it_is_cloned_stays_taken(
+            self) -> None:
+        taken = marks.keys({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+
+        def take(line: str) -> None:
+            if line == 'POST /volumes':
+                self.target('db-vda')['metadata'] = dict(taken)
+                self.site.hooks.clear()
+
+        self.site.hooks.append(take)
+        self.drill(parallel=1)
+        self.assertEqual(taken, self.target('db-vda')['metadata'])
+
+    def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
+        self.target('db-vda')['metadata'] = marks.keys(
+            {marks.RESTORE_ID: 'elsewhere', marks.SOURCE: 'another'})
+        self.assertEqual([True] * 3, [
+            v.verified for v in self.drill().report.volumes])
+        self.assert_nothing_is_left()
+
     def test_a_set_that_is_not_registered(self) -> None:
         self.unregister('db-vda')
         outcome = self.drill()

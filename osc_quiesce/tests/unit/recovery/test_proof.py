@@ -66,6 +66,23 @@ class TestProof(restore_base.TestCase):
             self.prove()
         self.assert_nothing_is_left()
 
+    def test_a_full_backup_is_no_proof(self) -> None:
+        begin = self.site._begin_proof
+
+        def full(body: dict[str, Any]) -> dict[str, Any]:
+            made = begin(body)
+            made['parent_id'] = None
+            return made
+
+        self.site._begin_proof = full  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+            proof.WrongParent,
+            'has compared it with no backup, and made a full one. Run',
+        ):
+            self.prove()
+        self.assert_nothing_is_left()
+        self.assertEqual(1, self.site.log.count('POST /backups'))
+
     def overtake(self, times: int = 100) -> None:
         """Let newer backups be registered whenever a proof begins."""
         def sneak(line: str) -> None:
@@ -162,7 +179,7 @@ class TestProof(restore_base.TestCase):
         )
         proof.recover(self.waiter, ['another volume'])
         self.assertEqual('error', self.site.backup_rows[newer]['status'])
-        proof.recover(self.waiter)
+        proof.recover(self.waiter, [TARGET])
         self.assert_nothing_is_left()
 
     def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from typing import Any
@@ -16,6 +17,8 @@ from osc_quiesce.recovery import filling
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import restore
+from osc_quiesce.recovery import restores
 from osc_quiesce.tests.unit.recovery import restore_base
 
 SOURCES = 'db-vda', 'db-vdb', 'web-vda'
@@ -282,6 +285,73 @@ class TestFailures(TestCase):
              for source in ('web-vda', 'db-vda')],
         )
 
+    def damaged(self, **options: Any) -> None:
+        """Restore, so that one volume is found to differ."""
+        def damage(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-web-vda':
+                volume['data'] = 'other'
+
+        self.site.damage = damage
+        with self.assertRaises(proof.NotEqual):
+            self.restore(**options)
+        self.site.damage = lambda volume: None
+
+    def test_a_damaged_volume_is_refused_by_the_next_run(self) -> None:
+        self.damaged()
+        self.assertNotEqual(
+            '', marks.get(self.target('web-vda'), marks.DIFFERS))
+        for is_admin in True, False:
+            self.site.is_admin = is_admin
+            said = self.refused()
+            self.assertIn('t-web-vda DIFFERS from backup b-web-vda', said)
+            self.assertNotIn('t-db-vda', said)
+            self.assertRegex(
+                said, 'verify --store", then "openstack application restore '
+                f'delete {self.plan().restore_id}" and restore again')
+
+    def test_a_damaged_volume_is_used_again_once_it_is_restored_again(
+            self) -> None:
+        self.damaged()
+        restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
+        self.assertEqual(3, sum(v.verified for v in self.restore().volumes))
+        self.assertEqual('', marks.get(self.target('web-vda'), marks.DIFFERS))
+        self.assertEqual(2, len(self.site.servers))
+
+    def test_a_damaged_volume_is_part_of_no_complete_restore(self) -> None:
+        self.damaged(start=False)
+        self.assertEqual(restores.INCOMPLETE, restores.find(
+            self.cloud, 'nightly').state)
+
+    def test_a_run_that_began_before_does_not_boot_it(self) -> None:
+        def find(line: str) -> None:
+            if line.startswith('PUT /volumes/t-web-vda/metadata'):
+                begun.append(line)
+            elif begun and not found:
+                found.append(line)
+                self.target('web-vda')['metadata'].update(
+                    marks.keys({marks.DIFFERS: 'now'}))
+
+        begun: list[str] = []
+        found: list[str] = []
+        self.site.hooks.append(find)
+        with self.assertRaisesRegex(
+                proof.NotEqual, 'No server was started: volume t-web-vda'):
+            self.restore(parallel=1)
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual({}, self.site.ports)
+
+    def test_that_it_cannot_be_marked_is_told(self) -> None:
+        def refuse(line: str) -> None:
+            if line == 'POST /volumes/t-web-vda/metadata' and (
+                    'POST /backups' in self.site.log):
+                raise cloud_api.CloudError('not allowed', 403)
+
+        self.site.hooks.append(refuse)
+        with self.assertLogs('osc_quiesce', 'ERROR') as logs:
+            self.damaged()
+        self.assertIn('t-web-vda DIFFERS from its backup, but that cannot be '
+                      'written on it', ' '.join(logs.output))
+
     def test_cinders_message_tells_why_a_restore_failed(self) -> None:
         self.site.restores_to = ['error_restoring']
         self.site.messages = ['Backup driver failed to restore backup.']
@@ -308,6 +378,66 @@ class TestFailures(TestCase):
             self.restore()
         for source in SOURCES:
             self.assertIn(source, str(caught.exception))
+
+
+class TestTakenTargets(TestCase):
+    """A plan may be old when its turn comes: others may have the targets."""
+
+    def test_what_another_restore_has_taken_is_left_alone(self) -> None:
+        plan = self.plan(name='late')
+        self.restore()
+        before = copy.deepcopy(self.site.volumes)
+        log = list(self.site.log)
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            r'db-vda .* was not restored: restore nightly \(.*\) has taken '
+            'volume t-db-vda since .* restore delete',
+        ):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(before, self.site.volumes)
+        self.assertEqual(log, self.site.log)
+
+    def test_so_it_is_if_that_failed(self) -> None:
+        plan = self.plan(name='late')
+        taken = {'status': 'error_restoring', 'metadata': marks.keys(
+            {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})}
+        self.target('db-vda').update(taken)
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(taken, {
+            key: self.target('db-vda')[key] for key in taken})
+
+    def test_one_taken_while_the_backup_was_waited_for(self) -> None:
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        taken = marks.keys({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            self.target('db-vda')['metadata'] = dict(taken)
+            self.site.backup_rows['b-db-vda']['status'] = 'available'
+
+        self.client = self.client.with_sleep(sleep)
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertEqual(taken, self.target('db-vda')['metadata'])
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+    def test_one_taken_just_before_it_is_restored(self) -> None:
+        volume = self.site.volume
+
+        def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
+                self.target('db-vda')['metadata'].update(marks.keys(
+                    {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'}))
+            return answer
+
+        self.site.volume = take  # type: ignore[method-assign]
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
 
 class TestResume(TestCase):
@@ -374,6 +504,24 @@ class TestResume(TestCase):
         for volume in self.site.volumes.values():
             volume['status'] = 'backing-up'
         self.assertEqual([], self.plan().refusals)
+
+    def test_marks_that_cinder_has_put_on_a_volume_are_no_obstacle(
+            self) -> None:
+        # To go back, what was restored elsewhere is restored here.
+        elsewhere = marks.keys({
+            marks.RESTORE_ID: 'elsewhere', marks.RESTORE: 'nightly',
+            marks.SOURCE: 't-db-vda', marks.TARGET_OF: 't-db-vda',
+            marks.RESTORED_AT: 'then', marks.VERIFIED: 'then'})
+        self.site.backup_rows['b-db-vda']['source_metadata'] = {
+            'owner': 'db', **elsewhere}
+        self.stop_at('POST /volumes/t-db-vda/action')
+        self.assertEqual('elsewhere', marks.get(
+            self.target('db-vda'), marks.RESTORE_ID))
+        self.assertEqual(
+            [True] * 3, [v.verified for v in self.restore().volumes])
+        self.assert_restored()
+        self.assertEqual('db-vda', marks.get(
+            self.target('db-vda'), marks.SOURCE))
 
     def test_what_is_available_but_not_marked_is_restored_again(self) -> None:
         # As Cinder marks it even if the restore was cancelled.

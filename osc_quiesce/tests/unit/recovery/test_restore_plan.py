@@ -65,7 +65,8 @@ class TestPlan(restore_base.TestCase):
 
     def test_a_target_with_the_data_of_another_restore(self) -> None:
         self.target('db-vda')['metadata'] = marks.keys(
-            {marks.RESTORE_ID: 'other-id', marks.RESTORE: 'other'})
+            {marks.RESTORE_ID: 'other-id', marks.RESTORE: 'other',
+             marks.SOURCE: 'db-vda'})
         self.assertIn('has the data of restore other', self.refused())
 
     def test_a_server_without_anything_to_boot_from(self) -> None:

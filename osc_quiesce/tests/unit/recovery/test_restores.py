@@ -112,6 +112,16 @@ class TestRestores(restore_base.TestCase):
         restores.delete(self.find(), self.waiter)
         self.assertEqual([], restores.find_all(self.cloud))
 
+    def test_one_that_another_restore_has_taken_is_not_given_up(self) -> None:
+        self.restore(start=False)
+        found = self.find()
+        taken = marks.keys({marks.RESTORE_ID: 'other', marks.VERIFIED: 'now'})
+        self.target('db-vda')['metadata'] = dict(taken)
+        restores.delete(found, self.waiter)
+        self.assertEqual(taken, self.target('db-vda')['metadata'])
+        self.assertEqual(
+            '', marks.get(self.target('db-vdb'), marks.RESTORE_ID))
+
     def test_deleting_can_be_repeated(self) -> None:
         self.restore()
         found = self.find()

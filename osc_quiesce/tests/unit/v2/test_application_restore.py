@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -19,8 +20,8 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
-from osc_quiesce.recovery import proof
 from osc_quiesce.tests.unit.recovery import restore_base
 from osc_quiesce.v2 import application_mapping
 from osc_quiesce.v2 import application_restore
@@ -44,7 +45,7 @@ class TestCase(restore_base.TestCase):
         self.patch(points, 'find', self.find)
 
     def find(self, cloud: Any, name: str) -> points.Point:
-        if name != 'nightly':
+        if name not in ('nightly', 'set-id'):
             raise errors.ApplicationError('there is no such set')
         return self.point
 
@@ -240,12 +241,27 @@ class TestCreate(TestCase):
             {False}, {row['verified'] for row in self.printed()['volumes']})
 
     def test_proofs_that_were_interrupted_are_put_right_first(self) -> None:
-        seen = []
-        self.patch(proof, 'recover', lambda waiter: seen.append(waiter))
+        left = self.site.add_backup(
+            't-db-vda', 'newer', status='error', metadata=marks.keys(
+                {'backup_set_id': 's', marks.HIDDEN_BY: 'b-db-vda'}))
         self.assertEqual(0, self.create('--dry-run'), self.said)
-        self.assertEqual([], seen)
+        self.assertEqual('error', self.site.backup_rows[left]['status'])
+        self.assertEqual(0, self.create('--no-verify'), self.said)
+        self.assertEqual('available', self.site.backup_rows[left]['status'])
+
+    def test_proofs_of_other_applications_go_on(self) -> None:
+        self.site.add_volume(id='other')
+        hidden = self.site.add_backup(
+            'other', 'newer', status='error', metadata=marks.keys(
+                {'backup_set_id': 's', marks.HIDDEN_BY: 'older'}))
+        made = self.site.add_backup(
+            'other', 'x', status='creating',
+            metadata=marks.keys({marks.PROOF_OF: 'older'}))
+        before = copy.deepcopy(
+            [self.site.backup_rows[id_] for id_ in (hidden, made)])
         self.assertEqual(0, self.create(), self.said)
-        self.assertEqual(1, len(seen))
+        self.assertEqual(before, [
+            self.site.backup_rows.get(id_) for id_ in (hidden, made)])
 
     def test_a_signal_tears_nothing_down(self) -> None:
         def interrupt(line: str) -> None:
