@@ -130,13 +130,12 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             '--keep-last', metavar='<n>', type=options.whole_seconds,
             help=_('Of these sets, keep the last consistent ones of each '
                    'application, this many, and all that they need'))
-        other_site = parser.add_mutually_exclusive_group()
-        other_site.add_argument(
+        parser.add_argument(
             '--to-cloud', metavar='<cloud>', type=base.given, help=_(
                 'The other site, a name in clouds.yaml: what is deleted here '
                 'is no longer registered there, and nothing is deleted if the '
                 'application runs there now'))
-        other_site.add_argument(
+        parser.add_argument(
             '--other-site-is-gone', action='store_true', help=_(
                 'Delete sets that are registered at another site, which is '
                 'lost, with all that it has made of them'))
@@ -158,11 +157,14 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
         if parsed_args.application and parsed_args.keep_last is None:
             raise osc_exceptions.CommandError(_(
                 'With --application, --keep-last says how many sets stay.'))
+        if parsed_args.to_cloud and parsed_args.other_site_is_gone:
+            raise osc_exceptions.CommandError(_(
+                'With --other-site-is-gone, --to-cloud has no meaning: give '
+                'one of them.'))
         cloud, elsewhere = self._cloud, None
         try:
             if parsed_args.to_cloud:
-                elsewhere = base.connect(
-                    parsed_args.to_cloud)
+                elsewhere = base.connect(parsed_args.to_cloud)
                 if elsewhere.volume_url == cloud.volume_url:
                     raise osc_exceptions.CommandError(
                         _('Cloud %s is this site, and not another one.')

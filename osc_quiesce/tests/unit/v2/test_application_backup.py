@@ -357,8 +357,10 @@ class DeleteTest(TestCase):
                 self.assertEqual(1, self.run_command(*argv))
                 self.assertIn('is registered at B', self.errors())
                 self.assertEqual(6, len(self.store))
-        self.assertEqual(2, self.run_command(
+        self.assertEqual(1, self.run_command(
             'monday', '--to-cloud', 'B', '--other-site-is-gone'))
+        self.assertIn('give one of them', self.errors())
+        self.assertEqual(6, len(self.store))
 
     def test_this_site_is_no_other_one(self) -> None:
         self.other = self.a
