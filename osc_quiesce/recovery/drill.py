@@ -42,9 +42,6 @@ from osc_quiesce.recovery import waiting
 
 LOG = logging.getLogger(__name__)
 
-OK: Final = 'ok'
-FAILED: Final = 'failed'
-
 CLONES: Final = 'clones'
 DELETION: Final = 'deletion'
 
@@ -71,8 +68,8 @@ class Outcome:
 
     @property
     def result(self) -> str:
-        """OK or FAILED."""
-        return FAILED if self.failure else OK
+        """``marks.DRILL_OK`` or ``marks.DRILL_FAILED``."""
+        return marks.DRILL_FAILED if self.failure else marks.DRILL_OK
 
     @property
     def why(self) -> str:

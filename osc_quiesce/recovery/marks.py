@@ -21,11 +21,13 @@ PREFIX: Final = metadata.PREFIX
 
 APPLICATION: Final = 'application'
 BACKUP_ID: Final = 'backup_id'
-#: on backups: when their set was drilled last, OK or FAILED, and in how many
+#: on backups: when their set was drilled last, what came of it, in how many
 #: seconds the last server was ready; see :mod:`osc_quiesce.recovery.drill`
 DRILLED_AT: Final = 'drilled_at'
 DRILL: Final = 'drill'
 DRILL_RTO: Final = 'drill_rto'
+DRILL_OK: Final = 'ok'
+DRILL_FAILED: Final = 'failed'
 #: on a restored volume: when a proof found that it is not what was backed up
 DIFFERS: Final = 'differs'
 HIDDEN_BY: Final = 'hidden_by'

@@ -16,6 +16,7 @@ import dataclasses
 from typing import Final
 
 from osc_quiesce.recovery import capacity
+from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import protection
 
 PREFIX: Final = 'osc_quiesce'
@@ -58,7 +59,7 @@ _GAUGES: Final = (
            'When the last drill was.',
            lambda p: p.drill.at.timestamp() if p.drill else None),
     _Gauge('protection_drill_ok', '', 'Whether the last drill was ok.',
-           lambda p: float(p.drill.result == protection.OK)
+           lambda p: float(p.drill.result == marks.DRILL_OK)
            if p.drill else None),
     _Gauge('protection_drill_rto_seconds', 'seconds',
            'How long the last drill took.',

@@ -33,16 +33,13 @@ LAST: Final = 30
 #: seconds by which clocks may be apart
 TOLERANCE: Final = 60.0
 
-OK: Final = 'ok'
-FAILED: Final = 'failed'
-
 
 @dataclasses.dataclass(frozen=True)
 class Drill:
     """The last rehearsal of a restore.
 
-    :param result: OK or FAILED
-    :param rto: seconds that it took, if it was OK
+    :param result: ``marks.DRILL_OK`` or ``marks.DRILL_FAILED``
+    :param rto: seconds that it took, if it succeeded
     """
 
     at: datetime.datetime
@@ -245,9 +242,10 @@ def _drill(found: backup_sets.BackupSet) -> Drill | None:
         return None
     last = [each for each in found.everything
             if moment(marks.get(each, marks.DRILLED_AT)) == at]
-    if any(marks.get(each, marks.DRILL) != OK for each in last):
-        return Drill(at, FAILED, None)
-    return Drill(at, OK, _seconds(metadata.get(last[0], marks.DRILL_RTO)))
+    if any(marks.get(each, marks.DRILL) != marks.DRILL_OK for each in last):
+        return Drill(at, marks.DRILL_FAILED, None)
+    return Drill(at, marks.DRILL_OK,
+                 _seconds(metadata.get(last[0], marks.DRILL_RTO)))
 
 
 def _seconds(text: str) -> float | None:

@@ -17,7 +17,6 @@ _T = TypeVar('_T')
 
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
-#: of backups, with their metadata
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,7 +122,7 @@ class TestDrill(TestCase):
     def test_it_is_a_restore_of_which_nothing_is_left(self) -> None:
         outcome = self.drill(check='true')
         self.assertEqual(
-            (drill.OK, True, True),
+            (marks.DRILL_OK, True, True),
             (outcome.result, outcome.is_deleted, outcome.is_recorded))
         self.assert_nothing_is_left()
         report = outcome.report
@@ -179,7 +179,7 @@ class TestDrill(TestCase):
     def test_without_networks_for_drills_servers_have_none(self) -> None:
         self.text = restore_base.MAPPING + 'drill: {prefix: test-}\n'
         outcome = self.drill()
-        self.assertEqual(drill.OK, outcome.result)
+        self.assertEqual(marks.DRILL_OK, outcome.result)
         self.assertEqual(
             [('test-db', 'none'), ('test-web', 'none')],
             [(s['name'], s['networks']) for s in self.built])
@@ -195,13 +195,13 @@ class TestDrill(TestCase):
     def test_a_source_that_runs_is_no_obstacle(self) -> None:
         self.site.servers['db-id'] = {
             'id': 'db-id', 'name': 'db', 'status': 'ACTIVE'}
-        self.assertEqual(drill.OK, self.drill().result)
+        self.assertEqual(marks.DRILL_OK, self.drill().result)
         self.assertEqual(['db-id'], list(self.site.servers))
 
     def test_the_check_is_that_of_a_restore(self) -> None:
         outcome = self.drill(
             check='case $OSC_QUIESCE_SERVER in db|web) ;; *) exit 1; esac')
-        self.assertEqual(drill.OK, outcome.result)
+        self.assertEqual(marks.DRILL_OK, outcome.result)
 
     def test_target_volumes_are_free_before_servers_start(self) -> None:
         held: list[str] = []
@@ -233,7 +233,7 @@ class TestDrill(TestCase):
 
         self.site.hooks.append(register)
         outcome = self.drill()
-        self.assertEqual((drill.OK, True), (
+        self.assertEqual((marks.DRILL_OK, True), (
             outcome.result, outcome.report.volumes[0].verified))
         row = self.site.backup_rows.pop('new')
         self.assertEqual(('available', marks.keys(new)),
@@ -243,7 +243,7 @@ class TestDrill(TestCase):
     def test_a_restore_of_the_same_name_is_another_thing(self) -> None:
         self.restore(name='drill-nightly')
         before = copy.deepcopy((self.site.servers, self.site.volumes))
-        self.assertEqual(drill.OK, self.drill().result)
+        self.assertEqual(marks.DRILL_OK, self.drill().result)
         self.assertEqual(before, (self.site.servers, self.site.volumes))
 
 
@@ -262,7 +262,7 @@ class TestTargetVolumes(TestCase):
                 self.setUp()
                 self.site.is_admin = is_admin
                 outcome = self.drill(verify=verify)
-                self.assertEqual(drill.OK, outcome.result)
+                self.assertEqual(marks.DRILL_OK, outcome.result)
                 self.assertEqual(
                     [False] * 3, [v.verified for v in outcome.report.volumes])
                 self.assert_untouched(*SOURCES)
@@ -292,7 +292,7 @@ class TestTargetVolumes(TestCase):
                 self.assertIn('db-vda', warning)
                 self.assertNotIn('web-vda', warning)
                 outcome = self.drill()
-                self.assertEqual(drill.OK, outcome.result)
+                self.assertEqual(marks.DRILL_OK, outcome.result)
                 self.assertEqual([False, True, True], [
                     v.verified for v in outcome.report.volumes])
                 self.assertEqual(before, self.target('db-vda'))
@@ -306,7 +306,7 @@ class TestTargetVolumes(TestCase):
         log = len(self.site.log)
         outcome = drill.run(self.client, self.cloud, plan,
                             restore.Means(60.0, 60.0))
-        self.assertEqual((drill.FAILED, True),
+        self.assertEqual((marks.DRILL_FAILED, True),
                          (outcome.result, outcome.is_deleted))
         self.assertIn('restore nightly', outcome.why)
         self.assertEqual(before, self.site.volumes)
@@ -336,7 +336,7 @@ class TestTargetVolumes(TestCase):
     def test_a_set_that_is_not_registered(self) -> None:
         self.unregister('db-vda')
         outcome = self.drill()
-        self.assertEqual((drill.OK, False), (
+        self.assertEqual((marks.DRILL_OK, False), (
             outcome.result, outcome.report.volumes[0].verified))
         self.assertEqual({'t-db-vdb', 't-web-vda'}, set(self.site.volumes))
 
@@ -353,7 +353,7 @@ class TestFailures(TestCase):
     def failed(self, **options: Any) -> str:
         outcome = self.drill(**options)
         self.assertEqual(
-            (drill.FAILED, None, True, True),
+            (marks.DRILL_FAILED, None, True, True),
             (outcome.result, outcome.rto, outcome.is_deleted,
              outcome.is_recorded))
         self.assert_nothing_is_left()
@@ -409,7 +409,7 @@ class TestInterruptions(TestCase):
             with self.subTest(beginning):
                 self.setUp()
                 self.stop_at(beginning, for_good=True)
-                self.assertEqual(drill.OK, self.drill().result)
+                self.assertEqual(marks.DRILL_OK, self.drill().result)
                 self.assert_nothing_is_left()
 
     def test_after_a_kill_all_is_measured_anew(self) -> None:
@@ -424,7 +424,7 @@ class TestInterruptions(TestCase):
     def test_a_mapping_that_was_changed_since_does_no_harm(self) -> None:
         self.stop_at('POST /servers', for_good=True)
         self.text = self.text.replace('drill:', 'drill:\n  prefix: test-')
-        self.assertEqual(drill.OK, self.drill().result)
+        self.assertEqual(marks.DRILL_OK, self.drill().result)
         self.assert_nothing_is_left()
 
     def test_no_newer_backup_stays_hidden(self) -> None:
@@ -439,7 +439,7 @@ class TestInterruptions(TestCase):
                     before = copy.deepcopy(self.site.backup_rows['newer'])
                     self.stop_at(beginning, for_good)
                     if for_good:
-                        self.assertEqual(drill.OK, self.drill().result)
+                        self.assertEqual(marks.DRILL_OK, self.drill().result)
                     newer = self.site.backup_rows.pop('newer')
                     self.assertEqual(before, newer)
                     self.assert_nothing_is_left()
@@ -466,7 +466,7 @@ class TestLeft(TestCase):
     def test_what_cannot_be_deleted_is_named(self) -> None:
         self.refuse('DELETE /servers', cloud_api.CloudError('locked', 409), 1)
         outcome = self.drill()
-        self.assertEqual((drill.OK, False, True), (
+        self.assertEqual((marks.DRILL_OK, False, True), (
             outcome.result, outcome.is_deleted, outcome.is_recorded))
         (left,) = self.site.servers.values()
         self.assertIn('Not all of drill drill-nightly is deleted: locked',
@@ -491,7 +491,7 @@ class TestLeft(TestCase):
     def test_a_proof_that_cannot_be_deleted_is_named(self) -> None:
         self.refuse('DELETE /backups', cloud_api.CloudError('no', 403))
         outcome = self.drill()
-        self.assertEqual((drill.OK, False), (
+        self.assertEqual((marks.DRILL_OK, False), (
             outcome.result, outcome.is_deleted))
         self.assertRegex(self.said, 'Proofs have left these backups behind, '
                                     'or in error: backup-')
@@ -502,7 +502,7 @@ class TestLeft(TestCase):
 
     def test_keep_says_how_to_delete(self) -> None:
         outcome = self.drill(keep=True)
-        self.assertEqual((drill.OK, False, True), (
+        self.assertEqual((marks.DRILL_OK, False, True), (
             outcome.result, outcome.is_deleted, outcome.is_recorded))
         self.assertEqual(2, len(self.site.servers))
         found = restores.find(self.cloud, 'drill-nightly')
@@ -513,7 +513,7 @@ class TestLeft(TestCase):
 
     def test_a_drill_that_is_kept_goes_before_the_next(self) -> None:
         self.drill(keep=True)
-        self.assertEqual(drill.OK, self.drill().result)
+        self.assertEqual(marks.DRILL_OK, self.drill().result)
         self.assert_nothing_is_left()
 
     def test_keep_keeps_a_failed_one(self) -> None:
@@ -522,7 +522,8 @@ class TestLeft(TestCase):
         self.assertEqual({('failed', '', 'at')}, self.recorded())
 
     def test_a_result_that_is_not_recorded_is_said(self) -> None:
-        for check, result in ('true', drill.OK), ('false', drill.FAILED):
+        for check, result in (
+                ('true', marks.DRILL_OK), ('false', marks.DRILL_FAILED)):
             with self.subTest(result):
                 self.setUp()
                 self.refuse('PUT /backups', cloud_api.CloudError('no', 403))

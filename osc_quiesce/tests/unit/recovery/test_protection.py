@@ -235,14 +235,14 @@ class ProofTest(TestCase):
                    drill_rto='9')
         drill = self.shop().drill
         assert drill is not None
-        self.assertEqual((protection.OK, 61.5), (drill.result, drill.rto))
+        self.assertEqual((marks.DRILL_OK, 61.5), (drill.result, drill.rto))
 
     def test_a_drill_that_has_failed_has_no_rto(self) -> None:
         self.write('monday', drilled_at=self.WHEN, drill='failed',
                    drill_rto='9')
         drill = self.shop().drill
         assert drill is not None
-        self.assertEqual(protection.FAILED, drill.result)
+        self.assertEqual(marks.DRILL_FAILED, drill.result)
         self.assertIsNone(drill.rto)
 
     def test_what_is_not_ok_on_all_backups_has_failed(self) -> None:
@@ -251,7 +251,7 @@ class ProofTest(TestCase):
             metadata.ours({marks.DRILL: 'failed'}))
         drill = self.shop().drill
         assert drill is not None
-        self.assertEqual(protection.FAILED, drill.result)
+        self.assertEqual(marks.DRILL_FAILED, drill.result)
 
     def test_an_rto_that_is_no_number_is_none(self) -> None:
         for text in ('soon', 'nan', 'inf'):
