@@ -138,7 +138,7 @@ class TestGuide(base.RecoveryTest):
 
     def by_hand(self, command: str) -> None:
         """Follow a command; the fake hypervisor calls disks otherwise."""
-        self.follow(re.sub(r'(shop-\d_\d_\w+)_vd', r'\1_sd', command))
+        self.follow(re.sub(r'(shop(-\d_\d)?_[a-z]+)_vd', r'\1_sd', command))
 
     def test_without_these_commands(self) -> None:
         self.prepare('shop-2')
