@@ -14,7 +14,7 @@ include tools/tests.mk
 
 .DEFAULT_GOAL = help
 .PHONY: help demo demo-live demo-app demo-dr demo-dr-fake check docs test \
-	test-faults test-volumes test-recovery test-tempest test-nova-compat \
+	test-faults test-volumes test-recovery test-disaster test-tempest test-nova-compat \
 	test-releases test-all bench bench-quick clean
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make test-faults  kill every process of a cloud at every step'
 	@echo 'make test-volumes  snapshot sets of real guests on real volumes'
 	@echo 'make test-recovery  backups and restores, on two sites'
+	@echo 'make test-disaster  real guests lose their site and come home, 5 times'
 	@echo 'make test-tempest  tempest on a cloud with osc-quiesce, and without it'
 	@echo 'make test-nova-compat  the same with functional tests of Nova'
 	@echo 'make test-releases  unit and functional tests with each release'
@@ -56,6 +57,9 @@ test-volumes: .venv/ready
 
 test-recovery: .venv/ready
 	.venv/bin/tox run -e recovery,recovery-swift
+
+test-disaster: .venv/ready
+	.venv/bin/tox run -e disaster
 
 test-tempest: .venv/ready
 	.venv/bin/tox run -e tempest

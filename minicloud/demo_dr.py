@@ -88,47 +88,48 @@ class World:
         for path in self._volumes().values():
             self._write('urandom', path, megabytes=6, at=1)
 
-    def change(self) -> None:
+    def change(self, site: str = A) -> None:
         """Change a part of the data: some new, some zeros."""
         demo.say('Later: some of the data have changed')
-        for path in self._volumes().values():
+        for path in self._volumes(site).values():
             self._write('urandom', path, megabytes=1, at=9)
             self._write('zero', path, megabytes=1, at=2)
 
-    def snapshot(self, name: str) -> None:
+    def snapshot(self, name: str, site: str = A) -> None:
         """Snapshot the application."""
         demo.say('Freeze in order, snapshot all volumes, thaw in reverse')
-        self._tours[A].openstack(
+        self._tours[site].openstack(
             f'application snapshot create {name} --file {self._file} '
             '-c name -c application -c consistency -c window -c snapshots')
 
-    def recorded(self, name: str) -> Data:
+    def recorded(self, name: str, site: str = A) -> Data:
         """Return what is in a snapshot set."""
-        servers = self._tours[A].ask(
+        servers = self._tours[site].ask(
             f'application snapshot show {name}')['servers']
-        self._sources = {volume['id']: (server['name'], volume['name'])
+        self._sources = {volume['id']: (server['name'], volume['device'])
                          for server in servers
                          for volume in server['volumes']}
-        return self._sums(A, {
+        return self._sums(site, {
             self._sources[volume['id']]:
-                self._clouds[A].layout.snapshot_file(volume['snapshot_id'])
+                self._clouds[site].layout.snapshot_file(volume['snapshot_id'])
             for server in servers for volume in server['volumes']})
 
-    def found(self) -> Data:
+    def found(self, restore: str, site: str = B) -> Data:
         """Return what was restored."""
-        return self._sums(B, {
+        return self._sums(site, {
             self._sources[volume['source_id']]:
-                self._clouds[B].layout.volume_file(volume['id'])
-            for volume in self._tours[B].ask(
-                f'application restore show {SECOND}')['volumes']})
+                self._clouds[site].layout.volume_file(volume['id'])
+            for volume in self._tours[site].ask(
+                f'application restore show {restore}')['volumes']})
 
-    def go_on(self) -> None:
-        """See that the application runs on at site B."""
+    def go_on(self, site: str = B) -> None:
+        """See that the application runs on."""
 
-    def _volumes(self) -> dict[str, pathlib.Path]:
+    def _volumes(self, site: str = A) -> dict[str, pathlib.Path]:
         return {
-            volume['Name']: self._clouds[A].layout.volume_file(volume['ID'])
-            for volume in self._tours[A].ask('volume list')}
+            volume['Name']: self._clouds[site].layout.volume_file(volume['ID'])
+            for volume in self._tours[site].ask('volume list')
+            if volume['Attached to']}
 
     def _write(self, what: str, path: pathlib.Path, megabytes: int,
                at: int) -> None:
@@ -154,31 +155,31 @@ class RealWorld(World):
     def start(self) -> None:
         demo_app.start(self._tours[A])
 
-    def change(self) -> None:
+    def change(self, site: str = A) -> None:
         demo.say('Later: the guests have written more')
 
-    def snapshot(self, name: str) -> None:
-        with demo_app.chained(self._tours[A], self._clouds[A]):
-            super().snapshot(name)
-            self._tours[A].expect('ACTIVE')
+    def snapshot(self, name: str, site: str = A) -> None:
+        with demo_app.chained(self._tours[site], self._clouds[site]):
+            super().snapshot(name, site)
+            self._tours[site].expect('ACTIVE')
 
-    def recorded(self, name: str) -> Data:
+    def recorded(self, name: str, site: str = A) -> Data:
         return {place: str(last) for place, last in demo_app.check_set(
-            self._tours[A], self._clouds[A], name).items()}
+            self._tours[site], self._clouds[site], name).items()}
 
-    def found(self) -> Data:
-        consoles = {name: console.Console(
-            self._clouds[B].layout.console_of(self._tours[B].id_of(name)))
+    def found(self, restore: str, site: str = B) -> Data:
+        consoles = {name: console.Console(self._clouds[
+            site].layout.console_of(self._tours[site].id_of(name)))
             for name in demo.SERVERS}
         keys = [(name, device) for name in demo.SERVERS
                 for device in ('vda', 'vdb')]
-        self._tours[B].until('the guests have their disks', lambda: all(
+        self._tours[site].until('the guests have their disks', lambda: all(
             consoles[name].found(device) is not None for name, device in keys))
         return {(name, device): str(consoles[name].found(device))
                 for name, device in keys}
 
-    def go_on(self) -> None:
-        with demo_app.chained(self._tours[B], self._clouds[B]) as watch:
+    def go_on(self, site: str = B) -> None:
+        with demo_app.chained(self._tours[site], self._clouds[site]) as watch:
             watch.wait(writing=True)
 
 
@@ -208,7 +209,7 @@ class Show:
         self._lose()
         self._restore()
         demo.say(world.question)
-        compare(expected, world.found())
+        compare(expected, world.found(SECOND))
         world.go_on()
         demo.say('How well the application is protected, as site B knows it')
         self._tours[B].openstack('application protection show')
@@ -225,18 +226,25 @@ class Show:
         if old:
             shell.run('rm -r ' + ' '.join(map(demo.relative, old)))
         for site in A, B:
-            self._clouds[site] = demo.start(place.of(site), {
-                **self._kind.settings, 'backup': 'posix',
-                'store': demo.relative(place.store), 'site_name': site,
-                'fresh': ''})
-        shell.read('python -m minicloud clouds ' + ' '.join(
-            f'--root {demo.relative(place.of(site))}' for site in (A, B)),
-            output=place.clouds)
+            self._start_site(site)
+        self._write_clouds()
         print('\n$ %s' % play_on(place), flush=True)
         environment = demo.environment_with(
             {'OS_CLIENT_CONFIG_FILE': str(place.clouds.resolve())})
         self._tours = {site: demo_app.ApplicationDemo(environment, site)
                        for site in (A, B)}
+
+    def _start_site(self, site: str, fresh: bool = True) -> None:
+        self._clouds[site] = demo.start(self._place.of(site), {
+            **self._kind.settings, 'backup': 'posix',
+            'store': demo.relative(self._place.store), 'site_name': site,
+            **({'fresh': ''} if fresh else {})})
+
+    def _write_clouds(self) -> None:
+        demo.Demo(demo.environment_with({})).read(
+            'python -m minicloud clouds ' + ' '.join(
+                f'--root {demo.relative(self._place.of(site))}'
+                for site in (A, B)), output=self._place.clouds)
 
     def _protect(self, world: World) -> None:
         demo.say('Which server depends on which')
@@ -311,7 +319,11 @@ class Show:
                        f'{mapping} --from-cloud {A}')
         tour.openstack('server list -c Name -c Status')
         tour.expect('ACTIVE')
-        volumes = tour.ask(f'application restore show {SECOND}')['volumes']
+        self._expect_proof(SECOND, B)
+
+    def _expect_proof(self, restore: str, site: str) -> None:
+        volumes = self._tours[site].ask(
+            f'application restore show {restore}')['volumes']
         if len(volumes) != 2 * len(demo.SERVERS) or not all(
                 volume['verified'] for volume in volumes):
             raise demo.DemoError('not all volumes are proven: %s'

@@ -7,11 +7,11 @@ real volumes), ``recovery`` (tests with two sites), ``faults`` (tests that kill
 the processes of a cloud), ``deployments`` (tests with cells, quorum queues and
 more), ``tempest`` (our tests for tempest, with real guests), ``demo`` (with
 real guests), ``demo-app`` (and real volumes), ``demo-dr`` (and two sites),
-``demo-dr-fake`` (without real guests), ``bench`` and ``bench-quick`` (the
-benchmarks). They need Debian packages, see bindep.txt, and those with
-real guests need root. Without them a program says what is missing, and the
-tests are skipped with that reason, except where CI is set: there nothing may
-be skipped.
+``demo-dr-fake`` (without real guests), ``disaster`` (rounds of the loss of a
+site, and of the way back), ``bench`` and ``bench-quick`` (the benchmarks). They
+need Debian packages, see bindep.txt, and those with real guests need root.
+Without them a program says what is missing, and the tests are skipped with
+that reason, except where CI is set: there nothing may be skipped.
 """
 
 from collections.abc import Callable
@@ -148,6 +148,8 @@ PROGRAMS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
                 ['minicloud.demo_dr']),
     'demo-dr-fake': (functools.partial(missing_servers, 'rabbit'),
                      ['minicloud.demo_dr', '--fake']),
+    'disaster': (functools.partial(missing_for_guests, 'ceph', 'rabbit'),
+                 ['minicloud.rounds_dr']),
     'recovery': (list, ['tools.recovery']),
     'bench': (functools.partial(
         missing_for_guests, 'ceph', 'rabbit', 'mariadb'),
