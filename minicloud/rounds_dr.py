@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``make test-disaster``: an application loses its site and comes home, n times.
+"""``make test-disaster``: an application loses its site and comes home again.
 
-One round is what ``make demo-dr`` shows, and the way back: a full backup set
+Each round is what ``make demo-dr`` shows, and the way back: a full backup set
 and two incremental ones go from site A to site B; all of site A is killed and
 its disks are taken away; the application is restored at site B, where every
 volume must be proven and hold the data of the last set; then it returns to

@@ -7,10 +7,10 @@ real volumes), ``recovery`` (tests with two sites), ``faults`` (tests that kill
 the processes of a cloud), ``deployments`` (tests with cells, quorum queues and
 more), ``tempest`` (our tests for tempest, with real guests), ``demo`` (with
 real guests), ``demo-app`` (and real volumes), ``demo-dr`` (and two sites),
-``demo-dr-fake`` (without real guests), ``disaster`` (rounds of the loss of a
-site, and of the way back), ``bench`` and ``bench-quick`` (the benchmarks). They
-need Debian packages, see bindep.txt, and those with real guests need root.
-Without them a program says what is missing, and the tests are skipped with
+``demo-dr-fake`` (without real guests), ``disaster`` (a site is lost, and the
+application comes home again), ``bench`` and ``bench-quick`` (the benchmarks).
+They need Debian packages, see bindep.txt, and those with real guests need
+root. Without them a program says what is missing, and the tests are skipped with
 that reason, except where CI is set: there nothing may be skipped.
 """
 
