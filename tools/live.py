@@ -10,8 +10,8 @@ real guests), ``demo-app`` (and real volumes), ``demo-dr`` (and two sites),
 ``demo-dr-fake`` (without real guests), ``disaster`` (a site is lost, and the
 application comes home again), ``bench`` and ``bench-quick`` (the benchmarks).
 They need Debian packages, see bindep.txt, and those with real guests need
-root. Without them a program says what is missing, and the tests are skipped with
-that reason, except where CI is set: there nothing may be skipped.
+root. Without them a program says what is missing, and the tests are skipped
+with that reason, except where CI is set: there nothing may be skipped.
 """
 
 from collections.abc import Callable

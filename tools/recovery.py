@@ -2,12 +2,12 @@
 
 """Run tests of backups and restores on two sites.
 
-Usage: tools/recovery.py [--swift] [TEST...]
+Usage: tools/recovery.py [--swift | --s3] [TEST...]
 
 TEST is a module or more of osc_quiesce.tests.recovery, all by default. The
-sites have one store, a directory or Swift, and are started for this and
-deleted afterwards. Of Swift, site B may only read what site A has made; so
-tests in which site B deletes it do not work there.
+sites have one store, a directory, Swift, or Swift through its S3 API, and are
+started for this and deleted afterwards. Of Swift, site B may only read what
+site A has made; so tests in which site B deletes it do not work there.
 
 It needs Debian's package of RabbitMQ. Without it the tests are skipped with
 that reason, except where CI is set: there nothing may be skipped.
@@ -33,9 +33,9 @@ def say(line: str) -> None:
 def start(root: pathlib.Path, backup: str = 'posix') -> None:
     """Start both sites, and write a clouds.yaml of them.
 
-    :param backup: the kind of store, ``posix`` or ``swift``
+    :param backup: the kind of store, ``posix``, ``swift`` or ``s3``
     """
-    if backup == 'swift':
+    if backup != 'posix':
         store.Store(root / 'store').up(say)
     for name, access in ('a', 'owner'), ('b', 'reader'):
         minicloud.Cloud(root / name).up(
@@ -54,8 +54,9 @@ def start(root: pathlib.Path, backup: str = 'posix') -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the tests, and return the exit code."""
-    backup = 'swift' if '--swift' in arguments else 'posix'
-    tests = [each for each in arguments if each != '--swift'] or [
+    stores = [each[2:] for each in arguments if each in ('--swift', '--s3')]
+    backup = stores[0] if stores else 'posix'
+    tests = [each for each in arguments if not each.startswith('--')] or [
         'discover', '-s', TESTS.replace('.', '/'), '-t', '.']
     command = [sys.executable, '-m', 'testtools.run', *tests]
     if packages := servers.missing(['rabbit']):
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
         finally:
             for name in 'a', 'b':
                 minicloud.Cloud(root / name).down(purge=True)
-            if backup == 'swift':
+            if backup != 'posix':
                 store.Store(root / 'store').down(purge=True)
 
 
