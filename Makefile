@@ -56,7 +56,7 @@ test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
 
 test-recovery: .venv/ready
-	.venv/bin/tox run -e recovery,recovery-swift
+	.venv/bin/tox run -e recovery,recovery-swift,recovery-s3-2026.1
 
 test-disaster: .venv/ready
 	.venv/bin/tox run -e disaster

@@ -39,6 +39,7 @@ def start(root: pathlib.Path, backup: str = 'posix') -> None:
         store.Store(root / 'store').up(say)
     for name, access in ('a', 'owner'), ('b', 'reader'):
         minicloud.Cloud(root / name).up(
+            network='neutron',
             backup=backup,
             store=root / 'store',
             store_access=access if backup == 'swift' else None,

@@ -12,7 +12,7 @@ TESTS = functional,faults,scenario,stories,deployments,scenario_ceph,$(SHORT)
 UNIT = py{311,312,313}{,-2025.1,-2025.2,-2026.1}
 RELEASES = functional-2025.1,functional-2025.2-py312,functional-2026.1-py313,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,$(UNIT)
 # Everything: beside each that computes one that waits.
-ALL = functional,faults,functional-2025.1,scenario,recovery,recovery-swift,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
+ALL = functional,faults,functional-2025.1,scenario,recovery,recovery-swift,recovery-s3-2026.1,functional-2025.2-py312,deployments,tempest,functional-2026.1-py313,stories,stories-2025.1,stories-2025.2-py312,stories-2026.1-py313,scenario_ceph,nova-compat,$(UNIT),$(SHORT)
 # What tests of releases have given; functional is that of "make test".
 RESULTS = .tox/functional-*/functional.json .tox/py3??*/unit.json
 SHOW_RELEASES = $(PYTHON) tools/docs/releases.py doc/source/install/releases.rst .tox/functional/functional.json $(RESULTS)
