@@ -194,10 +194,7 @@ class Poller:
         try:
             is_done = call.result()
         except errors.QuiesceError as exc:
-            if job.is_asked and isinstance(exc, errors.ServerNotFound):
-                self._end(job, _gone(job))
-            else:
-                self._defer(job, exc, self._pause_after(job, exc, now))
+            self._take_error(job, exc, now)
             return
         except Exception as exc:
             self._end(job, _unforeseen(job, exc))
@@ -211,17 +208,24 @@ class Poller:
         if is_done:
             self._end(job)
 
-    def _pause_after(self, job: Job, error: errors.QuiesceError,
-                     now: float) -> float | None:
-        """Return in how many seconds to try again; None if never."""
+    def _take_error(self, job: Job, error: errors.QuiesceError,
+                    now: float) -> None:
+        """Ask, or look, again later, unless this error is final."""
+        pause: float | None = None
         if not job.is_asked:
             asked = now if job.asked is None else job.asked
-            return self._verb.pause_after(error, now - asked)
-        if isinstance(error, errors.Transient):
-            return error.retry_after
-        if isinstance(error, errors.Refused):
-            return self._verb.pause_after(error, 0.0)
-        return None
+            pause = self._verb.pause_after(error, now - asked)
+        elif isinstance(error, errors.ServerNotFound):
+            error = _gone(job)
+        elif isinstance(error, errors.Transient):
+            pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
+        elif isinstance(error, errors.Refused):
+            pause = self._verb.pause_after(error, 0.0)
+        if pause is None:
+            self._end(job, error)
+        else:
+            job.trouble = error
+            job.due = now + max(pause, next(job.pauses))
 
     def _listed(self, looked_at: Sequence[str],
                 call: concurrency.Future[Any]) -> None:
@@ -255,17 +259,6 @@ class Poller:
                 if is_done:
                     self._end(job)
         self._rows_due = self._timer.clock() + pause
-
-    def _defer(self, job: Job, trouble: errors.QuiesceError,
-               pause: float | None) -> None:
-        """Try again, not before so many seconds; None: never."""
-        if pause is None:
-            self._end(job, trouble)
-            return
-        job.trouble = trouble
-        if job.is_asked:
-            pause = min(pause, retry.LONGEST_DEFERRAL)
-        job.due = self._timer.clock() + max(pause, next(job.pauses))
 
     def _end(self, job: Job, error: errors.QuiesceError | None = None) -> None:
         self._pending.pop(job.server.id, None)
