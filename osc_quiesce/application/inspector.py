@@ -94,11 +94,13 @@ class Inspector:
         change = newest_change(
             self._client, model.Server(server_id, body['name']))
         refused: list[str] = []
-        volumes = self._volumes(body, member, refused)
+        volumes, taken = self._volumes(body, member, refused)
+        properties = self._properties(body, volumes)
+        refused += self._second_freezes(properties, taken)
         refused += self._state_problems(body)
         refused += self._host_problems(body)
         refused += self._disk_problems(body)
-        refused += self._agent_problems(body, volumes)
+        refused += _agent_problems(body, properties)
         refused += self._user_data_problems(body)
         return plan.Server(
             id=server_id, name=body['name'], stage=stage,
@@ -107,10 +109,12 @@ class Inspector:
             refused=tuple(refused), newest_change=change)
 
     def _volumes(self, body: Mapping[str, Any], member: spec.Member,
-                 refused: list[str]) -> list[dict[str, Any]]:
+                 refused: list[str]) -> tuple[list[dict[str, Any]],
+                                              list[Mapping[str, Any]]]:
         """Return the manifests of the volumes, in the order of their devices.
 
         :param refused: is given why they cannot be taken
+        :returns: also, as Cinder shows them, those to take snapshots of
         """
         volumes = []
         unknown = set(member.exclude_volumes)
@@ -134,8 +138,7 @@ class Inspector:
             unknown -= names
         refused += [_('has no volume "%s" to leave out') % name
                     for name in sorted(unknown)]
-        refused += self._second_freezes(body, volumes, taken)
-        return volumes
+        return volumes, taken
 
     def _read_volume(self, volume_id: str,
                      refused: list[str]) -> dict[str, Any] | None:
@@ -146,6 +149,7 @@ class Inspector:
         try:
             read: dict[str, Any] = self._cloud.volume(
                 'GET', f'/volumes/{volume_id}')['volume']
+            return read
         except cloud_api.NotThere:
             refused.append(_('has volume %s, which Cinder does not have, or '
                              'not in this project') % volume_id)
@@ -155,8 +159,6 @@ class Inspector:
             refused.append(
                 _('has volume %(id)s, which Cinder does not show: %(why)s') % {
                     'id': volume_id, 'why': str(exc).rstrip('.')})
-        else:
-            return read
         return None
 
     def _volume_problems(self, volume: Mapping[str, Any]) -> list[str]:
@@ -238,38 +240,14 @@ class Inspector:
                   'the snapshots; --allow-local-disk accepts '
                   'that') % disk for disk in local]
 
-    def _agent_problems(self, body: Mapping[str, Any],
-                        volumes: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Look whether Nova knows that there is a guest agent.
-
-        Nova decides by the properties that the server has of its image.
-        """
-        properties = self._properties(body, volumes)
-        if properties is None or _is_yes(properties.get(
-                'hw_qemu_guest_agent')):
-            return []
-        if body.get('image'):
-            return [_('cannot be quiesced: its image does not have the '
-                      'property hw_qemu_guest_agent=yes')]
-        return [_(
-            'cannot be quiesced: the image of its boot volume does not have '
-            'the property hw_qemu_guest_agent=yes (if the server has it all '
-            'the same, give it to the volume as well, with "openstack volume '
-            'set --image-property hw_qemu_guest_agent=yes <volume>")')]
-
-    def _second_freezes(self, body: Mapping[str, Any],
-                        volumes: Iterable[Mapping[str, Any]],
+    def _second_freezes(self, properties: Mapping[str, Any] | None,
                         taken: Iterable[Mapping[str, Any]]) -> list[str]:
         """Return of which volumes Nova would not make the snapshots.
 
         It freezes the guest for them, which fails while that is frozen, and
         goes on without, unless a property of the image forbids that.
-
-        :param volumes: the manifests of all of them
-        :param taken: those of which snapshots are wanted, as Cinder shows them
         """
-        properties = self._properties(body, volumes) or {}
-        if not _is_yes(properties.get('os_require_quiesce')):
+        if not _is_yes((properties or {}).get('os_require_quiesce')):
             return []
         return [
             _('has the image property os_require_quiesce=yes, with which Nova '
@@ -280,9 +258,8 @@ class Inspector:
             for volume in taken
             if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA]
 
-    def _properties(self, body: Mapping[str, Any],
-                    volumes: Iterable[Mapping[str, Any]],
-                    ) -> Mapping[str, Any] | None:
+    def _properties(self, body: Mapping[str, Any], volumes: Iterable[
+            Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return what a server has of its image; None if that is not known.
 
         It is not shown of a server that boots from a volume, but that volume
@@ -314,6 +291,24 @@ class Inspector:
             return [_('has user data that only administrators may see, and '
                       '--with-user-data asks for them')]
         return []
+
+
+def _agent_problems(body: Mapping[str, Any],
+                    properties: Mapping[str, Any] | None) -> list[str]:
+    """Look whether Nova knows that there is a guest agent.
+
+    Nova decides by the properties that the server has of its image.
+    """
+    if properties is None or _is_yes(properties.get('hw_qemu_guest_agent')):
+        return []
+    if body.get('image'):
+        return [_('cannot be quiesced: its image does not have the property '
+                  'hw_qemu_guest_agent=yes')]
+    return [_(
+        'cannot be quiesced: the image of its boot volume does not have the '
+        'property hw_qemu_guest_agent=yes (if the server has it all the same, '
+        'give it to the volume as well, with "openstack volume set '
+        '--image-property hw_qemu_guest_agent=yes <volume>")')]
 
 
 def _boot_place(body: Mapping[str, Any],

@@ -95,9 +95,9 @@ class Network:
         return None
 
 
-def without_neutron(
-    body: Mapping[str, Any], interfaces: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def without_neutron(body: Mapping[str, Any],
+                    interfaces: Sequence[Mapping[str, Any]],
+                    ) -> list[dict[str, Any]]:
     """Return ports, as far as Nova shows them.
 
     :param body: the server, as Nova shows it
@@ -114,6 +114,8 @@ def without_neutron(
     if not interfaces:
         interfaces = [{'mac_addr': mac, 'fixed_ips': [
             {'ip_address': ip} for ip in each]} for mac, each in ips.items()]
+    # Nova names them of all ports together.
+    groups = {group['name'] for group in body.get('security_groups') or ()}
     return [{'id': port.get('port_id'),
              'name': None,
              'network': {'id': port.get('net_id'),
@@ -124,14 +126,9 @@ def without_neutron(
                              'cidr': None}}
                  for ip in port.get('fixed_ips') or ()],
              'mac_address': port.get('mac_addr'),
-             'security_groups': _groups(body),
+             'security_groups': [
+                 {'id': None, 'name': name} for name in sorted(groups)],
              'allowed_address_pairs': None,
              'vnic_type': None,
              'port_security_enabled': None,
              'tag': None} for port in interfaces]
-
-
-def _groups(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the security groups that Nova names, of all ports together."""
-    names = {group['name'] for group in body.get('security_groups') or ()}
-    return [{'id': None, 'name': name} for name in sorted(names)]

@@ -127,8 +127,7 @@ class Taking:
                         self.cloud.volume, 'GET', f'/snapshots/{made["id"]}')
                     made = self._read(read, deadline)['snapshot']
 
-    def _check_users(self, volume: Mapping[str, Any],
-                     deadline: float) -> None:
+    def _check_users(self, volume: Mapping[str, Any], deadline: float) -> None:
         try:
             shown = self._read(
                 lambda: self.cloud.volume('GET', f'/volumes/{volume["id"]}'),
