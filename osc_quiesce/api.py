@@ -91,12 +91,7 @@ class QuiesceAPI:
 
     def freezes(self, server_ids: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:
-        """Return what is, or may be, frozen; one request a page.
-
-        :param server_ids: of these servers only
-        :param all_projects: in all projects, not just in the caller's
-        :raises errors.NotInstalled: the cloud does not have this API
-        """
+        """Return what :meth:`.client.Client.freezes` does."""
         query = [('all_projects', '1')] if all_projects else []
         if server_ids is None:
             return list(self._freezes(query))
@@ -106,10 +101,7 @@ class QuiesceAPI:
                     ('server', each) for each in ids[first:first + PORTION]])]
 
     def server(self, server: model.Server) -> model.Server:
-        """Return what Nova says of a server.
-
-        :raises errors.ServerNotFound: there is none, or no longer
-        """
+        """Return what :meth:`.client.Client.get_server` does."""
         body = self.read(f'/servers/{http.quoted(server.id)}', server)
         with http.parsing(server):
             return model.Server.from_api(body['server'])
@@ -144,10 +136,7 @@ class QuiesceAPI:
 
     def newest_action(self, server: model.Server,
                       names: Collection[str]) -> str | None:
-        """Return the id of a server's newest request of these kinds, if any.
-
-        :param names: of instance actions
-        """
+        """Return what :meth:`.client.Client.newest_action` does."""
         actions = self.read(
             f'/servers/{http.quoted(server.id)}/os-instance-actions?limit=50',
             server, _ACTIONS_MICROVERSION)

@@ -22,8 +22,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
 
-# Instance actions that change which volumes a server has
-_CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
+#: instance actions that change which volumes a server has
+CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 
 # migration_status of volumes that are not being migrated: Cinder takes no
 # snapshots of others. Only administrators are shown it; everybody is shown a
@@ -46,12 +46,6 @@ _CANNOT_QUIESCE: Final = frozenset({
 # cinder/volume/drivers/remotefs.py
 _SNAPSHOTS_OF_NOVA: Final = frozenset({'nfs', 'quobyte', 'vzstorage'})
 _ATTACHMENT_MICROVERSION: Final = '3.27'
-
-
-def newest_change(client: quiesce_client.Client,
-                  server: model.Server) -> str | None:
-    """Return the id of the newest request that changed a server's volumes."""
-    return client.newest_action(server, _CHANGES)
 
 
 def strangers(volume: Mapping[str, Any],
@@ -91,8 +85,8 @@ class Inspector:
              server_id: str) -> plan.Server:
         body = self._recorder.server(server_id)
         # Before its volumes: what changes them later is newer.
-        change = newest_change(
-            self._client, model.Server(server_id, body['name']))
+        change = self._client.newest_action(
+            model.Server(server_id, body['name']), CHANGES)
         refused: list[str] = []
         volumes, taken = self._volumes(body, member, refused)
         properties = self._properties(body, volumes)
