@@ -39,8 +39,7 @@ class QuiesceAPI:
     request and changed nothing, and :class:`errors.Unreachable` if there was
     no usable answer: then the request may have been carried out.
 
-    :param adapter: a :class:`keystoneauth1.adapter.Adapter` of the compute
-        endpoint
+    :param adapter: of the compute endpoint
     :param timeout: seconds for one request; by default that of the session
     """
 
@@ -60,8 +59,7 @@ class QuiesceAPI:
         """Have a server frozen; nothing happens if this request has arrived.
 
         :param request_id: see :func:`model.new_request_id`
-        :param unquiesce_after: seconds after which the cloud thaws it by
-            itself; None: as many as the cloud has configured
+        :param unquiesce_after: as for :meth:`.client.Client.quiesce`
         :raises errors.Conflict: the server is not in the right state, or this
             request has ended, or was withdrawn, before
         """
@@ -74,8 +72,7 @@ class QuiesceAPI:
                   request_id: str | None = None) -> model.Unquiesced:
         """Have a server thawed.
 
-        :param request_id: only if this request to quiesce has frozen it, or
-            will; by default whatever request has
+        :param request_id: as for :meth:`.client.Client.unquiesce`
         :raises errors.Conflict: the server is locked, or Nova is at work on
             it, or, without a request id, it is not quiesced
         """

@@ -89,7 +89,7 @@ def run_all(function: Callable[[_T], _U], items: Iterable[_T],
             threads: int | None = None) -> list[_U]:
     """Call a function with each item, in threads, and return the results.
 
-    :param threads: how many at once; THREADS by default
+    :param threads: as for :class:`Calls`
     :returns: in the order of the items
     :raises Exception: what the first of the items, in their order, has raised;
         all are called nevertheless

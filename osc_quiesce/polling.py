@@ -38,6 +38,11 @@ _FIRST_ATTEMPT: Final = 10.0
 class Poller:
     """Asks servers, and looks at them until each got there.
 
+    The servers of a stage are asked at once, when those of the stages before
+    it are done, or three seconds after the one before it: then order counts
+    less.
+
+    :param stages: what came of it is in the jobs
     :param timeout: seconds, for all together
     :param wait: whether to look at all; else a server is done when the cloud
         has accepted the request
@@ -46,7 +51,7 @@ class Poller:
 
     def __init__(
             self, api: quiesce_api.QuiesceAPI, timer: retry.Timer, verb: Verb,
-            timeout: float, wait: bool = True,
+            stages: Iterable[Sequence[Job]], timeout: float, wait: bool = True,
             progress: Callable[[Sequence[model.Server]], object] | None = None,
             ) -> None:
         self._api = api
@@ -54,12 +59,11 @@ class Poller:
         self._verb = verb
         self._timeout = timeout
         self._wait = wait
-        self._looks_at_rows = verb.looks_at_rows
         self._progress = progress
-        self._started = timer.clock()
-        self._waiting: list[list[Job]] = []
-        self._released = self._started
-        self._jobs: list[Job] = []
+        self._started = self._released = timer.clock()
+        self._waiting = [list(stage) for stage in stages if stage]
+        self._jobs = [job for stage in self._waiting for job in stage]
+        self._looks_at_rows = verb.looks_at_rows or len(self._jobs) > 1
         self._pending: dict[str, Job] = {}
         self._calls: dict[
             concurrency.Future[Any], Callable[[concurrency.Future[Any]], None]
@@ -69,18 +73,10 @@ class Poller:
         self._is_listing = False
         self._all_projects = True  # until the cloud refuses that
 
-    def run(self, stages: Iterable[Sequence[Job]]) -> None:
-        """Ask the servers of each stage at once, one stage after the other.
-
-        A stage is asked when those before it are done, or three seconds after
-        the one before it: then order counts less. What came of it is in the
-        jobs: all have ended, unless an error has stopped it.
-        """
-        self._waiting = [list(stage) for stage in stages if stage]
-        self._jobs = [job for stage in self._waiting for job in stage]
+    def run(self) -> None:
+        """Ask and look until all have ended, or an error has stopped it."""
         for job in self._jobs:
             job.begun = self._started
-        self._looks_at_rows = self._looks_at_rows or len(self._jobs) > 1
         with concurrency.Calls() as calls:
             while not self._is_over():
                 self._release()

@@ -29,8 +29,7 @@ class CloudError(errors.ApplicationError):
     """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
-    :param retry_after: seconds to wait before the next attempt, as asked for
-        by the server; 0 if it did not say
+    :param retry_after: see :class:`osc_quiesce.errors.Transient`
     """
 
     def __init__(self, message: str, status: int | None = None,
@@ -150,8 +149,7 @@ class Cloud:
               microversion: str | None) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, whatever the size of its pages.
 
-        :param service: ``block_storage``, ``compute``, ``image`` or
-            ``network``
+        :param service: as openstacksdk calls it, such as ``block_storage``
         :param key: of the list in the answer
         """
         yield from http.pages(

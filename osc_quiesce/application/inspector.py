@@ -7,7 +7,7 @@ It only reads. What Nova does not show is no reason.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib import parse
 
@@ -155,60 +155,51 @@ class Inspector:
                     'id': volume_id, 'why': str(exc).rstrip('.')})
         return None
 
-    def _volume_problems(self, volume: Mapping[str, Any]) -> list[str]:
-        problems = [
-            _('has volume %(id)s, which is also attached to %(user)s, which '
-              'would not be frozen') % {'id': volume['id'], 'user': user}
-            for user in strangers(volume, self._members)]
+    def _volume_problems(self, volume: Mapping[str, Any]) -> Iterator[str]:
+        for user in strangers(volume, self._members):
+            yield _('has volume %(id)s, which is also attached to %(user)s, '
+                    'which would not be frozen') % {
+                        'id': volume['id'], 'user': user}
         if volume['status'] != 'in-use':
-            problems.append(
-                _('has volume %(id)s, which is not in-use but %(status)s') % {
-                    'id': volume['id'], 'status': volume['status']})
+            yield _('has volume %(id)s, which is not in-use but '
+                    '%(status)s') % volume
         if volume.get('migration_status') not in _NOT_MIGRATING:
-            problems.append(
-                _('has volume %(id)s, which is being migrated (%(status)s): '
-                  'wait until that is over') % {
-                      'id': volume['id'],
-                      'status': volume['migration_status']})
-        return problems
+            yield _('has volume %(id)s, which is being migrated (%(status)s): '
+                    'wait until that is over') % {
+                        'id': volume['id'],
+                        'status': volume['migration_status']}
 
-    def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
-        problems = []
+    def _state_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         vm_state = body.get('OS-EXT-STS:vm_state')
         task_state = body.get('OS-EXT-STS:task_state')
         if (vm_state, task_state) != (states.ACTIVE, None):
-            problems.append(
-                _('has vm_state %(vm)s, task_state %(task)s, and must have '
-                  '%(ok)s and None') % {
-                      'vm': vm_state, 'task': task_state, 'ok': states.ACTIVE})
+            yield _('has vm_state %(vm)s, task_state %(task)s, and must have '
+                    '%(ok)s and None') % {
+                        'vm': vm_state, 'task': task_state,
+                        'ok': states.ACTIVE}
         # Nova lets administrators do with locked servers what they like.
         if body.get('locked') and not self._is_admin:
-            problems.append(_('is locked: unlock it first'))
+            yield _('is locked: unlock it first')
         if body['tenant_id'] != self._project_id:
-            problems.append(
-                _('is of project %s: snapshots of its volumes must be made '
-                  'with a token of that project') % body['tenant_id'])
-        return problems
+            yield _('is of project %s: snapshots of its volumes must be made '
+                    'with a token of that project') % body['tenant_id']
 
-    def _host_problems(self, body: Mapping[str, Any]) -> list[str]:
-        problems = []
+    def _host_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         power_state = body.get('OS-EXT-STS:power_state')
         if power_state in _NOT_RUNNING:
-            problems.append(_('has power_state %(number)d (%(name)s): its '
-                              'guest must be running to be quiesced') % {
-                                  'number': power_state,
-                                  'name': _NOT_RUNNING[power_state]})
+            yield _('has power_state %(number)d (%(name)s): its guest must be '
+                    'running to be quiesced') % {
+                        'number': power_state,
+                        'name': _NOT_RUNNING[power_state]}
         if body.get('host_status') == 'DOWN':
-            problems.append(_('is on host %s, whose nova-compute is down: '
-                              'nobody could quiesce it') % body.get(
-                                  'OS-EXT-SRV-ATTR:host'))
+            yield _('is on host %s, whose nova-compute is down: nobody could '
+                    'quiesce it') % body.get('OS-EXT-SRV-ATTR:host')
         hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
         kind = hypervisor and self._once.read(
             hypervisor, lambda: self._hypervisor_type(hypervisor))
         if kind in _CANNOT_QUIESCE:
-            problems.append(_('is on a hypervisor of type %s, which cannot '
-                              'quiesce guests') % kind)
-        return problems
+            yield _('is on a hypervisor of type %s, which cannot quiesce '
+                    'guests') % kind
 
     def _hypervisor_type(self, hostname: str) -> str | None:
         """Return what a hypervisor calls itself; None if Nova does not say."""
@@ -222,35 +213,30 @@ class Inspector:
                 return str(each['hypervisor_type'])
         return None
 
-    def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
-        if self._allow_local_disk:
-            return []
-        local = []
-        if body.get('image'):
-            local.append(_('root'))
-        if body['flavor'].get('ephemeral'):
-            local.append(_('ephemeral'))
-        return [_('has a local %s disk, not a volume, which would not be in '
-                  'the snapshots; --allow-local-disk accepts '
-                  'that') % disk for disk in local]
+    def _disk_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
+        for disk, is_there in ((_('root'), body.get('image')), (
+                _('ephemeral'), body['flavor'].get('ephemeral'))):
+            if is_there and not self._allow_local_disk:
+                yield _('has a local %s disk, not a volume, which would not '
+                        'be in the snapshots; --allow-local-disk accepts '
+                        'that') % disk
 
     def _second_freezes(self, properties: Mapping[str, Any] | None,
-                        taken: Iterable[Mapping[str, Any]]) -> list[str]:
+                        taken: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """Return of which volumes Nova would not make the snapshots.
 
         It freezes the guest for them, which fails while that is frozen, and
         goes on without, unless a property of the image forbids that.
         """
         if not _is_yes((properties or {}).get('os_require_quiesce')):
-            return []
-        return [
-            _('has the image property os_require_quiesce=yes, with which Nova '
-              'makes no snapshot of volume %(id)s (on %(storage)s) while the '
-              'guest is frozen: take it off the server, whose guest this '
-              'command freezes anyway') % {
-                  'id': volume['id'], 'storage': storage}
-            for volume in taken
-            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA]
+            return
+        for volume in taken:
+            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA:
+                yield _('has the image property os_require_quiesce=yes, with '
+                        'which Nova makes no snapshot of volume %(id)s (on '
+                        '%(storage)s) while the guest is frozen: take it off '
+                        'the server, whose guest this command freezes '
+                        'anyway') % {'id': volume['id'], 'storage': storage}
 
     def _properties(self, body: Mapping[str, Any], volumes: Iterable[
             Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -280,29 +266,29 @@ class Inspector:
                 return str(kind)
         return None
 
-    def _user_data_problems(self, body: Mapping[str, Any]) -> list[str]:
+    def _user_data_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         if self._with_user_data and 'OS-EXT-SRV-ATTR:user_data' not in body:
-            return [_('has user data that only administrators may see, and '
-                      '--with-user-data asks for them')]
-        return []
+            yield _('has user data that only administrators may see, and '
+                    '--with-user-data asks for them')
 
 
 def _agent_problems(body: Mapping[str, Any],
-                    properties: Mapping[str, Any] | None) -> list[str]:
+                    properties: Mapping[str, Any] | None) -> Iterator[str]:
     """Look whether Nova knows that there is a guest agent.
 
     Nova decides by the properties that the server has of its image.
     """
     if properties is None or _is_yes(properties.get('hw_qemu_guest_agent')):
-        return []
+        return
     if body.get('image'):
-        return [_('cannot be quiesced: its image does not have the property '
-                  'hw_qemu_guest_agent=yes')]
-    return [_(
-        'cannot be quiesced: the image of its boot volume does not have the '
-        'property hw_qemu_guest_agent=yes (if the server has it all the same, '
-        'give it to the volume as well, with "openstack volume set '
-        '--image-property hw_qemu_guest_agent=yes <volume>")')]
+        yield _('cannot be quiesced: its image does not have the property '
+                'hw_qemu_guest_agent=yes')
+    else:
+        yield _('cannot be quiesced: the image of its boot volume does not '
+                'have the property hw_qemu_guest_agent=yes (if the server has '
+                'it all the same, give it to the volume as well, with '
+                '"openstack volume set --image-property '
+                'hw_qemu_guest_agent=yes <volume>")')
 
 
 def _boot_place(body: Mapping[str, Any],

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import datetime
 import importlib.metadata
 from typing import Any
@@ -86,21 +86,19 @@ def unfit(name: str, application: str, description: str,
     return found
 
 
-def problems(plan: planning.Plan) -> list[str]:
-    """Return why Cinder would not keep what is to be written."""
-    found = unfit(
+def problems(plan: planning.Plan) -> Iterator[str]:
+    """Yield why Cinder would not keep what is to be written."""
+    yield from unfit(
         plan.name, plan.application, plan.description, plan.properties)
     for body in bodies(plan, str(uuid.UUID(int=0))):
         size = metadata.size(body['metadata'])
         if size > metadata.MOST:
-            found.append(
-                _('What is to be recorded with the snapshot of volume '
-                  '%(volume)s of server %(server)s has %(size)d characters, '
-                  'and more than %(max)d could not be restored from a backup: '
-                  'its metadata, user data, tags or ports, or the properties '
-                  'of the set, are too many.') % {
-                      'volume': body['volume_id'],
-                      'server': metadata.get(body, 'server_name'),
-                      'size': size,
-                      'max': metadata.MOST})
-    return found
+            yield _('What is to be recorded with the snapshot of volume '
+                    '%(volume)s of server %(server)s has %(size)d characters, '
+                    'and more than %(max)d could not be restored from a '
+                    'backup: its metadata, user data, tags or ports, or the '
+                    'properties of the set, are too many.') % {
+                        'volume': body['volume_id'],
+                        'server': metadata.get(body, 'server_name'),
+                        'size': size,
+                        'max': metadata.MOST}

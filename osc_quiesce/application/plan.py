@@ -43,6 +43,7 @@ class Server(model.Server):
 class Plan:
     """What is to be done.
 
+    :param name: of the snapshot set
     :param problems: why nothing can be done, apart from what is refused for
         single servers
     :param description: of the snapshots

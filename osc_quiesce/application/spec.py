@@ -66,8 +66,7 @@ def from_servers(name: str, servers: Iterable[str]) -> Application:
 def from_file(path: str) -> Application:
     """Return the application that a file describes.
 
-    :raises errors.SpecError: the file cannot be read or is not right; the
-        message names the file and the line
+    :raises errors.SpecError: the file cannot be read or is not right
     """
     return from_yaml(documents.read(path), path)
 

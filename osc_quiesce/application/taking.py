@@ -59,10 +59,7 @@ class Taking:
         self._calls.__exit__(*exc_info)
 
     def take(self, timeout: float) -> None:
-        """Take all snapshots at once, and wait until they exist.
-
-        :param timeout: seconds
-        """
+        """Take all snapshots at once, and wait for them, so many seconds."""
         self._timeout = timeout
         self._deadline = self.client.timer.clock() + timeout
         self.has_begun = True
