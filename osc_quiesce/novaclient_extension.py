@@ -161,6 +161,5 @@ def _result(job: verbs.Job) -> str:
     text = _('Server %(server)s is %(status)s.') % {
         'server': job.server.label, 'status': job.server.status}
     if job.unquiesce_at:
-        text += ' ' + (
-            _('The cloud thaws it at %s.') % job.unquiesce_at)
+        text += ' ' + _('The cloud thaws it at %s.') % job.unquiesce_at
     return text

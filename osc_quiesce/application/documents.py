@@ -6,8 +6,6 @@ Every error names the file and the line, since that is what one needs to mend
 a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, Final

@@ -5,8 +5,6 @@
 It only reads. What Nova does not show is no reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib import parse

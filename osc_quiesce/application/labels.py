@@ -2,8 +2,6 @@
 
 """What is written on each snapshot of a set: all that is known of the set."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 import datetime
 import importlib.metadata

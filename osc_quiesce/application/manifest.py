@@ -7,8 +7,6 @@ to the caller, is None, and no obstacle. References have the name beside the
 id: at another site only the name means something.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 

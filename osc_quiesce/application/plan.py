@@ -2,8 +2,6 @@
 
 """What is to be done, and every reason why it cannot be."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any

@@ -55,7 +55,8 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
     :raises cloud.CloudError: Cinder cannot be asked
     :raises errors.QuiesceError: Nova cannot be asked
     """
-    times = [m.unquiesce_after or unquiesce_after for m in application.members]
+    times = [member.unquiesce_after or unquiesce_after
+             for stage in application.stages for member in stage]
     problems = _api_problems(client, max(times))
     found = _find_servers(client, application, problems)
     members = frozenset(server_id for _n, _m, server_id in found)

@@ -53,10 +53,6 @@ class Application:
     name: str
     stages: tuple[tuple[Member, ...], ...]
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        return tuple(member for stage in self.stages for member in stage)
-
 
 def from_servers(name: str, servers: Iterable[str]) -> Application:
     """Return an application whose servers are quiesced one by one."""
