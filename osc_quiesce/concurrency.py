@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable
 import concurrent.futures
 import threading
 import time
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 #: as many as a session keeps connections to one host
@@ -57,9 +56,7 @@ class Calls:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None,
-                 exc: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             self.stop()
             self._pool.shutdown(cancel_futures=True)
