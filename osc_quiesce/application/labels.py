@@ -59,29 +59,25 @@ def _servers(plan: planning.Plan, order: int,
 
 
 def unfit(name: str, application: str, description: str,
-          properties: Mapping[str, str]) -> list[str]:
-    """Return which texts Cinder would not keep, or we could not tell apart."""
-    found = []
+          properties: Mapping[str, str]) -> Iterator[str]:
+    """Yield which texts Cinder would not keep, or we could not tell apart."""
     for key in properties:
         if key.startswith(metadata.PREFIX):
-            found.append(_('Properties that begin with "%s" are reserved.')
-                         % metadata.PREFIX)
+            yield _('Properties that begin with "%s" are reserved.') % (
+                metadata.PREFIX)
         elif not metadata.KEY.fullmatch(key):
-            found.append(_('Cinder does not take property "%s": its key may '
-                           'have letters of ASCII, digits, spaces and '
-                           '"-_:./", up to 255 in all.')
-                         % key[:metadata.PIECE])
+            yield _('Cinder does not take property "%s": its key may have '
+                    'letters of ASCII, digits, spaces and "-_:./", up to 255 '
+                    'in all.') % key[:metadata.PIECE]
     texts = {_('The name of the set'): name,
              _('The name of the application'): application,
              _('The description'): description,
              **{_('Property "%s"') % k: v for k, v in properties.items()}}
     for what, text in texts.items():
         if len(metadata.escape(text)) > metadata.PIECE:
-            found.append(_('%(what)s is too long: it may have %(max)d '
-                           'characters, of which one outside ASCII counts as '
-                           '4 to 10, and a backslash as 2.') % {
-                               'what': what, 'max': metadata.PIECE})
-    return found
+            yield _('%(what)s is too long: it may have %(max)d characters, of '
+                    'which one outside ASCII counts as 4 to 10, and a '
+                    'backslash as 2.') % {'what': what, 'max': metadata.PIECE}
 
 
 def problems(plan: planning.Plan) -> Iterator[str]:
