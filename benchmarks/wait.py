@@ -20,7 +20,6 @@ from benchmarks import cloud as cloud_api
 from benchmarks import measure
 
 from osc_quiesce import model
-from osc_quiesce import polling
 from osc_quiesce import verbs
 
 #: seconds between two looks of a script
@@ -162,8 +161,7 @@ def _ours(
     started = time.time()
     jobs = [verbs.Job(model.Server(id_), request, request, is_asked=True)
             for id_, request in asked.items()]
-    polling.Poller(cloud.client.api, cloud.client.timer, verbs.Freezing(),
-                   cloud_api.PATIENCE).run([jobs])
+    cloud.client.run(verbs.Freezing(), [jobs], cloud_api.PATIENCE)
     for job in jobs:
         if job.error:
             raise job.error

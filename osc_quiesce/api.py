@@ -39,8 +39,7 @@ class QuiesceAPI:
     request and changed nothing, and :class:`errors.Unreachable` if there was
     no usable answer: then the request may have been carried out.
 
-    :param adapter: a :class:`keystoneauth1.adapter.Adapter` of the compute
-        endpoint
+    :param adapter: of the compute endpoint
     :param timeout: seconds for one request; by default that of the session
     """
 
@@ -60,8 +59,7 @@ class QuiesceAPI:
         """Have a server frozen; nothing happens if this request has arrived.
 
         :param request_id: see :func:`model.new_request_id`
-        :param unquiesce_after: seconds after which the cloud thaws it by
-            itself; None: as many as the cloud has configured
+        :param unquiesce_after: as for :meth:`.client.Client.quiesce`
         :raises errors.Conflict: the server is not in the right state, or this
             request has ended, or was withdrawn, before
         """
@@ -74,8 +72,7 @@ class QuiesceAPI:
                   request_id: str | None = None) -> model.Unquiesced:
         """Have a server thawed.
 
-        :param request_id: only if this request to quiesce has frozen it, or
-            will; by default whatever request has
+        :param request_id: as for :meth:`.client.Client.unquiesce`
         :raises errors.Conflict: the server is locked, or Nova is at work on
             it, or, without a request id, it is not quiesced
         """
@@ -91,12 +88,7 @@ class QuiesceAPI:
 
     def freezes(self, server_ids: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:
-        """Return what is, or may be, frozen; one request a page.
-
-        :param server_ids: of these servers only
-        :param all_projects: in all projects, not just in the caller's
-        :raises errors.NotInstalled: the cloud does not have this API
-        """
+        """Return what :meth:`.client.Client.freezes` does."""
         query = [('all_projects', '1')] if all_projects else []
         if server_ids is None:
             return list(self._freezes(query))
@@ -106,10 +98,7 @@ class QuiesceAPI:
                     ('server', each) for each in ids[first:first + PORTION]])]
 
     def server(self, server: model.Server) -> model.Server:
-        """Return what Nova says of a server.
-
-        :raises errors.ServerNotFound: there is none, or no longer
-        """
+        """Return what :meth:`.client.Client.get_server` does."""
         body = self.read(f'/servers/{http.quoted(server.id)}', server)
         with http.parsing(server):
             return model.Server.from_api(body['server'])
@@ -144,10 +133,7 @@ class QuiesceAPI:
 
     def newest_action(self, server: model.Server,
                       names: Collection[str]) -> str | None:
-        """Return the id of a server's newest request of these kinds, if any.
-
-        :param names: of instance actions
-        """
+        """Return what :meth:`.client.Client.newest_action` does."""
         actions = self.read(
             f'/servers/{http.quoted(server.id)}/os-instance-actions?limit=50',
             server, _ACTIONS_MICROVERSION)

@@ -265,4 +265,4 @@ class Client:
         :param options: see :class:`osc_quiesce.polling.Poller`
         """
         polling.Poller(
-            self.api, self.timer, verb, timeout, **options).run(stages)
+            self.api, self.timer, verb, stages, timeout, **options).run()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable
 import concurrent.futures
 import threading
 import time
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 #: as many as a session keeps connections to one host
@@ -57,9 +56,7 @@ class Calls:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None,
-                 exc: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             self.stop()
             self._pool.shutdown(cancel_futures=True)
@@ -89,7 +86,7 @@ def run_all(function: Callable[[_T], _U], items: Iterable[_T],
             threads: int | None = None) -> list[_U]:
     """Call a function with each item, in threads, and return the results.
 
-    :param threads: how many at once; THREADS by default
+    :param threads: as for :class:`Calls`
     :returns: in the order of the items
     :raises Exception: what the first of the items, in their order, has raised;
         all are called nevertheless

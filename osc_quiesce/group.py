@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
 import math
-from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from osc_quiesce import client as quiesce_client
@@ -142,9 +141,8 @@ class Frozen:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None,
-                 exc: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(self, exc_type: object, exc: BaseException | None,
+                 traceback: object) -> None:
         interrupt: BaseException | None = None
         for _attempt in range(2):  # a signal may raise in the first one
             try:

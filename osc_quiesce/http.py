@@ -102,8 +102,7 @@ def send(adapter: ksa_adapter.Adapter, method: str, path: str,
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):
             raise _unusable(server, str(exc)) from exc
-        raise _about(
-            server, errors.Unauthorized, str(exc), _NOT_SENT) from exc
+        raise _about(server, errors.Unauthorized, str(exc), _NOT_SENT) from exc
     except (
         ksa_exceptions.ConnectionError,
         ksa_exceptions.InvalidResponse,  # from Keystone, or a proxy
@@ -212,8 +211,7 @@ def pages(read: Callable[[str], Mapping[str, Any]], path: str, key: str,
     while True:
         body = read(where)
         yield from body[key]
-        if not body[key] or not (
-                body.get(f'{key}_links') or body.get('next')):
+        if not body[key] or not (body.get(f'{key}_links') or body.get('next')):
             return
         last = parse.urlencode({'marker': body[key][-1][marker]})
         where = f'{path}{mark}{last}'

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from novaclient import base
 from novaclient import exceptions as nova_exceptions
@@ -28,6 +28,8 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import verbs
+
+_C = TypeVar('_C', bound=cli.Command)
 
 # What callers of novaclient catch; all others are bad requests.
 _REFUSALS = {errors.Conflict: nova_exceptions.Conflict,
@@ -109,13 +111,9 @@ _server_argument = utils.arg('server', metavar='<server>', help=_(
            help=_('Wait until the server is quiesced. If it fails, or on '
                   'Ctrl-C, SIGTERM or SIGHUP, the server is thawed.'))
 def do_quiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = quiesce.Quiesce(
-        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
-    _run(command,
-         lambda: command.quiesce([args.server], wait=args.poll,
-                                 unquiesce_after=args.unquiesce_after),
-         None if args.poll else _(
-             'Request to quiesce server %s has been accepted.'))
+    _run(cs, args, quiesce.Quiesce, lambda command: command.quiesce(
+        [args.server], wait=args.poll, unquiesce_after=args.unquiesce_after),
+        _('Request to quiesce server %s has been accepted.'))
 
 
 # novaclient shows it as the help of the command.
@@ -127,30 +125,29 @@ do_quiesce.__doc__ = _(
 @utils.arg('--poll', dest='poll', action='store_true', default=False,
            help=_('Wait until the server is thawed, and check that it is.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
-    command = unquiesce.Unquiesce(
-        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
-    _run(command, lambda: command.unquiesce([args.server], wait=args.poll),
-         None if args.poll else _(
-             'Request to unquiesce server %s has been accepted.'))
+    _run(cs, args, unquiesce.Unquiesce, lambda command: command.unquiesce(
+        [args.server], wait=args.poll),
+        _('Request to unquiesce server %s has been accepted.'))
 
 
 do_unquiesce.__doc__ = _(
     'Thaw the file systems of a quiesced server (admin only by default).')
 
 
-def _run(command: cli.Command, work: Callable[[], list[verbs.Job]],
-         accepted: str | None) -> None:
+def _run(cs: Any, args: argparse.Namespace, new_command: Callable[..., _C],
+         work: Callable[[_C], list[verbs.Job]], accepted: str) -> None:
     """Run a command, and exit unless all went well.
 
-    :param accepted: what to say of a server that was asked; None if it was
-        also waited for
+    :param accepted: what to say of a server that is not waited for
     """
+    command = new_command(
+        lambda: cs.quiesce.library, options.progress, 'nova unquiesce')
 
     def work_and_tell() -> None:
-        for job in work():
+        for job in work(command):
             if not command.exit_code:
-                print(accepted % job.server.label if accepted else _result(
-                    job))
+                print(_result(job) if args.poll
+                      else accepted % job.server.label)
 
     exit_code = interrupts.end(command.run(work_and_tell, sys.stdout))
     if exit_code:
@@ -161,6 +158,5 @@ def _result(job: verbs.Job) -> str:
     text = _('Server %(server)s is %(status)s.') % {
         'server': job.server.label, 'status': job.server.status}
     if job.unquiesce_at:
-        text += ' ' + (
-            _('The cloud thaws it at %s.') % job.unquiesce_at)
+        text += ' ' + _('The cloud thaws it at %s.') % job.unquiesce_at
     return text

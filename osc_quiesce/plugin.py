@@ -30,7 +30,6 @@ def make_client(instance: typing.Any) -> client.Client:
     the microversion that it needs.
 
     :param instance: the ``ClientManager`` of OpenStackClient
-    :returns: an :class:`osc_quiesce.client.Client`
     """
     from osc_quiesce import client
 

@@ -38,6 +38,11 @@ _FIRST_ATTEMPT: Final = 10.0
 class Poller:
     """Asks servers, and looks at them until each got there.
 
+    The servers of a stage are asked at once, when those of the stages before
+    it are done, or three seconds after the one before it: then order counts
+    less.
+
+    :param stages: what came of it is in the jobs
     :param timeout: seconds, for all together
     :param wait: whether to look at all; else a server is done when the cloud
         has accepted the request
@@ -46,7 +51,7 @@ class Poller:
 
     def __init__(
             self, api: quiesce_api.QuiesceAPI, timer: retry.Timer, verb: Verb,
-            timeout: float, wait: bool = True,
+            stages: Iterable[Sequence[Job]], timeout: float, wait: bool = True,
             progress: Callable[[Sequence[model.Server]], object] | None = None,
             ) -> None:
         self._api = api
@@ -54,12 +59,11 @@ class Poller:
         self._verb = verb
         self._timeout = timeout
         self._wait = wait
-        self._looks_at_rows = verb.looks_at_rows
         self._progress = progress
-        self._started = timer.clock()
-        self._waiting: list[list[Job]] = []
-        self._released = self._started
-        self._jobs: list[Job] = []
+        self._started = self._released = timer.clock()
+        self._waiting = [list(stage) for stage in stages if stage]
+        self._jobs = [job for stage in self._waiting for job in stage]
+        self._looks_at_rows = verb.looks_at_rows or len(self._jobs) > 1
         self._pending: dict[str, Job] = {}
         self._calls: dict[
             concurrency.Future[Any], Callable[[concurrency.Future[Any]], None]
@@ -69,18 +73,10 @@ class Poller:
         self._is_listing = False
         self._all_projects = True  # until the cloud refuses that
 
-    def run(self, stages: Iterable[Sequence[Job]]) -> None:
-        """Ask the servers of each stage at once, one stage after the other.
-
-        A stage is asked when those before it are done, or three seconds after
-        the one before it: then order counts less. What came of it is in the
-        jobs: all have ended, unless an error has stopped it.
-        """
-        self._waiting = [list(stage) for stage in stages if stage]
-        self._jobs = [job for stage in self._waiting for job in stage]
+    def run(self) -> None:
+        """Ask and look until all have ended, or an error has stopped it."""
         for job in self._jobs:
             job.begun = self._started
-        self._looks_at_rows = self._looks_at_rows or len(self._jobs) > 1
         with concurrency.Calls() as calls:
             while not self._is_over():
                 self._release()
@@ -194,10 +190,7 @@ class Poller:
         try:
             is_done = call.result()
         except errors.QuiesceError as exc:
-            if job.is_asked and isinstance(exc, errors.ServerNotFound):
-                self._end(job, _gone(job))
-            else:
-                self._defer(job, exc, self._pause_after(job, exc, now))
+            self._take_error(job, exc, now)
             return
         except Exception as exc:
             self._end(job, _unforeseen(job, exc))
@@ -211,17 +204,24 @@ class Poller:
         if is_done:
             self._end(job)
 
-    def _pause_after(self, job: Job, error: errors.QuiesceError,
-                     now: float) -> float | None:
-        """Return in how many seconds to try again; None if never."""
+    def _take_error(self, job: Job, error: errors.QuiesceError,
+                    now: float) -> None:
+        """Ask, or look, again later, unless this error is final."""
+        pause: float | None = None
         if not job.is_asked:
             asked = now if job.asked is None else job.asked
-            return self._verb.pause_after(error, now - asked)
-        if isinstance(error, errors.Transient):
-            return error.retry_after
-        if isinstance(error, errors.Refused):
-            return self._verb.pause_after(error, 0.0)
-        return None
+            pause = self._verb.pause_after(error, now - asked)
+        elif isinstance(error, errors.ServerNotFound):
+            error = _gone(job)
+        elif isinstance(error, errors.Transient):
+            pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
+        elif isinstance(error, errors.Refused):
+            pause = self._verb.pause_after(error, 0.0)
+        if pause is None:
+            self._end(job, error)
+        else:
+            job.trouble = error
+            job.due = now + max(pause, next(job.pauses))
 
     def _listed(self, looked_at: Sequence[str],
                 call: concurrency.Future[Any]) -> None:
@@ -255,17 +255,6 @@ class Poller:
                 if is_done:
                     self._end(job)
         self._rows_due = self._timer.clock() + pause
-
-    def _defer(self, job: Job, trouble: errors.QuiesceError,
-               pause: float | None) -> None:
-        """Try again, not before so many seconds; None: never."""
-        if pause is None:
-            self._end(job, trouble)
-            return
-        job.trouble = trouble
-        if job.is_asked:
-            pause = min(pause, retry.LONGEST_DEFERRAL)
-        job.due = self._timer.clock() + max(pause, next(job.pauses))
 
     def _end(self, job: Job, error: errors.QuiesceError | None = None) -> None:
         self._pending.pop(job.server.id, None)

@@ -14,6 +14,7 @@ has failed.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
+from typing import Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
@@ -21,6 +22,9 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
+
+_NO_REASON: Final = _(
+    'no reason is given (Nova shows details to administrators only)')
 
 
 @dataclasses.dataclass
@@ -73,19 +77,6 @@ class Job:
         """How long was waited until it ended."""
         return 0.0 if self.ended is None else self.ended - self.begun
 
-    def settled(self, now: float) -> bool:
-        """Return whether the server has been without a task for long enough.
-
-        Its state is saved a moment before or after the result of the action,
-        and a database may lag behind.
-        """
-        if self.server.task_state is not None:
-            self.at_rest_since = None
-            return False
-        if self.at_rest_since is None:
-            self.at_rest_since = now
-        return now - self.at_rest_since >= retry.SETTLE_TIME
-
 
 class Verb:
     """What is done to servers, and how one sees that it is done.
@@ -125,6 +116,26 @@ class Verb:
 
         :raises errors.Unreachable: this look was of no use
         :raises errors.QuiesceError: the server will not get there
+        """
+        job.server = api.server(job.server)
+        if job.server.task_state is not None:  # it is on its way
+            job.at_rest_since = None
+            return False
+        result = model.Result()
+        if job.action_id:
+            result = api.result(job.server, job.action_id)
+        if job.at_rest_since is None:
+            job.at_rest_since = now
+        return self._judge(
+            job, result, now - job.at_rest_since >= retry.SETTLE_TIME)
+
+    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+        """Return whether a server without a task got there.
+
+        :param result: how its request has ended
+        :param settled: whether it has been without a task for long enough: its
+            state is saved a moment before or after the result of the action,
+            and a database may lag behind
         """
         raise NotImplementedError
 
@@ -174,11 +185,8 @@ class Freezing(Verb):
             return True
         return None if row.state == states.THAWING else False
 
-    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
-        settled, result = _look_at(api, job, now, job.request_id)
+    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
         server = job.server
-        if server.task_state is not None:
-            return False
         if server.vm_state == states.ERROR:
             raise _failed(server, result.reason, job.request_id)
         if server.vm_state == states.QUIESCED:
@@ -193,7 +201,7 @@ class Freezing(Verb):
             raise errors.NotSupported(
                 _('Server %(server)s cannot be quiesced: %(why)s') % {
                     'server': server.label,
-                    'why': result.reason or _no_reason()},
+                    'why': result.reason or _NO_REASON},
                 server, job.request_id)
         if result.result == states.SUCCESS:
             raise _no_longer(server, job.request_id, result.unquiesce_at)
@@ -235,11 +243,8 @@ class Unquiescing(Verb):
             return None
         return False
 
-    def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
-        settled, result = _look_at(api, job, now, job.action_id)
+    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
         server = job.server
-        if server.task_state is not None:
-            return False
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
                 raise _failed(server, result.reason, job.action_id)
@@ -300,19 +305,6 @@ def _within_patience(pause: float, seconds: float) -> float | None:
     return pause if seconds + pause <= retry.PATIENCE else None
 
 
-def _look_at(api: quiesce_api.QuiesceAPI, job: Job, now: float,
-             request_id: str | None) -> tuple[bool, model.Result]:
-    """Read a server; return whether it has settled, and how a request ended.
-
-    A server with a task is on its way: then the request is not looked at.
-    """
-    job.server = api.server(job.server)
-    result = model.Result()
-    if job.server.task_state is None and request_id:
-        result = api.result(job.server, request_id)
-    return job.settled(now), result
-
-
 def _gone(job: Job) -> bool:
     """Take a server that is gone for one that is thawed."""
     job.server = model.Server(job.server.id, job.server.name, 'DELETED')
@@ -320,16 +312,12 @@ def _gone(job: Job) -> bool:
     return True
 
 
-def _no_reason() -> str:
-    return _('no reason is given (Nova shows details to administrators only)')
-
-
 def _failed(server: model.Server, reason: str | None,
             request_id: str | None) -> errors.Failed:
     return errors.Failed(
         _('Server %(server)s could not be quiesced or unquiesced: %(why)s') % {
             'server': server.label,
-            'why': reason or server.fault or _no_reason()},
+            'why': reason or server.fault or _NO_REASON},
         server, request_id)
 
 

@@ -2,7 +2,7 @@
 
 """What is read from and written to the services of a site, as plain JSON."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib import parse
 
@@ -29,8 +29,7 @@ class CloudError(errors.ApplicationError):
     """A service refused a request, or gave no usable answer.
 
     :param status: that of HTTP; None if there was no usable answer
-    :param retry_after: seconds to wait before the next attempt, as asked for
-        by the server; 0 if it did not say
+    :param retry_after: see :class:`osc_quiesce.errors.Transient`
     """
 
     def __init__(self, message: str, status: int | None = None,
@@ -112,8 +111,7 @@ class Cloud:
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
-        return _request(lambda: self._connection.image.get(
-            f'/images/{image_id}', timeout=PATIENCE))
+        return self._send('image', 'GET', f'/images/{image_id}', None, None)
 
     def volume(self, method: str, path: str, json: Any = None,
                microversion: str = _VOLUME_MICROVERSION) -> dict[str, Any]:
@@ -150,8 +148,7 @@ class Cloud:
               microversion: str | None) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, whatever the size of its pages.
 
-        :param service: ``block_storage``, ``compute``, ``image`` or
-            ``network``
+        :param service: as openstacksdk calls it, such as ``block_storage``
         :param key: of the list in the answer
         """
         yield from http.pages(
@@ -160,11 +157,33 @@ class Cloud:
 
     def _send(self, service: str, method: str, path: str, json: Any,
               microversion: str | None) -> dict[str, Any]:
-        # Without a cache: clouds.yaml may ask for one.
-        return _request(lambda: getattr(self._connection, service).request(
-            path, method, json=json, microversion=microversion,
-            timeout=PATIENCE, skip_cache=True,
-            connect_retries=1 if method == 'GET' else 0))
+        try:
+            # Without a cache: clouds.yaml may ask for one.
+            response = getattr(self._connection, service).request(
+                path, method, json=json, microversion=microversion,
+                timeout=PATIENCE, skip_cache=True,
+                connect_retries=1 if method == 'GET' else 0)
+            sdk_exceptions.raise_from_response(response)
+            body = response.json() if response.content else {}
+        except sdk_exceptions.NotFoundException as exc:
+            raise NotThere(str(exc), exc.status_code) from exc
+        except (sdk_exceptions.ConfigException,  # also: not in the catalog
+                ksa_exceptions.EndpointNotFound) as exc:
+            raise NoService(str(exc)) from exc
+        except sdk_exceptions.HttpException as exc:
+            pause = 0.0
+            if exc.response is not None:
+                pause = http.retry_after(exc.response)
+            raise CloudError(str(exc), exc.status_code, pause) from exc
+        except ksa_exceptions.HttpError as exc:  # an answer of Keystone
+            raise CloudError(
+                str(exc), exc.http_status, exc.retry_after) from exc
+        except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
+                ValueError) as exc:
+            raise CloudError(str(exc)) from exc
+        if not isinstance(body, dict):
+            raise CloudError(_('the answer is not a JSON object'))
+        return body
 
     def snapshots(self,
                   metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -185,30 +204,3 @@ def _enlarge_connection_pool(session: requests.Session) -> None:
         if isinstance(adapter, adapters.HTTPAdapter) and size < THREADS:
             # Not a new adapter: this one knows the options of TLS.
             adapter.init_poolmanager(THREADS, THREADS)
-
-
-def _request(send: Callable[[], Any]) -> dict[str, Any]:
-    try:
-        response = send()
-        sdk_exceptions.raise_from_response(response)
-        body = response.json() if response.content else {}
-    except sdk_exceptions.NotFoundException as exc:
-        raise NotThere(str(exc), exc.status_code) from exc
-    except (
-        sdk_exceptions.ConfigException,  # also: not in the catalog
-        ksa_exceptions.EndpointNotFound,
-    ) as exc:
-        raise NoService(str(exc)) from exc
-    except sdk_exceptions.HttpException as exc:
-        pause = 0.0
-        if exc.response is not None:
-            pause = http.retry_after(exc.response)
-        raise CloudError(str(exc), exc.status_code, pause) from exc
-    except ksa_exceptions.HttpError as exc:  # an answer of Keystone
-        raise CloudError(str(exc), exc.http_status, exc.retry_after) from exc
-    except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
-            ValueError) as exc:
-        raise CloudError(str(exc)) from exc
-    if not isinstance(body, dict):
-        raise CloudError(_('the answer is not a JSON object'))
-    return body

@@ -111,13 +111,11 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
         raise application_errors.NotPossible(problems)
     wanted = {volume['id'] for _server, volume in plan.snapshots}
     for each in found:
-        if (
-            each.id not in plan.sets_before
-            # Else it came to nothing, and is perhaps being deleted.
-            and each.state in (snapshot_sets.CONSISTENT, snapshot_sets.PENDING)
-            and wanted
-            <= {snapshot['volume_id'] for snapshot in each.snapshots}
-        ):
+        volumes = {snapshot['volume_id'] for snapshot in each.snapshots}
+        if (each.id not in plan.sets_before and wanted <= volumes
+                # Else it came to nothing, and is perhaps being deleted.
+                and each.state in (snapshot_sets.CONSISTENT,
+                                   snapshot_sets.PENDING)):
             raise LostRace(_('Another command has made snapshot set %(name)s '
                              '(%(id)s) of the same volumes meanwhile. This '
                              'command has unquiesced its servers and taken no '

@@ -6,8 +6,6 @@ Every error names the file and the line, since that is what one needs to mend
 a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, Final
@@ -17,7 +15,6 @@ import yaml
 
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
-
 
 # Bytes: far more than anybody writes, and less than fills a machine
 _MOST: Final = 1024 * 1024
@@ -42,7 +39,17 @@ class Document:
 
         :param where: keys, and numbers of items, from the outside in
         """
-        return _line(self._node, where)
+        node = self._node
+        for part in where:
+            if isinstance(node, yaml.SequenceNode):
+                if not isinstance(part, int):
+                    break  # what was written out is not in the file
+                node = node.value[part]
+            elif isinstance(node, yaml.MappingNode):
+                node = next(
+                    (value for key, value in node.value if key.value == part),
+                    node)
+        return int(node.start_mark.line) + 1
 
     def error(self, where: Sequence[Any], what: str) -> errors.SpecError:
         """Return an error that names the line of a place."""
@@ -72,7 +79,7 @@ def read(path: str) -> str:
 
 
 def parse(text: str, path: str, schema: Mapping[str, Any],
-          prepare: Callable[[Any], object] = lambda data: None) -> Document:
+          prepare: Callable[[Any], object]) -> Document:
     """Return what a text says.
 
     :param path: what errors call the text
@@ -95,14 +102,15 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
     except RecursionError as exc:
         raise _error(path, 1, _('it is nested too deeply')) from exc
     prepare(data)
-    found = sorted(jsonschema.Draft7Validator(schema).iter_errors(data),
-                   key=lambda error: _line(node, error.absolute_path))
-    if found:
-        where = '.'.join(str(part) for part in found[0].absolute_path)
-        what = found[0].message
-        raise _error(path, _line(node, found[0].absolute_path),
-                     f'{where}: {what}' if where else what)
-    return Document(path, data, node)
+    document = Document(path, data, node)
+    first = min(jsonschema.Draft7Validator(schema).iter_errors(data),
+                key=lambda error: document.line(error.absolute_path),
+                default=None)
+    if first:
+        where = '.'.join(map(str, first.absolute_path))
+        raise document.error(first.absolute_path, f'{where}: {first.message}'
+                             if where else first.message)
+    return document
 
 
 class _Loader(yaml.SafeLoader):
@@ -146,20 +154,6 @@ class _Loader(yaml.SafeLoader):
                         key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def _line(node: yaml.Node, where: Sequence[Any]) -> int:
-    """Return the line of what is as near to this place as the file has it."""
-    for part in where:
-        if isinstance(node, yaml.SequenceNode):
-            if not isinstance(part, int):
-                break  # what was written out is not in the file
-            node = node.value[part]
-        elif isinstance(node, yaml.MappingNode):
-            node = next(
-                (value for key, value in node.value if key.value == part),
-                node)
-    return int(node.start_mark.line) + 1
 
 
 def _error(path: str, line: int, what: str) -> errors.SpecError:

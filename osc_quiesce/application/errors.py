@@ -31,4 +31,3 @@ class NotPossible(ApplicationError):
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__(' '.join(reasons))
-        self.reasons = tuple(reasons)

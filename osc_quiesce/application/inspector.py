@@ -5,9 +5,7 @@
 It only reads. What Nova does not show is no reason.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib import parse
 
@@ -22,8 +20,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
 
-# Instance actions that change which volumes a server has
-_CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
+#: instance actions that change which volumes a server has
+CHANGES: Final = frozenset({'attach_volume', 'detach_volume', 'swap_volume'})
 
 # migration_status of volumes that are not being migrated: Cinder takes no
 # snapshots of others. Only administrators are shown it; everybody is shown a
@@ -46,12 +44,6 @@ _CANNOT_QUIESCE: Final = frozenset({
 # cinder/volume/drivers/remotefs.py
 _SNAPSHOTS_OF_NOVA: Final = frozenset({'nfs', 'quobyte', 'vzstorage'})
 _ATTACHMENT_MICROVERSION: Final = '3.27'
-
-
-def newest_change(client: quiesce_client.Client,
-                  server: model.Server) -> str | None:
-    """Return the id of the newest request that changed a server's volumes."""
-    return client.newest_action(server, _CHANGES)
 
 
 def strangers(volume: Mapping[str, Any],
@@ -91,14 +83,16 @@ class Inspector:
              server_id: str) -> plan.Server:
         body = self._recorder.server(server_id)
         # Before its volumes: what changes them later is newer.
-        change = newest_change(
-            self._client, model.Server(server_id, body['name']))
+        change = self._client.newest_action(
+            model.Server(server_id, body['name']), CHANGES)
         refused: list[str] = []
-        volumes = self._volumes(body, member, refused)
+        volumes, taken = self._volumes(body, member, refused)
+        properties = self._properties(body, volumes)
+        refused += self._second_freezes(properties, taken)
         refused += self._state_problems(body)
         refused += self._host_problems(body)
         refused += self._disk_problems(body)
-        refused += self._agent_problems(body, volumes)
+        refused += _agent_problems(body, properties)
         refused += self._user_data_problems(body)
         return plan.Server(
             id=server_id, name=body['name'], stage=stage,
@@ -107,10 +101,12 @@ class Inspector:
             refused=tuple(refused), newest_change=change)
 
     def _volumes(self, body: Mapping[str, Any], member: spec.Member,
-                 refused: list[str]) -> list[dict[str, Any]]:
+                 refused: list[str]) -> tuple[list[dict[str, Any]],
+                                              list[Mapping[str, Any]]]:
         """Return the manifests of the volumes, in the order of their devices.
 
         :param refused: is given why they cannot be taken
+        :returns: also, as Cinder shows them, those to take snapshots of
         """
         volumes = []
         unknown = set(member.exclude_volumes)
@@ -134,8 +130,7 @@ class Inspector:
             unknown -= names
         refused += [_('has no volume "%s" to leave out') % name
                     for name in sorted(unknown)]
-        refused += self._second_freezes(body, volumes, taken)
-        return volumes
+        return volumes, taken
 
     def _read_volume(self, volume_id: str,
                      refused: list[str]) -> dict[str, Any] | None:
@@ -146,6 +141,7 @@ class Inspector:
         try:
             read: dict[str, Any] = self._cloud.volume(
                 'GET', f'/volumes/{volume_id}')['volume']
+            return read
         except cloud_api.NotThere:
             refused.append(_('has volume %s, which Cinder does not have, or '
                              'not in this project') % volume_id)
@@ -155,64 +151,53 @@ class Inspector:
             refused.append(
                 _('has volume %(id)s, which Cinder does not show: %(why)s') % {
                     'id': volume_id, 'why': str(exc).rstrip('.')})
-        else:
-            return read
         return None
 
-    def _volume_problems(self, volume: Mapping[str, Any]) -> list[str]:
-        problems = [
-            _('has volume %(id)s, which is also attached to %(user)s, which '
-              'would not be frozen') % {'id': volume['id'], 'user': user}
-            for user in strangers(volume, self._members)]
+    def _volume_problems(self, volume: Mapping[str, Any]) -> Iterator[str]:
+        for user in strangers(volume, self._members):
+            yield _('has volume %(id)s, which is also attached to %(user)s, '
+                    'which would not be frozen') % {
+                        'id': volume['id'], 'user': user}
         if volume['status'] != 'in-use':
-            problems.append(
-                _('has volume %(id)s, which is not in-use but %(status)s') % {
-                    'id': volume['id'], 'status': volume['status']})
+            yield _('has volume %(id)s, which is not in-use but '
+                    '%(status)s') % volume
         if volume.get('migration_status') not in _NOT_MIGRATING:
-            problems.append(
-                _('has volume %(id)s, which is being migrated (%(status)s): '
-                  'wait until that is over') % {
-                      'id': volume['id'],
-                      'status': volume['migration_status']})
-        return problems
+            yield _('has volume %(id)s, which is being migrated (%(status)s): '
+                    'wait until that is over') % {
+                        'id': volume['id'],
+                        'status': volume['migration_status']}
 
-    def _state_problems(self, body: Mapping[str, Any]) -> list[str]:
-        problems = []
+    def _state_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         vm_state = body.get('OS-EXT-STS:vm_state')
         task_state = body.get('OS-EXT-STS:task_state')
         if (vm_state, task_state) != (states.ACTIVE, None):
-            problems.append(
-                _('has vm_state %(vm)s, task_state %(task)s, and must have '
-                  '%(ok)s and None') % {
-                      'vm': vm_state, 'task': task_state, 'ok': states.ACTIVE})
+            yield _('has vm_state %(vm)s, task_state %(task)s, and must have '
+                    '%(ok)s and None') % {
+                        'vm': vm_state, 'task': task_state,
+                        'ok': states.ACTIVE}
         # Nova lets administrators do with locked servers what they like.
         if body.get('locked') and not self._is_admin:
-            problems.append(_('is locked: unlock it first'))
+            yield _('is locked: unlock it first')
         if body['tenant_id'] != self._project_id:
-            problems.append(
-                _('is of project %s: snapshots of its volumes must be made '
-                  'with a token of that project') % body['tenant_id'])
-        return problems
+            yield _('is of project %s: snapshots of its volumes must be made '
+                    'with a token of that project') % body['tenant_id']
 
-    def _host_problems(self, body: Mapping[str, Any]) -> list[str]:
-        problems = []
+    def _host_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         power_state = body.get('OS-EXT-STS:power_state')
         if power_state in _NOT_RUNNING:
-            problems.append(_('has power_state %(number)d (%(name)s): its '
-                              'guest must be running to be quiesced') % {
-                                  'number': power_state,
-                                  'name': _NOT_RUNNING[power_state]})
+            yield _('has power_state %(number)d (%(name)s): its guest must be '
+                    'running to be quiesced') % {
+                        'number': power_state,
+                        'name': _NOT_RUNNING[power_state]}
         if body.get('host_status') == 'DOWN':
-            problems.append(_('is on host %s, whose nova-compute is down: '
-                              'nobody could quiesce it') % body.get(
-                                  'OS-EXT-SRV-ATTR:host'))
+            yield _('is on host %s, whose nova-compute is down: nobody could '
+                    'quiesce it') % body.get('OS-EXT-SRV-ATTR:host')
         hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
         kind = hypervisor and self._once.read(
             hypervisor, lambda: self._hypervisor_type(hypervisor))
         if kind in _CANNOT_QUIESCE:
-            problems.append(_('is on a hypervisor of type %s, which cannot '
-                              'quiesce guests') % kind)
-        return problems
+            yield _('is on a hypervisor of type %s, which cannot quiesce '
+                    'guests') % kind
 
     def _hypervisor_type(self, hostname: str) -> str | None:
         """Return what a hypervisor calls itself; None if Nova does not say."""
@@ -226,63 +211,33 @@ class Inspector:
                 return str(each['hypervisor_type'])
         return None
 
-    def _disk_problems(self, body: Mapping[str, Any]) -> list[str]:
-        if self._allow_local_disk:
-            return []
-        local = []
-        if body.get('image'):
-            local.append(_('root'))
-        if body['flavor'].get('ephemeral'):
-            local.append(_('ephemeral'))
-        return [_('has a local %s disk, not a volume, which would not be in '
-                  'the snapshots; --allow-local-disk accepts '
-                  'that') % disk for disk in local]
+    def _disk_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
+        for disk, is_there in ((_('root'), body.get('image')), (
+                _('ephemeral'), body['flavor'].get('ephemeral'))):
+            if is_there and not self._allow_local_disk:
+                yield _('has a local %s disk, not a volume, which would not '
+                        'be in the snapshots; --allow-local-disk accepts '
+                        'that') % disk
 
-    def _agent_problems(self, body: Mapping[str, Any],
-                        volumes: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Look whether Nova knows that there is a guest agent.
-
-        Nova decides by the properties that the server has of its image.
-        """
-        properties = self._properties(body, volumes)
-        if properties is None or _is_yes(properties.get(
-                'hw_qemu_guest_agent')):
-            return []
-        if body.get('image'):
-            return [_('cannot be quiesced: its image does not have the '
-                      'property hw_qemu_guest_agent=yes')]
-        return [_(
-            'cannot be quiesced: the image of its boot volume does not have '
-            'the property hw_qemu_guest_agent=yes (if the server has it all '
-            'the same, give it to the volume as well, with "openstack volume '
-            'set --image-property hw_qemu_guest_agent=yes <volume>")')]
-
-    def _second_freezes(self, body: Mapping[str, Any],
-                        volumes: Iterable[Mapping[str, Any]],
-                        taken: Iterable[Mapping[str, Any]]) -> list[str]:
+    def _second_freezes(self, properties: Mapping[str, Any] | None,
+                        taken: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """Return of which volumes Nova would not make the snapshots.
 
         It freezes the guest for them, which fails while that is frozen, and
         goes on without, unless a property of the image forbids that.
-
-        :param volumes: the manifests of all of them
-        :param taken: those of which snapshots are wanted, as Cinder shows them
         """
-        properties = self._properties(body, volumes) or {}
-        if not _is_yes(properties.get('os_require_quiesce')):
-            return []
-        return [
-            _('has the image property os_require_quiesce=yes, with which Nova '
-              'makes no snapshot of volume %(id)s (on %(storage)s) while the '
-              'guest is frozen: take it off the server, whose guest this '
-              'command freezes anyway') % {
-                  'id': volume['id'], 'storage': storage}
-            for volume in taken
-            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA]
+        if not _is_yes((properties or {}).get('os_require_quiesce')):
+            return
+        for volume in taken:
+            if (storage := self._storage(volume)) in _SNAPSHOTS_OF_NOVA:
+                yield _('has the image property os_require_quiesce=yes, with '
+                        'which Nova makes no snapshot of volume %(id)s (on '
+                        '%(storage)s) while the guest is frozen: take it off '
+                        'the server, whose guest this command freezes '
+                        'anyway') % {'id': volume['id'], 'storage': storage}
 
-    def _properties(self, body: Mapping[str, Any],
-                    volumes: Iterable[Mapping[str, Any]],
-                    ) -> Mapping[str, Any] | None:
+    def _properties(self, body: Mapping[str, Any], volumes: Iterable[
+            Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return what a server has of its image; None if that is not known.
 
         It is not shown of a server that boots from a volume, but that volume
@@ -309,11 +264,29 @@ class Inspector:
                 return str(kind)
         return None
 
-    def _user_data_problems(self, body: Mapping[str, Any]) -> list[str]:
+    def _user_data_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
         if self._with_user_data and 'OS-EXT-SRV-ATTR:user_data' not in body:
-            return [_('has user data that only administrators may see, and '
-                      '--with-user-data asks for them')]
-        return []
+            yield _('has user data that only administrators may see, and '
+                    '--with-user-data asks for them')
+
+
+def _agent_problems(body: Mapping[str, Any],
+                    properties: Mapping[str, Any] | None) -> Iterator[str]:
+    """Look whether Nova knows that there is a guest agent.
+
+    Nova decides by the properties that the server has of its image.
+    """
+    if properties is None or _is_yes(properties.get('hw_qemu_guest_agent')):
+        return
+    if body.get('image'):
+        yield _('cannot be quiesced: its image does not have the property '
+                'hw_qemu_guest_agent=yes')
+    else:
+        yield _('cannot be quiesced: the image of its boot volume does not '
+                'have the property hw_qemu_guest_agent=yes (if the server has '
+                'it all the same, give it to the volume as well, with '
+                '"openstack volume set --image-property '
+                'hw_qemu_guest_agent=yes <volume>")')
 
 
 def _boot_place(body: Mapping[str, Any],

@@ -2,9 +2,7 @@
 
 """What is written on each snapshot of a set: all that is known of the set."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import datetime
 import importlib.metadata
 from typing import Any
@@ -61,46 +59,40 @@ def _servers(plan: planning.Plan, order: int,
 
 
 def unfit(name: str, application: str, description: str,
-          properties: Mapping[str, str]) -> list[str]:
-    """Return which texts Cinder would not keep, or we could not tell apart."""
-    found = []
+          properties: Mapping[str, str]) -> Iterator[str]:
+    """Yield which texts Cinder would not keep, or we could not tell apart."""
     for key in properties:
         if key.startswith(metadata.PREFIX):
-            found.append(_('Properties that begin with "%s" are reserved.')
-                         % metadata.PREFIX)
+            yield _('Properties that begin with "%s" are reserved.') % (
+                metadata.PREFIX)
         elif not metadata.KEY.fullmatch(key):
-            found.append(_('Cinder does not take property "%s": its key may '
-                           'have letters of ASCII, digits, spaces and '
-                           '"-_:./", up to 255 in all.')
-                         % key[:metadata.PIECE])
+            yield _('Cinder does not take property "%s": its key may have '
+                    'letters of ASCII, digits, spaces and "-_:./", up to 255 '
+                    'in all.') % key[:metadata.PIECE]
     texts = {_('The name of the set'): name,
              _('The name of the application'): application,
              _('The description'): description,
              **{_('Property "%s"') % k: v for k, v in properties.items()}}
     for what, text in texts.items():
         if len(metadata.escape(text)) > metadata.PIECE:
-            found.append(_('%(what)s is too long: it may have %(max)d '
-                           'characters, of which one outside ASCII counts as '
-                           '4 to 10, and a backslash as 2.') % {
-                               'what': what, 'max': metadata.PIECE})
-    return found
+            yield _('%(what)s is too long: it may have %(max)d characters, of '
+                    'which one outside ASCII counts as 4 to 10, and a '
+                    'backslash as 2.') % {'what': what, 'max': metadata.PIECE}
 
 
-def problems(plan: planning.Plan) -> list[str]:
-    """Return why Cinder would not keep what is to be written."""
-    found = unfit(
+def problems(plan: planning.Plan) -> Iterator[str]:
+    """Yield why Cinder would not keep what is to be written."""
+    yield from unfit(
         plan.name, plan.application, plan.description, plan.properties)
     for body in bodies(plan, str(uuid.UUID(int=0))):
         size = metadata.size(body['metadata'])
         if size > metadata.MOST:
-            found.append(
-                _('What is to be recorded with the snapshot of volume '
-                  '%(volume)s of server %(server)s has %(size)d characters, '
-                  'and more than %(max)d could not be restored from a backup: '
-                  'its metadata, user data, tags or ports, or the properties '
-                  'of the set, are too many.') % {
-                      'volume': body['volume_id'],
-                      'server': metadata.get(body, 'server_name'),
-                      'size': size,
-                      'max': metadata.MOST})
-    return found
+            yield _('What is to be recorded with the snapshot of volume '
+                    '%(volume)s of server %(server)s has %(size)d characters, '
+                    'and more than %(max)d could not be restored from a '
+                    'backup: its metadata, user data, tags or ports, or the '
+                    'properties of the set, are too many.') % {
+                        'volume': body['volume_id'],
+                        'server': metadata.get(body, 'server_name'),
+                        'size': size,
+                        'max': metadata.MOST}

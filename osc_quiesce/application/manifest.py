@@ -7,8 +7,6 @@ to the caller, is None, and no obstacle. References have the name beside the
 id: at another site only the name means something.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -34,6 +32,8 @@ _OF_NOVA: Final = ('hw_', 'img_', 'os_', 'trait:')
 
 class Recorder:
     """Reads what is to be recorded, and once what several servers share.
+
+    A server is given as Nova shows it.
 
     :param with_user_data: whether to record what may hold secrets
     """
@@ -81,8 +81,6 @@ class Recorder:
 
         They are those of the image at the time when the server was made,
         unless an administrator has changed them since.
-
-        :param body: the server, as Nova shows it
         """
         if not body.get('image'):
             return None
@@ -97,7 +95,6 @@ class Recorder:
                  volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the manifest of a server.
 
-        :param body: the server, as Nova shows it
         :param order: its place in the order of freezing, from 0
         :param volumes: see :func:`volume`
         """

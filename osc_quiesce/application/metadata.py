@@ -9,8 +9,6 @@ fail after Cinder has changed the status of the volume or snapshot, which only
 an administrator can change back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 import json
 import re

@@ -5,11 +5,9 @@
 It only reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 import logging
-from typing import Any, Final
+from typing import Any
 from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
@@ -17,11 +15,6 @@ from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
-
-# The paths of what has a name, and the key of the answer
-_NETWORK: Final = ('networks', 'network')
-_SUBNET: Final = ('subnets', 'subnet')
-_GROUP: Final = ('security-groups', 'security_group')
 
 
 class Network:
@@ -49,13 +42,13 @@ class Network:
         return {
             'id': port.get('id'),
             'name': port.get('name') or '',
-            'network': self._named(_NETWORK, port.get('network_id')),
+            'network': self._named('networks', port.get('network_id')),
             'fixed_ips': [{'ip_address': ip.get('ip_address'),
                            'subnet': self._named(
-                               _SUBNET, ip.get('subnet_id'),
+                               'subnets', ip.get('subnet_id'),
                                'cidr')} for ip in port.get('fixed_ips') or ()],
             'mac_address': port.get('mac_address'),
-            'security_groups': [self._named(_GROUP, id_)
+            'security_groups': [self._named('security-groups', id_)
                                 for id_ in port.get('security_groups') or ()],
             'allowed_address_pairs': list(
                 port.get('allowed_address_pairs') or ()),
@@ -63,16 +56,15 @@ class Network:
             'port_security_enabled': port.get('port_security_enabled'),
             'tag': None}
 
-    def _named(self, kind: tuple[str, str], id_: str | None,
-               *more: str) -> dict[str, Any]:
+    def _named(self, path: str, id_: str | None, *more: str) -> dict[str, Any]:
         """Return id, name and more attributes of what has this id."""
         names = ('name', *more)
         if id_ is None:
             return {'id': None, **dict.fromkeys(names)}
-        path, key = kind
         found = self._once.read(
             (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}'))
-        shown = (found or {}).get(key) or {}
+        # In answers it is "security_group".
+        shown = (found or {}).get(path[:-1].replace('-', '_')) or {}
         return {'id': id_, **{name: shown.get(name) for name in names}}
 
     def _read(self, path: str) -> dict[str, Any] | None:
@@ -95,9 +87,9 @@ class Network:
         return None
 
 
-def without_neutron(
-    body: Mapping[str, Any], interfaces: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def without_neutron(body: Mapping[str, Any],
+                    interfaces: Sequence[Mapping[str, Any]],
+                    ) -> list[dict[str, Any]]:
     """Return ports, as far as Nova shows them.
 
     :param body: the server, as Nova shows it
@@ -114,6 +106,8 @@ def without_neutron(
     if not interfaces:
         interfaces = [{'mac_addr': mac, 'fixed_ips': [
             {'ip_address': ip} for ip in each]} for mac, each in ips.items()]
+    # Nova names them of all ports together.
+    groups = {group['name'] for group in body.get('security_groups') or ()}
     return [{'id': port.get('port_id'),
              'name': None,
              'network': {'id': port.get('net_id'),
@@ -124,14 +118,9 @@ def without_neutron(
                              'cidr': None}}
                  for ip in port.get('fixed_ips') or ()],
              'mac_address': port.get('mac_addr'),
-             'security_groups': _groups(body),
+             'security_groups': [
+                 {'id': None, 'name': name} for name in sorted(groups)],
              'allowed_address_pairs': None,
              'vnic_type': None,
              'port_security_enabled': None,
              'tag': None} for port in interfaces]
-
-
-def _groups(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the security groups that Nova names, of all ports together."""
-    names = {group['name'] for group in body.get('security_groups') or ()}
-    return [{'id': None, 'name': name} for name in sorted(names)]

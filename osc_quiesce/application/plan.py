@@ -2,8 +2,6 @@
 
 """What is to be done, and every reason why it cannot be."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any
@@ -43,6 +41,7 @@ class Server(model.Server):
 class Plan:
     """What is to be done.
 
+    :param name: of the snapshot set
     :param problems: why nothing can be done, apart from what is refused for
         single servers
     :param description: of the snapshots

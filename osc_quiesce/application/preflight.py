@@ -8,7 +8,7 @@ stay frozen for as long as is asked for; and, with access rules, what is asked
 of Cinder only when servers are frozen or were.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import logging
 from typing import Any, Final
@@ -46,18 +46,17 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
          properties: Mapping[str, str] | None = None) -> Plan:
     """Look at everything, change nothing, and return what is to be done.
 
-    :param name: of the snapshot set
+    :param name, description, properties: see :class:`.plan.Plan`
     :param unquiesce_after: seconds, for servers without a time of their own
     :param allow_local_disk: whether servers with a root or ephemeral disk
         that is not a volume are taken as well
     :param with_user_data: whether to record it; it may hold secrets
-    :param description: of the snapshots
-    :param properties: metadata that each snapshot gets
     :returns: a plan, perhaps with refusals
     :raises cloud.CloudError: Cinder cannot be asked
     :raises errors.QuiesceError: Nova cannot be asked
     """
-    times = [m.unquiesce_after or unquiesce_after for m in application.members]
+    times = [member.unquiesce_after or unquiesce_after
+             for stage in application.stages for member in stage]
     problems = _api_problems(client, max(times))
     found = _find_servers(client, application, problems)
     members = frozenset(server_id for _n, _m, server_id in found)
@@ -121,9 +120,8 @@ def _api_problems(client: quiesce_client.Client,
     return []
 
 
-def _rule_problems(cloud: cloud_api.Cloud) -> list[str]:
-    """Return what the access rules of a credential do not allow."""
-    problems = []
+def _rule_problems(cloud: cloud_api.Cloud) -> Iterator[str]:
+    """Yield what the access rules of a credential do not allow."""
     for method, path, body in _LATER if cloud.is_restricted else ():
         try:
             cloud.volume(method, path, body)
@@ -131,17 +129,14 @@ def _rule_problems(cloud: cloud_api.Cloud) -> list[str]:
             if exc.is_transient:
                 raise
             if exc.status == 401:
-                problems.append(
-                    _('The access rules of your application credential do not '
-                      'allow %(method)s %(path)s of Cinder.') % {
-                          'method': method,
-                          'path': path.replace(_NO_ID, '*')})
-    return problems
+                yield _('The access rules of your application credential do '
+                        'not allow %(method)s %(path)s of Cinder.') % {
+                            'method': method,
+                            'path': path.replace(_NO_ID, '*')}
 
 
 def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
     needed: dict[str, int] = {}
-
     for _server, volume in plan.snapshots:
         for key, amount in (('snapshots', 1), ('gigabytes', volume['size'])):
             for quota in (key, f'{key}_{volume["type"]}'):

@@ -38,10 +38,7 @@ def shortages(quotas: Mapping[str, Any],
 
 
 def left(quotas: Mapping[str, Any], key: str) -> int | None:
-    """Return how much of a quota is left; None if there is no limit.
-
-    :param quotas: as for :func:`shortages`
-    """
+    """Return how much of a quota is left; None if there is no limit."""
     quota = quotas.get(key)
     if not isinstance(quota, dict) or quota['limit'] < 0:
         return None

@@ -7,10 +7,9 @@ deleted from any machine by anybody who may use the project's snapshots. A set
 counts as consistent only if all its snapshots are there and say so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 import dataclasses
+import functools
 from typing import Any, Final
 
 from osc_quiesce.application import choosing
@@ -98,10 +97,7 @@ def _of(snapshots: Iterable[dict[str, Any]]) -> SnapshotSet:
     """Return the set that these snapshots are."""
     ordered = sorted(snapshots, key=lambda s: metadata.number(s, 'order'))
     first = ordered[0]
-
-    def get(key: str) -> str:
-        return metadata.get(first, key)
-
+    get = functools.partial(metadata.get, first)
     return SnapshotSet(
         id=get('set_id'), name=get('set'), application=get('application'),
         description=metadata.unescape(first.get('description') or ''),
@@ -156,13 +152,11 @@ def mark(cloud: cloud_api.Cloud, snapshot_ids: Iterable[str],
 
 
 def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
-           timeout: float = DELETE_TIMEOUT,
            late: Iterable[str] = ()) -> list[str]:
     """Delete all snapshots of a set, and wait until they are gone.
 
     May be repeated as often as one likes.
 
-    :param timeout: seconds
     :param late: ids of volumes of which a snapshot may yet appear: it is
         waited for, for 10 seconds
     :returns: those of them of which none has appeared
@@ -177,7 +171,7 @@ def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
         try:
             left = list(cloud.snapshots({metadata.PREFIX + 'set_id': set_id}))
         except cloud_api.CloudError as exc:
-            if seconds > timeout:
+            if seconds > DELETE_TIMEOUT:
                 raise errors.ApplicationError(
                     _('Whether snapshots of set %(id)s are left is not known: '
                       '%(why)s. Try "openstack application snapshot delete '
@@ -191,7 +185,7 @@ def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
         _ask_to_delete(cloud, left, asked, why)
         # What fails now may succeed a little later.
         hopeless = all(s['id'] in why for s in left)
-        if left and seconds > (min(timeout, 10) if hopeless else timeout):
+        if left and seconds > (10 if hopeless else DELETE_TIMEOUT):
             raise errors.ApplicationError(
                 _('Not all snapshots of set %(id)s are deleted: %(left)s. Try '
                   '"openstack application snapshot delete %(id)s".') % {

@@ -53,10 +53,6 @@ class Application:
     name: str
     stages: tuple[tuple[Member, ...], ...]
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        return tuple(member for stage in self.stages for member in stage)
-
 
 def from_servers(name: str, servers: Iterable[str]) -> Application:
     """Return an application whose servers are quiesced one by one."""
@@ -66,8 +62,7 @@ def from_servers(name: str, servers: Iterable[str]) -> Application:
 def from_file(path: str) -> Application:
     """Return the application that a file describes.
 
-    :raises errors.SpecError: the file cannot be read or is not right; the
-        message names the file and the line
+    :raises errors.SpecError: the file cannot be read or is not right
     """
     return from_yaml(documents.read(path), path)
 

@@ -6,13 +6,12 @@ All snapshots are taken at once. Nothing else is sent then but, for volumes
 that several servers may have, one look at who has them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
-import functools
 import itertools
 import threading
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
@@ -25,8 +24,6 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
-
-_T = TypeVar('_T')
 
 
 class Taking:
@@ -49,6 +46,7 @@ class Taking:
         self._bodies = labels.bodies(plan, self.set_id)
         self._stop = threading.Event()
         self._calls = concurrency.Calls(cloud_api.THREADS)
+        self._timeout = self._deadline = 0.0
         self.has_begun = False
         self.snapshots: list[str] = []
         self.unanswered: list[str] = []
@@ -61,25 +59,20 @@ class Taking:
         self._calls.__exit__(*exc_info)
 
     def take(self, timeout: float) -> None:
-        """Take all snapshots at once, and wait until they exist.
-
-        :param timeout: seconds
-        """
-        deadline = self.client.timer.clock() + timeout
+        """Take all snapshots at once, and wait for them, so many seconds."""
+        self._timeout = timeout
+        self._deadline = self.client.timer.clock() + timeout
         self.has_begun = True
         requests = [self._calls.begin(self._request, b) for b in self._bodies]
-        self._wait(requests, deadline, timeout)
+        self._wait(requests)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
-        checks = [
-            self._calls.begin(self._check_users, volume, deadline)
-            for _server, volume in self.plan.snapshots
-            if volume['multiattach']]
-        watch = self._calls.begin(self._watch, made, deadline)
-        self._wait([watch, *checks], deadline, timeout)
+        checks = [self._calls.begin(self._check_users, volume)
+                  for _server, volume in self.plan.snapshots
+                  if volume['multiattach']]
+        self._wait([self._calls.begin(self._watch, made), *checks])
 
-    def _wait(self, futures: Sequence[concurrent.futures.Future[Any]],
-              deadline: float, timeout: float) -> None:
+    def _wait(self, futures: Sequence[concurrency.Future[Any]]) -> None:
         pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(
@@ -87,9 +80,10 @@ class Taking:
             for future in done:
                 future.result()
             self.client.timer.sleep(0)  # where a signal may stop us
-            if pending and self.client.timer.clock() > deadline:
-                raise errors.ApplicationError(
-                    _('Not all snapshots were made within %g s.') % timeout)
+            if pending and self.client.timer.clock() > self._deadline:
+                raise errors.ApplicationError(_(
+                    'Not all snapshots were made within %g s.')
+                    % self._timeout)
 
     def _request(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask for a snapshot, and return what Cinder makes of it."""
@@ -103,9 +97,8 @@ class Taking:
                 raise
             return made
 
-    def _watch(self,
-               snapshots: Iterable[tuple[dict[str, Any], dict[str, Any]]],
-               deadline: float) -> None:
+    def _watch(self, snapshots: Iterable[
+            tuple[dict[str, Any], dict[str, Any]]]) -> None:
         """Wait until the storage has all snapshots.
 
         Cinder says ``available`` as soon as the driver has made it. All are
@@ -123,16 +116,11 @@ class Taking:
                             _('its status is %s') % made['status'])
                     if self._stop.wait(pause):
                         return
-                    read = functools.partial(
-                        self.cloud.volume, 'GET', f'/snapshots/{made["id"]}')
-                    made = self._read(read, deadline)['snapshot']
+                    made = self._read(f'/snapshots/{made["id"]}')['snapshot']
 
-    def _check_users(self, volume: Mapping[str, Any],
-                     deadline: float) -> None:
+    def _check_users(self, volume: Mapping[str, Any]) -> None:
         try:
-            shown = self._read(
-                lambda: self.cloud.volume('GET', f'/volumes/{volume["id"]}'),
-                deadline)['volume']
+            shown = self._read(f'/volumes/{volume["id"]}')['volume']
         except cloud_api.CloudError as exc:
             raise errors.ApplicationError(
                 _('Could not check whether volume %(volume)s was attached to '
@@ -146,15 +134,16 @@ class Taking:
                   'which is not frozen. Try again.') % {
                       'volume': volume['id'], 'users': ', '.join(users)})
 
-    def _read(self, do: Callable[[], _T], deadline: float) -> _T:
-        """Return what this reads while servers are frozen.
+    def _read(self, path: str) -> dict[str, Any]:
+        """Return what Cinder has at a path, while servers are frozen.
 
         One answer that does not come is no reason to give up a good set; a
         Cinder that stays away is, at the deadline of the whole step.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
-        return timer.repeat(
-            do, cloud_api.pause_after, deadline - timer.clock())
+        return timer.repeat(lambda: self.cloud.volume('GET', path),
+                            cloud_api.pause_after,
+                            self._deadline - timer.clock())
 
 
 @contextlib.contextmanager

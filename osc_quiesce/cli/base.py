@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 class Command:
     """What both commands have in common: finding, signals and exit code.
 
+    Parameters of their methods are options, as their help explains them.
+
     :param get_client: returns the client
     :param progress: is told what is done next, in a sentence
     :param unquiesce_command: how the user of this shell thaws a server

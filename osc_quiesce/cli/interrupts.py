@@ -20,9 +20,8 @@ import time
 from typing import Any
 
 # SIGHUP does not exist everywhere.
-_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM',
-                                                    'SIGHUP') if hasattr(
-                                                        signal, name))
+_SIGNALS = tuple(each for each in signal.Signals if each.name in (
+    'SIGINT', 'SIGTERM', 'SIGHUP'))
 
 
 class Interrupted(Exception):

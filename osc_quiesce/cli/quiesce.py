@@ -56,8 +56,6 @@ class Quiesce(base.Command):
                 all_projects: bool = False) -> list[verbs.Job]:
         """Freeze servers: one after the other, or all at once.
 
-        Parameters are the options of the command, as its help explains them.
-
         :returns: one for each name
         :raises osc_lib.exceptions.CommandError: a name is unknown or
             ambiguous, or a server cannot be quiesced: nothing was asked

@@ -29,8 +29,6 @@ class Unquiesce(base.Command):
 
         A server that is active already counts as thawed.
 
-        Parameters are the options of the command, as its help explains them.
-
         :returns: one for each server that was found
         """
         servers, failures = self._find(names, all_projects)

@@ -136,8 +136,9 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
             wanted = spec.from_file(parsed_args.file)
         else:
             wanted = spec.from_servers(parsed_args.name, parsed_args.server)
-        unfit = labels.unfit(parsed_args.name, wanted.name,
-                             parsed_args.description, parsed_args.properties)
+        unfit = list(labels.unfit(
+            parsed_args.name, wanted.name, parsed_args.description,
+            parsed_args.properties))
         if unfit:
             raise application_errors.NotPossible(unfit)
         return preflight.make(

@@ -59,8 +59,8 @@ class PollerTest(fakes.TestCase):
             for stage in stages
         ]
         polling.Poller(
-            self.client.api, self.client.timer, verb, timeout, **options
-        ).run(jobs)
+            self.client.api, self.client.timer, verb, jobs, timeout, **options
+        ).run()
         return {
             job.server.name: job
             for stage in jobs

@@ -337,13 +337,17 @@ class TestThawing(VerbTest):
 
 class TestSettled(fakes.TestCase):
     def test_a_state_counts_when_it_has_stayed_for_a_while(self) -> None:
-        at_rest = model.Server('web-id', vm_state='active')
-        at_work = model.Server('web-id', task_state='quiescing')
-        job = verbs.Job(at_rest)
-        self.assertFalse(job.settled(100))
-        self.assertFalse(job.settled(103))
-        job.server = at_work
-        self.assertFalse(job.settled(104))
-        job.server = at_rest
-        self.assertFalse(job.settled(106))
-        self.assertTrue(job.settled(106 + retry.SETTLE_TIME))
+        web = self.nova.add('web', vm_state='active')
+        job = verbs.Job(model.Server(web.id))
+
+        def look(now: float) -> bool:
+            return verbs.Unquiescing().look(self.client.api, job, now)
+
+        self.assertFalse(look(100))
+        self.assertFalse(look(103))
+        web.task_state = 'quiescing'
+        self.assertFalse(look(104))
+        web.task_state = None
+        self.assertFalse(look(106))
+        self.assertFalse(look(105.9 + retry.SETTLE_TIME))
+        self.assertTrue(look(106 + retry.SETTLE_TIME))
