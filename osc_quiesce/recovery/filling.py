@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import dataclasses
 import datetime
-import logging
 import threading
 from typing import Any
 
@@ -30,12 +29,6 @@ from osc_quiesce.recovery import points
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import targets
 from osc_quiesce.recovery import waiting
-
-LOG = logging.getLogger(__name__)
-
-# backing-up: for a proof that was interrupted
-_BUSY = frozenset({'creating', 'restoring-backup', 'downloading', 'deleting',
-                   'backing-up'})
 
 
 class NotRestored(errors.ApplicationError):
@@ -85,19 +78,19 @@ class Filler:
         wanted = dataclasses.replace(item.wanted, type=None, zone=None)
         own = dataclasses.replace(item, wanted=wanted, is_target=False)
         made = self._make(own, source_volid=volume_id)
-        volume = self._waiter.volume(made['id'], _BUSY)
+        volume = self._waiter.volume(made['id'], waiting.BUSY)
         self._check(own, volume)
         return self._furnish(own, volume)
 
     def _from_snapshot(self, item: restore_plan.Item) -> dict[str, Any]:
         """Return a volume made of a snapshot: its data are those of it."""
         found = item.volume or self._make(item, snapshot_id=item.copy.id)
-        volume = self._waiter.volume(found['id'], _BUSY)
+        volume = self._waiter.volume(found['id'], waiting.BUSY)
         if volume['status'].startswith('error'):
             self._check_unused(item, volume)
-            self._delete(volume)
+            self._waiter.delete_volume(volume['id'])
             found = self._make(item, snapshot_id=item.copy.id)
-            volume = self._waiter.volume(found['id'], _BUSY)
+            volume = self._waiter.volume(found['id'], waiting.BUSY)
         self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
             return volume
@@ -106,7 +99,7 @@ class Filler:
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
         found = item.volume or self._make(item)
         # If a run was interrupted, Cinder may still be at it.
-        volume = self._waiter.volume(found['id'], _BUSY)
+        volume = self._waiter.volume(found['id'], waiting.BUSY)
         if item.is_done(volume, self._plan.restore_id):
             return volume
         self._check_holder(item, volume)
@@ -117,11 +110,8 @@ class Filler:
         return self._furnish(item, volume)
 
     def _make(self, item: restore_plan.Item, **more: str) -> Mapping[str, Any]:
-        if item.is_target:
-            description = marks.target_description(item.wanted.id)
-        else:
-            description = marks.own_description(
-                self._plan.restore_id, item.wanted.id)
+        description = marks.own_description(
+            self._plan.restore_id, item.wanted.id)
         name = metadata.escape(self._plan.prefix) + item.wanted.name
         return targets.make(
             self._cloud, item.wanted, description,
@@ -199,31 +189,46 @@ class Filler:
                 volume: Mapping[str, Any]) -> dict[str, Any]:
         """Return a volume that can be restored into, for one in error.
 
-        An administrator can reset it, which keeps its ID, and with it the
-        proof and later backups of differences only.
+        One that is reset keeps its ID, and with it the proof and later backups
+        of differences only: a target volume is never replaced.
         """
         self._check_unused(item, volume)
-        # What was never made has no host.
-        is_made = bool(volume.get('os-vol-host-attr:host'))
-        if self._cloud.is_admin and (volume['status'] == 'error_restoring' or (
-                volume['status'] == 'error' and is_made)):
-            self._cloud.volume('POST', f'/volumes/{volume["id"]}/action',
-                               {'os-reset_status': {'status': 'available'}})
+        if self._reset(volume):
             return self._waiter.volume(volume['id'], {volume['status']})
         if item.is_target:
-            LOG.warning(
-                _('Target volume %(id)s is %(status)s, which only an '
-                  'administrator can reset, if anybody: another one is made, '
-                  'which cannot be verified, and whose next backup is full.'),
-                {'id': volume['id'], 'status': volume['status']})
-        self._delete(volume)
+            raise NotRestored(
+                _('Volume %(volume)s was not restored: its target volume '
+                  '%(id)s is %(status)s, and was not reset.') % {
+                      'volume': item.wanted.label,
+                      'id': volume['id'],
+                      'status': volume['status']},
+                _('An administrator resets it with "openstack volume set '
+                  '--state available %(id)s", and the same command again '
+                  'restores into it. If Cinder never made it, delete it with '
+                  '"openstack volume delete %(id)s": the same command again '
+                  'makes another volume, which cannot be verified.') % {
+                      'id': volume['id']})
+        self._waiter.delete_volume(volume['id'])
         made = self._make(item)
-        return self._waiter.volume(made['id'], _BUSY)
+        return self._waiter.volume(made['id'], waiting.BUSY)
 
-    def _delete(self, volume: Mapping[str, Any]) -> None:
-        self._cloud.volume('DELETE', f'/volumes/{volume["id"]}')
-        self._waiter.gone(lambda: self._waiter.read_volume(volume['id']),
-                          _('Volume %s is still being deleted') % volume['id'])
+    def _reset(self, volume: Mapping[str, Any]) -> bool:
+        """Make a volume in error available; return whether that was done.
+
+        The policy decides who may; by default only administrators.
+        """
+        # What was never made has no host.
+        is_made = bool(volume.get('os-vol-host-attr:host'))
+        if volume['status'] != 'error_restoring' and not (
+                volume['status'] == 'error' and is_made):
+            return False
+        try:
+            self._act(volume, 'os-reset_status', {'status': 'available'})
+        except cloud_api.CloudError as exc:
+            if exc.status != 403:
+                raise
+            return False
+        return True
 
     def _restore(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> None:

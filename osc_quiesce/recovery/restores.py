@@ -25,8 +25,6 @@ INCOMPLETE: Final = 'incomplete'
 
 _SERVER_MICROVERSION: Final = '2.79'
 _ATTACHMENT_MICROVERSION: Final = '2.85'
-#: statuses in which Cinder is at work on a volume, and does not delete it
-_BUSY: Final = frozenset({'creating', 'downloading', 'restoring-backup'})
 
 
 class NoSuchRestore(errors.ApplicationError):
@@ -175,8 +173,8 @@ def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],
         # Whoever restores into it next waits for a restore under way.
         give_up(waiter.cloud, waiter.volume(volume['id'], busy), restore_id)
     else:
-        _delete_volume(waiter, waiter.volume(
-            volume['id'], {*busy, *_BUSY}))
+        waiter.volume(volume['id'], {*busy, *waiting.BUSY})
+        waiter.delete_volume(volume['id'])
 
 
 def _delete_ports(cloud: cloud_api.Cloud, restore_id: str) -> None:
@@ -202,26 +200,6 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
         return
     waiter.gone(lambda: cloud.compute('GET', path),
                 _('Server %s is still being deleted') % server['id'])
-
-
-def _delete_volume(waiter: waiting.Waiter, volume: Mapping[str, Any]) -> None:
-    path = f'/volumes/{volume["id"]}'
-    if volume['status'] != 'deleting':
-        waiter.cloud.volume('DELETE', path)
-
-    def look() -> bool | None:
-        try:
-            found = waiter.read_volume(volume['id'])
-        except cloud_api.NotThere:
-            return True
-        if found['status'] == 'error_deleting':
-            raise errors.ApplicationError(
-                _('Volume %(id)s could not be deleted: %(why)s.') % {
-                    'id': volume['id'],
-                    'why': waiter.reason(volume['id']).rstrip('.')})
-        return None
-
-    waiter.until(look, _('Volume %s is still being deleted') % volume['id'])
 
 
 def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:

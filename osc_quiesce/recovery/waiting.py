@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+import contextlib
 import dataclasses
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,10 @@ from osc_quiesce import retry
 
 _T = TypeVar('_T')
 
+#: statuses in which Cinder is at work on a volume that no server has; with
+#: backing-up, a proof was interrupted
+BUSY: Final = frozenset({'creating', 'restoring-backup', 'downloading',
+                         'deleting', 'backing-up'})
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
 
@@ -86,6 +91,34 @@ class Waiter:
             return None
 
         self.until(look, what)
+
+    def delete_volume(self, id_: str) -> None:
+        """Delete a volume, and return when it is gone.
+
+        :raises errors.ApplicationError: Cinder cannot delete it
+        """
+
+        def look() -> bool | None:
+            try:
+                found = self.read_volume(id_)
+            except cloud_api.NotThere:
+                return True
+            if found['status'] == 'error_deleting':
+                raise errors.ApplicationError(
+                    _('Volume %(id)s could not be deleted, and is '
+                      'error_deleting (%(why)s): when its storage is sound, '
+                      'an administrator deletes it with "openstack volume '
+                      'delete --force %(id)s", or resets it with "openstack '
+                      'volume set --state available %(id)s"; then run the '
+                      'same command again.') % {
+                          'id': id_, 'why': self.reason(id_).rstrip('.')})
+            return None
+
+        if look():
+            return
+        with contextlib.suppress(cloud_api.NotThere):
+            self.cloud.volume('DELETE', f'/volumes/{id_}')
+        self.until(look, _('Volume %s is still being deleted') % id_)
 
     def read_volume(self, id_: str) -> dict[str, Any]:
         found: dict[str, Any] = self.cloud.volume(

@@ -46,6 +46,7 @@ class FakeSite:
     :ivar log: the requests that change something, as "METHOD path"
     :ivar hooks: called with each of these before it is carried out
     :ivar restores_to: what the next restores come to, each in its turn
+    :ivar deletes_to: what the next deleted volumes become, each in its turn
     :ivar builds_to: what the next servers become, each in its turn
     :ivar damage: called with the volume when a restore has ended
     """
@@ -63,6 +64,7 @@ class FakeSite:
         self.images: dict[str, dict[str, str]] = {}
         self.messages: list[str] = []
         self.restores_to: list[str] = []
+        self.deletes_to: list[str] = []
         self.builds_to: list[str] = []
         self.damage: Callable[[dict[str, Any]], object] = lambda volume: None
         self.quotas: dict[str, dict[str, int]] = {}
@@ -263,9 +265,13 @@ class FakeSite:
         volume = _row(self.volumes, id_)
         if method == 'DELETE':
             if volume['status'] in (
-                    'creating', 'in-use', 'restoring-backup'):
+                    'creating', 'in-use', 'restoring-backup',
+                    'error_deleting'):
                 raise cloud_api.CloudError('it is in use', 400)
-            del self.volumes[id_]
+            if self.deletes_to:
+                volume['status'] = self.deletes_to.pop(0)
+            else:
+                del self.volumes[id_]
         elif more[0] == 'metadata':
             if method == 'PUT':
                 volume['metadata'] = {}
@@ -283,6 +289,8 @@ class FakeSite:
     def _volume_action(self, volume: Any, body: Any) -> None:
         (action, details), = body.items()
         if action == 'os-reset_status':
+            if not self.is_admin:
+                raise cloud_api.CloudError('not allowed', 403)
             volume['status'] = details['status']
         elif action == 'os-set_bootable':
             volume['bootable'] = str(details['bootable']).lower()

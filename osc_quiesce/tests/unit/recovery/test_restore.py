@@ -570,16 +570,60 @@ class TestResume(TestCase):
             'data of db-vda',
             self.site.volumes[report.volumes[0].id]['data'])
 
-    def test_a_failed_one_is_made_again_by_others(self) -> None:
+    def test_a_failed_target_that_may_not_be_reset_is_kept(self) -> None:
         self.site.is_admin = False
         self.target('db-vda')['status'] = 'error_restoring'
-        with self.assertLogs('osc_quiesce', 'WARNING') as logs:
-            report = self.restore()
-        self.assertIn('another one is made', str(logs.output))
-        self.assertNotIn('t-db-vda', self.site.volumes)
-        row = report.volumes[0]
-        self.assertFalse(row.verified)
-        self.assertEqual('data of db-vda', self.site.volumes[row.id]['data'])
+        volumes = set(self.site.volumes)
+        for _again in range(2):
+            with self.assertRaisesRegex(
+                    filling.NotRestored,
+                    'db-vda .* was not restored: its target volume t-db-vda '
+                    'is error_restoring.*"openstack volume set --state '
+                    'available t-db-vda"'):
+                self.restore()
+            self.assertEqual(volumes, set(self.site.volumes))
+        self.target('db-vda')['status'] = 'available'  # as it says
+        self.restore()
+        self.assertEqual(volumes, set(self.site.volumes))
+        self.assert_restored()
+
+    def test_a_target_that_was_never_made_is_replaced_once(self) -> None:
+        self.target('db-vda')['status'] = 'error'
+        with self.assertRaisesRegex(
+                filling.NotRestored, '"openstack volume delete t-db-vda"'):
+            self.restore()
+        del self.site.volumes['t-db-vda']  # as it says
+        first, second = (
+            [row.id for row in self.restore().volumes] for _again in range(2))
+        self.assertEqual(first, second)
+        self.assertEqual(set(first), set(self.site.volumes))
+
+    def test_a_failed_one_that_may_not_be_reset_is_made_again(self) -> None:
+        self.unregister('db-vda')
+        self.site.restores_to = ['error_restoring']
+        with self.assertRaises(filling.NotRestored):
+            self.restore(parallel=1)
+        self.site.is_admin = False
+        count = len(self.site.volumes)
+        self.restore()
+        self.assertEqual(count, len(self.site.volumes))
+
+    def test_one_that_cannot_be_deleted_is_told_at_once(self) -> None:
+        self.unregister('db-vda')
+        self.site.add_volume(
+            id='stillborn', status='error',
+            description=marks.own_description(
+                self.plan().restore_id, 'db-vda'))
+        self.site.deletes_to = ['error_deleting']
+        for _again in range(2):
+            started = self.client.timer.clock()
+            with self.assertRaisesRegex(
+                    errors.ApplicationError,
+                    'Volume stillborn could not be deleted, and is '
+                    'error_deleting .*"openstack volume delete --force '
+                    'stillborn".*"openstack volume set --state'):
+                self.restore()
+            self.assertLess(self.client.timer.clock() - started, 10)
 
     def test_a_failed_one_without_target_is_found_again(self) -> None:
         self.unregister('db-vda')

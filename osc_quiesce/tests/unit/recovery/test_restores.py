@@ -112,6 +112,16 @@ class TestRestores(restore_base.TestCase):
         restores.delete(self.find(), self.waiter)
         self.assertEqual([], restores.find_all(self.cloud))
 
+    def test_a_volume_that_cannot_be_deleted_is_told_at_once(self) -> None:
+        self.unregister('db-vda')
+        self.restore(start=False)
+        self.site.deletes_to = ['error_deleting']
+        for _again in range(2):
+            with self.assertRaisesRegex(
+                    errors.ApplicationError,
+                    'could not be deleted, and is error_deleting'):
+                restores.delete(self.find(), self.waiter)
+
     def test_one_that_another_restore_has_taken_is_not_given_up(self) -> None:
         self.restore(start=False)
         found = self.find()
