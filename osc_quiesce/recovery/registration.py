@@ -149,7 +149,8 @@ class Destination:
                  problems: list[str]) -> list[resolved.Volume]:
         """Return the volumes that have no target volume yet.
 
-        :param problems: is given what the mapping lacks
+        :param problems: is given what the mapping lacks, and which volumes
+            share a target volume
         """
         if self._mapping is None:
             return []
@@ -163,8 +164,13 @@ class Destination:
         if resolution.refusals:
             return []
         there = targets.everything(self.cloud)
-        return [each for each in self._volumes
-                if targets.find(self._site, each, there) is None]
+        found = {each.id: targets.find(self._site, each, there)
+                 for each in self._volumes}
+        problems += targets.clashes(
+            {id_: target['id'] for id_, target in found.items() if target},
+            {each.id: each.label for each in self._volumes},
+            need.application, self.cloud.backups())
+        return [each for each in self._volumes if found[each.id] is None]
 
     def prepare(self) -> None:
         """Make the target volumes that are missing.

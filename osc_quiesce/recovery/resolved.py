@@ -81,8 +81,7 @@ class Volume:
     @property
     def label(self) -> str:
         """What messages call it."""
-        return _('%(id)s (%(device)s of server %(server)s)') % {
-            'id': self.id, 'device': self.device, 'server': self.server}
+        return label(self.id, self.device, self.server)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +153,12 @@ class Resolution:
     def refusals(self) -> list[str]:
         """Every reason why it cannot be, a sentence each."""
         return [row.refusal for row in self.rows if row.refused]
+
+
+def label(volume_id: str, device: str, server: str) -> str:
+    """Return what messages call a volume of a server."""
+    return _('%(id)s (%(device)s of server %(server)s)') % {
+        'id': volume_id, 'device': device, 'server': server}
 
 
 def in_order(volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

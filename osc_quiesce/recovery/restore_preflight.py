@@ -54,6 +54,7 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
 
     items = [item for wanted in resolution.volumes.values() if (item := _item(
         point, wanted, there, restore_id, may_use, options, rows))]
+    problems += _clashes(cloud, point, items, there)
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
@@ -171,6 +172,26 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
                      'name': marks.get(volume, marks.RESTORE),
                      'holder': holder}
     return ''
+
+
+def _clashes(cloud: cloud_api.Cloud, point: points.Point,
+             items: Iterable[restore_plan.Item],
+             there: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return which volumes of the set share a target volume that is used.
+
+    Those that are not chosen count: they may have been restored before.
+    """
+    used = {item.copy.volume_id for item in items if item.is_target}
+    if not used:
+        return []
+    labels = {
+        volume['id']: resolved.label(
+            volume['id'], volume['device'], server['name'])
+        for server in point.servers for volume in server['volumes']}
+    return targets.clashes(
+        {source: copy.volume_id for source, copy in point.copies.items()
+         if copy.volume_id in used},
+        labels, point.application, cloud.backups())
 
 
 def _boot_problems(resolution: resolved.Resolution) -> list[str]:

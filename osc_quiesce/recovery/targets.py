@@ -18,6 +18,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
@@ -92,6 +93,43 @@ def find(site: sites.Site, volume: resolved.Volume,
     return min(
         found, key=lambda each: (each['id'] != origin, each['created_at']),
         default=None)
+
+
+def clashes(targets: Mapping[str, str], labels: Mapping[str, str],
+            application: str, backups: Iterable[Mapping[str, Any]]
+            ) -> list[str]:
+    """Return which volumes share a target volume, a sentence each.
+
+    What is restored of one of them would overwrite what is of the other.
+
+    :param targets: IDs of target volumes, by the IDs of the source volumes of
+        an application
+    :param labels: what messages call source volumes, by their IDs
+    :param backups: those of the site, also of other applications
+    """
+    sources: dict[str, dict[str, str]] = {}
+    for source, target in targets.items():
+        sources.setdefault(target, {})[source] = labels.get(source, source)
+    for backup in backups:
+        source = marks.get(backup, backup_sets.SOURCE_VOLUME)
+        other = marks.get(backup, marks.APPLICATION)
+        target = backup['volume_id']
+        # After a failover, a target volume has backups of its own as well.
+        if (target in sources and source not in ('', target)
+                and other not in ('', application)):
+            sources[target].setdefault(
+                source, _('%(volume)s of application %(application)s') % {
+                    'volume': source, 'application': other})
+    return [
+        _('Volumes %(sources)s have one target volume, %(target)s, in which '
+          'one of them would overwrite the other. If the property %(key)s of '
+          'a source volume is wrong, remove it and take another snapshot set. '
+          'Without that property and its description, volume %(target)s is no '
+          'target volume any more.') % {
+              'sources': _(' and ').join(names.values()),
+              'target': target,
+              'key': marks.PREFIX + marks.TARGET_OF}
+        for target, names in sources.items() if len(names) > 1]
 
 
 def fits(site: sites.Site, volume: resolved.Volume,

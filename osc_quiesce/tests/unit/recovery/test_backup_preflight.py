@@ -331,12 +331,33 @@ class TargetVolumesTest(TestCase):
         )
 
     def test_quota_there_counts_target_volumes_that_are_missing(self) -> None:
-        self.there = {'db-vda': {}}
+        self.there = {'db-vda': {'id': 't'}}
         self.b.quota['gigabytes'] = {'limit': 4, 'in_use': 0, 'reserved': 0}
         self.assert_refused(
             'gigabytes at B is too small: 5 needed, 4 of 4 left',
             destination=self.destination(),
         )
+
+    def test_two_volumes_with_one_target_are_refused(self) -> None:
+        self.there = {id_: {'id': 't'} for id_ in ('db-vda', 'web-vda')}
+        self.assert_refused(
+            'db-vda (/dev/vda of server db) and web-vda (/dev/vda of server '
+            'web) have one target volume, t,', destination=self.destination())
+        self.assertEqual([], self.made)
+
+    def test_so_is_one_of_another_application(self) -> None:
+        self.there = {'db-vda': {'id': 't'}}
+        self.create(destination=super().destination())
+        for row in self.b.rows.values():
+            if row['volume_id'] == 'web-vda':
+                row['volume_id'] = 't'
+                row['metadata'].update(metadata.ours({'application': 'mail'}))
+        self.take('tuesday')
+        self.a.log.clear()
+        self.assert_refused(
+            'db-vda (/dev/vda of server db) and web-vda of application mail '
+            'have one target volume, t,', name='tuesday',
+            destination=self.destination())
 
     def test_records_are_those_of_the_target_volumes(self) -> None:
         self.create(destination=self.destination())

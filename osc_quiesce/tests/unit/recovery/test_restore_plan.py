@@ -69,6 +69,29 @@ class TestPlan(restore_base.TestCase):
              marks.SOURCE: 'db-vda'})
         self.assertIn('has the data of restore other', self.refused())
 
+    def test_two_volumes_with_one_target(self) -> None:
+        old = self.copies['web-vda']
+        self.copies['web-vda'] = points.Copy(
+            old.id, old.kind, 1, 'available', 't-db-vda')
+        for servers in (), ('db',), ('web',):
+            self.assertIn(
+                'Volumes db-vda (/dev/vda of server db) and web-vda (/dev/vda '
+                'of server web) have one target volume, t-db-vda,',
+                self.refused(servers=servers))
+        # As the message says
+        self.target('db-vda')['description'] = ''
+        self.restore()
+        self.assertEqual('', self.target('db-vda')['data'])
+
+    def test_a_target_that_another_application_has_as_well(self) -> None:
+        of_mail = marks.keys({
+            marks.APPLICATION: 'mail', 'source_volume_id': 'mail-vda'})
+        self.site.add_backup('t-db-vda', 'mail', metadata=of_mail)
+        self.assertIn(
+            'db-vda (/dev/vda of server db) and mail-vda of application mail '
+            'have one target volume, t-db-vda,', self.refused())
+        self.assertEqual([], self.plan(servers=('web',)).refusals)
+
     def test_a_server_without_anything_to_boot_from(self) -> None:
         self.servers[0]['volumes'][0]['excluded'] = True
         self.assertIn('Server db (db-id) has neither an image nor a volume',
