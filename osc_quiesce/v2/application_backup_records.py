@@ -56,7 +56,7 @@ class ExportApplicationBackup(base.Interruptible,
             cloud = self._cloud
             bundles.check_path(parsed_args.output)
             found = backup_sets.find(cloud, parsed_args.set)
-            if not found.is_whole:
+            if found.state != backup_sets.CONSISTENT:
                 raise application_errors.ApplicationError(
                     _('Backup set %(name)s (%(id)s) is %(state)s: finish it '
                       'first, with the command that has begun it.') % {

@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import io
 import json
+import os
 import pathlib
 import signal
 import tempfile
@@ -18,6 +19,7 @@ from unittest import mock
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.cli import interrupts
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
@@ -479,3 +481,11 @@ class RecordsTest(TestCase):
             1, self.run_command('monday', '--output', self.path('b'))
         )
         self.assertIn('is incomplete', self.errors())
+
+    def test_nor_is_one_that_is_not_sealed(self) -> None:
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({'sealed': ''}))
+        path = self.path('b')
+        self.assertEqual(1, self.run_command('monday', '--output', path))
+        self.assertIn('is pending: finish it first', self.errors())
+        self.assertFalse(os.path.exists(path))
