@@ -5,9 +5,9 @@
 It only reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import logging
-from typing import Any
+from typing import Any, TypeVar
 from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
@@ -15,6 +15,8 @@ from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
+
+_T = TypeVar('_T')
 
 
 class Network:
@@ -32,11 +34,12 @@ class Network:
 
     def ports(self, server_id: str) -> list[dict[str, Any]] | None:
         """Return the ports of a server; None if Neutron does not show them."""
-        found = self._read('/ports?%s' % parse.urlencode({
-            'device_id': server_id}))
+        path = '/ports?%s' % parse.urlencode({'device_id': server_id})
+        found = self._asked(lambda: list(
+            self._cloud.pages('network', path, 'ports', None)))
         if found is None:
             return None
-        return [self._port(port) for port in found.get('ports') or ()]
+        return [self._port(port) for port in found]
 
     def _port(self, port: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -62,16 +65,18 @@ class Network:
         if id_ is None:
             return {'id': None, **dict.fromkeys(names)}
         found = self._once.read(
-            (path, id_), lambda: self._read(f'/{path}/{parse.quote(id_)}'))
+            (path, id_), lambda: self._asked(
+                lambda: self._cloud.network(
+                    'GET', f'/{path}/{parse.quote(id_)}')))
         # In answers it is "security_group".
         shown = (found or {}).get(path[:-1].replace('-', '_')) or {}
         return {'id': id_, **{name: shown.get(name) for name in names}}
 
-    def _read(self, path: str) -> dict[str, Any] | None:
+    def _asked(self, ask: Callable[[], _T]) -> _T | None:
         if self._is_away:
             return None
         try:
-            return self._cloud.network('GET', path)
+            return ask()
         except cloud_api.NoService:
             self._is_away = True
         except cloud_api.NotThere:

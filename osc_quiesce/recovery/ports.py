@@ -140,8 +140,8 @@ def _check_unused(rows: tables.Rows, query: str, what: str) -> None:
     if not rows.checks_use:
         return
     found = [
-        each for each in rows.site.cloud.network('GET',
-                                                 f'/ports?{query}')['ports']
+        each for each in rows.site.cloud.pages(
+            'network', f'/ports?{query}', 'ports', None)
         if not rows.restore_id
         or not (each.get('description') or '').startswith(
             f'{MARK}{rows.restore_id}')]

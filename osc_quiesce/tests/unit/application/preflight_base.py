@@ -13,6 +13,7 @@ from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import preflight
 from osc_quiesce.application import spec
+from osc_quiesce import http
 from osc_quiesce.tests.unit import fakes
 
 PROJECT = 'shop-project'
@@ -86,6 +87,12 @@ class FakeCloud:
         if path not in self.neutron:
             raise cloud_api.NotThere('404', 404)
         return self.neutron[path]
+
+    def pages(self, service: str, path: str, key: str,
+              microversion: str | None) -> Iterator[dict[str, Any]]:
+        assert service == 'network', service
+        yield from http.pages(
+            lambda where: self.network('GET', where), path, key)
 
     def snapshots(
         self, wanted: Mapping[str, str]

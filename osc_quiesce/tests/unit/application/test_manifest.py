@@ -300,6 +300,17 @@ class PortTest(TestCase):
         )
         self.assertEqual('port2', second['id'])
 
+    def test_neutron_may_show_them_in_pages(self) -> None:
+        self.show_ports(self.web)
+        assert self.cloud.neutron is not None
+        path = f'/ports?device_id={self.web.id}'
+        second, first = self.cloud.neutron[path]['ports']
+        self.cloud.neutron[path] = {
+            'ports': [second], 'ports_links': [{'rel': 'next'}]}
+        self.cloud.neutron[f'{path}&marker=port2'] = {'ports': [first]}
+        self.assertEqual({'port1', 'port2'}, {
+            port['id'] for port in self.recorded()['ports']})
+
     def test_without_neutron_there_is_what_nova_shows(self) -> None:
         self.give_addresses(self.web)
         groups = [
