@@ -93,7 +93,7 @@ class Filler:
             volume = self._waiter.volume(found['id'], waiting.BUSY)
         self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
-            return volume
+            return self._recounted(volume)
         return self._furnish(item, volume)
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Filler:
         # If a run was interrupted, Cinder may still be at it.
         volume = self._waiter.volume(found['id'], waiting.BUSY)
         if item.is_done(volume, self._plan.restore_id):
-            return volume
+            return self._recounted(volume)
         self._check_holder(item, volume)
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
@@ -126,9 +126,7 @@ class Filler:
                   marks.SET_ID: plan.point.id,
                   marks.BACKUP_ID: item.copy.id,
                   marks.SOURCE: item.wanted.id,
-                  marks.VOLUMES: str(len(plan.items)),
-                  marks.SERVERS: str(len(plan.resolution.servers)
-                                     if plan.options.start else 0),
+                  **self._counts,
                   marks.STARTED: '',
                   marks.VERIFIED: '',
                   marks.DIFFERS: '',
@@ -136,6 +134,18 @@ class Filler:
         if item.is_target:
             values[marks.TARGET_OF] = item.wanted.id
         return values
+
+    @property
+    def _counts(self) -> dict[str, str]:
+        return {marks.VOLUMES: str(self._plan.volumes),
+                marks.SERVERS: str(self._plan.servers)}
+
+    def _recounted(self, volume: dict[str, Any]) -> dict[str, Any]:
+        """Return a volume that an earlier run has filled, with our counts."""
+        if any(marks.get(volume, key) != value
+               for key, value in self._counts.items()):
+            marks.write(self._cloud, volume['id'], self._counts)
+        return volume
 
     def _check(self, item: restore_plan.Item,
                volume: Mapping[str, Any]) -> None:

@@ -93,6 +93,9 @@ class Plan:
     :param verify: whether the volumes that can be proven are
     :param warnings: what the user should know, a sentence each
     :param prefix: what the names of all that is made begin with
+    :param volumes: how many the restore has when it is complete, with those
+        of earlier runs that wanted other servers
+    :param servers: how many of these it has then
     """
 
     name: str
@@ -106,6 +109,8 @@ class Plan:
     verify: bool
     warnings: Sequence[str] = ()
     prefix: str = ''
+    volumes: int = 0
+    servers: int = 0
 
     @property
     def refusals(self) -> list[str]:

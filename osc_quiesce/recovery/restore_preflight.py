@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
@@ -61,7 +62,8 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
     plan = restore_plan.Plan(
         name, restore_id, point, options, resolution, items,
         sorted(rows, key=lambda row: row.stage), problems, verify, warnings,
-        prefix)
+        prefix,
+        *_counts(point, options, resolution, there.values(), restore_id))
     if plan.refusals:
         return plan  # what is wanted is not known well enough
     needs = room.problems(site, _needs(site, plan))
@@ -192,6 +194,32 @@ def _clashes(cloud: cloud_api.Cloud, point: points.Point,
         {source: copy.volume_id for source, copy in point.copies.items()
          if copy.volume_id in used},
         labels, point.application, cloud.backups())
+
+
+def _counts(point: points.Point, options: restore_plan.Options,
+            resolution: resolved.Resolution,
+            there: Iterable[Mapping[str, Any]],
+            restore_id: str) -> tuple[int, int]:
+    """Return how many volumes and servers a restore has when it is complete.
+
+    Earlier runs may have wanted other servers of the set.
+    """
+    before = {marks.get(each, marks.SOURCE): each for each in there
+              if marks.get(each, marks.RESTORE_ID) == restore_id}
+    started = {source for source, volume in before.items()
+               if metadata.number(volume, marks.SERVERS)}
+    servers = {server['id'] for server in point.servers
+               if started & {volume['id'] for volume in server['volumes']}}
+    if options.start:
+        servers |= {server.id for server in resolution.servers}
+
+    def known(key: str) -> int:
+        """A run that was interrupted has not begun all that it wanted."""
+        return max((metadata.number(each, key) for each in before.values()),
+                   default=0)
+
+    return (max(known(marks.VOLUMES), len({*before, *resolution.volumes})),
+            max(known(marks.SERVERS), len(servers)))
 
 
 def _boot_problems(resolution: resolved.Resolution) -> list[str]:

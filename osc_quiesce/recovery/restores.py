@@ -66,14 +66,18 @@ class Restore:
     @property
     def state(self) -> str:
         """COMPLETE or INCOMPLETE."""
-        wanted = [(metadata.number(each, marks.VOLUMES), metadata.number(
-            each, marks.SERVERS)) for each in self.volumes]
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
         differs = any(marks.get(each, marks.DIFFERS) for each in self.volumes)
-        is_complete = bool(self.restored_at) and not differs and all(
-            len(self.volumes) == volumes and len(active) == servers
-            for volumes, servers in wanted)
+        is_complete = (
+            bool(self.restored_at) and not differs
+            and len(self.volumes) == self._wanted(marks.VOLUMES)
+            and len(active) == self._wanted(marks.SERVERS))
         return COMPLETE if is_complete else INCOMPLETE
+
+    def _wanted(self, key: str) -> int:
+        """Return a count, as the run with the most servers has written it."""
+        return max(
+            (metadata.number(each, key) for each in self.volumes), default=0)
 
     def _get(self, key: str) -> str:
         for each in [*self.volumes, *self.servers]:
@@ -205,7 +209,7 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
 def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:
     """Return the ports that a restore has made; none without Neutron."""
     try:
-        found = cloud.network('GET', '/ports')['ports']
+        found = list(cloud.pages('network', '/ports', 'ports', None))
     except cloud_api.CloudError as exc:
         if exc.status in (404, 501):
             return []

@@ -12,6 +12,7 @@ from urllib import parse
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce import http
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
@@ -47,6 +48,7 @@ class FakeSite:
     :ivar hooks: called with each of these before it is carried out
     :ivar restores_to: what the next restores come to, each in its turn
     :ivar deletes_to: what the next deleted volumes become, each in its turn
+    :ivar page_size: how many ports Neutron lists at once; None: all
     :ivar builds_to: what the next servers become, each in its turn
     :ivar damage: called with the volume when a restore has ended
     """
@@ -64,6 +66,7 @@ class FakeSite:
         self.images: dict[str, dict[str, str]] = {}
         self.messages: list[str] = []
         self.restores_to: list[str] = []
+        self.page_size: int | None = None
         self.deletes_to: list[str] = []
         self.builds_to: list[str] = []
         self.damage: Callable[[dict[str, Any]], object] = lambda volume: None
@@ -114,6 +117,9 @@ class FakeSite:
         with self._lock:
             where = parse.urlsplit(path)
             query = dict(parse.parse_qsl(where.query))
+            if where.path == '/ports':
+                return http.pages(
+                    lambda page: self.network('GET', page), path, key)
             if where.path == '/volumes/detail':
                 rows = list(self.volumes.values())
             elif where.path == '/servers/detail':
@@ -181,7 +187,8 @@ class FakeSite:
                 return {}
             query = dict(parse.parse_qsl(where.query))
             address = query.pop('fixed_ips', '').removeprefix('ip_address=')
-            return {'ports': [
+            marker = query.pop('marker', '')
+            found = [
                 copy.deepcopy(port) for port in self.ports.values()
                 if query.items() <= port.items() and (
                     not address or address in [
@@ -189,7 +196,14 @@ class FakeSite:
                         for each in port.get('fixed_ips', ())
                     ]
                 )
-            ]}
+            ]
+            if marker:
+                ids = [port['id'] for port in found]
+                found = found[ids.index(marker) + 1:]
+            if self.page_size is None or len(found) <= self.page_size:
+                return {'ports': found}
+            return {'ports': found[:self.page_size],
+                    'ports_links': [{'rel': 'next', 'href': '...'}]}
 
     # What tests arrange ---------------------------------------------------
 

@@ -44,6 +44,47 @@ class TestRestores(restore_base.TestCase):
         self.restore(start=False)
         self.assertEqual('complete', self.find().state)
 
+    def test_servers_that_were_restored_before_the_others(self) -> None:
+        self.restore(servers=('db',))
+        self.assertEqual('complete', self.find().state)
+        self.site.builds_to = ['ERROR']
+        with self.assertRaises(errors.ApplicationError):
+            self.restore()
+        self.assertEqual('incomplete', self.find().state)
+        self.restore()
+        self.assertEqual('complete', self.find().state)
+        self.restore(servers=('web',))
+        self.restore(servers=('web',), start=False)
+        self.assertEqual('complete', self.find().state)
+
+    def test_servers_that_were_restored_one_by_one(self) -> None:
+        for name in 'db', 'web':
+            self.restore(servers=(name,))
+            self.assertEqual('complete', self.find().state)
+        self.assertEqual(3, len(self.find().volumes))
+
+    def test_none_of_them_is_forgotten(self) -> None:
+        self.site.builds_to = ['ERROR']
+        with self.assertRaises(errors.ApplicationError):
+            self.restore(servers=('db',))
+        self.restore(servers=('web',))
+        self.assertEqual('incomplete', self.find().state)
+
+    def test_a_server_without_volumes_of_its_own(self) -> None:
+        self.servers[1].update({
+            'volumes': [], 'image': {'id': 'i1', 'name': 'cirros'}})
+        self.text += 'images: {cirros: cirros}\n'
+        self.restore(servers=('db',))
+        self.restore()
+        self.assertEqual('complete', self.find().state)
+
+    def test_volumes_whose_servers_were_not_wanted_at_first(self) -> None:
+        self.restore(start=False)
+        self.site.builds_to = ['ACTIVE', 'ERROR']
+        with self.assertRaises(errors.ApplicationError):
+            self.restore()
+        self.assertEqual('incomplete', self.find().state)
+
     def test_one_that_failed_is_found_by_what_it_made(self) -> None:
         self.unregister('db-vda')
         self.site.restores_to = ['error_restoring']
@@ -131,6 +172,13 @@ class TestRestores(restore_base.TestCase):
         self.assertEqual(taken, self.target('db-vda')['metadata'])
         self.assertEqual(
             '', marks.get(self.target('db-vdb'), marks.RESTORE_ID))
+
+    def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
+        self.site.ports['others'] = {'id': 'others', 'description': 'x'}
+        self.restore()
+        self.site.page_size = 1
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual(['others'], list(self.site.ports))
 
     def test_deleting_can_be_repeated(self) -> None:
         self.restore()
