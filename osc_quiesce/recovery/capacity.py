@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether a site has room for backups, and a service that makes them."""
+"""What Cinder has left at a site: quotas, pools, and services of backups."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 from typing import Any
 
@@ -36,7 +36,8 @@ def left(cloud: cloud_api.Cloud) -> Left:
     """
     quotas = _quotas(cloud)
     return Left(quota_rules.left(quotas, 'backups'),
-                quota_rules.left(quotas, 'backup_gigabytes'), _free(cloud))
+                quota_rules.left(quotas, 'backup_gigabytes'),
+                free(pools(cloud)))
 
 
 def _quotas(cloud: cloud_api.Cloud) -> dict[str, Any]:
@@ -45,20 +46,34 @@ def _quotas(cloud: cloud_api.Cloud) -> dict[str, Any]:
     return found
 
 
-def _free(cloud: cloud_api.Cloud) -> float | None:
-    """Return how many GiB all pools have, if each of them tells."""
+def pools(cloud: cloud_api.Cloud) -> list[dict[str, Any]]:
+    """Return the capabilities of the pools of volumes.
+
+    :returns: none if the caller may not see them
+    :raises cloud_api.CloudError: Cinder cannot be asked
+    """
     if not cloud.is_admin:
-        return None
+        return []
     try:
-        pools = cloud.volume(
+        found = cloud.volume(
             'GET', '/scheduler-stats/get_pools?detail=True')['pools']
     except cloud_api.CloudError as exc:
         if exc.status == 403:
-            return None
+            return []
         raise
-    free = [pool['capabilities'].get('free_capacity_gb') for pool in pools]
-    known = [each for each in free if isinstance(each, (int, float))]
-    return sum(known) if known and len(known) == len(free) else None
+    return [each['capabilities'] for each in found]
+
+
+def free(pools: Iterable[Mapping[str, Any]],
+         backend: str = '') -> float | None:
+    """Return how many GiB pools have, if there are any and each of them tells.
+
+    :param backend: name of the only one that counts; empty: all do
+    """
+    sizes = [each.get('free_capacity_gb') for each in pools
+             if backend in ('', each.get('volume_backend_name'))]
+    known = [each for each in sizes if isinstance(each, (int, float))]
+    return sum(known) if known and len(known) == len(sizes) else None
 
 
 def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
@@ -75,7 +90,8 @@ def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
         return []
     return [
         _('No cinder-backup service is up and enabled at %s: start one, and '
-          'wait until "openstack volume service list" shows it as up.') % site]
+          'wait until "openstack volume service list" shows it as up. With a '
+          'full pool of volumes, it may seem to be down.') % site]
 
 
 def services_up(cloud: cloud_api.Cloud) -> int | None:

@@ -9,11 +9,13 @@ thin; and a pool that fills up looks like a cinder-backup that has died.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
 
@@ -37,14 +39,16 @@ class Needs:
 
 def problems(site: sites.Site, needs: Needs) -> list[str]:
     """Return every reason why there is not enough room, a sentence each."""
-    found = [*_of_quota(site, 'block_storage', _volume_needs(site, needs)),
+    found = [*_of_volume_quota(site, _volume_needs(site, needs)),
              *_of_quota(site, 'compute', _server_needs(site, needs)),
              *_of_quota(site, 'network', {
                  'port': sum(len(server.ports) for server in needs.servers)})]
-    if site.cloud.is_admin:
+    # A restore may well succeed though this cannot be asked.
+    with contextlib.suppress(cloud_api.CloudError):
         found += _of_pools(site, needs)
-        if needs.needs_backup_service:
-            found += _of_services(site.cloud)
+    if needs.needs_backup_service:
+        with contextlib.suppress(cloud_api.CloudError):
+            found += capacity.service_problems(site.cloud, _('this site'))
     return found
 
 
@@ -75,17 +79,25 @@ def _server_needs(site: sites.Site, needs: Needs) -> dict[str, int]:
             'ram': sum(flavor['ram'] for flavor in flavors)}
 
 
+def _of_volume_quota(site: sites.Site,
+                     needed: Mapping[str, int]) -> list[str]:
+    if not needed:
+        return []
+    try:
+        return capacity.quota_problems(site.cloud, needed, _('this site'))
+    except cloud_api.CloudError as exc:
+        return [_unread('block_storage', exc)]
+
+
 def _of_quota(site: sites.Site, service: str,
               needed: Mapping[str, int]) -> list[str]:
+    """Return which quotas of Nova or Neutron are too small."""
     needed = {key: amount for key, amount in needed.items() if amount}
     if not needed:
         return []
     cloud, project = site.cloud, site.cloud.project_id
     try:
-        if service == 'block_storage':
-            quotas = cloud.volume(
-                'GET', f'/os-quota-sets/{project}?usage=True')['quota_set']
-        elif service == 'compute':
+        if service == 'compute':
             quotas = cloud.compute(
                 'GET', f'/os-quota-sets/{project}/detail')['quota_set']
         else:
@@ -94,20 +106,20 @@ def _of_quota(site: sites.Site, service: str,
     except cloud_api.CloudError as exc:
         if service == 'network' and exc.status in (403, 404, 501):
             return []  # an extension that a cloud need not have
-        return [_('The quota of %(service)s cannot be read: %(why)s.') % {
-            'service': service, 'why': str(exc).rstrip('.')}]
+        return [_unread(service, exc)]
     return [_('The quota %(key)s is too small: %(amount)d needed, %(left)d of '
               '%(limit)d left.') % dataclasses.asdict(each)
             for each in quota_rules.shortages(quotas, needed)]
 
 
+def _unread(service: str, why: cloud_api.CloudError) -> str:
+    return _('The quota of %(service)s cannot be read: %(why)s.') % {
+        'service': service, 'why': str(why).rstrip('.')}
+
+
 def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
     """Look whether pools have room for volumes of their full sizes."""
-    try:
-        pools = site.cloud.volume(
-            'GET', '/scheduler-stats/get_pools?detail=True')['pools']
-    except cloud_api.CloudError:
-        return []
+    pools = capacity.pools(site.cloud)
     wanted: dict[str, int] = {}
     for volume in needs.to_thicken:
         backend = ''
@@ -119,26 +131,11 @@ def _of_pools(site: sites.Site, needs: Needs) -> list[str]:
             wanted[each] = wanted.get(each, 0) + volume.size
     found = []
     for backend, size in sorted(wanted.items()):
-        free = [pool['capabilities'].get('free_capacity_gb') for pool in pools
-                if backend in ('', pool['capabilities'].get(
-                    'volume_backend_name'))]
-        known = [each for each in free if isinstance(each, (int, float))]
         # Without a pool, or with one that does not tell, nothing is known.
-        if known and len(known) == len(free) and sum(known) < size:
+        free = capacity.free(pools, backend)
+        if free is not None and free < size:
             found.append(_('The pools of %(backend)s have room for %(free).0f '
                            'GiB, and restored volumes take up %(size)d '
                            'GiB.') % {'backend': backend or _('all backends'),
-                                      'free': sum(known), 'size': size})
+                                      'free': free, 'size': size})
     return found
-
-
-def _of_services(cloud: cloud_api.Cloud) -> list[str]:
-    try:
-        services = cloud.volume(
-            'GET', '/os-services?binary=cinder-backup')['services']
-    except cloud_api.CloudError:
-        return []
-    if any(each['state'] == 'up' for each in services):
-        return []
-    return [_('No cinder-backup is up at this site, so nothing can be '
-              'restored. A pool of volumes that is full looks the same.')]

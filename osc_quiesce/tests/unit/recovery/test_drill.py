@@ -218,7 +218,7 @@ class TestDrill(TestCase):
     def test_quotas_have_to_have_room_for_the_clones(self) -> None:
         self.site.quotas = {
             'volumes': {'limit': 5, 'in_use': 3, 'reserved': 0}}
-        self.assertIn('The quota volumes is too small: 3 needed, 2 of 5 left',
+        self.assertIn('quota volumes at this site is too small: 3 needed',
                       self.refused(drill=True))
         self.assertEqual([], self.plan().refusals)
 

@@ -189,8 +189,9 @@ class TestRoom(restore_base.TestCase):
         }
         said = self.refused()
         for reason in (
-            'The quota volumes is too small: 3 needed, 0 of 1 left.',
-            'The quota gigabytes_ceph is too small: 3 needed',
+            "Cinder's quota volumes at this site is too small: 3 needed, "
+            '0 of 1 left.',
+            "Cinder's quota gigabytes_ceph at this site is too small: 3",
             'The quota instances is too small: 2 needed',
             'The quota ram is too small: 1024 needed, 1023 of 1023 left.',
         ):
@@ -199,7 +200,7 @@ class TestRoom(restore_base.TestCase):
     def test_proofs_need_a_quota_of_backups(self) -> None:
         self.site.quotas = {
             'backup_gigabytes': {'limit': 4, 'in_use': 3, 'reserved': 0}}
-        self.assertIn('backup_gigabytes is too small: 3 needed',
+        self.assertIn('backup_gigabytes at this site is too small: 3 needed',
                       self.refused())
         self.assertEqual([], self.plan(verify=False).refusals)
         self.assertEqual([], self.plan(parallel=1).refusals)
@@ -226,5 +227,7 @@ class TestRoom(restore_base.TestCase):
         self.assertEqual([], self.plan().refusals)
 
     def test_without_cinder_backup_nothing_can_be_restored(self) -> None:
-        self.site.services = [{'state': 'down', 'status': 'enabled'}]
-        self.assertIn('No cinder-backup is up', self.refused())
+        for state, status in ('down', 'enabled'), ('up', 'disabled'):
+            self.site.services = [{'state': state, 'status': status}]
+            self.assertIn('No cinder-backup service is up and enabled at this '
+                          'site', self.refused())
