@@ -35,6 +35,9 @@ MODE: Final = 'mode'
 OWNER: Final = 'owner'
 #: name of the cloud where the set is registered as well
 REGISTERED: Final = 'registered'
+#: on each backup: name of the cloud at which its registration was begun, for
+#: its own set or for one that needs it
+KNOWN_AT: Final = 'known_at'
 
 CONSISTENT: Final = snapshot_sets.CONSISTENT
 INCONSISTENT: Final = snapshot_sets.INCONSISTENT
@@ -95,6 +98,16 @@ class BackupSet:
     @property
     def registered(self) -> str:
         return self._get(REGISTERED)
+
+    @property
+    def known_at(self) -> str:
+        """Name of the cloud that may have rows of these backups, or ''.
+
+        The registration may have been interrupted, or may be that of another
+        set, which needs some of them.
+        """
+        return self.registered or max(
+            marks.get(each, KNOWN_AT) for each in self.everything)
 
     @property
     def version(self) -> str:

@@ -66,19 +66,22 @@ class Destination:
     :param name: what messages call it
     :param mapping: None: no target volumes, the records stay as they are
     :param read: returns the record of a backup
+    :param announce: is told the ID of each backup before it is imported
     """
 
     def __init__(
             self, cloud: cloud_api.Cloud, name: str,
             mapping: mappings.Mapping | None,
             read: Callable[[str], records.Record], timer: retry.Timer,
-            progress: Callable[[str], object] = lambda sentence: None) -> None:
+            progress: Callable[[str], object] = lambda sentence: None,
+            announce: Callable[[str], object] = lambda id_: None) -> None:
         self.cloud = cloud
         self.name = name
         self._mapping = mapping
         self._read = read
         self._timer = timer
         self._progress = progress
+        self._announce = announce
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
         self._targets: Mapping[str, Mapping[str, Any]] = {}
@@ -247,6 +250,7 @@ class Destination:
                 _check_size(record, target)
                 record = record.for_volume(str(target['id']))
             self._remove_remains(record.id)
+            self._repeat(lambda: self._announce(record.id))
             # It may be repeated: one that is there is no error.
             self._timer.repeat(lambda: records.import_(self.cloud, record),
                                cloud_api.pause_after, PATIENCE)

@@ -239,12 +239,13 @@ def _registered_problems(
     What it has made of them may be known only there.
     """
     return [
-        _('Backup set %(name)s (%(id)s) is registered at %(site)s, where '
-          'newer backups may have only the differences to it: name that site '
+        _('Backup set %(name)s (%(id)s) is registered at %(site)s, or a part '
+          'of it, and newer backups there may have only the differences to '
+          'it: name that site '
           'with --to-cloud. If it is lost for good, use '
           '--other-site-is-gone.') % {
-              'name': each.name, 'id': each.id, 'site': each.registered}
-        for each in wanted if each.registered and each.id in here.own]
+              'name': each.name, 'id': each.id, 'site': each.known_at}
+        for each in wanted if each.known_at and each.id in here.own]
 
 
 def _needed_there_problems(there: retention_site.Site,

@@ -143,7 +143,11 @@ class CreateApplicationBackup(base.Interruptible,
             mappings.from_file(parsed_args.mapping) if parsed_args.mapping
             else None,
             lambda backup_id: records.export(cloud, backup_id),
-            self._client.timer, options.progress_of(self.app))
+            self._client.timer, options.progress_of(self.app),
+            # So that a deletion here does not forget that site.
+            lambda backup_id: backup_sets.mark(
+                cloud, [{'id': backup_id}],
+                {backup_sets.KNOWN_AT: parsed_args.to_cloud}))
 
     @staticmethod
     def _plan(cloud: cloud_api.Cloud,

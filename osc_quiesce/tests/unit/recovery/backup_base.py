@@ -445,6 +445,9 @@ class TestCase(unittest.TestCase):
             None,
             lambda backup_id: records.export(self.cloud, backup_id),
             self.timer,
+            announce=lambda backup_id: backup_sets.mark(
+                self.cloud, [{'id': backup_id}],
+                {backup_sets.KNOWN_AT: 'B'}),
             **kwargs,
         )
 

@@ -343,6 +343,47 @@ class TakenBackTest(TestCase):
         self.assertEqual(list(self.DAYS), self.days())
 
 
+class PartlyRegisteredTest(TestCase):
+    """What another site has of a set is not left there, however little."""
+
+    def assert_nothing_is_left(self, *names: str) -> None:
+        problem, *more = self.removal(
+            *names, other_site_is_gone=False).problems
+        self.assertIn('is registered at B, or a part of it', problem)
+        self.assertEqual([], more)
+        self.delete(*names, elsewhere=self.other)
+        self.assertEqual(list(self.DAYS), self.days())
+        self.assertEqual(list(self.DAYS), self.days(self.other))
+        self.assertEqual(9, len(self.b.rows))
+
+    def test_a_registration_that_was_interrupted(self) -> None:
+        self.take('thursday')
+        self.b.import_fates = ['', 'the store is away']
+        with self.assertRaises(errors.ApplicationError):
+            self.create('thursday', destination=self.destination())
+        self.assertEqual('', self.find('thursday').registered)
+        self.assertEqual(
+            backup_sets.INCOMPLETE, self.find('thursday', self.other).state)
+        self.assert_nothing_is_left('thursday')
+
+    def test_one_of_which_only_a_row_in_error_is_left(self) -> None:
+        self.take('thursday')
+        self.b.import_fates = ['the store is away'] * 3
+        with self.assertRaises(errors.ApplicationError):
+            self.create('thursday', destination=self.destination())
+        self.assertEqual(12, len(self.b.rows))
+        self.assert_nothing_is_left('thursday')
+
+    def test_what_another_set_needs(self) -> None:
+        self.take('thursday')
+        self.create('thursday')
+        self.take('friday')
+        self.create('friday', destination=self.destination())
+        self.delete('friday', elsewhere=self.other)
+        self.assertEqual('', self.find('thursday').registered)
+        self.assert_nothing_is_left('thursday')
+
+
 class BusyTest(TestCase):
     """What is being made, restored or compared stays, at either site."""
 

@@ -208,6 +208,13 @@ class CreateTest(TestCase):
             backup_sets.CONSISTENT, self.find(site=self.other).state
         )
 
+    def test_a_registration_that_failed_is_not_forgotten(self) -> None:
+        self.b.import_fates = ['', 'the store is away']
+        self.assertEqual(1, self.run_command(
+            'monday', '--to-cloud', 'B', '--no-target-volumes'))
+        found = self.find()
+        self.assertEqual(('', 'B'), (found.registered, found.known_at))
+
     def test_a_bundle_is_written(self) -> None:
         path = self.path('bundle')
         code = self.run_command('monday', '--bundle', path)
