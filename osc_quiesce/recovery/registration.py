@@ -27,6 +27,7 @@ from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import resolving
 from osc_quiesce.recovery import site as sites
 from osc_quiesce.recovery import targets
+from osc_quiesce.recovery import waiting
 from osc_quiesce import retry
 
 #: seconds for which the other site may be away
@@ -82,6 +83,7 @@ class Destination:
         self._timer = timer
         self._progress = progress
         self._announce = announce
+        self._waiter = waiting.Waiter(cloud, timer, IMPORT_TIMEOUT)
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
         self._targets: Mapping[str, Mapping[str, Any]] = {}
@@ -238,8 +240,8 @@ class Destination:
 
     def _record(self, backup_id: str) -> records.Record:
         if backup_id not in self._records:
-            self._records[backup_id] = self._timer.repeat(
-                lambda: self._read(backup_id), cloud_api.pause_after, PATIENCE)
+            self._records[backup_id] = self._repeat(
+                lambda: self._read(backup_id))
         return self._records[backup_id]
 
     def _import(self, record: records.Record) -> None:
@@ -252,8 +254,7 @@ class Destination:
             self._remove_remains(record.id)
             self._repeat(lambda: self._announce(record.id))
             # It may be repeated: one that is there is no error.
-            self._timer.repeat(lambda: records.import_(self.cloud, record),
-                               cloud_api.pause_after, PATIENCE)
+            self._repeat(lambda: records.import_(self.cloud, record))
             self._wait(record)
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
@@ -268,27 +269,33 @@ class Destination:
         Such a row has neither volume nor data, so nothing is lost. No other
         row is ever deleted: that would delete the data.
         """
-        row = self._row(backup_id)
+        try:
+            row = self._waiter.read_backup(backup_id)
+        except cloud_api.NotThere:
+            return
         if (
-                row is None or row['status'] != 'error'
+                row['status'] != 'error'
                 or row['volume_id'] != records.NO_VOLUME or row.get(
                     'container')):
             return
         self.cloud.volume('DELETE', f'/backups/{backup_id}')
-        self._until(lambda: self._row(backup_id) is None,
-                    _('what is left of an earlier import is still there'))
+        self._waiter.gone(
+            lambda: self._waiter.read_backup(backup_id),
+            _('what is left of an earlier import is still there'))
 
     def _wait(self, record: records.Record) -> None:
-        def look() -> bool:
-            row = self._row(record.id)
-            if row is None:
-                raise errors.ApplicationError(_('it has vanished there'))
+        def look() -> bool | None:
+            try:
+                row = self._waiter.read_backup(record.id)
+            except cloud_api.NotThere as exc:
+                raise errors.ApplicationError(
+                    _('it has vanished there')) from exc
             if row['status'].startswith('error') and not marks.get(
                     row, marks.HIDDEN_BY):
                 raise errors.ApplicationError(row.get('fail_reason') or _(
                     'its status is error'))
             if not backup_sets.is_there(row):
-                return False
+                return None
             if all(each['id'] != record.id for each in self.cloud.backups(
                     volume_id=record.volume_id)):
                 raise errors.ApplicationError(
@@ -296,25 +303,7 @@ class Destination:
                       'backup of volume %s') % row['volume_id'])
             return True
 
-        self._until(look, _('it is not available after the import'))
-
-    def _row(self, backup_id: str) -> dict[str, Any] | None:
-        try:
-            row: dict[str, Any] = self.cloud.volume(
-                'GET', f'/backups/{backup_id}',
-                microversion=cloud_api.BACKUP_MICROVERSION)['backup']
-        except cloud_api.NotThere:
-            return None
-        return row
-
-    def _until(self, look: Callable[[], bool], what: str) -> None:
-        deadline = self._timer.clock() + IMPORT_TIMEOUT
-        pauses = retry.pauses()
-        while not self._timer.repeat(look, cloud_api.pause_after, PATIENCE):
-            if self._timer.clock() > deadline:
-                raise errors.ApplicationError(_('%(what)s (%(seconds)g s)') % {
-                    'what': what, 'seconds': IMPORT_TIMEOUT})
-            self._timer.sleep(next(pauses))
+        self._waiter.until(look, _('it is imported, but not available'))
 
 
 def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:
