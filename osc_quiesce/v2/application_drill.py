@@ -11,18 +11,11 @@ has made.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import logging
 from typing import Any
 
-from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
-
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.cli import interrupts
-from osc_quiesce.cli import options
-from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import drill
 from osc_quiesce.recovery import mapping as mappings
@@ -31,15 +24,12 @@ from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import restore_preflight
 from osc_quiesce.recovery import waiting
 from osc_quiesce.v2 import application_restore_create as restore_create
-from osc_quiesce.v2 import base
 from osc_quiesce.v2 import restore_options
 
 LOG = logging.getLogger(__name__)
 
-COLUMNS = (*restore_create.REPORT_COLUMNS, 'result', 'deleted')
 
-
-class DrillApplication(base.Interruptible, command.ShowOne):
+class DrillApplication(restore_create.Planned):
     _description = _(
         'Rehearse the restore of an application from a backup set that is '
         'registered at this site: restore and verify its volumes, start its '
@@ -48,6 +38,8 @@ class DrillApplication(base.Interruptible, command.ShowOne):
         'them, and delete all of that again. The source and its protection '
         'go on meanwhile. The result is recorded with the backups.')
 
+    COLUMNS = (*restore_create.REPORT_COLUMNS, 'result', 'deleted')
+    REFUSED = _('Nothing was rehearsed, and nothing was made.')
     STOPPING = _('stopping after the requests under way, and deleting what '
                  'the drill has made ...')
     STOPPED = _('Interrupted; the drill has no result, and none is recorded. '
@@ -55,34 +47,6 @@ class DrillApplication(base.Interruptible, command.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return restore_options.add_for_drill(super().get_parser(prog_name))
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
-        # An unknown column name must not come to light after the work.
-        options.check_columns(
-            self, parsed_args,
-            restore_create.PLAN_COLUMNS if parsed_args.dry_run else COLUMNS)
-        cloud = self._cloud
-        try:
-            plan = self._plan(cloud, parsed_args)
-            for refusal in plan.refusals:
-                LOG.error('%s', refusal)
-            if parsed_args.dry_run:
-                self._exit_code = 1 if plan.refusals else 0
-                return (restore_create.PLAN_COLUMNS,
-                        restore_create.planned(plan))
-            if plan.refusals:
-                raise osc_exceptions.CommandError(_(
-                    'Nothing was rehearsed, and nothing was made.'))
-            for warning in plan.warnings:
-                LOG.warning('%s', warning)
-            outcome = self._drill(cloud, plan, parsed_args)
-        except (application_errors.ApplicationError,
-                errors.QuiesceError) as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
-        self._conclude(outcome, parsed_args.keep)
-        return COLUMNS, _shown(outcome)
 
     def _plan(self, cloud: cloud_api.Cloud,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:
@@ -99,13 +63,15 @@ class DrillApplication(base.Interruptible, command.ShowOne):
                 # The source is to be alive.
                 force=True, drill=True))
 
-    def _drill(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
-               parsed_args: argparse.Namespace) -> drill.Outcome:
-        return drill.run(
+    def _carry_out(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
+                   parsed_args: argparse.Namespace) -> tuple[Any, ...]:
+        outcome = drill.run(
             self._client, cloud, plan,
             restore_create.means(
                 self.app, parsed_args, self._interrupts.shielded),
             parsed_args.keep)
+        self._conclude(outcome, parsed_args.keep)
+        return _shown(outcome)
 
     def _conclude(self, outcome: drill.Outcome, keep: bool) -> None:
         """Say what went wrong, and choose the exit code."""
@@ -122,7 +88,7 @@ class DrillApplication(base.Interruptible, command.ShowOne):
 
 
 def _shown(outcome: drill.Outcome) -> tuple[Any, ...]:
-    """Return the values of COLUMNS."""
+    """Return the values of the columns of a drill."""
     shown = dict(zip(restore_create.REPORT_COLUMNS, restore_create.shown(
         outcome.report), strict=True))
     shown['rto'] = None if outcome.rto is None else round(outcome.rto, 1)

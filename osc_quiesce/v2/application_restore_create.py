@@ -75,7 +75,51 @@ class Rows(columns.FormattableColumn[Any]):
         return list(self._value)
 
 
-class CreateApplicationRestore(base.Interruptible, command.ShowOne):
+class Planned(base.Interruptible, command.ShowOne):
+    """A command that makes a plan of a restore, and carries it out.
+
+    :cvar COLUMNS: of the result
+    :cvar REFUSED: says that nothing was done, since the plan has refusals
+    """
+
+    COLUMNS: tuple[str, ...]
+    REFUSED: str
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+        # An unknown column name must not come to light after the work.
+        options.check_columns(
+            self, parsed_args,
+            PLAN_COLUMNS if parsed_args.dry_run else self.COLUMNS)
+        cloud = self._cloud
+        try:
+            plan = self._plan(cloud, parsed_args)
+            for refusal in plan.refusals:
+                LOG.error('%s', refusal)
+            if parsed_args.dry_run:
+                self._exit_code = 1 if plan.refusals else 0
+                return PLAN_COLUMNS, planned(plan)
+            if plan.refusals:
+                raise osc_exceptions.CommandError(self.REFUSED)
+            for warning in plan.warnings:
+                LOG.warning('%s', warning)
+            return self.COLUMNS, self._carry_out(cloud, plan, parsed_args)
+        except (application_errors.ApplicationError,
+                errors.QuiesceError) as exc:
+            raise osc_exceptions.CommandError(str(exc)) from exc
+
+    def _plan(self, cloud: cloud_api.Cloud,
+              parsed_args: argparse.Namespace) -> restore_plan.Plan:
+        raise NotImplementedError
+
+    def _carry_out(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
+                   parsed_args: argparse.Namespace) -> tuple[Any, ...]:
+        """Return the values of COLUMNS."""
+        raise NotImplementedError
+
+
+class CreateApplicationRestore(Planned):
     _description = _(
         'Restore an application from a backup set that is registered at this '
         'site, or from a snapshot set of this site: its volumes, verified '
@@ -83,6 +127,8 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
         'Everything is checked first. If anything fails, nothing is torn '
         'down, and the same command again continues.')
 
+    COLUMNS = REPORT_COLUMNS
+    REFUSED = _('Nothing was restored, and nothing was made.')
     STOPPING = _(
         'stopping after the requests under way; nothing is torn down')
     STOPPED = _('Interrupted; what was restored is kept, Cinder and Nova go '
@@ -91,34 +137,6 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return restore_options.add(super().get_parser(prog_name))
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
-        # An unknown column name must not come to light after the work.
-        options.check_columns(
-            self, parsed_args,
-            PLAN_COLUMNS if parsed_args.dry_run else REPORT_COLUMNS)
-        cloud = self._cloud
-        try:
-            mapping = mappings.from_file(parsed_args.mapping)
-            plan = self._plan(
-                cloud, self._point(cloud, parsed_args), mapping, parsed_args)
-            for refusal in plan.refusals:
-                LOG.error('%s', refusal)
-            if parsed_args.dry_run:
-                self._exit_code = 1 if plan.refusals else 0
-                return PLAN_COLUMNS, planned(plan)
-            if plan.refusals:
-                raise osc_exceptions.CommandError(_(
-                    'Nothing was restored, and nothing was made.'))
-            for warning in plan.warnings:
-                LOG.warning('%s', warning)
-            return REPORT_COLUMNS, shown(self._create(
-                cloud, plan, parsed_args))
-        except (application_errors.ApplicationError,
-                errors.QuiesceError) as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
 
     def _point(self, cloud: cloud_api.Cloud,
                parsed_args: argparse.Namespace) -> points.Point:
@@ -131,10 +149,10 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
             {copy.volume_id for copy in point.copies.values()})
         return points.find(cloud, point.id)
 
-    @staticmethod
-    def _plan(cloud: cloud_api.Cloud, point: points.Point,
-              mapping: mappings.Mapping,
+    def _plan(self, cloud: cloud_api.Cloud,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:
+        mapping = mappings.from_file(parsed_args.mapping)
+        point = self._point(cloud, parsed_args)
         source = None
         if parsed_args.from_cloud:
             source = base.connect(parsed_args.from_cloud)
@@ -147,11 +165,12 @@ class CreateApplicationRestore(base.Interruptible, command.ShowOne):
                 force=parsed_args.force, parallel=parsed_args.parallel,
                 source=source, source_name=parsed_args.from_cloud or ''))
 
-    def _create(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
-                parsed_args: argparse.Namespace) -> reports.Report:
-        return restore.create(self._client, cloud, plan, dataclasses.replace(
+    def _carry_out(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
+                   parsed_args: argparse.Namespace) -> tuple[Any, ...]:
+        how = dataclasses.replace(
             means(self.app, parsed_args, self._interrupts.shielded),
-            failed_at=parsed_args.failed_at))
+            failed_at=parsed_args.failed_at)
+        return shown(restore.create(self._client, cloud, plan, how))
 
 
 def means(app: Any, parsed_args: argparse.Namespace,

@@ -55,7 +55,7 @@ class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
     def test_the_report_has_result_and_times(self) -> None:
         self.assertEqual(0, self.run_drill('-f', 'json'), self.said)
         shown = self.printed()
-        self.assertEqual(list(application_drill.COLUMNS), list(shown))
+        self.assertEqual(list(self.command.COLUMNS), list(shown))
         self.assertEqual(
             ('drill-nightly', 'ok', True),
             tuple(shown[key] for key in ('name', 'result', 'deleted')))
