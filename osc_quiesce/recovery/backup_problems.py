@@ -95,28 +95,25 @@ def of_driver(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
               needs_records: bool) -> list[str]:
     """Return why the backup driver is of no use, or records cannot be had.
 
-    Which one it is, only the record of a backup tells, to administrators.
+    Only the record of a backup tells which driver it is, and only a request
+    for one tells whether the policy allows that: without any backup, neither
+    is known.
     """
-    newest = next((each for each in chains.newest_first(backups)
-                   if each['status'] == 'available'),
-                  None)
-    allowed = cloud.is_admin
-    if newest is not None:
-        try:
-            if records.export(cloud, newest['id']).is_of_ceph:
-                return [failures.ceph()]
-            allowed = True
-        except cloud_api.CloudError as exc:
-            if exc.status != 403:
-                if not needs_records:
-                    return []
-                return [_('The record of backup %(id)s cannot be read: '
-                          '%(why)s.') % {
-                              'id': newest['id'], 'why': str(exc).rstrip('.')}]
-            allowed = False
-    if needs_records and not allowed:
-        return [_(
-            'You may not export the records of backups at this site: that '
-            'needs the role admin, unless the policy says otherwise. Without '
-            '--to-cloud and --bundle it is not needed.')]
+    found = chains.newest_first(backups)
+    there = [each for each in found if each['status'] == 'available'] or found
+    if not there:
+        return []
+    try:
+        if records.export(cloud, there[0]['id']).is_of_ceph:
+            return [failures.ceph()]
+    except cloud_api.CloudError as exc:
+        # Cinder looks at the rights before it looks at the status.
+        is_no_matter = exc.status == 400 and there[0]['status'] != 'available'
+        if not needs_records or is_no_matter:
+            return []
+        if exc.status == 403:
+            return [_('%s Without --to-cloud and --bundle it is not needed.')
+                    % exc]
+        return [_('The record of backup %(id)s cannot be read: %(why)s.') % {
+            'id': there[0]['id'], 'why': str(exc).rstrip('.')}]
     return []

@@ -93,7 +93,15 @@ def export(cloud: cloud_api.Cloud, backup_id: str) -> Record:
 
     :raises cloud_api.CloudError: Cinder does not give it
     """
-    answer = cloud.volume('GET', f'/backups/{backup_id}/export_record')
+    try:
+        answer = cloud.volume('GET', f'/backups/{backup_id}/export_record')
+    except cloud_api.CloudError as exc:
+        if exc.status != 403:
+            raise
+        raise cloud_api.CloudError(
+            _('You may not export the records of backups at this site: that '
+              'needs the role admin, unless the policy says otherwise.'),
+            403) from exc
     try:
         return decode(answer['backup-record'])
     except (KeyError, errors.ApplicationError) as exc:
@@ -124,21 +132,6 @@ def is_there(cloud: cloud_api.Cloud, backup_id: str) -> bool:
         cloud.volume('GET', f'/backups/{backup_id}')
     except cloud_api.NotThere:
         return False
-    return True
-
-
-def may_export(cloud: cloud_api.Cloud, backup_id: str) -> bool:
-    """Return whether the caller may export records.
-
-    :param backup_id: of an available backup
-    :raises cloud_api.CloudError: Cinder cannot be asked
-    """
-    try:
-        export(cloud, backup_id)
-    except cloud_api.CloudError as exc:
-        if exc.status == 403:
-            return False
-        raise
     return True
 
 

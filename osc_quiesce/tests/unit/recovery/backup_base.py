@@ -172,6 +172,9 @@ class FakeSite:
         id_, _slash, what = rest.partition('/')
         row = self._get(self.rows, id_)
         if what == 'export_record':
+            if row['status'] != 'available':
+                raise cloud_api.CloudError(
+                    'Backup status must be available', 400)
             return {'backup-record': self._record(row)}
         return {'backup': self._view(row)}
 

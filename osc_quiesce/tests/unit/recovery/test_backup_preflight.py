@@ -202,12 +202,35 @@ class RecordsTest(TestCase):
             'may not export', name='tuesday', wants_records=True
         )
 
-    def test_without_a_backup_the_role_decides(self) -> None:
+    def test_the_policy_decides_and_not_the_name_of_a_role(self) -> None:
         self.a.is_admin = False
-        self.assertEqual((), self.plan().problems)
-        self.assert_refused('may not export', wants_records=True)
-        self.a.is_admin = True
         self.assertEqual((), self.plan(wants_records=True).problems)
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(errors.ApplicationError):
+            self.create(parallel=1)
+        for row in self.a.rows.values():
+            row['status'] = 'error'  # so that none has a record
+        self.assertEqual((), self.plan(wants_records=True).problems)
+        self.a.refusals = {
+            f'GET /backups/{id_}/export_record': [FORBIDDEN] * 2
+            for id_ in self.a.rows}
+        self.assertEqual((), self.plan().problems)
+        self.assertIn('may not export', self.plan(
+            wants_records=True).problems[0])
+
+    def test_without_a_backup_the_message_comes_with_the_first(self) -> None:
+        self.a.is_admin = False
+        self.a.refusals = {
+            f'GET /backups/b{number}-{volume}/export_record': [FORBIDDEN] * 9
+            for number in range(99) for volume in self.SIZES}
+        with self.assertRaises(errors.ApplicationError) as caught:
+            self.create(destination=self.destination())
+        self.assertIn('You may not export the records', str(caught.exception))
+        self.a.refusals = {}
+        self.a.log.clear()
+        made = self.create(destination=self.destination())
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual([], self.a.posts())
 
     def test_a_record_that_cannot_be_read(self) -> None:
         self.create()
