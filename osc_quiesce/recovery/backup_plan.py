@@ -12,7 +12,6 @@ from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
-from osc_quiesce.recovery import marks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Item:
         return self.found is not None and self.found['status'] == 'creating'
 
     def _get(self, key: str) -> str:
-        return marks.get({'metadata': self.metadata}, key)
+        return metadata.get({'metadata': self.metadata}, key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Plan:
 
         Set, order and device must be in it, whatever is too long.
         """
-        order = marks.get({'metadata': item.metadata}, 'order')
+        order = metadata.get({'metadata': item.metadata}, 'order')
         end = f'_{order}_{item.server}_{item.device[5:]}'
         return metadata.fitting(f'{self.name[:100]}{end}')
 

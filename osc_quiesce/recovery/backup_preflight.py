@@ -14,6 +14,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.application import spec
 from osc_quiesce import concurrency
@@ -23,7 +24,6 @@ from osc_quiesce.recovery import backup_problems
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import chains
-from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import registration
 
 
@@ -113,7 +113,7 @@ class _Reader:
             found.snapshot_set, found.snapshot_set_id,
             tuple(
                 backup_plan.Item(
-                    marks.get(backup, backup_sets.SOURCE_VOLUME), None,
+                    metadata.get(backup, backup_sets.SOURCE_VOLUME), None,
                     backup['size'], backup['metadata'], _made_already(backup),
                     backup) for backup in found.backups),
             found.servers, container=self._wish.container)
@@ -140,7 +140,7 @@ class _Reader:
         snapshots: snapshot_sets.SnapshotSet,
         before: backup_sets.BackupSet | None,
     ) -> tuple[backup_plan.Item, ...]:
-        found = {marks.get(each, backup_sets.SNAPSHOT): each
+        found = {metadata.get(each, backup_sets.SNAPSHOT): each
                  for each in (before.backups if before else ())}
         volumes = concurrency.run_all(
             self._volume, [each['volume_id'] for each in snapshots.snapshots],

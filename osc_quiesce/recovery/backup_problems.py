@@ -32,7 +32,7 @@ def of_volume(item: backup_plan.Item, snapshot: Mapping[str, Any],
               'another site nor into another type. Leave it out of the '
               'snapshot set (exclude_volumes), or move it to a type without '
               'encryption.') % item.label)
-    proofs = [e['id'] for e in backups if marks.get(e, marks.PROOF_OF)]
+    proofs = [e['id'] for e in backups if metadata.get(e, marks.PROOF_OF)]
     if proofs:
         problems.append(
             _('Volume %(volume)s is being compared with a backup, by '

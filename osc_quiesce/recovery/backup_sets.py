@@ -107,7 +107,7 @@ class BackupSet:
         set, which needs some of them.
         """
         return self.registered or max(
-            marks.get(each, KNOWN_AT) for each in self.everything)
+            metadata.get(each, KNOWN_AT) for each in self.everything)
 
     @property
     def version(self) -> str:
@@ -138,7 +138,7 @@ class BackupSet:
     @property
     def state(self) -> str:
         """One of CONSISTENT, INCONSISTENT, PENDING and INCOMPLETE."""
-        said = {marks.get(each, SEALED) for each in self.backups}
+        said = {metadata.get(each, SEALED) for each in self.backups}
         if INCONSISTENT in said:
             return INCONSISTENT
         if not self.is_whole:
@@ -152,7 +152,7 @@ class BackupSet:
         The volumes of a server have a ``backup_id``; it is None for those
         that were left out, or whose backup is missing.
         """
-        by_volume = {marks.get(each, SOURCE_VOLUME): each['id']
+        by_volume = {metadata.get(each, SOURCE_VOLUME): each['id']
                      for each in self.backups}
         servers: dict[str, dict[str, Any]] = {}
         for backup in self.backups:
@@ -169,7 +169,7 @@ class BackupSet:
         return self.backups + self.others
 
     def _get(self, key: str) -> str:
-        return marks.get(self.backups[0], key)
+        return metadata.get(self.backups[0], key)
 
 
 def id_of(snapshot_set_id: str, name: str) -> str:
@@ -186,7 +186,7 @@ def is_there(backup: Mapping[str, Any]) -> bool:
     One that is being restored is, and so is one that a proof has hidden for
     as long as it takes.
     """
-    return backup['status'] in ('available', 'restoring') or bool(marks.get(
+    return backup['status'] in ('available', 'restoring') or bool(metadata.get(
         backup, marks.HIDDEN_BY))
 
 
@@ -198,8 +198,8 @@ def mode_of(backup: Mapping[str, Any]) -> str:
 def label(backup: Mapping[str, Any]) -> str:
     """Return what messages call a backup."""
     return _('%(id)s (%(device)s of server %(server)s)') % {
-        'id': backup['id'], 'device': marks.get(backup, 'device'),
-        'server': marks.get(backup, 'server_name')}
+        'id': backup['id'], 'device': metadata.get(backup, 'device'),
+        'server': metadata.get(backup, 'server_name')}
 
 
 def is_of_another_site(found: BackupSet, cloud: cloud_api.Cloud) -> bool:
@@ -209,7 +209,7 @@ def is_of_another_site(found: BackupSet, cloud: cloud_api.Cloud) -> bool:
     import gives backups to target volumes.
     """
     return found.owner != cloud.project_id or any(
-        each['volume_id'] != marks.get(
+        each['volume_id'] != metadata.get(
             each, SOURCE_VOLUME) for each in found.backups)
 
 
@@ -217,8 +217,8 @@ def group(backups: Iterable[dict[str, Any]]) -> list[BackupSet]:
     """Return the sets that these backups make, the oldest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for backup in backups:
-        if marks.get(backup, ID):
-            groups.setdefault(marks.get(backup, ID), []).append(backup)
+        if metadata.get(backup, ID):
+            groups.setdefault(metadata.get(backup, ID), []).append(backup)
     found = [_set(set_id, members) for set_id, members in groups.items()]
     return sorted(found, key=lambda s: (s.created_at, s.id))
 
@@ -227,7 +227,7 @@ def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
     best: dict[str, dict[str, Any]] = {}
     others = []
     for backup in sorted(members, key=_usefulness):
-        snapshot = marks.get(backup, SNAPSHOT) or backup['id']
+        snapshot = metadata.get(backup, SNAPSHOT) or backup['id']
         if snapshot in best:
             others.append(backup)
         else:

@@ -16,6 +16,7 @@ from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
@@ -48,7 +49,7 @@ class Booter:
         self._plan = plan
         self._volumes = volumes
         self._there = {
-            marks.get(each, marks.SOURCE): each
+            metadata.get(each, marks.SOURCE): each
             for each in restore_plan.servers_of(self._cloud, plan.restore_id)}
 
     def boot(self, server: resolved.Server) -> dict[str, Any]:
@@ -170,7 +171,7 @@ class Booter:
                 {'tag': port.tag} if port.tag else {})} for id_, port in zip(
                     port_ids, server.ports, strict=True)] or 'none',
             'metadata': {**marks.foreign(recorded.get('metadata')),
-                         **marks.keys({
+                         **metadata.ours({
                              marks.APPLICATION: self._plan.point.application,
                              marks.RESTORE: self._plan.name,
                              marks.RESTORE_ID: self._plan.restore_id,

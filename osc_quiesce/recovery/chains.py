@@ -14,6 +14,7 @@ import dataclasses
 import datetime
 from typing import Any, Final
 
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
@@ -79,7 +80,7 @@ def line_of(backup: Mapping[str, Any],
         if not found[-1].get('is_incremental'):
             break
         if each['status'] not in ('creating', 'error', 'deleting') or (
-                marks.get(each, marks.HIDDEN_BY)):
+                metadata.get(each, marks.HIDDEN_BY)):
             found.append(each)
     return found
 

@@ -142,7 +142,7 @@ class Filler:
 
     def _recounted(self, volume: dict[str, Any]) -> dict[str, Any]:
         """Return a volume that an earlier run has filled, with our counts."""
-        if any(marks.get(volume, key) != value
+        if any(metadata.get(volume, key) != value
                for key, value in self._counts.items()):
             marks.write(self._cloud, volume['id'], self._counts)
         return volume
@@ -164,8 +164,8 @@ class Filler:
 
         :raises NotRestored: it is one
         """
-        if (marks.get(volume, marks.RESTORE_ID) == self._plan.restore_id
-                and marks.get(volume, marks.RESTORED_AT)):
+        if (metadata.get(volume, marks.RESTORE_ID) == self._plan.restore_id
+                and metadata.get(volume, marks.RESTORED_AT)):
             raise NotRestored(
                 _('Volume %(id)s, restored for volume %(volume)s before, is '
                   '%(status)s, and is left as it is, since it may have been '
@@ -190,7 +190,7 @@ class Filler:
                   'made, and its data are left alone; "openstack application '
                   'restore delete %(holder)s" gives it up.') % {
                       'volume': item.wanted.label,
-                      'name': marks.get(volume, marks.RESTORE),
+                      'name': metadata.get(volume, marks.RESTORE),
                       'holder': holder,
                       'id': volume['id']},
                 _('The same command again makes a new plan.'))
@@ -295,7 +295,7 @@ class Filler:
         # Last, since it says that all is done.
         self._cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
             'metadata': {**marks.foreign(recorded.get('metadata')),
-                         **marks.keys(self._marks(item, is_done=True))}})
+                         **metadata.ours(self._marks(item, is_done=True))}})
         return self._waiter.read_volume(volume['id'])
 
     def _set_image_metadata(self, wanted: Mapping[str, str] | None,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import dataclasses
 
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import chains
-from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 
@@ -52,7 +52,7 @@ def plan(bundle: bundles.Bundle,
     missing = tuple(e for e in wanted.values() if e.id not in known)
     problems += destination.problems(registration.Need(
         found.application, found.owner, found.servers,
-        {marks.get(each, backup_sets.SOURCE_VOLUME): each['size']
+        {metadata.get(each, backup_sets.SOURCE_VOLUME): each['size']
          for each in found.backups},
         len(missing), sum(each.size for each in missing)))
     return Plan(bundle, missing, tuple(problems))

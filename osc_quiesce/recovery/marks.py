@@ -52,16 +52,6 @@ _OWN: Final = f'{PREFIX}{RESTORE_ID}='
 _OF: Final = f';{SOURCE}='
 
 
-def get(resource: Mapping[str, Any], key: str) -> str:
-    """Return one of our keys of a volume, a backup or a server, or ''."""
-    return metadata.get(resource, key)
-
-
-def keys(values: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata with our keys, escaped, so that :func:`get` reads it."""
-    return metadata.ours(values)
-
-
 def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
     """Return metadata without our keys."""
     return {key: value for key, value in (found or {}).items()
@@ -92,7 +82,7 @@ def target_of(volume: Mapping[str, Any]) -> str:
     """Return of which source volume this is the target volume, or ''."""
     if is_made_as_target(volume):
         return str(volume['description'].removeprefix(_TARGET))
-    return get(volume, TARGET_OF)
+    return metadata.get(volume, TARGET_OF)
 
 
 def is_made_as_target(volume: Mapping[str, Any]) -> bool:
@@ -122,16 +112,16 @@ def verified(volume: Mapping[str, Any]) -> str:
     status = volume['status']
     has_server = status in ('reserved', 'attaching') or (
         volume['attachments'] and status != 'detaching')
-    if get(volume, STARTED) and not has_server:
+    if metadata.get(volume, STARTED) and not has_server:
         return ''
-    return get(volume, VERIFIED)
+    return metadata.get(volume, VERIFIED)
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,
           values: Mapping[str, str]) -> None:
     """Add our keys to the metadata of a volume."""
-    cloud.volume(
-        'POST', f'/volumes/{volume_id}/metadata', {'metadata': keys(values)})
+    cloud.volume('POST', f'/volumes/{volume_id}/metadata',
+                 {'metadata': metadata.ours(values)})
 
 
 def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
@@ -64,7 +65,7 @@ def recover(waiter: waiting.Waiter, volumes: Collection[str]) -> None:
     """
     prover = Prover(waiter)
     for volume_id in {each['volume_id'] for each in prover.backups()
-                      if marks.get(each, marks.HIDDEN_BY)}:
+                      if metadata.get(each, marks.HIDDEN_BY)}:
         if volume_id in volumes:
             prover.tidy(volume_id)
 
@@ -111,7 +112,7 @@ class Prover:
     def tidy(self, volume_id: str) -> None:
         """Remove what an interrupted proof of a volume has left."""
         for each in self.left(volume_id):
-            if marks.get(each, marks.PROOF_OF):
+            if metadata.get(each, marks.PROOF_OF):
                 self._delete(each['id'])
             else:
                 self._show(each['id'])
@@ -119,7 +120,7 @@ class Prover:
     def left(self, volume_id: str) -> list[dict[str, Any]]:
         """Return the backups of a volume that a proof made or has hidden."""
         return [each for each in self.backups(volume_id)
-                if marks.get(each, marks.PROOF_OF) or marks.get(
+                if metadata.get(each, marks.PROOF_OF) or metadata.get(
                     each, marks.HIDDEN_BY)]
 
     def _compare(self, volume_id: str, backup_id: str) -> None:
@@ -142,7 +143,7 @@ class Prover:
                 'name': f'proof-of-{backup_id}',
                 'container': self._container,
                 'incremental': True,
-                'metadata': marks.keys({marks.PROOF_OF: backup_id})}
+                'metadata': metadata.ours({marks.PROOF_OF: backup_id})}
         try:
             made: dict[str, Any] = self._cloud.volume(
                 'POST', '/backups', {'backup': body},
@@ -150,7 +151,7 @@ class Prover:
         except cloud_api.CloudError as exc:
             if exc.outcome_unknown:
                 for each in self.backups(volume_id):
-                    if marks.get(each, marks.PROOF_OF) == backup_id:
+                    if metadata.get(each, marks.PROOF_OF) == backup_id:
                         return each
             raise NotProven(_('Volume %(volume)s could not be compared with '
                               'backup %(backup)s: %(why)s.') % {
@@ -198,7 +199,8 @@ class Prover:
             each for each in self.backups(volume_id)
             if each['status'] == 'available' and each['id'] != backup['id']
             and chains.moment(each) >= chains.moment(backup)]
-        foreign = [e['id'] for e in newer if not marks.get(e, 'backup_set_id')]
+        foreign = [each['id'] for each in newer
+                   if not metadata.get(each, 'backup_set_id')]
         if foreign:
             raise WrongParent(
                 _('Volume %(volume)s cannot be compared with backup '
@@ -216,7 +218,7 @@ class Prover:
                 self._show(each['id'])
 
     def _hide(self, backup_id: str, by: str) -> None:
-        self._mark(backup_id, marks.keys({marks.HIDDEN_BY: by}))
+        self._mark(backup_id, metadata.ours({marks.HIDDEN_BY: by}))
         self._reset(backup_id, 'error')
 
     def _show(self, backup_id: str) -> None:

@@ -226,7 +226,8 @@ def _is_registered(found: backup_sets.BackupSet,
 
 def _verified(found: backup_sets.BackupSet) -> datetime.datetime | None:
     """Return since when all backups of a set are proven."""
-    times = [moment(marks.get(each, marks.VERIFIED)) for each in found.backups]
+    times = [moment(metadata.get(each, marks.VERIFIED))
+             for each in found.backups]
     known = [each for each in times if each]
     if len(known) < len(times) or not found.is_whole:
         return None
@@ -236,13 +237,13 @@ def _verified(found: backup_sets.BackupSet) -> datetime.datetime | None:
 def _drill(found: backup_sets.BackupSet) -> Drill | None:
     """Return the last drill of a set, which is written on each backup."""
     at = max((when for each in found.everything
-              if (when := moment(marks.get(each, marks.DRILLED_AT)))),
+              if (when := moment(metadata.get(each, marks.DRILLED_AT)))),
              default=None)
     if at is None:
         return None
     last = [each for each in found.everything
-            if moment(marks.get(each, marks.DRILLED_AT)) == at]
-    if any(marks.get(each, marks.DRILL) != marks.DRILL_OK for each in last):
+            if moment(metadata.get(each, marks.DRILLED_AT)) == at]
+    if any(metadata.get(each, marks.DRILL) != marks.DRILL_OK for each in last):
         return Drill(at, marks.DRILL_FAILED, None)
     return Drill(at, marks.DRILL_OK,
                  _seconds(metadata.get(last[0], marks.DRILL_RTO)))

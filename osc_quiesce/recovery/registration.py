@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
@@ -229,7 +230,7 @@ class Destination:
         """Return the state of a set there; PENDING if these are missing."""
         found = backup_sets.find(self.cloud, set_id)
         is_written = all(
-            marks.get(each, key) == value
+            metadata.get(each, key) == value
             for each in found.backups for key, value in values.items())
         if found.state == backup_sets.CONSISTENT and not is_written:
             return backup_sets.PENDING
@@ -246,7 +247,7 @@ class Destination:
 
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
-            marks.get(record.data, backup_sets.SOURCE_VOLUME))
+            metadata.get(record.data, backup_sets.SOURCE_VOLUME))
         try:
             if target:
                 _check_size(record, target)
@@ -290,7 +291,7 @@ class Destination:
             except cloud_api.NotThere as exc:
                 raise errors.ApplicationError(
                     _('it has vanished there')) from exc
-            if row['status'].startswith('error') and not marks.get(
+            if row['status'].startswith('error') and not metadata.get(
                     row, marks.HIDDEN_BY):
                 raise errors.ApplicationError(row.get('fail_reason') or _(
                     'its status is error'))

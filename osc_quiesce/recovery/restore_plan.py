@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
@@ -72,9 +73,10 @@ class Item:
     def is_done(self, volume: Mapping[str, Any], restore_id: str) -> bool:
         """Return whether a volume has all the data of the copy."""
         return bool(
-            marks.get(volume, marks.RESTORE_ID) == restore_id
-            and marks.get(volume, marks.BACKUP_ID) == self.copy.id
-            and marks.get(volume, marks.RESTORED_AT) and volume['status'] in (
+            metadata.get(volume, marks.RESTORE_ID) == restore_id
+            and metadata.get(volume, marks.BACKUP_ID) == self.copy.id
+            and metadata.get(volume, marks.RESTORED_AT)
+            and volume['status'] in (
                 'available', 'in-use', 'reserved', 'attaching', 'detaching',
                 'backing-up'))
 
@@ -131,7 +133,7 @@ def servers_of(cloud: cloud_api.Cloud,
     """Return the servers that a restore has made, as Nova shows them."""
     return [each for each in cloud.pages('compute', '/servers/detail',
                                          'servers', '2.79')
-            if marks.get(each, marks.RESTORE_ID) == restore_id]
+            if metadata.get(each, marks.RESTORE_ID) == restore_id]
 
 
 def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
@@ -153,9 +155,9 @@ def _holder(volume: Mapping[str, Any], source_id: str) -> str:
     those of its source, which may have been restored itself: they name another
     source.
     """
-    if marks.get(volume, marks.SOURCE) not in ('', source_id):
+    if metadata.get(volume, marks.SOURCE) not in ('', source_id):
         return ''
-    return marks.get(volume, marks.RESTORE_ID)
+    return metadata.get(volume, marks.RESTORE_ID)
 
 
 def damage(volume: Mapping[str, Any]) -> str:
@@ -163,15 +165,15 @@ def damage(volume: Mapping[str, Any]) -> str:
 
     It is a part of a sentence.
     """
-    if not marks.get(volume, marks.DIFFERS):
+    if not metadata.get(volume, marks.DIFFERS):
         return ''
     return _('volume %(id)s DIFFERS from backup %(backup)s, which was '
              'restored into it: run "openstack application backup verify '
              '--store", then "openstack application restore delete '
              '%(restore)s" and restore again, or restore an older set') % {
                  'id': volume['id'],
-                 'backup': marks.get(volume, marks.BACKUP_ID),
-                 'restore': marks.get(volume, marks.RESTORE_ID)}
+                 'backup': metadata.get(volume, marks.BACKUP_ID),
+                 'restore': metadata.get(volume, marks.RESTORE_ID)}
 
 
 def check(plan: Plan) -> None:

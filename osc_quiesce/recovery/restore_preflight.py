@@ -171,7 +171,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
                      'id': volume['id'],
-                     'name': marks.get(volume, marks.RESTORE),
+                     'name': metadata.get(volume, marks.RESTORE),
                      'holder': holder}
     return ''
 
@@ -204,8 +204,8 @@ def _counts(point: points.Point, options: restore_plan.Options,
 
     Earlier runs may have wanted other servers of the set.
     """
-    before = {marks.get(each, marks.SOURCE): each for each in there
-              if marks.get(each, marks.RESTORE_ID) == restore_id}
+    before = {metadata.get(each, marks.SOURCE): each for each in there
+              if metadata.get(each, marks.RESTORE_ID) == restore_id}
     started = {source for source, volume in before.items()
                if metadata.number(volume, marks.SERVERS)}
     servers = {server['id'] for server in point.servers
@@ -262,7 +262,7 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
     to_fill = [item for item in plan.items if not (
         item.volume and item.is_done(item.volume, plan.restore_id))]
     started = {
-        marks.get(each, marks.SOURCE) for each in restore_plan.servers_of(
+        metadata.get(each, marks.SOURCE) for each in restore_plan.servers_of(
             site.cloud, plan.restore_id)}
     servers = [server for server in plan.resolution.servers
                if plan.options.start and server.id not in started]
@@ -270,7 +270,7 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
         to_make=[item.wanted for item in to_fill
                  if not item.volume or plan.options.drill],
         to_thicken=[item.wanted for item in to_fill if not item.volume
-                    or not marks.get(item.volume, marks.RESTORED_AT)],
+                    or not metadata.get(item.volume, marks.RESTORED_AT)],
         servers=servers,
         proofs=sorted((i.wanted.size for i in plan.items if i.can_be_proven),
                       reverse=True)[: plan.options.parallel] if plan.verify

@@ -55,7 +55,8 @@ class Restore:
     @property
     def restored_at(self) -> str:
         """When the last volume had its data; empty if not all have."""
-        times = [marks.get(each, marks.RESTORED_AT) for each in self.volumes]
+        times = [metadata.get(each, marks.RESTORED_AT)
+                 for each in self.volumes]
         return max(times, default='') if all(times) else ''
 
     @property
@@ -67,7 +68,8 @@ class Restore:
     def state(self) -> str:
         """COMPLETE or INCOMPLETE."""
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
-        differs = any(marks.get(each, marks.DIFFERS) for each in self.volumes)
+        differs = any(metadata.get(each, marks.DIFFERS)
+                      for each in self.volumes)
         is_complete = (
             bool(self.restored_at) and not differs
             and len(self.volumes) == self._wanted(marks.VOLUMES)
@@ -81,7 +83,7 @@ class Restore:
 
     def _get(self, key: str) -> str:
         for each in [*self.volumes, *self.servers]:
-            if found := marks.get(each, key):
+            if found := metadata.get(each, key):
                 return found
         return ''
 
@@ -92,12 +94,13 @@ def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
     servers: dict[str, list[dict[str, Any]]] = {}
     for volume in targets.everything(cloud):
         # A restore that was interrupted may have no metadata of ours.
-        owner = marks.get(volume, marks.RESTORE_ID) or marks.maker(volume)[0]
+        owner = metadata.get(
+            volume, marks.RESTORE_ID) or marks.maker(volume)[0]
         if owner:
             volumes.setdefault(owner, []).append(volume)
     for server in cloud.pages(
             'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION):
-        owner = marks.get(server, marks.RESTORE_ID)
+        owner = metadata.get(server, marks.RESTORE_ID)
         if owner:
             servers.setdefault(owner, []).append(server)
     found = [
@@ -163,7 +166,7 @@ def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
 
     :param volume: as Cinder shows it now
     """
-    if marks.get(volume, marks.RESTORE_ID) != restore_id:
+    if metadata.get(volume, marks.RESTORE_ID) != restore_id:
         return
     # RESTORED_AT stays: the volume takes up its size.
     marks.erase(cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.STARTED,

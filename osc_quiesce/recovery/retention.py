@@ -16,6 +16,7 @@ import datetime
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
@@ -268,7 +269,7 @@ def _needed_problems(here: retention_site.Site,
                  for s in here.sets if s.id not in ids] + [
                      (backup['id'], chains.needed([backup], here.backups))
                      for backup in here.backups if backup['id'] not in ours
-                     and not marks.get(backup, marks.PROOF_OF)]
+                     and not metadata.get(backup, marks.PROOF_OF)]
     for name, needed in dependent:
         if needed & going:
             problems.append(_('%(name)s has only the differences to what is '

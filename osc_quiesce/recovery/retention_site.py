@@ -15,6 +15,7 @@ import functools
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
@@ -82,7 +83,7 @@ class Site:
                 own.append((label, each.everything))
         own += [(_('Backup %s') % row['id'], (row,)) for row in self.backups
                 if row['id'] not in in_sets | self.known
-                and not marks.get(row, marks.PROOF_OF)]
+                and not metadata.get(row, marks.PROOF_OF)]
         return [(label, chains.needed(backups, self.backups))
                 for label, backups in own]
 
@@ -106,8 +107,8 @@ class Site:
         """Backups that are being made or read, each with those of its set."""
         found = []
         for each in self.backups:
-            base = marks.get(each, marks.PROOF_OF)
-            if base or each['status'] in _AT_WORK or marks.get(
+            base = metadata.get(each, marks.PROOF_OF)
+            if base or each['status'] in _AT_WORK or metadata.get(
                     each, marks.HIDDEN_BY):
                 mine = {each['id'], base}
                 found.append([each, *(
@@ -119,10 +120,10 @@ class Site:
 
 def _work(backup: dict[str, Any]) -> str:
     """Return what is done with a backup, as a part of a text."""
-    if marks.get(backup, marks.PROOF_OF):
+    if metadata.get(backup, marks.PROOF_OF):
         return _('%s, which compares, and is to be deleted if nobody '
                  'compares any more') % backup['id']
-    if marks.get(backup, marks.HIDDEN_BY):
+    if metadata.get(backup, marks.HIDDEN_BY):
         return _('%s, hidden for a comparison') % backup['id']
     return _('%(id)s, status %(status)s') % {
         'id': backup['id'], 'status': backup['status']}

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
@@ -84,7 +85,7 @@ def find(site: sites.Site, volume: resolved.Volume,
 
     :param there: all volumes of the project
     """
-    origin = marks.get(volume.manifest, marks.TARGET_OF)
+    origin = metadata.get(volume.manifest, marks.TARGET_OF)
     found = [
         dict(each) for each in there
         if (each['id'] == origin and each['size'] == volume.size)
@@ -111,8 +112,8 @@ def clashes(targets: Mapping[str, str], labels: Mapping[str, str],
     for source, target in targets.items():
         sources.setdefault(target, {})[source] = labels.get(source, source)
     for backup in backups:
-        source = marks.get(backup, backup_sets.SOURCE_VOLUME)
-        other = marks.get(backup, marks.APPLICATION)
+        source = metadata.get(backup, backup_sets.SOURCE_VOLUME)
+        other = metadata.get(backup, marks.APPLICATION)
         target = backup['volume_id']
         # After a failover, a target volume has backups of its own as well.
         if (target in sources and source not in ('', target)
@@ -157,7 +158,7 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
     body: dict[str, Any] = {'size': volume.size,
                             'name': volume.name,
                             'description': description,
-                            'metadata': marks.keys(values),
+                            'metadata': metadata.ours(values),
                             **more}
     if volume.type:
         body['volume_type'] = volume.type

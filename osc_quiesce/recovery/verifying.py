@@ -19,12 +19,12 @@ from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_check
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chunks
-from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import reading
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import stores
@@ -105,7 +105,7 @@ def _broken(backup: Mapping[str, Any], found: Sequence[records.Record],
             wanted: str, state: str, why: Exception) -> Line:
     """Return a line that ends before it should."""
     return Line(tuple(found), backup_check.Finding(
-        wanted, marks.get(backup, backup_sets.SOURCE_VOLUME), state, '',
+        wanted, metadata.get(backup, backup_sets.SOURCE_VOLUME), state, '',
         _('Its record cannot be read: %s.') % str(why).rstrip('.'),
         _('Without it, the later backups of the chain cannot be restored: '
           'import it again, or make a full backup.')))
@@ -155,7 +155,7 @@ def _of_set(
                'another one.')
     wrong = [
         backup_check.Finding(
-            each['id'], marks.get(each, backup_sets.SOURCE_VOLUME),
+            each['id'], metadata.get(each, backup_sets.SOURCE_VOLUME),
             backup_check.DAMAGED, '',
             _('Its status is %s.') % each['status'], remedy)
         for each in found.backups if not backup_sets.is_there(each)]

@@ -14,12 +14,12 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import metadata
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import deleting
-from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import retention
 from osc_quiesce.v2 import base
 
@@ -57,14 +57,14 @@ def shown(found: backup_sets.BackupSet) -> tuple[Any, ...]:
         found.size, found.owner, found.registered or None, found.version,
         found.volumes,
         base.Table([
-            {'server': marks.get(each, 'server_name'),
-             'device': marks.get(each, 'device'),
+            {'server': metadata.get(each, 'server_name'),
+             'device': metadata.get(each, 'device'),
              'backup_id': each['id'],
              'mode': backup_sets.mode_of(each),
              'size': each['size'],
              'status': each['status'],
              'volume_id': each['volume_id'],
-             'source_volume_id': marks.get(each, backup_sets.SOURCE_VOLUME)}
+             'source_volume_id': metadata.get(each, backup_sets.SOURCE_VOLUME)}
             for each in found.everything],
             ('server', 'device', 'mode', 'status', 'backup_id')),
         Servers(found.servers))
@@ -193,10 +193,11 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             for backup in plan.backups:
                 self.app.stdout.write(
                     _('%(set)s: backup %(backup)s, %(mode)s, %(size)d '
-                      'GiB\n') % {'set': marks.get(backup, backup_sets.NAME),
-                                  'backup': backup_sets.label(backup),
-                                  'mode': backup_sets.mode_of(backup),
-                                  'size': backup['size']})
+                      'GiB\n') % {
+                          'set': metadata.get(backup, backup_sets.NAME),
+                          'backup': backup_sets.label(backup),
+                          'mode': backup_sets.mode_of(backup),
+                          'size': backup['size']})
 
 
 def with_set(parser: argparse.ArgumentParser,

@@ -97,10 +97,11 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
         'name': volume['name'],
         'id': volume['id'],
         'size': volume['size'],
-        'source_id': marks.get(volume, marks.SOURCE) or marks.maker(volume)[1],
-        'copy_id': marks.get(volume, marks.BACKUP_ID),
+        'source_id': (
+            metadata.get(volume, marks.SOURCE) or marks.maker(volume)[1]),
+        'copy_id': metadata.get(volume, marks.BACKUP_ID),
         'status': volume['status'],
-        'restored_at': marks.get(volume, marks.RESTORED_AT),
+        'restored_at': metadata.get(volume, marks.RESTORED_AT),
         'verified': marks.verified(volume)}
 
 
@@ -108,7 +109,7 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
     return {'stage': metadata.number(server, marks.STAGE) + 1,
             'name': server['name'],
             'id': server['id'],
-            'source_id': marks.get(server, marks.SOURCE),
+            'source_id': metadata.get(server, marks.SOURCE),
             'status': server['status'],
             'addresses': checking.addresses_of(server)}
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from typing import Any
 
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.tests.recovery import base
 from osc_quiesce.tests.recovery import test_restore
@@ -30,19 +31,19 @@ class TestDrill(test_restore.RestoreTest):
         volumes = site.volume('GET', '/volumes/detail')['volumes']
         return (
             {each['id']: (each['status'], each['attachments'],
-                          marks.get(each, marks.RESTORE_ID))
+                          metadata.get(each, marks.RESTORE_ID))
              for each in volumes},
             {each['id'] for each in site.compute('GET', '/servers')[
                 'servers']},
-            {each['id']: (each['status'], marks.get(each, marks.HIDDEN_BY))
+            {each['id']: (each['status'], metadata.get(each, marks.HIDDEN_BY))
              for each in site.backups()},
         )
 
     def recorded(self, name: str) -> set[str]:
         """Return what the backups of a set tell of its last drill."""
-        return {marks.get(each, marks.DRILL)
+        return {metadata.get(each, marks.DRILL)
                 for each in base.cloud(B).backups()
-                if marks.get(each, 'backup_set') == name}
+                if metadata.get(each, 'backup_set') == name}
 
     def drill(self, name: str, *options: str, expect: int = 0) -> Any:
         """Return the report of a drill at site B."""
@@ -82,7 +83,7 @@ class TestDrill(test_restore.RestoreTest):
                 self.status(B, 'volume', id_) == 'restoring-backup'
                 for id_ in self.targets().values()),
             'proof': lambda: any(
-                marks.get(each, marks.PROOF_OF) for each in site.backups()),
+                metadata.get(each, marks.PROOF_OF) for each in site.backups()),
             'clones': lambda: bool(own()),
             'servers': lambda: any(
                 each['name'].startswith('drill-')

@@ -12,6 +12,7 @@ import tempfile
 import time
 from typing import Any, ClassVar
 
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.tests.recovery import base
 
@@ -182,7 +183,7 @@ class TestRestore(RestoreTest):
         self.assert_equal('first', self.places(report))
         for each in base.cloud(B).backups():
             self.assertEqual('available', each['status'])
-            self.assertEqual('', marks.get(each, marks.PROOF_OF))
+            self.assertEqual('', metadata.get(each, marks.PROOF_OF))
         (again,) = [
             each for each in self.json(B, 'application backup list')
             if each['Name'] == 'second']

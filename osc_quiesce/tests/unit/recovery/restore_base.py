@@ -12,6 +12,7 @@ from urllib import parse
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce import http
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import marks
@@ -232,7 +233,7 @@ class FakeSite:
             'volume_id': volume_id,
             'status': 'available',
             'size': 1,
-            'metadata': marks.keys({'backup_set_id': 'set'}),
+            'metadata': metadata.ours({'backup_set_id': 'set'}),
             'data_timestamp': f'2026-01-01T00:00:{len(self.backup_rows):02}',
             'created_at': '2026-01-01T00:00:00',
             'object_count': 1,

@@ -9,6 +9,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import drill
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restore
@@ -74,18 +75,19 @@ class TestCase(restore_base.TestCase):
         for volume in self.site.volumes.values():
             self.assertEqual([], volume['attachments'])
             for key in marks.RESTORE_ID, marks.RESTORE, marks.VERIFIED:
-                self.assertEqual('', marks.get(volume, key))
+                self.assertEqual('', metadata.get(volume, key))
         self.assertEqual(
             {f'b-{source}' for source in SOURCES}, set(self.site.backup_rows))
         for backup in self.site.backup_rows.values():
             self.assertIn(backup['status'], ('available', 'restoring'))
-            self.assertEqual('', marks.get(backup, marks.HIDDEN_BY))
+            self.assertEqual('', metadata.get(backup, marks.HIDDEN_BY))
 
     def recorded(self) -> set[tuple[str, str, str]]:
         """Return what the backups tell of the last drill, without times."""
         return {
-            (marks.get(each, marks.DRILL), marks.get(each, marks.DRILL_RTO),
-             'at' if marks.get(each, marks.DRILLED_AT) else '')
+            (metadata.get(each, marks.DRILL),
+             metadata.get(each, marks.DRILL_RTO),
+             'at' if metadata.get(each, marks.DRILLED_AT) else '')
             for each in self.site.backup_rows.values()}
 
     def stop_at(self, beginning: str, for_good: bool = False) -> None:
@@ -208,7 +210,7 @@ class TestDrill(TestCase):
 
         def look(line: str) -> None:
             if line == 'POST /servers':
-                held.extend(marks.get(self.target(source), marks.RESTORE_ID)
+                held.extend(metadata.get(self.target(source), marks.RESTORE_ID)
                             for source in SOURCES)
 
         self.site.hooks.append(look)
@@ -229,14 +231,14 @@ class TestDrill(TestCase):
         def register(line: str) -> None:
             if line == 'POST /backups' and 'new' not in self.site.backup_rows:
                 self.site.add_backup('t-db-vda', 'newer', id='new',
-                                     metadata=marks.keys(new))
+                                     metadata=metadata.ours(new))
 
         self.site.hooks.append(register)
         outcome = self.drill()
         self.assertEqual((marks.DRILL_OK, True), (
             outcome.result, outcome.report.volumes[0].verified))
         row = self.site.backup_rows.pop('new')
-        self.assertEqual(('available', marks.keys(new)),
+        self.assertEqual(('available', metadata.ours(new)),
                          (row['status'], row['metadata']))
         self.assert_nothing_is_left()
 
@@ -276,11 +278,11 @@ class TestTargetVolumes(TestCase):
     def test_one_that_is_not_free_is_not_touched(self) -> None:
         for change in (
             {'status': 'in-use', 'attachments': [{'server_id': 'someone'}]},
-            {'metadata': marks.keys({marks.RESTORE_ID: 'other'})},
+            {'metadata': metadata.ours({marks.RESTORE_ID: 'other'})},
             {'status': 'error'},
             # The place to go back to after a failover
             {'description': 'mine',
-             'metadata': marks.keys({marks.TARGET_OF: 'db-vda'})},
+             'metadata': metadata.ours({marks.TARGET_OF: 'db-vda'})},
         ):
             with self.subTest(change):
                 self.setUp()
@@ -315,7 +317,7 @@ class TestTargetVolumes(TestCase):
 
     def test_one_that_a_restore_takes_while_it_is_cloned_stays_taken(
             self) -> None:
-        taken = marks.keys({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+        taken = metadata.ours({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
 
         def take(line: str) -> None:
             if line == 'POST /volumes':
@@ -327,7 +329,7 @@ class TestTargetVolumes(TestCase):
         self.assertEqual(taken, self.target('db-vda')['metadata'])
 
     def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
-        self.target('db-vda')['metadata'] = marks.keys(
+        self.target('db-vda')['metadata'] = metadata.ours(
             {marks.RESTORE_ID: 'elsewhere', marks.SOURCE: 'another'})
         self.assertEqual([True] * 3, [
             v.verified for v in self.drill().report.volumes])
@@ -447,11 +449,11 @@ class TestInterruptions(TestCase):
     def test_proofs_of_a_restore_that_took_over_are_left(self) -> None:
         def take_over(line: str) -> None:
             if line == 'POST /servers':
-                self.target('db-vda')['metadata'].update(marks.keys(
+                self.target('db-vda')['metadata'].update(metadata.ours(
                     {marks.RESTORE_ID: 'real', marks.RESTORE: 'real'}))
                 self.site.add_backup(
                     't-db-vda', 'x', id='its-proof',
-                    metadata=marks.keys({marks.PROOF_OF: 'b-db-vda'}))
+                    metadata=metadata.ours({marks.PROOF_OF: 'b-db-vda'}))
                 raise KeyboardInterrupt
 
         self.site.hooks.append(take_over)
@@ -459,7 +461,7 @@ class TestInterruptions(TestCase):
             self.drill()
         self.assertIn('its-proof', self.site.backup_rows)
         self.assertEqual(
-            'real', marks.get(self.target('db-vda'), marks.RESTORE_ID))
+            'real', metadata.get(self.target('db-vda'), marks.RESTORE_ID))
 
 
 class TestLeft(TestCase):

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import proof
 from osc_quiesce.tests.unit.recovery import restore_base
@@ -29,7 +30,7 @@ class TestProof(restore_base.TestCase):
         self.assertEqual(self.before, set(self.site.backup_rows))
         for backup in self.site.backup_rows.values():
             self.assertEqual('available', backup['status'])
-            self.assertEqual('', marks.get(backup, marks.HIDDEN_BY))
+            self.assertEqual('', metadata.get(backup, marks.HIDDEN_BY))
 
     def test_an_equal_volume_is_proven(self) -> None:
         self.prove()
@@ -106,12 +107,12 @@ class TestProof(restore_base.TestCase):
         def seal(line: str) -> None:
             if line == 'POST /backups':
                 self.site.backup_rows[newer]['metadata'].update(
-                    marks.keys({'sealed': 'consistent'}))
+                    metadata.ours({'sealed': 'consistent'}))
 
         self.site.hooks.append(seal)
         self.prove()
         self.assert_nothing_is_left()
-        self.assertEqual('consistent', marks.get(
+        self.assertEqual('consistent', metadata.get(
             self.site.backup_rows[newer], 'sealed'))
 
     def test_a_backup_that_is_deleted_meanwhile_does_no_harm(self) -> None:
@@ -169,13 +170,13 @@ class TestProof(restore_base.TestCase):
     def test_what_an_interrupted_one_has_left_is_put_right(self) -> None:
         newer = self.site.add_backup(
             TARGET, 'newer', status='error',
-            metadata=marks.keys(
+            metadata=metadata.ours(
                 {'backup_set_id': 's', marks.HIDDEN_BY: BACKUP}
             ),
         )
         self.before.add(newer)
         self.site.add_backup(
-            TARGET, 'x', metadata=marks.keys({marks.PROOF_OF: BACKUP})
+            TARGET, 'x', metadata=metadata.ours({marks.PROOF_OF: BACKUP})
         )
         proof.recover(self.waiter, ['another volume'])
         self.assertEqual('error', self.site.backup_rows[newer]['status'])

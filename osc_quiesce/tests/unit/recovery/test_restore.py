@@ -11,6 +11,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import booting
 from osc_quiesce.recovery import checking
 from osc_quiesce.recovery import filling
@@ -32,7 +33,7 @@ class TestCase(restore_base.TestCase):
             self.assertEqual(f'data of {source}', volume['data'])
             self.assertEqual(source.split('-')[0], volume['metadata']['owner'])
             for key in (marks.RESTORE_ID, marks.RESTORED_AT):
-                self.assertNotEqual('', marks.get(volume, key))
+                self.assertNotEqual('', metadata.get(volume, key))
 
     def server(self, name: str) -> dict[str, Any]:
         found = [
@@ -93,7 +94,7 @@ class TestRestore(TestCase):
             changes.index('POST /ports'), changes.index('POST /servers'))
         for source in SOURCES:
             self.assertNotEqual(
-                '', marks.get(self.target(source), marks.VERIFIED))
+                '', metadata.get(self.target(source), marks.VERIFIED))
 
     def test_what_is_proven_is_written_on_the_backups(self) -> None:
         self.restore(verify=False, start=False)
@@ -102,7 +103,8 @@ class TestRestore(TestCase):
         self.assertNotIn('', self.noted())
 
     def noted(self) -> list[str]:
-        return [marks.get(self.site.backup_rows[f'b-{each}'], marks.VERIFIED)
+        rows = self.site.backup_rows
+        return [metadata.get(rows[f'b-{each}'], marks.VERIFIED)
                 for each in SOURCES]
 
     def test_a_restore_does_not_fail_by_what_cannot_be_written(self) -> None:
@@ -150,7 +152,7 @@ class TestRestore(TestCase):
         )
         self.assertEqual('', db['imageRef'])
         self.assertEqual('db', db['metadata']['role'])
-        self.assertEqual('db-id', marks.get(db, marks.SOURCE))
+        self.assertEqual('db-id', metadata.get(db, marks.SOURCE))
 
     def test_volumes_go_with_a_server_only_once_it_is_active(self) -> None:
         self.restore()
@@ -281,7 +283,7 @@ class TestFailures(TestCase):
         self.assertEqual({}, self.site.servers)
         self.assertEqual(
             ['', 'x'],
-            ['x' if marks.get(self.target(source), marks.VERIFIED) else ''
+            ['x' if metadata.get(self.target(source), marks.VERIFIED) else ''
              for source in ('web-vda', 'db-vda')],
         )
 
@@ -299,7 +301,7 @@ class TestFailures(TestCase):
     def test_a_damaged_volume_is_refused_by_the_next_run(self) -> None:
         self.damaged()
         self.assertNotEqual(
-            '', marks.get(self.target('web-vda'), marks.DIFFERS))
+            '', metadata.get(self.target('web-vda'), marks.DIFFERS))
         for is_admin in True, False:
             self.site.is_admin = is_admin
             said = self.refused()
@@ -314,7 +316,8 @@ class TestFailures(TestCase):
         self.damaged()
         restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
         self.assertEqual(3, sum(v.verified for v in self.restore().volumes))
-        self.assertEqual('', marks.get(self.target('web-vda'), marks.DIFFERS))
+        self.assertEqual(
+            '', metadata.get(self.target('web-vda'), marks.DIFFERS))
         self.assertEqual(2, len(self.site.servers))
 
     def test_a_damaged_volume_is_part_of_no_complete_restore(self) -> None:
@@ -329,7 +332,7 @@ class TestFailures(TestCase):
             elif begun and not found:
                 found.append(line)
                 self.target('web-vda')['metadata'].update(
-                    marks.keys({marks.DIFFERS: 'now'}))
+                    metadata.ours({marks.DIFFERS: 'now'}))
 
         begun: list[str] = []
         found: list[str] = []
@@ -400,7 +403,7 @@ class TestTakenTargets(TestCase):
 
     def test_so_it_is_if_that_failed(self) -> None:
         plan = self.plan(name='late')
-        taken = {'status': 'error_restoring', 'metadata': marks.keys(
+        taken = {'status': 'error_restoring', 'metadata': metadata.ours(
             {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})}
         self.target('db-vda').update(taken)
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
@@ -411,7 +414,7 @@ class TestTakenTargets(TestCase):
 
     def test_one_taken_while_the_backup_was_waited_for(self) -> None:
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
-        taken = marks.keys({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+        taken = metadata.ours({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
 
         def sleep(seconds: float) -> None:
             self.nova.sleep(seconds)
@@ -430,7 +433,7 @@ class TestTakenTargets(TestCase):
         def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             answer = volume(method, path, *args, **kwargs)
             if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
-                self.target('db-vda')['metadata'].update(marks.keys(
+                self.target('db-vda')['metadata'].update(metadata.ours(
                     {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'}))
             return answer
 
@@ -508,19 +511,19 @@ class TestResume(TestCase):
     def test_marks_that_cinder_has_put_on_a_volume_are_no_obstacle(
             self) -> None:
         # To go back, what was restored elsewhere is restored here.
-        elsewhere = marks.keys({
+        elsewhere = metadata.ours({
             marks.RESTORE_ID: 'elsewhere', marks.RESTORE: 'nightly',
             marks.SOURCE: 't-db-vda', marks.TARGET_OF: 't-db-vda',
             marks.RESTORED_AT: 'then', marks.VERIFIED: 'then'})
         self.site.backup_rows['b-db-vda']['source_metadata'] = {
             'owner': 'db', **elsewhere}
         self.stop_at('POST /volumes/t-db-vda/action')
-        self.assertEqual('elsewhere', marks.get(
+        self.assertEqual('elsewhere', metadata.get(
             self.target('db-vda'), marks.RESTORE_ID))
         self.assertEqual(
             [True] * 3, [v.verified for v in self.restore().volumes])
         self.assert_restored()
-        self.assertEqual('db-vda', marks.get(
+        self.assertEqual('db-vda', metadata.get(
             self.target('db-vda'), marks.SOURCE))
 
     def test_what_is_available_but_not_marked_is_restored_again(self) -> None:

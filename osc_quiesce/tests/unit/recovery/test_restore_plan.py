@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.recovery import restore_base
@@ -64,7 +65,7 @@ class TestPlan(restore_base.TestCase):
         self.assertIn('is attached to server someone', self.refused())
 
     def test_a_target_with_the_data_of_another_restore(self) -> None:
-        self.target('db-vda')['metadata'] = marks.keys(
+        self.target('db-vda')['metadata'] = metadata.ours(
             {marks.RESTORE_ID: 'other-id', marks.RESTORE: 'other',
              marks.SOURCE: 'db-vda'})
         self.assertIn('has the data of restore other', self.refused())
@@ -84,7 +85,7 @@ class TestPlan(restore_base.TestCase):
         self.assertEqual('', self.target('db-vda')['data'])
 
     def test_a_target_that_another_application_has_as_well(self) -> None:
-        of_mail = marks.keys({
+        of_mail = metadata.ours({
             marks.APPLICATION: 'mail', 'source_volume_id': 'mail-vda'})
         self.site.add_backup('t-db-vda', 'mail', metadata=of_mail)
         self.assertIn(
@@ -171,7 +172,8 @@ class TestProofs(restore_base.TestCase):
         """Even if it is the place to go back to from another site."""
         self.unregister('db-vda')
         self.site.add_volume(
-            id='db-vda', metadata=marks.keys({marks.TARGET_OF: 'elsewhere'}))
+            id='db-vda',
+            metadata=metadata.ours({marks.TARGET_OF: 'elsewhere'}))
         items = {item.wanted.id: item for item in self.plan().items}
         self.assertIsNone(items['db-vda'].volume)
         self.assertFalse(items['db-vda'].can_be_proven)
@@ -216,7 +218,7 @@ class TestRoom(restore_base.TestCase):
             'The pools of rbd-b have room for 2 GiB, and restored volumes '
             'take up 3 GiB.', self.refused(),
         )
-        self.target('db-vda')['metadata'] = marks.keys(
+        self.target('db-vda')['metadata'] = metadata.ours(
             {marks.RESTORED_AT: 'before'})
         self.assertEqual([], self.plan().refusals)
 

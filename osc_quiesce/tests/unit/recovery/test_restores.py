@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restores
 from osc_quiesce.tests.unit.recovery import restore_base
@@ -140,16 +141,17 @@ class TestRestores(restore_base.TestCase):
 
     def test_what_cinder_is_at_work_on_is_waited_for(self) -> None:
         self.unregister('db-vda')
-        self.site.add_volume(id='new', status='creating', metadata=marks.keys(
-            {marks.RESTORE_ID: 'x', marks.RESTORE: 'nightly'}))
+        self.site.add_volume(
+            id='new', status='creating', metadata=metadata.ours(
+                {marks.RESTORE_ID: 'x', marks.RESTORE: 'nightly'}))
         restores.delete(self.find(), self.waiter)
         self.assertNotIn('new', self.site.volumes)
 
     def test_a_target_volume_under_way_is_given_up_at_once(self) -> None:
         self.target('db-vda').update(
             {'status': 'restoring-backup', 'from': 'b-db-vda',
-             'metadata': marks.keys({marks.RESTORE_ID: 'x',
-                                     marks.RESTORE: 'nightly'})})
+             'metadata': metadata.ours({marks.RESTORE_ID: 'x',
+                                        marks.RESTORE: 'nightly'})})
         restores.delete(self.find(), self.waiter)
         self.assertEqual([], restores.find_all(self.cloud))
 
@@ -166,12 +168,13 @@ class TestRestores(restore_base.TestCase):
     def test_one_that_another_restore_has_taken_is_not_given_up(self) -> None:
         self.restore(start=False)
         found = self.find()
-        taken = marks.keys({marks.RESTORE_ID: 'other', marks.VERIFIED: 'now'})
+        taken = metadata.ours(
+            {marks.RESTORE_ID: 'other', marks.VERIFIED: 'now'})
         self.target('db-vda')['metadata'] = dict(taken)
         restores.delete(found, self.waiter)
         self.assertEqual(taken, self.target('db-vda')['metadata'])
         self.assertEqual(
-            '', marks.get(self.target('db-vdb'), marks.RESTORE_ID))
+            '', metadata.get(self.target('db-vdb'), marks.RESTORE_ID))
 
     def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
         self.site.ports['others'] = {'id': 'others', 'description': 'x'}

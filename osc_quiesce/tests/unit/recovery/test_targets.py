@@ -9,6 +9,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
@@ -35,7 +36,7 @@ class TestTargets(restore_base.TestCase):
             tuple(made[key] for key in (
                 'size', 'volume_type', 'availability_zone', 'name')),
         )
-        self.assertEqual('db-vda', marks.get(made, marks.TARGET_OF))
+        self.assertEqual('db-vda', metadata.get(made, marks.TARGET_OF))
         again = self.ensure(wanted)['db-vda']
         self.assertEqual(made['id'], again['id'])
         self.assertEqual(1, len(self.site.volumes))
@@ -70,7 +71,7 @@ class TestTargets(restore_base.TestCase):
     def test_what_was_made_of_an_original_goes_back_to_it(self) -> None:
         self.site.add_volume(id='original')
         wanted = dataclasses.replace(self.wanted(), manifest={
-            'metadata': marks.keys({marks.TARGET_OF: 'original'})})
+            'metadata': metadata.ours({marks.TARGET_OF: 'original'})})
         found = self.ensure(wanted)['db-vda']
         self.assertEqual('original', found['id'])
         self.assertEqual(

@@ -11,7 +11,7 @@ from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
-from osc_quiesce.recovery import marks
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.recovery import test_drill
 from osc_quiesce.tests.unit.v2 import test_application_restore
@@ -164,10 +164,10 @@ class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
 
     def test_the_marks_that_others_read(self) -> None:
         self.assertEqual(0, self.run_drill(), self.said)
-        metadata = self.site.backup_rows['b-db-vda']['metadata']
-        self.assertEqual('ok', metadata['osc_quiesce:drill'])
-        self.assertRegex(metadata['osc_quiesce:drilled_at'],
+        written = self.site.backup_rows['b-db-vda']['metadata']
+        self.assertEqual('ok', written['osc_quiesce:drill'])
+        self.assertRegex(written['osc_quiesce:drilled_at'],
                          r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$')
-        self.assertRegex(metadata['osc_quiesce:drill_rto'], r'^\d+$')
-        self.assertEqual(marks.get(
+        self.assertRegex(written['osc_quiesce:drill_rto'], r'^\d+$')
+        self.assertEqual(metadata.get(
             self.site.backup_rows['b-web-vda'], 'drill'), 'ok')

@@ -20,6 +20,7 @@ from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.recovery import restore_base
@@ -242,7 +243,7 @@ class TestCreate(TestCase):
 
     def test_proofs_that_were_interrupted_are_put_right_first(self) -> None:
         left = self.site.add_backup(
-            't-db-vda', 'newer', status='error', metadata=marks.keys(
+            't-db-vda', 'newer', status='error', metadata=metadata.ours(
                 {'backup_set_id': 's', marks.HIDDEN_BY: 'b-db-vda'}))
         self.assertEqual(0, self.create('--dry-run'), self.said)
         self.assertEqual('error', self.site.backup_rows[left]['status'])
@@ -252,11 +253,11 @@ class TestCreate(TestCase):
     def test_proofs_of_other_applications_go_on(self) -> None:
         self.site.add_volume(id='other')
         hidden = self.site.add_backup(
-            'other', 'newer', status='error', metadata=marks.keys(
+            'other', 'newer', status='error', metadata=metadata.ours(
                 {'backup_set_id': 's', marks.HIDDEN_BY: 'older'}))
         made = self.site.add_backup(
             'other', 'x', status='creating',
-            metadata=marks.keys({marks.PROOF_OF: 'older'}))
+            metadata=metadata.ours({marks.PROOF_OF: 'older'}))
         before = copy.deepcopy(
             [self.site.backup_rows[id_] for id_ in (hidden, made)])
         self.assertEqual(0, self.create(), self.said)
