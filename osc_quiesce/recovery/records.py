@@ -110,6 +110,15 @@ def export(cloud: cloud_api.Cloud, backup_id: str) -> Record:
                 'id': backup_id, 'why': str(exc).rstrip('.')}) from exc
 
 
+def is_left(row: Mapping[str, Any]) -> bool:
+    """Return whether a backup is what an import that has failed has left.
+
+    Such a row has neither volume nor data, so nothing is lost with it.
+    """
+    return (row['status'] == 'error' and row['volume_id'] == NO_VOLUME
+            and not row.get('container'))
+
+
 def import_(cloud: cloud_api.Cloud, record: Record) -> None:
     """Ask a site to know a backup; that it is known already is no error.
 

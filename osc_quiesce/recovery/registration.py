@@ -267,17 +267,13 @@ class Destination:
     def _remove_remains(self, backup_id: str) -> None:
         """Delete what an import that has failed has left.
 
-        Such a row has neither volume nor data, so nothing is lost. No other
-        row is ever deleted: that would delete the data.
+        No other row is ever deleted: that would delete the data.
         """
         try:
             row = self._waiter.read_backup(backup_id)
         except cloud_api.NotThere:
             return
-        if (
-                row['status'] != 'error'
-                or row['volume_id'] != records.NO_VOLUME or row.get(
-                    'container')):
+        if not records.is_left(row):
             return
         self.cloud.volume('DELETE', f'/backups/{backup_id}')
         self._waiter.gone(

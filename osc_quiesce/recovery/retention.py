@@ -22,6 +22,7 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import protection
+from osc_quiesce.recovery import records
 from osc_quiesce.recovery import retention_site
 
 
@@ -30,7 +31,8 @@ class Removal:
     """What is to be deleted.
 
     :param sets: the sets that go
-    :param backups: all of theirs, in the order in which they can be deleted
+    :param backups: all of theirs, in the order in which they can be deleted,
+        and what imports that failed have left
     :param rows: the IDs of those of which the other site has a row as well
     :param problems: why none of it can be done; empty if it can
     :param warnings: what stays though it is old enough
@@ -85,14 +87,25 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         going = _not_needed(here, there, going)
         warnings = _busy_problems(here, there, going)
         going -= here.busy | there.busy
-    known = {each['id'] for each in here.backups}
     # A set that is only partly gone here may be whole there.
     gone |= there.ids_of({s.id for s in wanted} & here.own)
     return Removal(
-        tuple(wanted),
-        tuple(chains.newest_first(
-            each for each in here.backups if each['id'] in going)),
-        frozenset(going | (gone - known)), tuple(problems), tuple(warnings))
+        tuple(wanted), (*chains.newest_first(
+            each for each in here.backups if each['id'] in going),
+            *_left(here, wanted)),
+        frozenset(going | (gone - {each['id'] for each in here.backups})),
+        tuple(problems), tuple(warnings))
+
+
+def _left(here: retention_site.Site,
+          wanted: Iterable[backup_sets.BackupSet]) -> list[dict[str, Any]]:
+    """Return what imports that failed have left of sets of another site.
+
+    Nothing tells of which set such a row is; nobody needs it.
+    """
+    if all(each.is_whole or each.id in here.own for each in wanted):
+        return []
+    return [each for each in here.backups if records.is_left(each)]
 
 
 def _not_needed(here: retention_site.Site, there: retention_site.Site,

@@ -197,7 +197,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                           'set': metadata.get(backup, backup_sets.NAME),
                           'backup': backup_sets.label(backup),
                           'mode': backup_sets.mode_of(backup),
-                          'size': backup['size']})
+                          'size': backup.get('size') or 0})
 
 
 def with_set(parser: argparse.ArgumentParser,

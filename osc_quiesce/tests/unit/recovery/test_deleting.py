@@ -374,6 +374,20 @@ class PartlyRegisteredTest(TestCase):
         self.assertEqual(12, len(self.b.rows))
         self.assert_nothing_is_left('thursday')
 
+    def test_one_whose_owner_is_gone_since(self) -> None:
+        self.take('thursday')
+        self.b.import_fates = ['', 'the store is away']
+        with self.assertRaises(errors.ApplicationError):
+            self.create('thursday', destination=self.destination())
+        whole, removal = (
+            retention.plan(self.other, [name], owner_is_gone=True)
+            for name in ('wednesday', 'thursday'))
+        self.assertEqual(3, len(whole.backups))
+        self.assertEqual((), removal.problems)
+        deleting.delete(self.other, removal.backups, self.timer)
+        self.assertEqual(list(self.DAYS), self.days(self.other))
+        self.assertEqual(9, len(self.b.rows))
+
     def test_what_another_set_needs(self) -> None:
         self.take('thursday')
         self.create('thursday')
