@@ -16,10 +16,10 @@ from nova import exception
 from nova import objects
 from nova import servicegroup
 from nova.compute import api as compute
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
+from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import rpcapi
@@ -28,7 +28,7 @@ from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce.i18n import _
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 State = store.State

@@ -25,7 +25,6 @@ from nova.api.openstack import common
 from nova.api.openstack import compute as nova_api
 from nova.api.openstack import wsgi
 from nova.compute import api as compute
-from oslo_config import cfg
 from oslo_utils import strutils
 from webob import exc
 
@@ -42,7 +41,7 @@ from nova_quiesce import store
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
-CONF = cfg.CONF
+CONF = conf.CONF
 
 #: where the list of what is frozen is
 LIST_PATH = '/os-quiesce'
@@ -306,7 +305,6 @@ def app_factory(global_config: dict[str, str],
 
     A paste.app_factory, called by nova-api when it starts.
     """
-    conf.register_opts(CONF)
     register.status()
     register.response_schemas()
     register.policy_rules()

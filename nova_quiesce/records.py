@@ -14,10 +14,10 @@ from nova import objects
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova.notifications import base as notifications
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
+from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import rpcapi
@@ -25,7 +25,7 @@ from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR

@@ -14,7 +14,6 @@ import alembic.migration
 import alembic.script
 import sqlalchemy as sa
 from nova.db.api import api as api_database
-from oslo_config import cfg
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
@@ -22,9 +21,7 @@ from sqlalchemy.sql import expression
 from nova_quiesce import conf
 from nova_quiesce import exceptions
 
-CONF = cfg.CONF
-
-conf.register_opts(CONF)
+CONF = conf.CONF
 
 MIGRATIONS = pathlib.Path(__file__).with_name('migrations')
 VERSION_TABLE = 'quiesce_alembic_version'

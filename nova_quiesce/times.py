@@ -22,9 +22,9 @@ This module must never do any input or output.
 
 import datetime
 
-from oslo_config import cfg
+from nova_quiesce import conf
 
-CONF = cfg.CONF
+CONF = conf.CONF
 
 #: between two searches for rows that are due
 TICK = 1.0

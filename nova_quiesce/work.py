@@ -19,11 +19,11 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.compute import vm_states
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
 from nova_quiesce import cells
+from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import guest
@@ -33,7 +33,7 @@ from nova_quiesce import store
 from nova_quiesce import thawing
 from nova_quiesce import times
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR

@@ -24,7 +24,6 @@ from unittest import mock
 import sqlalchemy as sa
 from oslo_db.sqlalchemy import enginefacade
 
-from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -148,7 +147,6 @@ class StoreTest:
 
     @classmethod
     def setUpClass(cls) -> None:
-        conf.register_opts(schema.CONF)
         cls.servers = contextlib.ExitStack()
         try:
             cls.url = cls.servers.enter_context(cls.connect())
@@ -580,6 +578,5 @@ class TestPostgreSQL(StoreTest, unittest.TestCase):
 class TestDefault(unittest.TestCase):
 
     def test_it_is_novas_api_database(self) -> None:
-        conf.register_opts(schema.CONF)
         self.assertIsNone(schema.CONF.quiesce.connection)
         self.assertIs(schema.api_database.context_manager, schema.facade())

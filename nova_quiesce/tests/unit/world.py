@@ -28,7 +28,6 @@ from oslo_utils import uuidutils
 
 from nova_quiesce import actions
 from nova_quiesce import api
-from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import manager
@@ -195,7 +194,6 @@ class WorldTest(unittest.TestCase):
     """A test with one server, and services ``ctl1`` and ``ctl2``."""
 
     def setUp(self) -> None:
-        conf.register_opts(CONF)
         self.time = fixture.TimeFixture(START)
         self.time.setUp()
         self.addCleanup(self.time.cleanUp)
