@@ -108,7 +108,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         return SUCCESS
 
     def _check_hooks(self) -> upgradecheck.Result:
-        missing = register.missing(controllers)
+        missing = register.missing(controllers.hooks())
         if missing:
             return _failure(_(
                 'This version of nova_quiesce does not fit this Nova: %s')

@@ -257,8 +257,8 @@ class TestMissing(UnmodifiedNovaTest):
             self.hooks.append((register, 'response_schemas'))
 
     def test_nothing_is(self) -> None:
-        self.assertEqual([], register.missing(controllers))
-        self.assertEqual([], register.missing(controllers))
+        self.assertEqual([], register.missing(controllers.hooks()))
+        self.assertEqual([], register.missing(controllers.hooks()))
 
     def test_what_does_not_take_is_told(self) -> None:
         told = set()
@@ -267,7 +267,7 @@ class TestMissing(UnmodifiedNovaTest):
                 self.doCleanups()
                 self.setUp()
                 with mock.patch.object(module, name):
-                    found = register.missing(controllers)
+                    found = register.missing(controllers.hooks())
                 self.assertEqual(1, len(found), found)
                 self.assertRegex(found[0], r'^[A-Z].*\.$')
                 told.update(found)
@@ -277,7 +277,8 @@ class TestMissing(UnmodifiedNovaTest):
         for module, name in self.hooks:
             with self.subTest(name), mock.patch.object(
                     module, name, side_effect=AttributeError('no\nsuch.')):
-                found = [sentence for sentence in register.missing(controllers)
+                found = [sentence for sentence
+                         in register.missing(controllers.hooks())
                          if 'no such' in sentence]
                 self.assertEqual(1, len(found), found)
                 self.assertRegex(
@@ -289,16 +290,16 @@ class TestMissing(UnmodifiedNovaTest):
                        {'pattern': '^(ACTIVE|SHELVED_OFFLOADED)$'}):
             with self.subTest(schema=schema), mock.patch.object(
                     register, '_schemas', return_value=[schema]):
-                self.assertEqual(1, len(register.missing(controllers)))
+                self.assertEqual(1, len(register.missing(controllers.hooks())))
 
     def test_nova_may_have_the_path_one_day(self) -> None:
         register.route(controllers.LIST_PATH, Controller)
         self.assertEqual(
             ['Nova does not answer the list of what is quiesced.'],
-            register.missing(controllers))
+            register.missing(controllers.hooks()))
 
     def test_the_routes_stay(self) -> None:
-        register.missing(controllers)
+        register.missing(controllers.hooks())
         before = routes.ROUTE_LIST
-        register.missing(controllers)
+        register.missing(controllers.hooks())
         self.assertIs(before, routes.ROUTE_LIST)
