@@ -62,7 +62,7 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
     If the request was not recorded, because nova-api has died, it is now.  One
     that has ended keeps its one event, even if the work is repeated.
     """
-    for request in db.open_requests(context, instance_uuid, [action.name]):
+    for request in db.open_requests(context, instance_uuid):
         if request.request_id == context.request_id:
             if request.event_id is None:
                 db.add_event(
@@ -70,19 +70,18 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
             else:    # of a service that does not go on
                 db.adopt_event(context, request.event_id, host)
             return
-    number = db.action_id_of(context, instance_uuid, context.request_id)
-    if number is None:
-        start(context, instance_uuid, action)
-        number = db.action_id_of(context, instance_uuid, context.request_id)
-        if number is not None:
-            db.add_event(context, number, _name(action.name), host)
+    if db.action_id_of(
+            context, instance_uuid, context.request_id) is None:
+        record = objects.InstanceAction.action_start(
+            context, instance_uuid, action.name)
+        db.add_event(context, record.id, _name(action.name), host)
 
 
 def is_open(context: nova_context.RequestContext, instance_uuid: str,
             request_id: str | None) -> bool:
     """Return whether a request has not ended."""
     return any(request.request_id == request_id for request in
-               db.open_requests(context, instance_uuid, states.ACTION_NAMES))
+               db.open_requests(context, instance_uuid))
 
 
 def finish(context: nova_context.RequestContext, instance_uuid: str,
@@ -96,8 +95,7 @@ def finish(context: nova_context.RequestContext, instance_uuid: str,
     :param others: why all other requests that have not ended have failed;
         by default these are left as they are
     """
-    for request in db.open_requests(
-            context, instance_uuid, states.ACTION_NAMES):
+    for request in db.open_requests(context, instance_uuid):
         why = error if request.request_id == request_id else others
         if request.request_id != request_id and others is None:
             continue

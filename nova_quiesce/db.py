@@ -22,6 +22,8 @@ from nova.db.main import models
 from oslo_db import api as oslo_db_api
 from oslo_utils import timeutils
 
+from nova_quiesce import states
+
 #: Nova cuts what it stores about an error off at this length.
 MAX_DETAILS = 255
 
@@ -93,40 +95,38 @@ def move(context: nova_context.RequestContext, instance_uuid: str,
 
 
 @api.pick_context_manager_reader
+def _servers(context: nova_context.RequestContext,
+             condition: sa.ColumnElement[bool]) -> list[ServerStates]:
+    instance = models.Instance
+    return [ServerStates(*row) for row in context.session.query(
+        instance.uuid, instance.vm_state, instance.task_state, instance.host
+    ).filter(condition, instance.deleted == 0)]
+
+
 def states_of(context: nova_context.RequestContext,
               instance_uuids: Collection[str]) -> list[ServerStates]:
     """Return the states of those of these servers that are not deleted."""
-    instance = models.Instance
-    return [ServerStates(*row) for row in context.session.query(
-        instance.uuid, instance.vm_state, instance.task_state, instance.host
-    ).filter(instance.uuid.in_(instance_uuids), instance.deleted == 0)]
+    return _servers(context, models.Instance.uuid.in_(instance_uuids))
 
 
-@api.pick_context_manager_reader
 def in_task_state(context: nova_context.RequestContext,
                   task_states: Collection[str]) -> list[ServerStates]:
     """Return the servers in these task states; Nova has an index of them."""
-    instance = models.Instance
-    return [ServerStates(*row) for row in context.session.query(
-        instance.uuid, instance.vm_state, instance.task_state, instance.host
-    ).filter(instance.task_state.in_(task_states), instance.deleted == 0)]
+    return _servers(context, models.Instance.task_state.in_(task_states))
 
 
 @api.pick_context_manager_reader
-def open_requests(context: nova_context.RequestContext, instance_uuid: str,
-                  actions: Collection[str]) -> list[OpenRequest]:
-    """Return the requests of a server that have not ended, oldest first.
-
-    :param actions: names of instance actions
-    """
+def open_requests(context: nova_context.RequestContext,
+                  instance_uuid: str) -> list[OpenRequest]:
+    """Return the requests of a server that have not ended, oldest first."""
     action, event = models.InstanceAction, models.InstanceActionEvent
     rows = context.session.query(
         action.request_id, action.action, action.id, event.id,
     ).outerjoin(
         event, sa.and_(event.action_id == action.id, event.deleted == 0)
     ).filter(
-        action.instance_uuid == instance_uuid, action.action.in_(actions),
-        action.deleted == 0, event.finish_time.is_(None),
+        action.instance_uuid == instance_uuid, action.deleted == 0,
+        action.action.in_(states.ACTION_NAMES), event.finish_time.is_(None),
     ).order_by(action.id)
     return [OpenRequest(*row) for row in rows]
 
