@@ -147,7 +147,7 @@ def answer(error: Exception) -> Callable[[], None]:
 def unknown() -> exceptions.GuestError:
     """Return what a freeze raises that nova-compute has not answered."""
     error = exceptions.QuiesceFailed(reason='no answer')
-    error.under_way = error.may_follow = True
+    error.may_follow = True
     return error
 
 
