@@ -5,6 +5,7 @@
 This module must never read or write a row.
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -93,20 +94,19 @@ def _postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
     return '(EXTRACT(EPOCH FROM clock_timestamp())::double precision)'
 
 
-_own_database = enginefacade.transaction_context()
-_configured: list[str] = []
+@functools.cache
+def _own_database(connection: str) -> Any:
+    database = enginefacade.transaction_context()
+    database.configure(
+        **{**dict(CONF.api_database.items()), 'connection': connection})
+    return database
 
 
 def facade() -> Any:
     """Return Nova's API database, or the one that was configured."""
     connection = CONF.quiesce.connection
-    if not connection:
-        return api_database.context_manager
-    if not _configured:
-        _own_database.configure(
-            **{**dict(CONF.api_database.items()), 'connection': connection})
-        _configured.append(connection)
-    return _own_database
+    return (_own_database(connection) if connection
+            else api_database.context_manager)
 
 
 def engine() -> sa.Engine:

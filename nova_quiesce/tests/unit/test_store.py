@@ -22,7 +22,6 @@ from typing import Any
 from unittest import mock
 
 import sqlalchemy as sa
-from oslo_db.sqlalchemy import enginefacade
 
 from nova_quiesce import exceptions
 from nova_quiesce import schema
@@ -157,10 +156,6 @@ class StoreTest:
         schema.CONF.set_override('connection', cls.url, 'quiesce')
         cls.servers.callback(
             schema.CONF.clear_override, 'connection', 'quiesce')
-        for name, new in (
-                ('_own_database', enginefacade.transaction_context()),
-                ('_configured', [])):
-            cls.servers.enter_context(mock.patch.object(schema, name, new))
         schema.sync()
         cls.servers.callback(schema.engine().dispose)
 
@@ -355,9 +350,7 @@ class StoreTest:
         self.assertFalse(self.store.frozen(row, row.now))
 
     def test_insert_thaw_only_if_there_is_no_row(self: Any) -> None:
-        values = {
-            'instance_uuid': UUID, 'cell_uuid': CELL, 'request_id': 'unknown',
-            'state': State.THAWING.value, 'unquiesce_after': 0}
+        values = {'instance_uuid': UUID, 'cell_uuid': CELL}
         self.assertTrue(self.store.insert_thaw(**values))
         self.assertFalse(self.store.insert_thaw(**values))
         self.assertEqual(State.THAWING, self.store.get(UUID).state)
