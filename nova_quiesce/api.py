@@ -82,11 +82,8 @@ class API:
             # The row of a thaw goes a moment after the state has changed.
             _MOMENT.copy()(
                 self._store.ask,
-                instance_uuid=instance.uuid, request_id=own_id,
-                cell_uuid=instance._context.cell_uuid,
-                project_id=instance.project_id, user_id=context.user_id,
-                server_name=instance.display_name, host=instance.host,
-                unquiesce_after=unquiesce_after)
+                request_id=own_id, unquiesce_after=unquiesce_after,
+                **_columns(context, instance))
         except exceptions.RequestKnown:
             instance.refresh()
             if not self._is_under_way(context, instance, own_id):
@@ -105,7 +102,7 @@ class API:
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
             if row.withdrawn or row.state == State.THAWING:
-                raise self._ended(context, instance, request_id)
+                raise self._ended(instance, request_id)
             if (row.state == State.ASKED and instance.vm_state
                     == states.QUIESCE.accepted_in and not instance.task_state):
                 # The nova-api that had it did not come to the state.
@@ -114,10 +111,9 @@ class API:
             return True
         if withdrawn is None:
             return False
-        raise self._ended(context, instance, request_id)
+        raise self._ended(instance, request_id)
 
-    def _ended(self, context: nova_context.RequestContext,
-               instance: objects.Instance, request_id: str,
+    def _ended(self, instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
         result = (None if self._store.is_withdrawn(**key)
@@ -187,12 +183,8 @@ class API:
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
-                    instance_uuid=instance.uuid, state=State.THAWING,
-                    cell_uuid=instance._context.cell_uuid,
-                    project_id=instance.project_id, user_id=context.user_id,
-                    server_name=instance.display_name, host=instance.host,
-                    request_id='unknown', unquiesce_after=0,
-                    unquiesce_request_id=context.request_id)):
+                    unquiesce_request_id=context.request_id,
+                    **_columns(context, instance))):
             # Another request is about to thaw it.
             actions.drop(own, instance.uuid)
             raise exception.InstanceInvalidState(
@@ -223,7 +215,7 @@ class API:
                     'refused')}
             row = self._store.get(instance.uuid)    # it has arrived since
             if row is None or row.request_id != request_id:
-                return self._what_became(context, instance, request_id)
+                return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
                 instance.vm_state != states.QUIESCED):
             if self._withdraw(context, instance, request_id):
@@ -235,7 +227,7 @@ class API:
                 self._begin_unquiesce(own, instance)
                 return None
             actions.drop(own, instance.uuid)
-        return self._what_became(context, instance, request_id)
+        return self._what_became(instance, request_id)
 
     def _withdraw(self, context: nova_context.RequestContext,
                   instance: objects.Instance, request_id: str) -> bool:
@@ -287,8 +279,7 @@ class API:
             raise _invalid_state(error, instance, states.UNQUIESCE) from error
         self._hint(self._rpcapi.unquiesce_instance, own, instance)
 
-    def _what_became(self, context: nova_context.RequestContext,
-                     instance: objects.Instance, request_id: str,
+    def _what_became(self, instance: objects.Instance, request_id: str,
                      ) -> dict[str, str]:
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
@@ -297,7 +288,7 @@ class API:
             return {'state': 'thawing', 'message': _(
                 'The guest is being thawed; the server is %s'
             ) % instance.vm_state}
-        error = self._ended(context, instance, request_id)
+        error = self._ended(instance, request_id)
         is_withdrawn = isinstance(error, exceptions.RequestWithdrawn)
         return {'state': 'withdrawn' if is_withdrawn else 'ended',
                 'message': error.format_message()}
@@ -339,6 +330,16 @@ class API:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
                         {'uuid': instance.uuid, 'error': error})
+
+
+def _columns(context: nova_context.RequestContext,
+             instance: objects.Instance) -> dict[str, str | None]:
+    """Return what a row tells of its server, and of who has asked."""
+    return {
+        'instance_uuid': instance.uuid,
+        'cell_uuid': instance._context.cell_uuid,
+        'project_id': instance.project_id, 'user_id': context.user_id,
+        'server_name': instance.display_name, 'host': instance.host}
 
 
 def _invalid_state(error: exception.InstanceUpdateConflict,

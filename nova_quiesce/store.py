@@ -218,13 +218,14 @@ class Store:
     def insert_thaw(self, **values: Any) -> bool:
         """Insert a row for a guest of which none is known.
 
-        :param values: the columns that :class:`Freeze` has no default for
+        :param values: columns that tell of the server, and who asks
         :returns: False if there is one by now
         """
         try:
             with self._write() as session:
                 session.execute(FREEZES.insert().values(
-                    attempts=0, requested_at=now(),
+                    state=State.THAWING, request_id='unknown', attempts=0,
+                    unquiesce_after=0, requested_at=now(),
                     due_at=now() + times.ASK_PAUSE, **values))
         except db_exception.DBDuplicateEntry:
             return False
