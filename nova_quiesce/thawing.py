@@ -114,11 +114,7 @@ class Thawing:
                        'passed') % {'request': row.request_id,
                                     'when': times.text(row.unquiesce_at)}
         else:    # it was made due for nothing
-            until = row.unquiesce_at
-            if until is None:
-                self._store.update(row, owner=None, due_at=None)
-            else:
-                self._store.release(row, until - row.now)
+            self._store.frozen(row, row.frozen_at or row.now)
             return
         self.thaw(cell, instance, row, reason)
 
@@ -240,10 +236,9 @@ class Thawing:
         """
         if self._store.reread(row) is not None:
             return False
-        request_id = 'req-' + uuidutils.generate_uuid()
-        for found in ((store.State.FROZEN,),
-                      (store.State.ASKED, store.State.FREEZING)):
-            self._store.want_thaw(row.instance_uuid, request_id, *found)
+        self._store.want_thaw(
+            row.instance_uuid, 'req-' + uuidutils.generate_uuid(),
+            store.State.ASKED, store.State.FREEZING, store.State.FROZEN)
         return True
 
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,

@@ -189,16 +189,16 @@ class Work:
             current, error=text if may_be_frozen else None)
         if current is None:
             return    # another service goes on with it
-        row = current
-        if not self._records.save_failed(cell, instance, row, error, ends_in):
+        if not self._records.save_failed(
+                cell, instance, current, error, ends_in):
             text = None    # somebody else has set the state
         if not may_be_frozen:
-            self._drop(cell, row)
+            self._drop(cell, current)
         elif error.may_follow:
             # Not before the end of the lease: a freeze may follow until then.
-            self._store.update(row, owner=None, error=text)
+            self._store.update(current, owner=None, error=text)
         else:
-            self._store.release(row, times.retry_pause(1), error=text,
+            self._store.release(current, times.retry_pause(1), error=text,
                                 state=store.State.THAWING, attempts=1)
 
     def _end_unfrozen(self, cell: _Context, instance: objects.Instance,
