@@ -25,6 +25,7 @@ from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 
 from nova_quiesce import conf  # noqa: E402
+from nova_quiesce import db  # noqa: E402
 from nova_quiesce import exceptions  # noqa: E402
 from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
@@ -74,6 +75,7 @@ def main() -> None:
     gmr_opts.set_defaults(CONF)
     objects.Service.enable_min_version_cache()
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
+    db.bound_reads()
     try:
         schema.check()
     except exceptions.SchemaMissing as error:

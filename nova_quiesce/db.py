@@ -23,6 +23,7 @@ from oslo_db import api as oslo_db_api
 from oslo_utils import timeutils
 
 from nova_quiesce import states
+from nova_quiesce import times
 
 #: Nova cuts what it stores about an error off at this length.
 MAX_DETAILS = 255
@@ -68,6 +69,21 @@ def retried(function: Callable[..., Any]) -> Any:
         max_retry_interval=1, retry_on_deadlock=True,
         exception_checker=lambda error: isinstance(
             error, sqlalchemy.exc.PendingRollbackError))(function)
+
+
+def bound_reads() -> None:
+    """Let no statement of this process wait for its answer for ever.
+
+    A database that hangs, or has vanished from the network, keeps its
+    connections, and PyMySQL waits. An operator's own ``read_timeout`` stays.
+    """
+    sa.event.listen(sa.Engine, 'do_connect', _bound_reads)
+
+
+def _bound_reads(dialect: sa.Dialect, record: Any, arguments: Any,
+                 parameters: dict[str, Any]) -> None:
+    if dialect.driver == 'pymysql':
+        parameters.setdefault('read_timeout', times.READ_TIMEOUT)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from unittest import mock
 
 import sqlalchemy as sa
 
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -552,6 +553,23 @@ class TestMariaDB(StoreTest, unittest.TestCase):
                     sa.text('SET time_zone = :zone'), {'zone': zone})
                 self.assertAlmostEqual(time.time(), connection.execute(
                     sa.select(schema.now())).scalar_one(), delta=5)
+
+    def test_no_statement_waits_for_ever_for_its_answer(self) -> None:
+        self.addCleanup(
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_reads)
+        db.bound_reads()
+        db.bound_reads()    # which does no harm
+        for query, seconds in (('', 1), ('&read_timeout=2', 2)):
+            engine = sa.create_engine(self.url + query)
+            self.addCleanup(engine.dispose)
+            with self.subTest(query), mock.patch.object(
+                    times, 'READ_TIMEOUT', 1), engine.connect() as connection:
+                began = time.monotonic()
+                with self.assertRaisesRegex(
+                        sa.exc.OperationalError, 'Lost connection'):
+                    connection.execute(sa.text('SELECT SLEEP(60)'))
+                self.assertLess(time.monotonic() - began, 30)
+                self.assertGreaterEqual(time.monotonic() - began, seconds)
 
 
 class TestPostgreSQL(StoreTest, unittest.TestCase):
