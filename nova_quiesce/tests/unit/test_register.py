@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import json
+import pathlib
+import shutil
+import tempfile
 import unittest
 from typing import Any
 from unittest import mock
@@ -119,6 +122,20 @@ class TestRegister(UnmodifiedNovaTest):
 
     def test_the_service_has_one_name(self) -> None:
         self.assertEqual(rpcapi.BINARY, notification_states.SOURCE)
+
+    def test_an_operator_can_refuse_freezes_and_allow_thaws(self) -> None:
+        rules = pathlib.Path(tempfile.mkdtemp()) / 'policy.yaml'
+        self.addCleanup(shutil.rmtree, rules.parent)
+        rules.write_text('"os_compute_api:os-quiesce:quiesce": "!"\n')
+        policy.init(policy_file=str(rules))
+        register.policy_rules()
+        context = nova_context.RequestContext(
+            'user', 'project', is_admin=True, roles=['admin'])
+        for action, is_allowed in (('quiesce', False), ('unquiesce', True)):
+            with self.subTest(action):
+                self.assertEqual(is_allowed, policy.authorize(
+                    context, policies.POLICY_ROOT % action,
+                    {'project_id': 'project'}, do_raise=False))
 
     def test_policy_rules_are_in_force(self) -> None:
         register.policy_rules()
