@@ -15,6 +15,7 @@ from nova import objects
 
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import states
 
 #: An event of this name tells when a guest was frozen (its start), and when it
@@ -40,7 +41,7 @@ def own_context(context: nova_context.RequestContext,
     return own
 
 
-@db.retried
+@schema.retried
 def start(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action) -> None:
     """Record the context's request."""
@@ -48,13 +49,13 @@ def start(context: nova_context.RequestContext, instance_uuid: str,
         context, instance_uuid, action.name, want_result=False)
 
 
-@db.retried
+@schema.retried
 def drop(context: nova_context.RequestContext, instance_uuid: str) -> None:
     """Delete the record of a request that was refused, if nobody began it."""
     db.delete_action(context, instance_uuid, context.request_id)
 
 
-@db.retried
+@schema.retried
 def begin(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action, host: str) -> None:
     """Record that a service works on the context's request.

@@ -40,7 +40,12 @@ _BEFORE_FROZEN = (State.ASKED, State.FREEZING)
 
 
 class API:
-    """What can be asked of nova-quiesce."""
+    """What can be asked of nova-quiesce.
+
+    As in nova.compute.api, ``InstanceInvalidState`` is raised for a server in
+    a state that does not fit, and ``InstanceIsLocked`` for a locked one;
+    :class:`~nova_quiesce.exceptions.Unavailable` if nobody would do it.
+    """
 
     def __init__(self) -> None:
         self._store = store.Store(CONF.host)
@@ -59,14 +64,10 @@ class API:
 
         :param unquiesce_after: seconds after which it is thawed; 0 if never
         :param request_id: the caller's; by default that of the context
-        :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state
-        :raises nova.exception.InstanceIsLocked: if it is locked
         :raises Conflict: if it cannot be frozen now
-        :raises Unavailable: if nobody would do it
         """
         own_id = request_id or context.request_id
-        self._check_schema()
+        self._check('schema', schema.check)
         if request_id and self._is_under_way(context, instance, request_id):
             return
         try:
@@ -171,14 +172,8 @@ class API:
     @compute.check_instance_state(vm_state=[states.UNQUIESCE.accepted_in])
     def unquiesce(self, context: nova_context.RequestContext,
                   instance: objects.Instance) -> None:
-        """Have the guest of a quiesced server thawed, by any request.
-
-        :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state
-        :raises nova.exception.InstanceIsLocked: if it is locked
-        :raises Unavailable: if nobody would do it
-        """
-        self._check_schema()
+        """Have the guest of a quiesced server thawed, by any request."""
+        self._check('schema', schema.check)
         self._check('nova-quiesce', self._check_any_service)
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
@@ -200,12 +195,8 @@ class API:
         :param request_id: the request to quiesce
         :returns: None if a thaw was begun, or the freeze withdrawn; else what
             the request has become: ``state`` and ``message``
-        :raises nova.exception.InstanceInvalidState: if Nova is at work on the
-            server
-        :raises nova.exception.InstanceIsLocked: if it is locked
-        :raises Unavailable: if the table of freezes is missing
         """
-        self._check_schema()
+        self._check('schema', schema.check)
         self._check_idle(context, instance)
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
@@ -302,9 +293,6 @@ class API:
         if now >= self._well_until.get(what, 0.0):
             check()
             self._well_until[what] = now + CONF.report_interval
-
-    def _check_schema(self) -> None:
-        self._check('schema', schema.check)
 
     def _check_any_service(self) -> None:
         if not self._store.is_any_up(CONF.service_down_time):

@@ -11,15 +11,13 @@ transaction.  Nothing in here decides anything.
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-import sqlalchemy.exc
 from nova import context as nova_context
 from nova.db.main import api
 from nova.db.main import models
-from oslo_db import api as oslo_db_api
 from oslo_utils import timeutils
 
 from nova_quiesce import states
@@ -56,19 +54,6 @@ class OpenRequest:
     action: str
     action_id: int
     event_id: int | None
-
-
-def retried(function: Callable[..., Any]) -> Any:
-    """Repeat what a deadlock has rolled back.
-
-    One inside of a function of Nova that repeats itself shows as a
-    transaction that is to be rolled back.
-    """
-    return oslo_db_api.wrap_db_retry(
-        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
-        max_retry_interval=1, retry_on_deadlock=True,
-        exception_checker=lambda error: isinstance(
-            error, sqlalchemy.exc.PendingRollbackError))(function)
 
 
 def bound_reads() -> None:

@@ -2,11 +2,14 @@
 
 """The tables of nova_quiesce: where they are, and which version they have.
 
+What a deadlock has rolled back is repeated here for all databases.
+
 This module must never read or write a row.
 """
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import alembic.command
@@ -14,7 +17,9 @@ import alembic.config
 import alembic.migration
 import alembic.script
 import sqlalchemy as sa
+import sqlalchemy.exc
 from nova.db.api import api as api_database
+from oslo_db import api as oslo_db_api
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
@@ -113,6 +118,19 @@ def engine() -> sa.Engine:
     """Return the engine of the database that holds the table."""
     found: sa.Engine = facade().writer.get_engine()
     return found
+
+
+def retried(function: Callable[..., Any]) -> Any:
+    """Repeat what a deadlock has rolled back.
+
+    One inside of a function of Nova that repeats itself shows as a
+    transaction that is to be rolled back.
+    """
+    return oslo_db_api.wrap_db_retry(
+        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
+        max_retry_interval=1, retry_on_deadlock=True,
+        exception_checker=lambda error: isinstance(
+            error, sqlalchemy.exc.PendingRollbackError))(function)
 
 
 def _alembic_config() -> alembic.config.Config:

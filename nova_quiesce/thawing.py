@@ -22,6 +22,7 @@ from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import records
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
@@ -163,9 +164,9 @@ class Thawing:
         own = actions.own_context(cell, row.project_id, None, request_id)
         before = (states.QUIESCED, None)
         after = (states.QUIESCED, states.UNQUIESCING)
-        if instance.vm_state == states.QUIESCED and not instance.task_state:
-            if db.retried(db.move)(cell, instance.uuid, before, after):
-                self._records.tell(cell, instance, before, after)
+        if (instance.vm_state, instance.task_state) == before and (
+                schema.retried(db.move)(cell, instance.uuid, before, after)):
+            self._records.tell(cell, instance, before, after)
         actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
         self._records.notify(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.

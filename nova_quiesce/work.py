@@ -24,10 +24,10 @@ from oslo_log import log as logging
 from nova_quiesce import actions
 from nova_quiesce import cells
 from nova_quiesce import conf
-from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import records
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import thawing
@@ -80,7 +80,9 @@ class Work:
 
     def _do(self, context: _Context, row: store.Freeze) -> None:
         try:
-            with self._cells.of_server(context, row.instance_uuid) as cell:
+            mapping = objects.InstanceMapping.get_by_instance_uuid(
+                context, row.instance_uuid).cell_mapping
+            with self._cells.target(context, mapping) as cell:
                 instance = objects.Instance.get_by_uuid(
                     cell, row.instance_uuid, expected_attrs=[
                         'system_metadata', 'metadata', 'flavor'])
@@ -218,7 +220,7 @@ class Work:
             if current is None:
                 return
             row = current    # withdrawn in the last moment
-            db.retried(actions.finish)(
+            schema.retried(actions.finish)(
                 cell, row.instance_uuid, self._host,
                 row.unquiesce_request_id, None)
 
@@ -231,7 +233,7 @@ class Work:
             return
         error = exceptions.Deleted()
         with self._cells.target(context, cell) as targeted:
-            db.retried(actions.finish)(
+            schema.retried(actions.finish)(
                 targeted, row.instance_uuid, self._host, row.request_id,
                 error, others=error)
         self._store.delete(row)
