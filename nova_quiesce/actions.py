@@ -15,6 +15,7 @@ from nova import objects
 
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import states
 
 #: An event of this name tells when a guest was frozen (its start), and when it
@@ -40,7 +41,7 @@ def own_context(context: nova_context.RequestContext,
     return own
 
 
-@db.retried
+@schema.retried
 def start(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action) -> None:
     """Record the context's request."""
@@ -48,13 +49,13 @@ def start(context: nova_context.RequestContext, instance_uuid: str,
         context, instance_uuid, action.name, want_result=False)
 
 
-@db.retried
+@schema.retried
 def drop(context: nova_context.RequestContext, instance_uuid: str) -> None:
     """Delete the record of a request that was refused, if nobody began it."""
     db.delete_action(context, instance_uuid, context.request_id)
 
 
-@db.retried
+@schema.retried
 def begin(context: nova_context.RequestContext, instance_uuid: str,
           action: states.Action, host: str) -> None:
     """Record that a service works on the context's request.
@@ -62,7 +63,7 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
     If the request was not recorded, because nova-api has died, it is now.  One
     that has ended keeps its one event, even if the work is repeated.
     """
-    for request in db.open_requests(context, instance_uuid, [action.name]):
+    for request in db.open_requests(context, instance_uuid):
         if request.request_id == context.request_id:
             if request.event_id is None:
                 db.add_event(
@@ -70,19 +71,18 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
             else:    # of a service that does not go on
                 db.adopt_event(context, request.event_id, host)
             return
-    number = db.action_id_of(context, instance_uuid, context.request_id)
-    if number is None:
-        start(context, instance_uuid, action)
-        number = db.action_id_of(context, instance_uuid, context.request_id)
-        if number is not None:
-            db.add_event(context, number, _name(action.name), host)
+    if db.action_id_of(
+            context, instance_uuid, context.request_id) is None:
+        record = objects.InstanceAction.action_start(
+            context, instance_uuid, action.name)
+        db.add_event(context, record.id, _name(action.name), host)
 
 
 def is_open(context: nova_context.RequestContext, instance_uuid: str,
             request_id: str | None) -> bool:
     """Return whether a request has not ended."""
     return any(request.request_id == request_id for request in
-               db.open_requests(context, instance_uuid, states.ACTION_NAMES))
+               db.open_requests(context, instance_uuid))
 
 
 def finish(context: nova_context.RequestContext, instance_uuid: str,
@@ -96,8 +96,7 @@ def finish(context: nova_context.RequestContext, instance_uuid: str,
     :param others: why all other requests that have not ended have failed;
         by default these are left as they are
     """
-    for request in db.open_requests(
-            context, instance_uuid, states.ACTION_NAMES):
+    for request in db.open_requests(context, instance_uuid):
         why = error if request.request_id == request_id else others
         if request.request_id != request_id and others is None:
             continue

@@ -16,10 +16,10 @@ from nova import exception
 from nova import objects
 from nova import servicegroup
 from nova.compute import api as compute
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
+from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import rpcapi
@@ -28,7 +28,7 @@ from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce.i18n import _
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 State = store.State
@@ -40,7 +40,12 @@ _BEFORE_FROZEN = (State.ASKED, State.FREEZING)
 
 
 class API:
-    """What can be asked of nova-quiesce."""
+    """What can be asked of nova-quiesce.
+
+    As in nova.compute.api, ``InstanceInvalidState`` is raised for a server in
+    a state that does not fit, and ``InstanceIsLocked`` for a locked one;
+    :class:`~nova_quiesce.exceptions.Unavailable` if nobody would do it.
+    """
 
     def __init__(self) -> None:
         self._store = store.Store(CONF.host)
@@ -59,14 +64,10 @@ class API:
 
         :param unquiesce_after: seconds after which it is thawed; 0 if never
         :param request_id: the caller's; by default that of the context
-        :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state
-        :raises nova.exception.InstanceIsLocked: if it is locked
         :raises Conflict: if it cannot be frozen now
-        :raises Unavailable: if nobody would do it
         """
         own_id = request_id or context.request_id
-        self._check_schema()
+        self._check('schema', schema.check)
         if request_id and self._is_under_way(context, instance, request_id):
             return
         try:
@@ -82,11 +83,8 @@ class API:
             # The row of a thaw goes a moment after the state has changed.
             _MOMENT.copy()(
                 self._store.ask,
-                instance_uuid=instance.uuid, request_id=own_id,
-                cell_uuid=instance._context.cell_uuid,
-                project_id=instance.project_id, user_id=context.user_id,
-                server_name=instance.display_name, host=instance.host,
-                unquiesce_after=unquiesce_after)
+                request_id=own_id, unquiesce_after=unquiesce_after,
+                **_columns(context, instance))
         except exceptions.RequestKnown:
             instance.refresh()
             if not self._is_under_way(context, instance, own_id):
@@ -105,7 +103,7 @@ class API:
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
             if row.withdrawn or row.state == State.THAWING:
-                raise self._ended(context, instance, request_id)
+                raise self._ended(instance, request_id)
             if (row.state == State.ASKED and instance.vm_state
                     == states.QUIESCE.accepted_in and not instance.task_state):
                 # The nova-api that had it did not come to the state.
@@ -114,10 +112,9 @@ class API:
             return True
         if withdrawn is None:
             return False
-        raise self._ended(context, instance, request_id)
+        raise self._ended(instance, request_id)
 
-    def _ended(self, context: nova_context.RequestContext,
-               instance: objects.Instance, request_id: str,
+    def _ended(self, instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
         result = (None if self._store.is_withdrawn(**key)
@@ -175,24 +172,14 @@ class API:
     @compute.check_instance_state(vm_state=[states.UNQUIESCE.accepted_in])
     def unquiesce(self, context: nova_context.RequestContext,
                   instance: objects.Instance) -> None:
-        """Have the guest of a quiesced server thawed, by any request.
-
-        :raises nova.exception.InstanceInvalidState: if the server is not in
-            the right state
-        :raises nova.exception.InstanceIsLocked: if it is locked
-        :raises Unavailable: if nobody would do it
-        """
-        self._check_schema()
+        """Have the guest of a quiesced server thawed, by any request."""
+        self._check('schema', schema.check)
         self._check('nova-quiesce', self._check_any_service)
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
-                    instance_uuid=instance.uuid, state=State.THAWING,
-                    cell_uuid=instance._context.cell_uuid,
-                    project_id=instance.project_id, user_id=context.user_id,
-                    server_name=instance.display_name, host=instance.host,
-                    request_id='unknown', unquiesce_after=0,
-                    unquiesce_request_id=context.request_id)):
+                    unquiesce_request_id=context.request_id,
+                    **_columns(context, instance))):
             # Another request is about to thaw it.
             actions.drop(own, instance.uuid)
             raise exception.InstanceInvalidState(
@@ -208,12 +195,8 @@ class API:
         :param request_id: the request to quiesce
         :returns: None if a thaw was begun, or the freeze withdrawn; else what
             the request has become: ``state`` and ``message``
-        :raises nova.exception.InstanceInvalidState: if Nova is at work on the
-            server
-        :raises nova.exception.InstanceIsLocked: if it is locked
-        :raises Unavailable: if the table of freezes is missing
         """
-        self._check_schema()
+        self._check('schema', schema.check)
         self._check_idle(context, instance)
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
@@ -223,7 +206,7 @@ class API:
                     'refused')}
             row = self._store.get(instance.uuid)    # it has arrived since
             if row is None or row.request_id != request_id:
-                return self._what_became(context, instance, request_id)
+                return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
                 instance.vm_state != states.QUIESCED):
             if self._withdraw(context, instance, request_id):
@@ -235,7 +218,7 @@ class API:
                 self._begin_unquiesce(own, instance)
                 return None
             actions.drop(own, instance.uuid)
-        return self._what_became(context, instance, request_id)
+        return self._what_became(instance, request_id)
 
     def _withdraw(self, context: nova_context.RequestContext,
                   instance: objects.Instance, request_id: str) -> bool:
@@ -287,8 +270,7 @@ class API:
             raise _invalid_state(error, instance, states.UNQUIESCE) from error
         self._hint(self._rpcapi.unquiesce_instance, own, instance)
 
-    def _what_became(self, context: nova_context.RequestContext,
-                     instance: objects.Instance, request_id: str,
+    def _what_became(self, instance: objects.Instance, request_id: str,
                      ) -> dict[str, str]:
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
@@ -297,7 +279,7 @@ class API:
             return {'state': 'thawing', 'message': _(
                 'The guest is being thawed; the server is %s'
             ) % instance.vm_state}
-        error = self._ended(context, instance, request_id)
+        error = self._ended(instance, request_id)
         is_withdrawn = isinstance(error, exceptions.RequestWithdrawn)
         return {'state': 'withdrawn' if is_withdrawn else 'ended',
                 'message': error.format_message()}
@@ -311,9 +293,6 @@ class API:
         if now >= self._well_until.get(what, 0.0):
             check()
             self._well_until[what] = now + CONF.report_interval
-
-    def _check_schema(self) -> None:
-        self._check('schema', schema.check)
 
     def _check_any_service(self) -> None:
         if not self._store.is_any_up(CONF.service_down_time):
@@ -339,6 +318,16 @@ class API:
             LOG.warning('No nova-quiesce could be told of server %(uuid)s; '
                         'one finds it within seconds: %(error)s',
                         {'uuid': instance.uuid, 'error': error})
+
+
+def _columns(context: nova_context.RequestContext,
+             instance: objects.Instance) -> dict[str, str | None]:
+    """Return what a row tells of its server, and of who has asked."""
+    return {
+        'instance_uuid': instance.uuid,
+        'cell_uuid': instance._context.cell_uuid,
+        'project_id': instance.project_id, 'user_id': context.user_id,
+        'server_name': instance.display_name, 'host': instance.host}
 
 
 def _invalid_state(error: exception.InstanceUpdateConflict,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The cells: where a server is, and which of them answer.
+"""The cells, and which of them answer.
 
 At most one sweep is under way in one cell, in an executor of its own, so that
 a cell that hangs holds up no other one.  All that works in a cell asks before
@@ -72,21 +72,6 @@ class Cells:
             if cell_uuid not in self._cells:
                 self._cells[cell_uuid] = _Cell()
             return self._cells[cell_uuid]
-
-    @contextlib.contextmanager
-    def of_server(self, context: nova_context.RequestContext,
-                  instance_uuid: str,
-                  ) -> Iterator[nova_context.RequestContext]:
-        """Return a context that targets the cell of a server.
-
-        :raises nova.exception.InstanceMappingNotFound: if there is no such
-            server
-        :raises NoAnswer: like :meth:`target`
-        """
-        mapping = objects.InstanceMapping.get_by_instance_uuid(
-            context, instance_uuid).cell_mapping
-        with self.target(context, mapping) as targeted:
-            yield targeted
 
     @contextlib.contextmanager
     def target(self, context: nova_context.RequestContext,

@@ -15,7 +15,6 @@ from collections.abc import Callable  # noqa: E402
 from importlib import metadata  # noqa: E402
 from typing import Any  # noqa: E402
 
-import nova.conf  # noqa: E402
 from nova import config  # noqa: E402
 from nova import objects  # noqa: E402
 from nova import service  # noqa: E402
@@ -26,13 +25,14 @@ from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 
 from nova_quiesce import conf  # noqa: E402
+from nova_quiesce import db  # noqa: E402
 from nova_quiesce import exceptions  # noqa: E402
 from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
 from nova_quiesce import schema  # noqa: E402
 from nova_quiesce.i18n import _  # noqa: E402
 
-CONF = nova.conf.CONF
+CONF = conf.CONF
 
 #: exit code of a program that could not do anything
 BROKEN = 255
@@ -46,7 +46,6 @@ def create_service(host: str | None = None) -> service.Service:
     :param host: name under which the service is known, by default ``[DEFAULT]
         host``
     """
-    conf.register_opts(CONF)
     notification_states.register()
     return service.Service.create(
         host=host, binary=rpcapi.BINARY, topic=rpcapi.TOPIC,
@@ -76,7 +75,7 @@ def main() -> None:
     gmr_opts.set_defaults(CONF)
     objects.Service.enable_min_version_cache()
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
-    conf.register_opts(CONF)
+    db.bound_reads()
     try:
         schema.check()
     except exceptions.SchemaMissing as error:
@@ -105,7 +104,6 @@ def _run(add_parsers: Callable[[Any], None]) -> int:
     CONF.register_cli_opt(cfg.SubCommandOpt(
         'command', title=_('Commands'), handler=add_parsers))
     config.parse_args(sys.argv)
-    conf.register_opts(CONF)
     try:
         return int(CONF.command.action())
     except KeyboardInterrupt:

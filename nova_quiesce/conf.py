@@ -6,6 +6,7 @@ Read by nova-quiesce and nova-api, and to be the same for both.
 ``oslo-config-generator --namespace nova_quiesce`` prints a sample.
 """
 
+import nova.conf
 from oslo_config import cfg
 
 GROUP = cfg.OptGroup(
@@ -94,10 +95,8 @@ resets it.
 ]
 
 
-def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register the options; repeating it does no harm."""
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+CONF = nova.conf.CONF
+CONF.register_opts(OPTS, group=GROUP)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

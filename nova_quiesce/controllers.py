@@ -15,8 +15,8 @@ decide anything else.
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+from urllib import parse
 
-import webob
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -24,8 +24,8 @@ from nova.api import validation
 from nova.api.openstack import common
 from nova.api.openstack import compute as nova_api
 from nova.api.openstack import wsgi
+from nova.api.validation import parameter_types
 from nova.compute import api as compute
-from oslo_config import cfg
 from oslo_utils import strutils
 from webob import exc
 
@@ -33,7 +33,6 @@ from nova_quiesce import api
 from nova_quiesce import compat
 from nova_quiesce import conf
 from nova_quiesce import exceptions
-from nova_quiesce import notification_states
 from nova_quiesce import policies
 from nova_quiesce import register
 from nova_quiesce import schema
@@ -42,7 +41,7 @@ from nova_quiesce import store
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
-CONF = cfg.CONF
+CONF = conf.CONF
 
 #: where the list of what is frozen is
 LIST_PATH = '/os-quiesce'
@@ -105,17 +104,17 @@ _unquiesce_response_schema = {
     'additionalProperties': False,
 }
 
+_UUID = {'type': 'string', 'format': 'uuid'}
+
 _list_schema = {
     'type': 'object',
     'properties': {
-        'server': {'type': 'array', 'items': {
-            'type': 'string', 'format': 'uuid'}},
-        'all_projects': {'type': 'array', 'items': {
-            'type': 'string', 'maxLength': 5}, 'maxItems': 1},
-        'limit': {'type': 'array', 'items': {
-            'type': 'string', 'pattern': '^[1-9][0-9]{0,8}$'}, 'maxItems': 1},
-        'marker': {'type': 'array', 'items': {
-            'type': 'string', 'format': 'uuid'}, 'maxItems': 1},
+        'server': parameter_types.multi_params(_UUID),
+        'all_projects': parameter_types.single_param(
+            {'type': 'string', 'maxLength': 5}),
+        'limit': parameter_types.single_param(
+            {'type': 'string', 'pattern': '^[1-9][0-9]{0,8}$'}),
+        'marker': parameter_types.single_param(_UUID),
     },
     'additionalProperties': False,
 }
@@ -293,11 +292,15 @@ def _shown(row: store.Freeze) -> dict[str, Any]:
 
 
 def _next(req: wsgi.Request, marker: str) -> str:
-    query = webob.multidict.MultiDict(req.GET)
-    query['marker'] = marker
-    link = webob.Request.blank(req.path_url)
-    link.GET.extend(query)
-    return str(link.url)
+    query = [(name, value) for name, value in req.GET.items()
+             if name != 'marker']
+    return '%s?%s' % (
+        req.path_url, parse.urlencode([*query, ('marker', marker)]))
+
+
+def hooks() -> Iterator[register.Hook]:
+    """Return all that is added to nova-api."""
+    return register.hooks(QuiesceController, LIST_PATH, FreezesController)
 
 
 def app_factory(global_config: dict[str, str],
@@ -306,12 +309,6 @@ def app_factory(global_config: dict[str, str],
 
     A paste.app_factory, called by nova-api when it starts.
     """
-    conf.register_opts(CONF)
-    register.status()
-    register.response_schemas()
-    register.policy_rules()
-    register.deletion()
-    register.server_action(QuiesceController)
-    register.route(LIST_PATH, FreezesController)
-    notification_states.register()
+    for hook in hooks():
+        hook.add()
     return nova_api.APIRouterV21.factory(global_config, **local_config)

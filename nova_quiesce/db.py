@@ -11,16 +11,17 @@ transaction.  Nothing in here decides anything.
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-import sqlalchemy.exc
 from nova import context as nova_context
 from nova.db.main import api
 from nova.db.main import models
-from oslo_db import api as oslo_db_api
 from oslo_utils import timeutils
+
+from nova_quiesce import states
+from nova_quiesce import times
 
 #: Nova cuts what it stores about an error off at this length.
 MAX_DETAILS = 255
@@ -55,17 +56,19 @@ class OpenRequest:
     event_id: int | None
 
 
-def retried(function: Callable[..., Any]) -> Any:
-    """Repeat what a deadlock has rolled back.
+def bound_reads() -> None:
+    """Let no statement of this process wait for its answer for ever.
 
-    One inside of a function of Nova that repeats itself shows as a
-    transaction that is to be rolled back.
+    A database that hangs, or has vanished from the network, keeps its
+    connections, and PyMySQL waits. An operator's own ``read_timeout`` stays.
     """
-    return oslo_db_api.wrap_db_retry(
-        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
-        max_retry_interval=1, retry_on_deadlock=True,
-        exception_checker=lambda error: isinstance(
-            error, sqlalchemy.exc.PendingRollbackError))(function)
+    sa.event.listen(sa.Engine, 'do_connect', _bound_reads)
+
+
+def _bound_reads(dialect: sa.Dialect, record: Any, arguments: Any,
+                 parameters: dict[str, Any]) -> None:
+    if dialect.driver == 'pymysql':
+        parameters.setdefault('read_timeout', times.READ_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -93,40 +96,38 @@ def move(context: nova_context.RequestContext, instance_uuid: str,
 
 
 @api.pick_context_manager_reader
+def _servers(context: nova_context.RequestContext,
+             condition: sa.ColumnElement[bool]) -> list[ServerStates]:
+    instance = models.Instance
+    return [ServerStates(*row) for row in context.session.query(
+        instance.uuid, instance.vm_state, instance.task_state, instance.host
+    ).filter(condition, instance.deleted == 0)]
+
+
 def states_of(context: nova_context.RequestContext,
               instance_uuids: Collection[str]) -> list[ServerStates]:
     """Return the states of those of these servers that are not deleted."""
-    instance = models.Instance
-    return [ServerStates(*row) for row in context.session.query(
-        instance.uuid, instance.vm_state, instance.task_state, instance.host
-    ).filter(instance.uuid.in_(instance_uuids), instance.deleted == 0)]
+    return _servers(context, models.Instance.uuid.in_(instance_uuids))
 
 
-@api.pick_context_manager_reader
 def in_task_state(context: nova_context.RequestContext,
                   task_states: Collection[str]) -> list[ServerStates]:
     """Return the servers in these task states; Nova has an index of them."""
-    instance = models.Instance
-    return [ServerStates(*row) for row in context.session.query(
-        instance.uuid, instance.vm_state, instance.task_state, instance.host
-    ).filter(instance.task_state.in_(task_states), instance.deleted == 0)]
+    return _servers(context, models.Instance.task_state.in_(task_states))
 
 
 @api.pick_context_manager_reader
-def open_requests(context: nova_context.RequestContext, instance_uuid: str,
-                  actions: Collection[str]) -> list[OpenRequest]:
-    """Return the requests of a server that have not ended, oldest first.
-
-    :param actions: names of instance actions
-    """
+def open_requests(context: nova_context.RequestContext,
+                  instance_uuid: str) -> list[OpenRequest]:
+    """Return the requests of a server that have not ended, oldest first."""
     action, event = models.InstanceAction, models.InstanceActionEvent
     rows = context.session.query(
         action.request_id, action.action, action.id, event.id,
     ).outerjoin(
         event, sa.and_(event.action_id == action.id, event.deleted == 0)
     ).filter(
-        action.instance_uuid == instance_uuid, action.action.in_(actions),
-        action.deleted == 0, event.finish_time.is_(None),
+        action.instance_uuid == instance_uuid, action.deleted == 0,
+        action.action.in_(states.ACTION_NAMES), event.finish_time.is_(None),
     ).order_by(action.id)
     return [OpenRequest(*row) for row in rows]
 

@@ -21,12 +21,10 @@ class GuestError(QuiesceError):
     """A freeze or a thaw of a guest did not succeed.
 
     :cvar outcome: the :class:`~nova_quiesce.states.Outcome` it amounts to
-    :ivar under_way: whether nova-compute gave no answer
     :ivar may_follow: whether the guest may be frozen later than this error
     """
 
     outcome = states.Outcome.FAILED
-    under_way = False
     may_follow = False
 
 

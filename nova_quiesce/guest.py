@@ -209,7 +209,7 @@ def _words(error: Exception, waited: float) -> str:
     return text.partition('\nTraceback ')[0].strip() or type(error).__name__
 
 
-def _is_answer(error: Exception) -> bool:
+def _is_answer(error: BaseException | None) -> bool:
     """Return whether nova-compute answered, so that nothing is under way."""
     return isinstance(error, (exception.NovaException, NotImplementedError,
                               oslo_messaging.RemoteError))
@@ -231,7 +231,6 @@ def _thaw_error(error: Exception, waited: float) -> exceptions.GuestError:
     words = _words(error, waited)
     failed = (_meaning(THAW_ANSWERS, error, words)
               or exceptions.UnquiesceFailed(reason=words))
-    failed.under_way = not _is_answer(error)
     return failed
 
 
@@ -239,7 +238,7 @@ def _can_be_repeated(error: BaseException) -> bool:
     """Return whether another thaw may succeed, or confirm this one."""
     return (isinstance(error, exceptions.FreezeLapsed)
             or type(error) is exceptions.UnquiesceFailed
-            and not error.under_way)
+            and _is_answer(error.__cause__))
 
 
 class Guests:
@@ -275,7 +274,6 @@ class Guests:
                 self.unknown_answers += 1
                 LOG.warning('The answer to a freeze is in no row: %s', words,
                             instance=instance)
-        failed.under_way = not _is_answer(error)
         # An agent that has answered has done with it; any other may wake up.
         failed.may_follow = (isinstance(failed, exceptions.QuiesceFailed)
                              and not AGENT.search(words))

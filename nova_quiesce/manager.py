@@ -18,7 +18,6 @@ from typing import Any
 import oslo_messaging
 from nova import context as nova_context
 from nova import manager
-from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
@@ -31,10 +30,8 @@ from nova_quiesce import sweep
 from nova_quiesce import times
 from nova_quiesce import work
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
-
-conf.register_opts(CONF)
 
 
 class Pool:

@@ -14,18 +14,19 @@ from nova import objects
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova.notifications import base as notifications
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
+from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import rpcapi
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR
@@ -42,7 +43,7 @@ class Records:
     def __init__(self, host: str) -> None:
         self._host = host
 
-    @db.retried
+    @schema.retried
     def save_quiesced(self, cell: _Context, instance: objects.Instance,
                       row: store.Freeze) -> bool:
         """Save that the guest is frozen, and the end of the request."""
@@ -73,7 +74,7 @@ class Records:
         """
         before, after = (ACTIVE, states.QUIESCING), (vm_state, None)
 
-        @db.retried
+        @schema.retried
         def save() -> tuple[bool, bool]:
             with db.transaction(cell):
                 is_open = actions.is_open(cell, instance.uuid, row.request_id)
@@ -114,7 +115,7 @@ class Records:
                     and CONF.quiesce.restore_after_thaw)
         moved: list[tuple[db.Pair, db.Pair]] = []
 
-        @db.retried
+        @schema.retried
         def save() -> None:
             moved.clear()
             with db.transaction(cell):

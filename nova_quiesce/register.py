@@ -6,17 +6,17 @@ An unmodified Nova has tables of all states and services that it knows, and no
 hook to add to them.  This module, and :mod:`nova_quiesce.notification_states`
 for what every service of Nova can load, are the only places that add: each
 function says to what, and what goes wrong without it.  All of them can be
-called any number of times.  :func:`missing` tells whether they did any good.
+called any number of times.  :func:`hooks` has them all, and :func:`missing`
+tells whether they did any good.
 """
 
 import functools
 import importlib
 import pkgutil
 import re
-import types
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from nova import context as nova_context
 from nova import objects
@@ -42,6 +42,14 @@ ACTION_PATH = '/servers/{id}/action'
 #: what Nova knows, and what is to be valid wherever that is
 _ADDITIONS = {'SHELVED_OFFLOADED': STATUS,
               'shelved_offloaded': states.QUIESCED}
+
+
+class Hook(NamedTuple):
+    """What adds something, what tells whether it took, what is wrong else."""
+
+    add: Callable[[], None]
+    took: Callable[[], bool]
+    otherwise: str
 
 
 def status() -> None:
@@ -166,51 +174,52 @@ def route(path: str, controller: type[wsgi.Controller]) -> None:
                          (path, {'GET': [factory, 'index']}))
 
 
-def missing(controllers: types.ModuleType) -> list[str]:
+def hooks(actions: type[wsgi.Controller], list_path: str,
+          listing: type[wsgi.Controller]) -> Iterator[Hook]:
+    """Yield all that is added to nova-api.
+
+    :param actions: the controller of the actions of servers
+    :param listing: the controller of ``list_path``
+    """
+    yield Hook(status, _has_status, _(
+        'Nova has no status %s for quiesced servers') % STATUS)
+    yield Hook(response_schemas, _is_valid_in_answers, _(
+        'Answers of Nova that show quiesced servers are not valid'))
+    yield Hook(notification_states.register, _is_valid_in_notifications, _(
+        'Notifications of quiesced servers are not valid'))
+    yield Hook(deletion, _leaves_quiesced, _(
+        'The deletion of a quiesced server does not end vm_state %s'
+    ) % states.QUIESCED)
+    yield Hook(policy_rules, _knows_rules, _(
+        'Nova does not know the policy rules of quiesce'))
+    yield Hook(
+        lambda: server_action(actions), lambda: _takes_actions(actions),
+        _('Nova does not take quiesce and unquiesce as actions of servers'))
+    yield Hook(
+        lambda: route(list_path, listing),
+        lambda: _answers(list_path, listing),
+        _('Nova does not answer the list of what is quiesced'))
+
+
+def missing(added: Iterable[Hook]) -> list[str]:
     """Return what this process's Nova does not take of all this.
 
     It adds everything, and then asks Nova as its own programs do. So it is
     for a process of its own, which has read Nova's configuration.
 
-    :param controllers: :mod:`nova_quiesce.controllers`, which imports this
-        module
     :returns: sentences for an operator; none if all is well
     """
     found = []
-    for add, took, sentence in _hooks(controllers):
+    for hook in added:
         try:
-            add()
-            if not took():
-                found.append(sentence + '.')
+            hook.add()
+            if not hook.took():
+                found.append(hook.otherwise + '.')
         except Exception as error:
             reason = ' '.join(str(error).split()).rstrip('.')
             found.append('%s (%s: %s).' % (
-                sentence, type(error).__name__, reason))
+                hook.otherwise, type(error).__name__, reason))
     return found
-
-
-def _hooks(controllers: types.ModuleType) -> Iterator[
-        tuple[Callable[[], None], Callable[[], bool], str]]:
-    """Yield what adds, what tells whether it took, and what is wrong else."""
-    yield status, _has_status, _(
-        'Nova has no status %s for quiesced servers') % STATUS
-    yield response_schemas, _is_valid_in_answers, _(
-        'Answers of Nova that show quiesced servers are not valid')
-    yield notification_states.register, _is_valid_in_notifications, _(
-        'Notifications of quiesced servers are not valid')
-    yield deletion, _leaves_quiesced, _(
-        'The deletion of a quiesced server does not end vm_state %s'
-    ) % states.QUIESCED
-    yield policy_rules, _knows_rules, _(
-        'Nova does not know the policy rules of quiesce')
-    yield (lambda: server_action(controllers.QuiesceController),
-           lambda: _takes_actions(controllers.QuiesceController),
-           _('Nova does not take quiesce and unquiesce as actions of servers'))
-    yield (lambda: route(controllers.LIST_PATH,
-                         controllers.FreezesController),
-           lambda: _answers(controllers.LIST_PATH,
-                            controllers.FreezesController),
-           _('Nova does not answer the list of what is quiesced'))
 
 
 def _has_status() -> bool:

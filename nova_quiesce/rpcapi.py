@@ -3,7 +3,8 @@
 """From nova-api to nova-quiesce: two casts on a topic of their own.
 
 Each is a hint to look at a server now.  One that is lost, late or doubled does
-no harm: the work is in the table of freezes.
+no harm: the work is in the table of freezes.  So a version that one side does
+not know needs no cap: its request is found like one whose message was lost.
 """
 
 import oslo_messaging

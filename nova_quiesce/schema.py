@@ -2,10 +2,14 @@
 
 """The tables of nova_quiesce: where they are, and which version they have.
 
+What a deadlock has rolled back is repeated here for all databases.
+
 This module must never read or write a row.
 """
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import alembic.command
@@ -13,8 +17,9 @@ import alembic.config
 import alembic.migration
 import alembic.script
 import sqlalchemy as sa
+import sqlalchemy.exc
 from nova.db.api import api as api_database
-from oslo_config import cfg
+from oslo_db import api as oslo_db_api
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
@@ -22,9 +27,7 @@ from sqlalchemy.sql import expression
 from nova_quiesce import conf
 from nova_quiesce import exceptions
 
-CONF = cfg.CONF
-
-conf.register_opts(CONF)
+CONF = conf.CONF
 
 MIGRATIONS = pathlib.Path(__file__).with_name('migrations')
 VERSION_TABLE = 'quiesce_alembic_version'
@@ -96,26 +99,38 @@ def _postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
     return '(EXTRACT(EPOCH FROM clock_timestamp())::double precision)'
 
 
-_own_database = enginefacade.transaction_context()
-_configured: list[str] = []
+@functools.cache
+def _own_database(connection: str) -> Any:
+    database = enginefacade.transaction_context()
+    database.configure(
+        **{**dict(CONF.api_database.items()), 'connection': connection})
+    return database
 
 
 def facade() -> Any:
     """Return Nova's API database, or the one that was configured."""
     connection = CONF.quiesce.connection
-    if not connection:
-        return api_database.context_manager
-    if not _configured:
-        _own_database.configure(
-            **{**dict(CONF.api_database.items()), 'connection': connection})
-        _configured.append(connection)
-    return _own_database
+    return (_own_database(connection) if connection
+            else api_database.context_manager)
 
 
 def engine() -> sa.Engine:
     """Return the engine of the database that holds the table."""
     found: sa.Engine = facade().writer.get_engine()
     return found
+
+
+def retried(function: Callable[..., Any]) -> Any:
+    """Repeat what a deadlock has rolled back.
+
+    One inside of a function of Nova that repeats itself shows as a
+    transaction that is to be rolled back.
+    """
+    return oslo_db_api.wrap_db_retry(
+        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
+        max_retry_interval=1, retry_on_deadlock=True,
+        exception_checker=lambda error: isinstance(
+            error, sqlalchemy.exc.PendingRollbackError))(function)
 
 
 def _alembic_config() -> alembic.config.Config:

@@ -17,13 +17,13 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-import nova.conf
 import prettytable
 from nova import context as nova_context
 from nova import objects
 from oslo_messaging import opts as messaging_opts
 from oslo_upgradecheck import upgradecheck
 
+from nova_quiesce import conf
 from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce import notification_states
@@ -33,7 +33,7 @@ from nova_quiesce import store
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
-CONF = nova.conf.CONF
+CONF = conf.CONF
 
 #: what api-paste.ini has to say, and where
 PASTE_SECTION = 'app:osapi_compute_app_v21'
@@ -108,7 +108,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         return SUCCESS
 
     def _check_hooks(self) -> upgradecheck.Result:
-        missing = register.missing(controllers)
+        missing = register.missing(controllers.hooks())
         if missing:
             return _failure(_(
                 'This version of nova_quiesce does not fit this Nova: %s')

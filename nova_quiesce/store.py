@@ -19,7 +19,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 
@@ -97,13 +96,6 @@ class _Context:
     """What oslo.db needs for one transaction."""
 
 
-def _retried(function: Any) -> Any:
-    """Repeat a transaction that the database has rolled back."""
-    return oslo_db_api.wrap_db_retry(
-        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
-        max_retry_interval=1, retry_on_deadlock=True)(function)
-
-
 def _row(row: Any) -> Freeze:
     return Freeze(**row._mapping)
 
@@ -130,7 +122,7 @@ class Store:
 
     # Asking ---------------------------------------------------------------
 
-    @_retried
+    @schema.retried
     def ask(self, **values: Any) -> None:
         """Insert the row of a request to quiesce.
 
@@ -157,7 +149,7 @@ class Store:
             raise exceptions.NotClearedUp(
                 instance_uuid=key['instance_uuid']) from error
 
-    @_retried
+    @schema.retried
     def withdraw(self, instance_uuid: str, request_id: str) -> bool:
         """Record that a request must not be carried out if it arrives.
 
@@ -172,7 +164,7 @@ class Store:
             return False
         return True
 
-    @_retried
+    @schema.retried
     def is_withdrawn(self, instance_uuid: str, request_id: str) -> bool | None:
         """Return whether a request was withdrawn before it arrived.
 
@@ -184,7 +176,7 @@ class Store:
                     instance_uuid=instance_uuid, request_id=request_id)
             ).scalar()
 
-    @_retried
+    @schema.retried
     def want_thaw(self, instance_uuid: str, unquiesce_request_id: str | None,
                   *states: State, request_id: str | None = None) -> bool:
         """Have a guest thawed, by who is told of it, or in a few seconds.
@@ -214,23 +206,24 @@ class Store:
         with self._write() as session:
             return bool(session.execute(statement).rowcount)
 
-    @_retried
+    @schema.retried
     def insert_thaw(self, **values: Any) -> bool:
         """Insert a row for a guest of which none is known.
 
-        :param values: the columns that :class:`Freeze` has no default for
+        :param values: columns that tell of the server, and who asks
         :returns: False if there is one by now
         """
         try:
             with self._write() as session:
                 session.execute(FREEZES.insert().values(
-                    attempts=0, requested_at=now(),
+                    state=State.THAWING, request_id='unknown', attempts=0,
+                    unquiesce_after=0, requested_at=now(),
                     due_at=now() + times.ASK_PAUSE, **values))
         except db_exception.DBDuplicateEntry:
             return False
         return True
 
-    @_retried
+    @schema.retried
     def drop(self, instance_uuid: str, request_id: str) -> None:
         """Forget a request that nobody has begun with."""
         key = {'instance_uuid': instance_uuid, 'request_id': request_id}
@@ -241,7 +234,7 @@ class Store:
 
     # Owning ---------------------------------------------------------------
 
-    @_retried
+    @schema.retried
     def take(self, instance_uuid: str, lease: float, *,
              hinted: bool = False) -> Freeze | None:
         """Become the owner of a row, if it is due.
@@ -268,7 +261,7 @@ class Store:
             return _row(session.execute(_SELECT.where(
                 FREEZES.c.instance_uuid == instance_uuid)).one())
 
-    @_retried
+    @schema.retried
     def update(self, freeze: Freeze, due_in: float | None = None,
                **values: Any) -> Freeze | None:
         """Change a row that is still owned by who has taken it.
@@ -292,7 +285,7 @@ class Store:
         """
         return self.update(freeze, due_in, owner=None, **values) is not None
 
-    @_retried
+    @schema.retried
     def frozen(self, freeze: Freeze, frozen_at: float) -> bool:
         """Note that the guest is frozen, until its deadline.
 
@@ -307,7 +300,7 @@ class Store:
                     state=State.FROZEN, owner=None, frozen_at=frozen_at,
                     due_at=frozen_at + after if after else None)).rowcount)
 
-    @_retried
+    @schema.retried
     def delete(self, freeze: Freeze) -> bool:
         """Delete a row that is still owned by who has taken it.
 
@@ -320,14 +313,14 @@ class Store:
                 if freeze.unquiesce_request_id is None
                 else wanted == freeze.unquiesce_request_id)).rowcount)
 
-    @_retried
+    @schema.retried
     def reread(self, freeze: Freeze) -> Freeze | None:
         """Return the row as it is; None if it is somebody else's."""
         with self._read() as session:
             row = session.execute(_SELECT.where(*self._is(freeze))).first()
         return _row(row) if row else None
 
-    @_retried
+    @schema.retried
     def reclaim(self, freeze: Freeze) -> None:
         """Have a guest thawed that may be frozen by who owned its row once.
 
@@ -356,7 +349,7 @@ class Store:
 
     # Looking --------------------------------------------------------------
 
-    @_retried
+    @schema.retried
     def get(self, instance_uuid: str) -> Freeze | None:
         """Return the row of a server, if it has one."""
         with self._read() as session:
@@ -364,7 +357,7 @@ class Store:
                 FREEZES.c.instance_uuid == instance_uuid)).first()
         return _row(row) if row else None
 
-    @_retried
+    @schema.retried
     def due(self, limit: int, *states: State,
             busy: Collection[str] = ()) -> list[Freeze]:
         """Return rows that anybody may act on, the oldest first.
@@ -379,7 +372,7 @@ class Store:
                 sa.func.coalesce(FREEZES.c.host, '').not_in(busy),
             ).order_by(FREEZES.c.due_at).limit(limit))]
 
-    @_retried
+    @schema.retried
     def find(self, *, marker: str | None = None, limit: int | None = None,
              project_id: str | None = None,
              instance_uuids: Collection[str] | None = None,
@@ -404,7 +397,7 @@ class Store:
         with self._read() as session:
             return [_row(row) for row in session.execute(query)]
 
-    @_retried
+    @schema.retried
     def make_due(self, instance_uuid: str, state: State) -> bool:
         """Have a row looked at as soon as possible, unless it is in hand.
 
@@ -418,7 +411,7 @@ class Store:
 
     # Services -------------------------------------------------------------
 
-    @_retried
+    @schema.retried
     def counts(self) -> tuple[dict[str, int], float]:
         """Return how many rows there are, by state.
 
@@ -433,7 +426,7 @@ class Store:
                 max((row[2] for row in rows if row[2] is not None),
                     default=0.0))
 
-    @_retried
+    @schema.retried
     def report(self, details: str, cell_uuid: str = '') -> str | None:
         """Record that this service is up, or has swept a cell.
 
@@ -451,7 +444,7 @@ class Store:
                 session.execute(SWEEPS.insert().values(**key, **values))
         return before
 
-    @_retried
+    @schema.retried
     def retire(self, details: str) -> None:
         """Delete the reports of this service.
 
@@ -465,7 +458,7 @@ class Store:
                     host=self._host, cell_uuid='')).first() is None:
                 session.execute(own)
 
-    @_retried
+    @schema.retried
     def reports(self) -> list[tuple[str, str, float, str]]:
         """Return host, cell, age in seconds, and details of each report."""
         with self._read() as session:
@@ -473,7 +466,7 @@ class Store:
                 SWEEPS.c.host, SWEEPS.c.cell_uuid, now() - SWEEPS.c.swept_at,
                 SWEEPS.c.details).order_by(SWEEPS.c.host))]
 
-    @_retried
+    @schema.retried
     def is_any_up(self, within: float) -> bool:
         """Return whether a service has reported within so many seconds."""
         with self._read() as session:
@@ -482,7 +475,7 @@ class Store:
                 SWEEPS.c.swept_at > now() - within).limit(1)
             ).first() is not None
 
-    @_retried
+    @schema.retried
     def forget(self) -> None:
         """Delete what is remembered of requests and services of long ago."""
         before = now() - times.REQUEST_MEMORY

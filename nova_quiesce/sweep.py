@@ -74,9 +74,7 @@ class Sweep:
         if server.task_state == states.UNQUIESCING:
             self._store.insert_thaw(
                 instance_uuid=server.uuid, cell_uuid=cell_uuid,
-                host=server.host,
-                request_id='unknown', state=store.State.THAWING,
-                unquiesce_after=0)
+                host=server.host)
             return
         # Without a row nothing was sent.
         with db.transaction(context):

@@ -22,6 +22,7 @@ from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import records
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
@@ -114,11 +115,7 @@ class Thawing:
                        'passed') % {'request': row.request_id,
                                     'when': times.text(row.unquiesce_at)}
         else:    # it was made due for nothing
-            until = row.unquiesce_at
-            if until is None:
-                self._store.update(row, owner=None, due_at=None)
-            else:
-                self._store.release(row, until - row.now)
+            self._store.frozen(row, row.frozen_at or row.now)
             return
         self.thaw(cell, instance, row, reason)
 
@@ -167,9 +164,9 @@ class Thawing:
         own = actions.own_context(cell, row.project_id, None, request_id)
         before = (states.QUIESCED, None)
         after = (states.QUIESCED, states.UNQUIESCING)
-        if instance.vm_state == states.QUIESCED and not instance.task_state:
-            if db.retried(db.move)(cell, instance.uuid, before, after):
-                self._records.tell(cell, instance, before, after)
+        if (instance.vm_state, instance.task_state) == before and (
+                schema.retried(db.move)(cell, instance.uuid, before, after)):
+            self._records.tell(cell, instance, before, after)
         actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
         self._records.notify(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
@@ -240,10 +237,9 @@ class Thawing:
         """
         if self._store.reread(row) is not None:
             return False
-        request_id = 'req-' + uuidutils.generate_uuid()
-        for found in ((store.State.FROZEN,),
-                      (store.State.ASKED, store.State.FREEZING)):
-            self._store.want_thaw(row.instance_uuid, request_id, *found)
+        self._store.want_thaw(
+            row.instance_uuid, 'req-' + uuidutils.generate_uuid(),
+            store.State.ASKED, store.State.FREEZING, store.State.FROZEN)
         return True
 
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,

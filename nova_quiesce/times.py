@@ -22,9 +22,9 @@ This module must never do any input or output.
 
 import datetime
 
-from oslo_config import cfg
+from nova_quiesce import conf
 
-CONF = cfg.CONF
+CONF = conf.CONF
 
 #: between two searches for rows that are due
 TICK = 1.0
@@ -54,6 +54,9 @@ CELL_TIMEOUT = 5.0
 #: for how long work waits for a cell to answer, and for how long an answer
 #: holds
 CELL_ANSWER = 1.0
+#: for how long a statement waits for its answer.  More than the time-out of a
+#: lock in MySQL, 50 seconds, whose error leaves the connection usable.
+READ_TIMEOUT = 60
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen

@@ -19,21 +19,21 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.compute import vm_states
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_quiesce import actions
 from nova_quiesce import cells
-from nova_quiesce import db
+from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import records
+from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import thawing
 from nova_quiesce import times
 
-CONF = cfg.CONF
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR
@@ -80,7 +80,9 @@ class Work:
 
     def _do(self, context: _Context, row: store.Freeze) -> None:
         try:
-            with self._cells.of_server(context, row.instance_uuid) as cell:
+            mapping = objects.InstanceMapping.get_by_instance_uuid(
+                context, row.instance_uuid).cell_mapping
+            with self._cells.target(context, mapping) as cell:
                 instance = objects.Instance.get_by_uuid(
                     cell, row.instance_uuid, expected_attrs=[
                         'system_metadata', 'metadata', 'flavor'])
@@ -189,16 +191,16 @@ class Work:
             current, error=text if may_be_frozen else None)
         if current is None:
             return    # another service goes on with it
-        row = current
-        if not self._records.save_failed(cell, instance, row, error, ends_in):
+        if not self._records.save_failed(
+                cell, instance, current, error, ends_in):
             text = None    # somebody else has set the state
         if not may_be_frozen:
-            self._drop(cell, row)
+            self._drop(cell, current)
         elif error.may_follow:
             # Not before the end of the lease: a freeze may follow until then.
-            self._store.update(row, owner=None, error=text)
+            self._store.update(current, owner=None, error=text)
         else:
-            self._store.release(row, times.retry_pause(1), error=text,
+            self._store.release(current, times.retry_pause(1), error=text,
                                 state=store.State.THAWING, attempts=1)
 
     def _end_unfrozen(self, cell: _Context, instance: objects.Instance,
@@ -218,7 +220,7 @@ class Work:
             if current is None:
                 return
             row = current    # withdrawn in the last moment
-            db.retried(actions.finish)(
+            schema.retried(actions.finish)(
                 cell, row.instance_uuid, self._host,
                 row.unquiesce_request_id, None)
 
@@ -231,7 +233,7 @@ class Work:
             return
         error = exceptions.Deleted()
         with self._cells.target(context, cell) as targeted:
-            db.retried(actions.finish)(
+            schema.retried(actions.finish)(
                 targeted, row.instance_uuid, self._host, row.request_id,
                 error, others=error)
         self._store.delete(row)

@@ -50,7 +50,6 @@ from oslo_utils import timeutils
 from sqlalchemy.engine import default
 
 from nova_quiesce import cells
-from nova_quiesce import conf
 from nova_quiesce import controllers
 from nova_quiesce import db
 from nova_quiesce import guest as guests
@@ -485,7 +484,6 @@ class Databases:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         nova_config.parse_args(['nova', '--config-file', os.devnull])
-        conf.register_opts(CONF)
         paths = {name: '%s/%s.db' % (self._folder.name, name)
                  for name in ('main', 'api', 'cell0')}
         urls = {name: 'sqlite:///' + path for name, path in paths.items()}

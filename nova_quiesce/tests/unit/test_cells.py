@@ -107,10 +107,6 @@ class TestAsking(unittest.TestCase):
         self.go_on = threading.Event()
         self.asked: list[str] = []
         for patch in (
-                mock.patch.object(
-                    objects.InstanceMapping, 'get_by_instance_uuid',
-                    lambda context, uuid: mock.Mock(
-                        cell_mapping=cell(uuid.partition('/')[0]))),
                 mock.patch.object(nova_context, 'target_cell', self._target),
                 mock.patch.object(db, 'states_of', self._answer)):
             patch.start()
@@ -132,7 +128,7 @@ class TestAsking(unittest.TestCase):
             raise OSError('no route')
 
     def enter(self, uuid: str) -> None:
-        with self.cells.of_server(mock.Mock(), uuid):
+        with self.cells.target(mock.Mock(), cell(uuid.partition('/')[0])):
             pass
 
     def test_a_cell_that_hangs_costs_one_thread(self) -> None:

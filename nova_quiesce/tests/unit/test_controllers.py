@@ -13,7 +13,6 @@ from nova.api.openstack import wsgi
 from nova.api.validation import validators
 from webob import exc
 
-from nova_quiesce import conf
 from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce.tests.unit import world
@@ -22,9 +21,6 @@ ID = 'req-0fb4a6c2-6d5d-4d67-9d2c-f2d0ef53a1c4'
 
 
 class TestBody(unittest.TestCase):
-
-    def setUp(self) -> None:
-        conf.register_opts(controllers.CONF)
 
     def check(self, schema: dict[str, Any], name: str, valid: list[Any],
               invalid: list[Any]) -> None:

@@ -9,7 +9,6 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from nova_quiesce import conf
 from nova_quiesce import manager
 from nova_quiesce import store
 from nova_quiesce import times
@@ -237,7 +236,6 @@ class Worker:
 class TestPool(unittest.TestCase):
 
     def setUp(self) -> None:
-        conf.register_opts(manager.CONF)
         self.worker = Worker()
         self.pools: list[manager.Pool] = []
         self.addCleanup(self._end)

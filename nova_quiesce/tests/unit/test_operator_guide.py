@@ -3,8 +3,11 @@
 """The operator guide names every error, and only log lines that there are."""
 
 import ast
+import os
 import pathlib
 import re
+import subprocess
+import tempfile
 import unittest
 
 from nova_quiesce import exceptions
@@ -62,6 +65,30 @@ class TestOperatorGuide(unittest.TestCase):
         for answer in guest.FREEZE_ANSWERS:
             if answer.reason:
                 self.assertIn('``%s``' % answer.reason, self.guide)
+
+    def test_the_probe_of_one_service(self) -> None:
+        [probe] = re.findall(
+            r'code-block:: sh\n\n((?:   .*\n)+)',
+            GUIDE.read_text().partition('.. _health:')[2].partition(
+                '.. _audit:')[0])
+        report = 'nova_quiesce_last_report_seconds{host="%s"} %s'
+        for figures, is_up in (
+                ([('ctl1', 3.25), ('ctl2', 600)], True),
+                ([('ctl1', 61), ('ctl2', 3)], False),
+                ([('ctl2', 3), ('ctl11', 3)], False), ([], False)):
+            with self.subTest(figures), tempfile.TemporaryDirectory() as home:
+                for name, text in (
+                        ('hostname', 'ctl1'),
+                        ('nova-quiesce-status', '\n'.join(
+                            report % figure for figure in figures))):
+                    program = pathlib.Path(home) / name
+                    program.write_text(
+                        "#!/bin/sh\ncat <<'END'\n%s\nEND\n" % text)
+                    program.chmod(0o755)
+                done = subprocess.run(
+                    ['sh', '-c', probe], check=False,
+                    env={'PATH': home + os.pathsep + os.environ['PATH']})
+                self.assertEqual(is_up, done.returncode == 0)
 
     def test_every_log_line(self) -> None:
         texts = logged()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import json
+import pathlib
+import shutil
+import tempfile
 import unittest
 from typing import Any
 from unittest import mock
@@ -119,6 +122,20 @@ class TestRegister(UnmodifiedNovaTest):
 
     def test_the_service_has_one_name(self) -> None:
         self.assertEqual(rpcapi.BINARY, notification_states.SOURCE)
+
+    def test_an_operator_can_refuse_freezes_and_allow_thaws(self) -> None:
+        rules = pathlib.Path(tempfile.mkdtemp()) / 'policy.yaml'
+        self.addCleanup(shutil.rmtree, rules.parent)
+        rules.write_text('"os_compute_api:os-quiesce:quiesce": "!"\n')
+        policy.init(policy_file=str(rules))
+        register.policy_rules()
+        context = nova_context.RequestContext(
+            'user', 'project', is_admin=True, roles=['admin'])
+        for action, is_allowed in (('quiesce', False), ('unquiesce', True)):
+            with self.subTest(action):
+                self.assertEqual(is_allowed, policy.authorize(
+                    context, policies.POLICY_ROOT % action,
+                    {'project_id': 'project'}, do_raise=False))
 
     def test_policy_rules_are_in_force(self) -> None:
         register.policy_rules()
@@ -257,8 +274,8 @@ class TestMissing(UnmodifiedNovaTest):
             self.hooks.append((register, 'response_schemas'))
 
     def test_nothing_is(self) -> None:
-        self.assertEqual([], register.missing(controllers))
-        self.assertEqual([], register.missing(controllers))
+        self.assertEqual([], register.missing(controllers.hooks()))
+        self.assertEqual([], register.missing(controllers.hooks()))
 
     def test_what_does_not_take_is_told(self) -> None:
         told = set()
@@ -267,7 +284,7 @@ class TestMissing(UnmodifiedNovaTest):
                 self.doCleanups()
                 self.setUp()
                 with mock.patch.object(module, name):
-                    found = register.missing(controllers)
+                    found = register.missing(controllers.hooks())
                 self.assertEqual(1, len(found), found)
                 self.assertRegex(found[0], r'^[A-Z].*\.$')
                 told.update(found)
@@ -277,7 +294,8 @@ class TestMissing(UnmodifiedNovaTest):
         for module, name in self.hooks:
             with self.subTest(name), mock.patch.object(
                     module, name, side_effect=AttributeError('no\nsuch.')):
-                found = [sentence for sentence in register.missing(controllers)
+                found = [sentence for sentence
+                         in register.missing(controllers.hooks())
                          if 'no such' in sentence]
                 self.assertEqual(1, len(found), found)
                 self.assertRegex(
@@ -289,16 +307,16 @@ class TestMissing(UnmodifiedNovaTest):
                        {'pattern': '^(ACTIVE|SHELVED_OFFLOADED)$'}):
             with self.subTest(schema=schema), mock.patch.object(
                     register, '_schemas', return_value=[schema]):
-                self.assertEqual(1, len(register.missing(controllers)))
+                self.assertEqual(1, len(register.missing(controllers.hooks())))
 
     def test_nova_may_have_the_path_one_day(self) -> None:
         register.route(controllers.LIST_PATH, Controller)
         self.assertEqual(
             ['Nova does not answer the list of what is quiesced.'],
-            register.missing(controllers))
+            register.missing(controllers.hooks()))
 
     def test_the_routes_stay(self) -> None:
-        register.missing(controllers)
+        register.missing(controllers.hooks())
         before = routes.ROUTE_LIST
-        register.missing(controllers)
+        register.missing(controllers.hooks())
         self.assertIs(before, routes.ROUTE_LIST)

@@ -50,7 +50,7 @@ class StatusTest(world.WorldTest):
         self._patch(mock.patch.object(
             status.time, 'sleep', self._sleep))
         self._patch(mock.patch.object(
-            register, 'missing', lambda _controllers: [], create=True))
+            register, 'missing', lambda _hooks: [], create=True))
 
     def _sleep(self, seconds: float) -> None:
         if seconds:    # SQLAlchemy sleeps, too
@@ -153,7 +153,7 @@ class TestUpgradeCheck(StatusTest):
 
     def test_a_hook_has_not_taken(self) -> None:
         with mock.patch.object(
-                register, 'missing', lambda _controllers: ['deletion']):
+                register, 'missing', lambda _hooks: ['deletion']):
             result, details = self.check()['Hooks into Nova']
         self.assertEqual('FAILURE', result)
         self.assertIn('deletion', details)

@@ -22,9 +22,8 @@ from typing import Any
 from unittest import mock
 
 import sqlalchemy as sa
-from oslo_db.sqlalchemy import enginefacade
 
-from nova_quiesce import conf
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -148,7 +147,6 @@ class StoreTest:
 
     @classmethod
     def setUpClass(cls) -> None:
-        conf.register_opts(schema.CONF)
         cls.servers = contextlib.ExitStack()
         try:
             cls.url = cls.servers.enter_context(cls.connect())
@@ -159,10 +157,6 @@ class StoreTest:
         schema.CONF.set_override('connection', cls.url, 'quiesce')
         cls.servers.callback(
             schema.CONF.clear_override, 'connection', 'quiesce')
-        for name, new in (
-                ('_own_database', enginefacade.transaction_context()),
-                ('_configured', [])):
-            cls.servers.enter_context(mock.patch.object(schema, name, new))
         schema.sync()
         cls.servers.callback(schema.engine().dispose)
 
@@ -357,9 +351,7 @@ class StoreTest:
         self.assertFalse(self.store.frozen(row, row.now))
 
     def test_insert_thaw_only_if_there_is_no_row(self: Any) -> None:
-        values = {
-            'instance_uuid': UUID, 'cell_uuid': CELL, 'request_id': 'unknown',
-            'state': State.THAWING.value, 'unquiesce_after': 0}
+        values = {'instance_uuid': UUID, 'cell_uuid': CELL}
         self.assertTrue(self.store.insert_thaw(**values))
         self.assertFalse(self.store.insert_thaw(**values))
         self.assertEqual(State.THAWING, self.store.get(UUID).state)
@@ -562,6 +554,23 @@ class TestMariaDB(StoreTest, unittest.TestCase):
                 self.assertAlmostEqual(time.time(), connection.execute(
                     sa.select(schema.now())).scalar_one(), delta=5)
 
+    def test_no_statement_waits_for_ever_for_its_answer(self) -> None:
+        self.addCleanup(
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_reads)
+        db.bound_reads()
+        db.bound_reads()    # which does no harm
+        for query, seconds in (('', 1), ('&read_timeout=2', 2)):
+            engine = sa.create_engine(self.url + query)
+            self.addCleanup(engine.dispose)
+            with self.subTest(query), mock.patch.object(
+                    times, 'READ_TIMEOUT', 1), engine.connect() as connection:
+                began = time.monotonic()
+                with self.assertRaisesRegex(
+                        sa.exc.OperationalError, 'Lost connection'):
+                    connection.execute(sa.text('SELECT SLEEP(60)'))
+                self.assertLess(time.monotonic() - began, 30)
+                self.assertGreaterEqual(time.monotonic() - began, seconds)
+
 
 class TestPostgreSQL(StoreTest, unittest.TestCase):
 
@@ -580,6 +589,5 @@ class TestPostgreSQL(StoreTest, unittest.TestCase):
 class TestDefault(unittest.TestCase):
 
     def test_it_is_novas_api_database(self) -> None:
-        conf.register_opts(schema.CONF)
         self.assertIsNone(schema.CONF.quiesce.connection)
         self.assertIs(schema.api_database.context_manager, schema.facade())

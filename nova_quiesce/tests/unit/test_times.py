@@ -4,14 +4,12 @@
 
 import unittest
 
-from nova_quiesce import conf
 from nova_quiesce import times
 
 
 class TestTimes(unittest.TestCase):
 
     def setUp(self) -> None:
-        conf.register_opts(times.CONF)
         self.addCleanup(times.CONF.clear_override, 'operation_timeout',
                         'quiesce')
 

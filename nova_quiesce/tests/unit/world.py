@@ -28,7 +28,6 @@ from oslo_utils import uuidutils
 
 from nova_quiesce import actions
 from nova_quiesce import api
-from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import manager
@@ -148,7 +147,7 @@ def answer(error: Exception) -> Callable[[], None]:
 def unknown() -> exceptions.GuestError:
     """Return what a freeze raises that nova-compute has not answered."""
     error = exceptions.QuiesceFailed(reason='no answer')
-    error.under_way = error.may_follow = True
+    error.may_follow = True
     return error
 
 
@@ -195,7 +194,6 @@ class WorldTest(unittest.TestCase):
     """A test with one server, and services ``ctl1`` and ``ctl2``."""
 
     def setUp(self) -> None:
-        conf.register_opts(CONF)
         self.time = fixture.TimeFixture(START)
         self.time.setUp()
         self.addCleanup(self.time.cleanUp)
