@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 State = store.State
 _MOMENT = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(exceptions.NotClearedUp),
-    stop=tenacity.stop_after_attempt(10), wait=tenacity.wait_fixed(0.05),
+    stop=tenacity.stop_after_attempt(40), wait=tenacity.wait_fixed(0.05),
     reraise=True)
 _BEFORE_FROZEN = (State.ASKED, State.FREEZING)
 

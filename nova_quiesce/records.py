@@ -104,12 +104,15 @@ class Records:
     def save_end(self, cell: _Context, instance: objects.Instance,
                  row: store.Freeze, outcome: states.Outcome,
                  error: exceptions.GuestError | None, details: str | None,
-                 others: exceptions.GuestError | None) -> str | None:
+                 others: exceptions.GuestError | None,
+                 ) -> tuple[db.Pair, db.Pair] | None:
         """Save the end of a thaw, and of its request, at once.
 
-        A state that somebody else has set in the meantime is kept.
+        A state that somebody else has set in the meantime is kept. The change
+        is to be told when the row is settled, too: as long as it is there, the
+        server cannot be quiesced again.
 
-        :returns: the vm_state that was saved; None if none was
+        :returns: the states before and after; None if they are kept
         """
         restored = (row.error is not None
                     and CONF.quiesce.restore_after_thaw)
@@ -137,10 +140,7 @@ class Records:
                     row.unquiesce_request_id, error, details, others)
 
         save()
-        for before, after in moved:
-            self.tell(cell, instance, before, after)
-            return after[0]
-        return None
+        return moved[0] if moved else None
 
     def tell(self, cell: _Context, instance: objects.Instance,
              before: db.Pair, after: db.Pair) -> None:

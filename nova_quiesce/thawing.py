@@ -184,9 +184,11 @@ class Thawing:
         others = (exceptions.Withdrawn()
                   if instance.task_state == states.QUIESCING
                   else records.state_changed(instance))
-        self._records.save_end(
+        change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)
         self._store.delete(row)
+        if change:
+            self._records.tell(cell, instance, *change)
         self._records.notify(cell, instance, states.UNQUIESCE,
                              'error' if error else 'end', error)
         LOG.info('The guest is thawed%s', ': %s' % (error or reason)
@@ -206,9 +208,11 @@ class Thawing:
             text = error.format_message()
             if self._store.update(row, error=text) is None:
                 return    # another service goes on with it
-        after = self._records.save_end(
+        change = self._records.save_end(
             cell, instance, row, states.Outcome.FAILED, error, None, None)
-        if is_news and after == ERROR:
+        if change:
+            self._records.tell(cell, instance, *change)
+        if is_news and change and change[1][0] == ERROR:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
             self._records.notify(
                 cell, instance, states.UNQUIESCE, 'error', error)

@@ -553,6 +553,20 @@ class TestOneTransaction(FaultTest):
                          ('unquiesce', 'error'), ('unquiesce', 'end')):
             self.assertIn(expected, self.notified)
 
+    def test_a_slow_notification_does_not_keep_a_thawed_server(self) -> None:
+        self.freeze()
+        there: list[object] = []
+
+        def notify(*_arguments: Any, **_more: Any) -> None:
+            if self.states == ('active', None):
+                there.append(self.row)
+
+        self.unquiesce()
+        with mock.patch.object(
+                records.notifications, 'send_update_with_states', notify):
+            self.deliver()
+        self.assertEqual([None], there)
+
     def test_a_notification_that_fails_does_no_harm(self) -> None:
         for name in ('_notify_action', '_notify_states'):
             self.assertTrue(hasattr(self, name))
