@@ -71,7 +71,7 @@ class World:
 
     settings = {'driver': 'fake'}
     #: what the comparison answers
-    question = 'Are all bytes those of the snapshots at site A?'
+    question = 'Are all bytes those of the snapshots?'
 
     def __init__(self, tours: dict[str, demo_app.ApplicationDemo],
                  clouds: dict[str, cloud_module.Cloud],
@@ -150,7 +150,7 @@ class RealWorld(World):
 
     settings = {'driver': 'libvirt', 'storage': 'ceph'}
     question = ('Does each guest find in its volumes the last record that was '
-                'in the snapshots at site A?')
+                'in the snapshots?')
 
     def start(self) -> None:
         demo_app.start(self._tours[A])
@@ -331,13 +331,13 @@ class Show:
 
 
 def compare(expected: Data, found: Data) -> None:
-    """Print data of both sites side by side.
+    """Print what was saved and what was restored, side by side.
 
     :raises demo.DemoError: if they are not equal
     """
     for (server, volume), data in expected.items():
         other = found.get((server, volume))
-        print('   | %-10s%-15sat site A: %s\n   | %-25sat site B: %s' % (
+        print('   | %-10s%-15ssaved:    %s\n   | %-25srestored: %s' % (
             server, volume, data, '', other), flush=True)
         if data != other:
             raise demo.DemoError(f'{volume} of {server} is not what it was')
