@@ -83,8 +83,12 @@ class Rounds(demo_dr.Show):
                                f'{demo.relative(layout.state)}')
         self._start_site(A, fresh)
         self._write_clouds()
-        if not fresh and (left := list(self._tours[A].servers())):
-            self._tours[A].openstack('server delete --wait ' + ' '.join(left))
+        # What ran there last is a restore itself, but for the first time.
+        tour = self._tours[A]
+        for restore in () if fresh else tour.names('application restore'):
+            tour.openstack(f'application restore delete {restore}')
+        if left := list(tour.servers()):
+            tour.openstack('server delete --wait ' + ' '.join(left))
         world.change(B)
         name = f'home-{number}'
         expected = self._protect_from(world, name, B, A, fresh=True)
