@@ -32,12 +32,14 @@ ROWS: dict[State, tuple[store.State, ...]] = {
 #: A withdrawn freeze ends like one that was refused, after a confirmed thaw
 #: if it was sent.
 NAMES = {states.Outcome.REFUSED: 'refused or withdrawn'}
+ASKED = {'unquiesce': 'unquiesce, or the deadline'}
 
 WIDTH, HEIGHT = 170, 70    # of a box
 #: Where the boxes stand: the states of both actions clockwise, and what else
 #: there is in the middle.
 PLACES = ((120, 50), (620, 50), (620, 290), (120, 290), (370, 170))
-SIZE = (740, 340)
+SIZE = (740, 370)
+AT_REST, UNDER_WAY = '#d9e8f5', 'white'
 APART = 12    # half the distance of two arrows between the same boxes
 
 HEAD = """\
@@ -48,6 +50,7 @@ font-family="sans-serif" font-size="14" text-anchor="middle">
 <defs><marker id="tip" viewBox="0 0 10 10" refX="10" refY="5" \
 markerWidth="8" markerHeight="8" orient="auto">\
 <path d="M0 0 L10 5 L0 10 z"/></marker></defs>
+<rect width="100%%" height="100%%" fill="white"/>
 """
 
 
@@ -56,7 +59,7 @@ def arrows() -> Iterator[tuple[State, State, str]]:
     for action in states.ACTIONS:
         start = (action.accepted_in, None)
         busy = (action.accepted_in, action.task_state)
-        yield start, busy, action.name
+        yield start, busy, ASKED.get(action.name, action.name)
         for outcome, vm_state in action.ends.items():
             yield busy, (vm_state, None), NAMES.get(outcome, outcome.value)
     # The thaws that follow a failure.
@@ -86,7 +89,7 @@ def _box(state: State, place: tuple[int, int]) -> str:
     lines = ['<rect x="%d" y="%d" width="%d" height="%d" rx="8" fill="%s" '
              'stroke="black"/>' % (
                  x - WIDTH // 2, y - HEIGHT // 2, WIDTH, HEIGHT,
-                 '#d9e8f5' if task_state is None else 'white'),
+                 AT_REST if task_state is None else UNDER_WAY),
              '<text x="%d" y="%d" font-weight="bold">%s</text>' % (
                  x, y - 14, vm_state),
              '<text x="%d" y="%d">%s</text>' % (x, y + 5, task_state or '-')]
@@ -123,6 +126,15 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], name: str,
             name))
 
 
+def _legend() -> str:
+    return '\n'.join(
+        f'<rect x="{x}" y="346" width="14" height="14" rx="3" fill="{fill}" '
+        f'stroke="black"/>\n<text x="{x + 22}" y="358" font-size="12" '
+        f'text-anchor="start">{text}</text>'
+        for x, fill, text in ((35, AT_REST, 'at rest'),
+                              (125, UNDER_WAY, 'under way')))
+
+
 def picture() -> str:
     """Return the picture, as SVG."""
     where, found = places(), list(arrows())
@@ -132,7 +144,7 @@ def picture() -> str:
     parts += [_arrow(where[start], where[end], name,
                      APART if (end, start) in pairs else 0)
               for start, end, name in found]
-    return '\n'.join([*parts, '</svg>', ''])
+    return '\n'.join([*parts, _legend(), '</svg>', ''])
 
 
 if __name__ == '__main__':
