@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 from typing import NoReturn
@@ -15,6 +16,8 @@ from benchmarks import measure
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / 'results'
+WINDOW = HERE.parent / 'tools/docs/window.py'
+PICTURE = HERE.parent / 'doc/source/images/window.svg'
 PARTS = ('guests', 'fake', 'many')
 
 
@@ -53,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
         help='also a shell script, which keeps them frozen much longer')
     verbs.add_parser('table', help='show all results that are there')
     verbs.add_parser(
-        'plots', help='draw them, and show how they meet the targets')
+        'plots', help='draw them, write their figures into the documentation, '
+        'and show how they meet the targets')
     for verb in (everything, *(verbs.choices[n] for n in ('table', 'plots'))):
         verb.add_argument(
             '--results', type=pathlib.Path, default=RESULTS,
@@ -103,12 +107,20 @@ def measure_window(args: argparse.Namespace) -> None:
 
 
 def summarize(directory: pathlib.Path) -> None:
-    """Draw the results, and show and keep the table of the targets."""
+    """Draw the results, and show and keep the table of the targets.
+
+    The documentation has the results of the repository: its figures and its
+    picture of the window follow.
+    """
     from benchmarks import plots
+    from benchmarks import texts
 
     plots.draw(directory)
     table = load(directory).table(only_targets=True)
     (directory / 'targets.rst').write_text(table + '\n')
+    if directory.resolve() == RESULTS.resolve():
+        subprocess.run([sys.executable, WINDOW, PICTURE], check=True)
+        texts.write(directory)
     print(table)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import datetime
+import hashlib
 import json
 import pathlib
 import statistics
@@ -49,10 +51,14 @@ class Line:
     values: tuple[float, ...]
     target: Target | None = None
 
+    @property
+    def middle(self) -> float:
+        return statistics.median(self.values)
+
     def row(self) -> tuple[str, ...]:
         verdict = ''
         if self.target:
-            met = self.target.met_by(statistics.median(self.values))
+            met = self.target.met_by(self.middle)
             verdict = 'yes' if met else 'NO'
         return (
             self.name,
@@ -81,6 +87,8 @@ class Results:
         self.lines: list[Line] = []
         #: what plots need besides; JSON types only
         self.details: dict[str, Any] = {}
+        #: in UTC
+        self.measured = datetime.datetime.now(datetime.UTC).date()
 
     def add(
         self,
@@ -123,6 +131,7 @@ class Results:
             json.dumps(
                 {
                     'benchmark': self.name,
+                    'measured': self.measured.isoformat(),
                     'lines': [dataclasses.asdict(line) for line in self.lines],
                     'details': self.details,
                 },
@@ -136,10 +145,23 @@ class Results:
         data = json.loads(path.read_text())
         results = cls(data['benchmark'])
         results.details = data['details']
+        results.measured = datetime.date.fromisoformat(data['measured'])
         for line in data['lines']:
             target = line['target'] and Target(**line['target'])
             results.add(line['name'], line['unit'], line['values'], target)
         return results
+
+    def line(self, name: str, unit: str = 's') -> Line:
+        """Return the one line of a name.
+
+        :raises LookupError: unless there is one
+        """
+        found = [line for line in self.lines
+                 if (line.name, line.unit) == (name, unit)]
+        if len(found) != 1:
+            raise LookupError(f'the results of {self.name} have {len(found)} '
+                              f'lines {name!r} in {unit}')
+        return found[0]
 
     def table(self, only_targets: bool = False) -> str:
         """Return the lines as a table of reStructuredText."""
@@ -151,6 +173,11 @@ class Results:
                 if line.target or not only_targets
             ],
         )
+
+
+def digest(path: pathlib.Path) -> str:
+    """Return what tells whether a picture is of these results."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,24 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pictures of what was measured, as PNG files."""
+"""Pictures of what was measured, as PNG files.
+
+Each keeps the digest of the results of which it is: a test finds those that
+were not drawn again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
 import statistics
 
 import matplotlib
 from matplotlib import pyplot
+from matplotlib import ticker
 
 from benchmarks import measure
 from benchmarks import wait
+from benchmarks import window
 
 matplotlib.use('Agg')
-COLOURS = ('#1f5a7a', '#d98e04', '#5b8c3a', '#9b3a4a', '#777777')
-STEPS = (
-    ('being frozen', '#f0b860'), ('frozen', '#1f5a7a'),
-    ('being thawed', '#9cc4d8'))
+OURS, OTHERS = '#d9730d', '#8aa0ae'
+LABELS = {
+    window.OURS: 'osc-quiesce', window.LIMIT: 'plain HTTP (limit)',
+    window.SDK: 'openstacksdk', window.SCRIPT_1: 'shell script, 1 s',
+    window.SCRIPT_5: 'shell script, 5 s',
+    wait.SCRIPT: f'one GET for each, every {wait.INTERVAL:g} s',
+}
+#: the panels of the growth, and the lines in each: of the results, and how
+#: they are called
+PANELS = {
+    'seconds': {'s until quiesced': 'until quiesced',
+                's until thawed': 'until thawed',
+                's of CPU in the API': 'of CPU in nova-api'},
+    'requests': {'requests until quiesced': 'until quiesced',
+                 'requests until thawed': 'until thawed'},
+    'megabytes': {'MB of memory': 'memory of the client'},
+}
 
 
 def draw(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -27,90 +46,88 @@ def draw(directory: pathlib.Path) -> list[pathlib.Path]:
     for path in sorted(directory.glob('*.json')):
         results = measure.Results.load(path)
         if picture := PICTURES.get(results.name):
-            for name, figure in picture(results).items():
-                target = directory / f'{name}.png'
-                figure.savefig(target, dpi=110, bbox_inches='tight')
-                pyplot.close(figure)
-                drawn.append(target)
+            target = directory / f'{results.name}.png'
+            figure = picture(results)
+            figure.savefig(
+                target, dpi=130, bbox_inches='tight',
+                metadata={'Results': measure.digest(path)})
+            pyplot.close(figure)
+            drawn.append(target)
     return drawn
 
 
-def _windows(results: measure.Results) -> dict[str, pyplot.Figure]:
-    """Draw how long each way took, and the time line of ours."""
-    figures = {}
+def _windows(results: measure.Results) -> pyplot.Figure:
+    """Draw how long each way took: a panel for each number of servers."""
     windows = results.details['windows']
-    figure, axes = pyplot.subplots(figsize=(7, 1 + 0.45 * sum(
-        map(len, windows.values()))))
-    labels, values = [], []
-    for what, series in windows.items():
-        for way, found in sorted(
-                series.items(), key=lambda item: statistics.median(item[1])):
-            labels.append(f'{what}: {way}')
-            values.append(found)
-    for row, found in enumerate(values):
-        middle = statistics.median(found)
-        axes.barh(row, middle, color=COLOURS[0])
-        axes.plot(found, [row] * len(found), '|', color='black')
-        axes.text(max(found), row, f'  {middle:.3g} s', va='center')
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.set_xlabel('seconds from the first request to the last thaw')
-    figures[results.name] = figure
-    for what, rows in results.details['time_lines'].items():
-        figure, axes = pyplot.subplots(figsize=(7, 0.8 + 0.35 * len(rows)))
-        for row, line in enumerate(rows):
-            times = line['times']
-            for (name, colour), start, end in zip(STEPS, times, times[1:]):
-                axes.barh(row, end - start, left=start, color=colour,
-                          label=name if row == 0 else None)
-        axes.set_yticks(range(len(rows)), [line['server'] for line in rows])
-        axes.invert_yaxis()
+    figure, [panels] = pyplot.subplots(
+        1, len(windows), figsize=(4.75 * len(windows), 2.5), sharey=True,
+        squeeze=False, layout='tight')
+    ways = [way for way in LABELS
+            if any(way in series for series in windows.values())]
+    for axes, (what, series) in zip(panels, windows.items()):
+        for row, way in enumerate(ways):
+            if found := series.get(way):
+                middle = statistics.median(found)
+                axes.barh(row, middle,
+                          color=OURS if way == window.OURS else OTHERS)
+                axes.plot(found, [row] * len(found), '|', color='black')
+                axes.text(max(found), row, f'  {middle:.3g} s', va='center')
+        axes.set_title(what.replace('1 real guests', '1 real guest'),
+                       fontsize=11)
+        axes.margins(x=0.22)
         axes.set_xlabel('seconds')
-        axes.set_title(f'{what}, by what Nova recorded', fontsize=10)
-        axes.legend(loc='upper left', bbox_to_anchor=(1, 1))
-        figures[f'time-line-{what.replace(" ", "-")}'] = figure
-    return figures
-
-
-def _curves(
-    curves: Mapping[str, Mapping[float, float]], x_label: str, y_label: str
-) -> pyplot.Figure:
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    for (name, points), colour in zip(curves.items(), COLOURS):
-        axes.plot(list(points), list(points.values()), 'o-', label=name,
-                  color=colour)
-    axes.set_xscale('log')
-    axes.set_yscale('log')
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(alpha=0.3)
-    axes.legend()
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].set_yticks(range(len(ways)), [LABELS[way] for way in ways])
+    panels[0].invert_yaxis()
     return figure
 
 
-def _wait(results: measure.Results) -> dict[str, pyplot.Figure]:
+def _curves(
+    axes: pyplot.Axes, curves: Mapping[str, Mapping[int, float]], unit: str,
+    colours: Sequence[str],
+) -> None:
+    for (name, points), colour in zip(curves.items(), colours):
+        axes.plot(list(points), list(points.values()), 'o-', label=name,
+                  color=colour)
+    axes.set_xlabel('servers')
+    axes.set_title(unit, fontsize=11)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, loc='upper left')
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def _wait(results: measure.Results) -> pyplot.Figure:
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.3))
     requests = results.details['requests']
-    return {'wait': _curves(
-        {way: {int(count): statistics.mean(series[way])
-               for count, series in requests.items()}
-         for way in (wait.OURS, wait.SCRIPT)},
-        'servers', 'requests')}
+    _curves(axes, {
+        LABELS[way]: {int(count): statistics.mean(series[way])
+                      for count, series in requests.items()}
+        for way in (wait.OURS, wait.SCRIPT)},
+        'requests of a wait', (OURS, OTHERS))
+    for axis, scale in ((axes.xaxis, axes.set_xscale),
+                        (axes.yaxis, axes.set_yscale)):
+        scale('log')
+        axis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
+    return figure
 
 
-def _scale(results: measure.Results) -> dict[str, pyplot.Figure]:
+def _scale(results: measure.Results) -> pyplot.Figure:
+    """Draw what a stage costs: a panel for each unit."""
     sizes = results.details['sizes']
-    return {'scale': _curves(
-        {what: {int(size): statistics.median(cost[what] for cost in costs)
-                for size, costs in sizes.items()}
-         for what in ('s until quiesced', 's until thawed',
-                      'requests until quiesced', 's of CPU in the API',
-                      'MB of memory')},
-        'servers in the stage', 'seconds, requests, megabytes')}
+    figure, panels = pyplot.subplots(
+        1, len(PANELS), figsize=(11, 3.3), layout='tight')
+    for axes, (unit, lines) in zip(panels, PANELS.items()):
+        _curves(axes, {
+            name: {int(size): statistics.median(cost[what] for cost in costs)
+                   for size, costs in sizes.items()}
+            for what, name in lines.items()},
+            unit, (OURS, '#1f5a7a', OTHERS))
+        # From 0, with room for the legend.
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    return figure
 
 
-PICTURES: dict[
-    str, Callable[[measure.Results], dict[str, pyplot.Figure]]] = {
+PICTURES: dict[str, Callable[[measure.Results], pyplot.Figure]] = {
     'window-guests': _windows, 'window-fake': _windows,
     'wait': _wait, 'scale': _scale,
 }

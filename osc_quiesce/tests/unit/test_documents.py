@@ -11,6 +11,7 @@ import configparser
 import functools
 import pathlib
 import re
+import textwrap
 import unittest
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -61,6 +62,13 @@ class TestCommands(unittest.TestCase):
                 self.assertIn(f':: {example}\n', pages[shown[0]])
                 typed = (DOCS / 'cli' / example).read_text()
                 self.assertRegex(typed, rf'\A\$ openstack .*\b{words}\b')
+
+    def test_the_readme_is_short_and_shows_what_the_command_prints(
+            self) -> None:
+        readme = (ROOT / 'README.rst').read_text()
+        example = DOCS / 'cli/examples/application-snapshot-create.txt'
+        self.assertIn(textwrap.indent(example.read_text(), '    '), readme)
+        self.assertLess(len(readme.splitlines()), 150)
 
     def test_every_program_has_a_page_with_an_example(self) -> None:
         for name in entry_points('console_scripts'):

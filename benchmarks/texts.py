@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The figures in the texts of the documentation, which are those of results.
+
+Each text is found by its words, and its figures are replaced:
+``python -m benchmarks plots`` does that for all. Whether the words are still
+true with new figures is for a reader to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+import datetime
+import pathlib
+import re
+
+from benchmarks import measure
+
+ROOT = pathlib.Path(__file__).parents[1]
+#: when the server half got its table of freezes
+TABLE = datetime.date(2026, 11, 29)
+WORDS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
+         'nine', 'ten')
+NOTES, SIZING = 'benchmarks/NOTES.rst', 'doc/source/admin/sizing.rst'
+WINDOW = 'doc/source/user/window.rst'
+#: what ``make bench`` measures
+ALL = ('api', 'cli', 'freeze', 'scale', 'sweep', 'throughput', 'wait',
+       'window-fake', 'window-guests')
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Some words of a document.
+
+    :param path: of the document
+    :param words: with {} for each figure; they begin and end with others
+    :param figures: as they are to be
+    """
+
+    path: str
+    words: str
+    figures: tuple[str, ...]
+
+    def find(self, document: str) -> re.Match[str]:
+        """Return where these words are, with a group for each figure.
+
+        :raises LookupError: unless they are there once
+        """
+        # A figure may be words; lines are broken anywhere.
+        pattern = r'([^()]{1,80}?)'.join(
+            r'\s+'.join(re.escape(word) for word in re.split(r'\s+', part))
+            for part in self.words.split('{}'))
+        found = list(re.finditer(pattern, document))
+        if len(found) != 1:
+            raise LookupError(
+                f'{self.path} has these words {len(found)} times: '
+                f'{self.words}')
+        return found[0]
+
+    def differs_in(self, document: str) -> str | None:
+        """Return these words with the figures, if a document has others."""
+        found = self.find(document)
+        if tuple(' '.join(figure.split()) for figure in found.groups()) == (
+                self.figures):
+            return None
+        return self.words.format(*self.figures)
+
+    def put_into(self, document: str) -> str:
+        found = self.find(document)
+        # From the end, lest what is replaced move what is not yet.
+        for number, figure in reversed([*enumerate(self.figures, 1)]):
+            if ' '.join(found[number].split()) != figure:
+                start, end = found.span(number)
+                document = document[:start] + figure + document[end:]
+        return document
+
+
+class Found:
+    """Figures of all results of a directory, in words."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._results = {
+            path.stem: measure.Results.load(path)
+            for path in directory.glob('*.json')}
+
+    def results(self, name: str) -> measure.Results:
+        return self._results[name]
+
+    def middle(self, name: str, line: str, form: str, unit: str = 's') -> str:
+        return format(self.results(name).line(line, unit).middle, form)
+
+    def runs(self, name: str, line: str, unit: str = 's') -> str:
+        count = len(self.results(name).line(line, unit).values)
+        word = WORDS[count] if count < len(WORDS) else str(count)
+        return f'{word} run{"" if count == 1 else "s"}'
+
+    def spread(self, name: str, line: str, form: str, unit: str = 's'
+               ) -> tuple[str, str, str]:
+        """Return the median, the minimum and the maximum."""
+        found = self.results(name).line(line, unit)
+        return (format(found.middle, form), format(min(found.values), form),
+                format(max(found.values), form))
+
+    def measured(self, *names: str) -> str:
+        """Return when results were measured."""
+        dates = sorted({self.results(name).measured for name in names})
+        return ' and '.join(
+            f'on {date.day} {date:%B %Y}' + (
+                ', before the server half had its table of freezes'
+                if date < TABLE else '') for date in dates)
+
+    def picture(self) -> str:
+        """Return how long the run took of which there is a picture."""
+        lines = self.results('window-guests').details['time_lines']
+        return format(max(line['times'][-1] for line in lines['3 real guests']
+                          ), '.2f')
+
+
+def texts(directory: pathlib.Path) -> list[Text]:
+    """Return all texts that have figures, with those of a directory."""
+    found = Found(directory)
+    return [Text(path, words, figures)
+            for part in (_front, _window, _sizing, _notes)
+            for path, words, figures in part(found)]
+
+
+_Texts = Iterator[tuple[str, str, tuple[str, ...]]]
+
+
+def _front(found: Found) -> _Texts:
+    guests = 'window-guests'
+    ours, sdk, script = (f'3 real guests: {way}'
+                         for way in ('ours', 'SDK', 'script, 5 s'))
+    yield 'README.rst', 'This run took {} seconds.', (found.picture(),)
+    yield ('README.rst',
+           'It took {} seconds; the median of {} is {} seconds, against {} '
+           'seconds with openstacksdk ({}) and {} seconds with a shell script '
+           '({}). All were measured', (
+               found.picture(), found.runs(guests, ours),
+               found.middle(guests, ours, '.1f'),
+               found.middle(guests, sdk, '.1f'), found.runs(guests, sdk),
+               found.middle(guests, script, '.1f'),
+               found.runs(guests, script)))
+    yield ('README.rst', 'that also runs the cloud, {}:',
+           (found.measured(guests),))
+    for path, words in (
+            (WINDOW, 'two Ceph volumes each: {} s, against {} s with '
+             'openstacksdk and {} s with a shell script.'),
+            ('doc/source/index.rst', 'for {} seconds, against {} with '
+             'openstacksdk and {} with a shell script')):
+        yield path, words, tuple(
+            found.middle(guests, way, '.1f') for way in (ours, sdk, script))
+
+
+def _window(found: Found) -> _Texts:
+    yield WINDOW, 'They were measured {}. ``benchmarks/README.rst``', (
+        found.measured('window-guests', 'window-fake', 'freeze', 'scale',
+                       'wait'),)
+    gap = found.results('freeze').line('held for 1 s: gap of the writer')
+    yield (WINDOW,
+           'held quiesced for 1 s, from the answer "quiesced" to the request '
+           'to thaw, writes nothing for {} s (median; {} to {} s, {} times', (
+               *found.spread('freeze', gap.name, '.2f'),
+               str(len(gap.values))))
+    yield WINDOW, 'The report of the client says {} s:', (
+        found.middle('freeze', 'held for 1 s: seconds of the report', '.2f'),)
+
+
+def _sizing(found: Found) -> _Texts:
+    yield (SIZING,
+           'One quiesced {} servers a second, and two of them {}: nova-api '
+           'took most of the time, not nova-quiesce (measured {}).', (
+               *(found.middle('throughput', f'quiesce, {count} nova-quiesce',
+                              '.0f', 'servers/s') for count in (1, 2)),
+               found.measured('throughput')))
+    yield SIZING, 'the client {} MB for 10 servers, {} MB for 1000.', tuple(
+        found.middle('scale', f'{count} servers: of memory', '.0f', 'MB')
+        for count in (10, 1000))
+
+
+def _notes(found: Found) -> _Texts:
+    guests, fake = 'window-guests', 'window-fake'
+    real, script = '3 real guests: ', '3 real guests: script, 5 s / ours'
+    yield NOTES, 'is from one run, {}.', (found.measured(*ALL),)
+    yield (NOTES, 'Three real guests, script / ours: {} ({} to {}, n {}), '
+           'target', (*found.spread(guests, script, '.1f', 'ratio'), str(
+               len(found.results(guests).line(script, 'ratio').values))))
+    ours, limit, slow = (
+        found.results(guests).line(real + way).middle
+        for way in ('ours', 'limit', 'script, 5 s'))
+    yield (NOTES, 'Ours takes {} s, and {} s would be needed. The limit, '
+           'plain HTTP that waits for nothing and checks nothing, takes {} s: '
+           'the script is {} times as long as that', (
+               f'{ours:.2f}', f'{slow / 14:.2f}', f'{limit:.2f}',
+               f'{slow / limit:.1f}'))
+    parts = ('each quiesce', 'snapshots', 'each unquiesce')
+    for words, name, what in (
+            ('each quiesce takes {} s, the six snapshots together {} s, each '
+             'unquiesce {} s', guests, real),
+            ('the same requests take {}, {} and {} s', fake,
+             '3 fake guests: ')):
+        yield NOTES, words, tuple(
+            found.middle(name, f'{what}limit, {part}', '.2f')
+            for part in parts)
+    yield NOTES, 'are its {} s.', (f'{slow:.1f}',)
+
+
+def write(results: pathlib.Path, root: pathlib.Path = ROOT) -> None:
+    """Put the figures into all texts.
+
+    :param results: their directory
+    :param root: of the documents
+    """
+    for text in texts(results):
+        path = root / text.path
+        path.write_text(text.put_into(path.read_text()))
