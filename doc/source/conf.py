@@ -11,6 +11,8 @@ extensions = [
     'oslo_policy.sphinxpolicygen',
     'sphinx.ext.autodoc',
 ]
+if 'pdf' in tags:  # noqa: F821
+    extensions.append('sphinxcontrib.rsvgconverter')  # of SVG pictures
 project = 'osc-quiesce'
 copyright = 'The osc-quiesce developers'
 root_doc = 'index'
@@ -25,6 +27,8 @@ config_generator_config_file = [
     ('../../etc/nova-quiesce/config-generator.conf', '_static/nova-quiesce')]
 policy_generator_config_file = [
     ('../../etc/nova-quiesce/policy-generator.conf', '_static/nova-quiesce')]
+latex_engine = 'xelatex'
+latex_use_xindy = False
 latex_documents = [
     ('index', 'doc-osc-quiesce.tex', 'osc-quiesce', copyright, 'manual')]
 autoprogram_cliff_ignored = [

@@ -8,8 +8,9 @@ import sys
 
 #: programs and files, and the Debian packages that have them
 PROGRAMS = {'latexmk': 'latexmk', 'xelatex': 'texlive-xetex',
-            'xindy': 'xindy', 'make': 'make'}
+            'rsvg-convert': 'librsvg2-bin', 'make': 'make'}
 FILES = {'tabulary.sty': 'texlive-latex-extra',
+         'pzdr.tfm': 'texlive-fonts-recommended',
          'FreeSerif.otf': 'fonts-freefont-otf'}
 
 
