@@ -60,7 +60,7 @@ def _windows(results: measure.Results) -> pyplot.Figure:
     """Draw how long each way took: a panel for each number of servers."""
     windows = results.details['windows']
     figure, [panels] = pyplot.subplots(
-        1, len(windows), figsize=(4.75 * len(windows), 2.5), sharey=True,
+        1, len(windows), figsize=(3.9 * len(windows), 2.3), sharey=True,
         squeeze=False, layout='tight')
     ways = [way for way in LABELS
             if any(way in series for series in windows.values())]
@@ -74,7 +74,7 @@ def _windows(results: measure.Results) -> pyplot.Figure:
                 axes.text(max(found), row, f'  {middle:.3g} s', va='center')
         axes.set_title(what.replace('1 real guests', '1 real guest'),
                        fontsize=11)
-        axes.margins(x=0.22)
+        axes.margins(x=0.3)
         axes.set_xlabel('seconds')
         axes.spines[['top', 'right']].set_visible(False)
     panels[0].set_yticks(range(len(ways)), [LABELS[way] for way in ways])
@@ -97,7 +97,7 @@ def _curves(
 
 
 def _wait(results: measure.Results) -> pyplot.Figure:
-    figure, axes = pyplot.subplots(figsize=(5.5, 3.3))
+    figure, axes = pyplot.subplots(figsize=(5, 3))
     requests = results.details['requests']
     _curves(axes, {
         LABELS[way]: {int(count): statistics.mean(series[way])
@@ -115,7 +115,7 @@ def _scale(results: measure.Results) -> pyplot.Figure:
     """Draw what a stage costs: a panel for each unit."""
     sizes = results.details['sizes']
     figure, panels = pyplot.subplots(
-        1, len(PANELS), figsize=(11, 3.3), layout='tight')
+        1, len(PANELS), figsize=(9, 2.9), layout='tight')
     for axes, (unit, lines) in zip(panels, PANELS.items()):
         _curves(axes, {
             name: {int(size): statistics.median(cost[what] for cost in costs)
