@@ -77,7 +77,7 @@ class Client:
         carried out once.
 
         :param unquiesce_after: seconds after which the cloud thaws the server
-            by itself; by default as many as the cloud has configured
+            automatically; by default as many as the cloud has configured
         :param request_id: of the request, ``req-`` and a UUID; a new one by
             default
         :returns: the id of the request

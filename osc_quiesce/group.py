@@ -231,7 +231,7 @@ def quiesced(client: quiesce_client.Client,
     :param timeout: seconds to wait for each stage to be quiesced, and, but
         not less than 120, for all servers to be thawed
     :param unquiesce_after: seconds of being frozen after which the cloud thaws
-        a server by itself, for all servers or by UUID; by default as many as
+        a server automatically, for all or by UUID; by default as many as
         the cloud has configured
     :param progress: is told what is done next, in a sentence
     :param shield: makes a context in which the client's ``sleep`` must not

@@ -52,7 +52,7 @@ class Freeze:
     :param state: ``asked``, ``freezing``, ``frozen`` or ``thawing``
     :param requested_at: such as ``2026-11-23T03:43:00Z``, as all times are
     :param frozen_at: None if the guest is not frozen yet
-    :param unquiesce_at: when the cloud thaws it by itself; None if it does
+    :param unquiesce_at: when the cloud thaws it automatically; None if it does
         not, or if the guest is not frozen yet
     :param attempts: number of thaws that failed
     :param error: why its server is in error; None if it is not
@@ -94,7 +94,7 @@ class Result:
     :param result: ``states.SUCCESS`` or ``states.FAILURE``; None if it has
         not ended, or if the caller may not see it
     :param reason: why it has failed, if the caller may see that
-    :param unquiesce_at: when the cloud thaws the guest by itself, as in
+    :param unquiesce_at: when the cloud thaws the guest automatically, as in
         :class:`Freeze`
     """
 

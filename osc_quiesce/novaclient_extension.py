@@ -62,7 +62,7 @@ class QuiesceManager(base.Manager):
         """Ask Nova to freeze the file systems of a server.
 
         :param unquiesce_after: after how many seconds of being frozen the
-            cloud thaws the server by itself
+            cloud thaws the server automatically
         :returns: Nova's id of the request
         :raises novaclient.exceptions.ClientException: Nova has refused it;
             nothing was changed

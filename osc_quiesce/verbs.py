@@ -42,7 +42,7 @@ class Job:
     :ivar asked: when it was first asked; None if it was not
     :ivar ended: when it got there, or failed to; None before
     :ivar error: why it did not get there; None if it did
-    :ivar unquiesce_at: when the cloud thaws the server by itself, such as
+    :ivar unquiesce_at: when the cloud thaws the server automatically, such as
         ``2026-11-23T03:45:00Z``; None if it does not
     :ivar doubt: of a thaw: why it is not certain that the server was frozen
         by the request until then; None if it is certain
@@ -144,7 +144,7 @@ class Freezing(Verb):
     """Freezes servers, each by the request that its job names.
 
     :param unquiesce_after: UUID of server to seconds after which the cloud
-        thaws it by itself; by default as many as the cloud has configured
+        thaws it automatically; by default as many as the cloud has configured
     """
 
     goal = states.QUIESCED
@@ -287,7 +287,7 @@ class Thawing(Unquiescing):
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is not None and row.request_id == job.request_id:
-            # The cloud goes on, but nobody knows for how long.
+            # The cloud goes on, and it is unknown for how long.
             if row.error:
                 raise _failed(job.server, row.error, job.request_id)
             return False

@@ -119,7 +119,7 @@ class Mapping:
 
     @property
     def networks(self) -> str | None:
-        """The section of the networks; None if there are to be no ports."""
+        """The section of the networks; None if servers get no ports."""
         if not self.is_for_drill:
             return 'networks'
         drill = self.document.data.get('drill') or {}

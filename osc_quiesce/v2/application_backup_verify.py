@@ -42,7 +42,7 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
 
     STOPPING = _('stopping')
     STOPPED = _('Interrupted: the set is not verified. The same command again '
-                'begins anew.')
+                'begins again with the first backup.')
 
     #: with a bundle, there may be no cloud left that could authenticate
     auth_required = False
