@@ -123,7 +123,7 @@ do_quiesce.__doc__ = _(
 
 @_server_argument
 @utils.arg('--poll', dest='poll', action='store_true', default=False,
-           help=_('Wait until the server is thawed, and check that it is.'))
+           help=_('Wait until the server is thawed, and verify that.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
     _run(cs, args, unquiesce.Unquiesce, lambda command: command.unquiesce(
         [args.server], wait=args.poll),

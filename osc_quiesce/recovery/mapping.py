@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""mapping.yaml: what stands for what at the site where one restores.
+"""mapping.yaml: the counterpart of each thing at the site of a restore.
 
 The schema is documented in doc/source/reference/mapping.rst. Everything is
 named by name or ID. What is left empty is refused, and so is what is not
