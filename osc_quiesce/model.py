@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the cloud says, as plain data."""
+"""Answers of the cloud, as plain data."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -46,7 +46,7 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Freeze:
-    """What the cloud says of a guest that is, or may be, frozen.
+    """A guest that is, or may be, frozen, by the table of freezes.
 
     :param request_id: the request to quiesce that has frozen it
     :param state: ``asked``, ``freezing``, ``frozen`` or ``thawing``

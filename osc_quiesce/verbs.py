@@ -7,9 +7,8 @@ look at one server. What it learns it writes into the :class:`Job` of the
 server. It never waits and never repeats.
 
 *Freeze cautiously, thaw stubbornly*: a refused freeze is given up, for then
-nothing is frozen; a thaw is given up only if the server is gone, if the cloud
-says that this request does not freeze it, or if the cloud says that the thaw
-has failed.
+nothing is frozen; a thaw is given up only if the server is gone, or if the
+cloud reports that this request does not freeze it or that the thaw has failed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -214,7 +213,7 @@ class Freezing(Verb):
 
 
 class Unquiescing(Verb):
-    """Thaws servers, whatever request has frozen them."""
+    """Thaws servers, even if other requests have frozen them."""
 
     goal = states.ACTIVE
 
