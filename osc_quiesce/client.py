@@ -191,7 +191,7 @@ class Client:
         """Return why a guest may not have been frozen until it was thawed.
 
         :param thaw: a thaw that has ended well
-        :returns: what the guest reported, or why that is not known; None if all
+        :returns: what the guest told, or why that is not known; None if all
             is well
         """
         try:
@@ -243,7 +243,7 @@ class Client:
     def unquiesce_all(
             self, servers: Iterable[Server | str], wait: bool = True,
             timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
-        """Thaw servers, one after the other, even if other requests froze them.
+        """Thaw servers, one after the other, even those of other requests.
 
         What holds one up delays the next by 3 seconds at most.
 
