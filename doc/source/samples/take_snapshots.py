@@ -44,8 +44,9 @@ def take(cloud, name, servers, stop):
     storage = connection.block_storage
     quiesce = client.Client(adapter=connection.compute, sleep=stop.sleep)
     stages = [[quiesce.find_server(server)] for server in servers]
-    volumes = [attached.volume_id for [server] in stages
-               for attached in connection.compute.volume_attachments(server.id)]
+    volumes = [
+        attached.volume_id for [server] in stages
+        for attached in connection.compute.volume_attachments(server.id)]
     snapshots = []
     try:
         with group.quiesced(quiesce, stages, unquiesce_after=120,
