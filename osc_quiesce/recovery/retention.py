@@ -101,7 +101,7 @@ def _left(here: retention_site.Site,
           wanted: Iterable[backup_sets.BackupSet]) -> list[dict[str, Any]]:
     """Return what imports that failed have left of sets of another site.
 
-    Nothing tells of which set such a row is; nobody needs it.
+    Nothing shows to which set such a row belongs; no restore needs it.
     """
     if all(each.is_whole or each.id in here.own for each in wanted):
         return []

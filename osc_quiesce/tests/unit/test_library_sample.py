@@ -71,7 +71,8 @@ class TestProgram(fakes.TestCase):
                 - self.storage.delete_snapshot.call_count)
 
     def test_all_are_frozen_while_snapshots_are_taken(self) -> None:
-        self.assertRegex(self.take(), r'^Snapshots: 4\. .* at most \d\.\d s\.\n$')
+        self.assertRegex(
+            self.take(), r'^Snapshots: 4\. .* at most \d\.\d s\.\n$')
         self.assertEqual([{'quiesced'}] * 4, self.seen)
         self.assertEqual(({'active'}, 4), self.left())
         self.assertEqual(
