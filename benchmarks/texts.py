@@ -154,7 +154,7 @@ def _front(found: Found) -> _Texts:
 
 
 def _window(found: Found) -> _Texts:
-    yield WINDOW, 'They were measured {}. ``benchmarks/README.rst``', (
+    yield WINDOW, 'They were measured {}. :doc:`/contributor/benchmarks`', (
         found.measured('window-guests', 'window-fake', 'freeze', 'scale',
                        'wait'),)
     gap = found.results('freeze').line('held for 1 s: gap of the writer')
@@ -163,7 +163,7 @@ def _window(found: Found) -> _Texts:
            'to thaw, writes nothing for {} s (median; {} to {} s, {} times', (
                *found.spread('freeze', gap.name, '.2f'),
                str(len(gap.values))))
-    yield WINDOW, 'The report of the client says {} s:', (
+    yield WINDOW, 'The client reports {} s:', (
         found.middle('freeze', 'held for 1 s: seconds of the report', '.2f'),)
 
 

@@ -122,7 +122,7 @@ def check_set(tour: ApplicationDemo, cloud: cloud_module.Cloud,
                 logs.append(number)
     if logs != sorted(logs, reverse=True):
         raise demo.DemoError('a server is ahead of what it follows: %s' % logs)
-    print('   | nobody is ahead of whom they follow: %s'
+    print('   | the order of writes is preserved: %s'
           % ' >= '.join(str(number) for number in logs), flush=True)
     return last
 

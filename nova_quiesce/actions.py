@@ -51,7 +51,7 @@ def start(context: nova_context.RequestContext, instance_uuid: str,
 
 @schema.retried
 def drop(context: nova_context.RequestContext, instance_uuid: str) -> None:
-    """Delete the record of a request that was refused, if nobody began it."""
+    """Delete the record of a refused request, which no service has begun."""
     db.delete_action(context, instance_uuid, context.request_id)
 
 

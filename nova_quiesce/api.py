@@ -44,7 +44,7 @@ class API:
 
     As in nova.compute.api, ``InstanceInvalidState`` is raised for a server in
     a state that does not fit, and ``InstanceIsLocked`` for a locked one;
-    :class:`~nova_quiesce.exceptions.Unavailable` if nobody would do it.
+    :class:`~nova_quiesce.exceptions.Unavailable` if no service could do it.
     """
 
     def __init__(self) -> None:

@@ -30,13 +30,13 @@ other options of that section hold for this database as well.
         default=60,
         min=4,
         help="""
-Seconds within which one guest has to be frozen.
+Maximum time in seconds to freeze one guest.
 
 A guest agent that does not answer blocks nova-compute's call for as long as it
 hangs. Three quarters of this time are for the freeze. After that nova-quiesce
-stops waiting and treats the outcome as unknown, that is, the guest as maybe
-frozen: the last quarter is for a first attempt to thaw it. Attempts of 15
-seconds follow until a thaw is confirmed, with pauses of at most a minute.
+stops waiting, and treats the guest as maybe frozen. The last quarter is for a
+first attempt to thaw it. Attempts of 15 seconds follow until a thaw is
+confirmed, with pauses of at most a minute.
 
 A request to quiesce that no nova-quiesce has taken up within twice this time
 is given up; nothing is sent to its guest.
@@ -50,7 +50,7 @@ Seconds between two sweeps.
 
 A sweep reads the states of the servers whose guests are frozen, and looks for
 those that were reset, deleted or evacuated. Deadlines do not depend on it:
-what is due is looked up every second.
+nova-quiesce looks for due work every second.
 """),
     cfg.IntOpt(
         'threads',
@@ -59,9 +59,9 @@ what is due is looked up every second.
         help="""
 Number of guests that one nova-quiesce freezes at the same time.
 
-As many threads are there for thaws, which so never wait behind freezes. The
-guests of one compute host get at most a quarter of each, or four: so a host
-whose guest agents hang holds up no other one, and its nova-compute has threads
+Thaws have the same number of threads, so they never wait behind freezes. The
+guests of one compute host get at most a quarter of each, or four. So a host
+whose guest agents hang delays no other host, and its nova-compute has threads
 left.
 """),
     cfg.IntOpt(
@@ -69,17 +69,18 @@ left.
         default=300,
         min=0,
         help="""
-Seconds after which a guest is thawed if nobody has asked for it before.
+Seconds after the freeze at which a guest is thawed, unless a request to
+unquiesce it comes before.
 
-It is for requests to quiesce that have no ``unquiesce_after`` of their own. 0
-means that such a guest stays frozen until somebody asks to unquiesce it.
+The default for requests to quiesce without ``unquiesce_after``. With 0, such a
+guest stays frozen until a request to unquiesce it comes.
 """),
     cfg.IntOpt(
         'max_unquiesce_after',
         default=86400,
         min=1,
         help="""
-The longest ``unquiesce_after``, in seconds, that a request may ask for.
+The longest ``unquiesce_after``, in seconds, that a request may have.
 """),
     cfg.BoolOpt(
         'restore_after_thaw',
@@ -88,8 +89,8 @@ The longest ``unquiesce_after``, in seconds, that a request may ask for.
 Whether a server whose freeze or thaw has failed becomes active again.
 
 Such a server is in ``error`` while its guest may be frozen. By default it is
-``active`` again as soon as a thaw is confirmed, unless somebody else has set
-its state. If this is false, it stays in ``error`` until an administrator
+``active`` again as soon as a thaw is confirmed, unless its state was set
+otherwise. If this is false, it stays in ``error`` until an administrator
 resets it.
 """),
 ]

@@ -39,8 +39,8 @@ class FrozenByOthers(GuestError):
     """The guest was frozen before the request: its owner is another."""
 
     outcome = states.Outcome.REFUSED
-    msg_fmt = _('The guest had been frozen by somebody else before this '
-                'request, and was left frozen: its owner must thaw it')
+    msg_fmt = _('The guest had been frozen by another program before this '
+                'request, and was left frozen: that program must thaw it')
 
 
 class Withdrawn(GuestError):
@@ -144,7 +144,7 @@ class NotClearedUp(Conflict):
 
 
 class ComputeDown(Conflict):
-    """Nobody could freeze the guest."""
+    """No service could freeze the guest."""
 
     msg_fmt = _('The nova-compute service of server %(instance_uuid)s is '
                 'down: nothing was done to the server. Try again later')

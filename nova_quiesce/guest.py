@@ -91,10 +91,10 @@ NO_COMMAND = Answer(_Internal, _Cannot, _(
     '|VSS failed to initialize')
 # A blocked command, or a frozen guest: but for QEMU 6.0 to 9.0 the text is the
 # same ("for this instance" before, "not allowed" since).  As a guest with a
-# freeze of ours is never frozen anew, it is left as it is.
+# freeze of ours is never frozen again, it is left as it is.
 DISABLED = Answer(_Internal, _Cannot, _(
-    'QEMU guest agent does not allow it (the command is blocked, or somebody '
-    'else has frozen the guest, which was left as it is)'), AGENT_CODES,
+    'QEMU guest agent does not allow it (the command is blocked, or another '
+    'program has frozen the guest, which was left as it is)'), AGENT_CODES,
     r'[Cc]ommand (\S+ )?has been disabled')
 
 #: What an answer to a freeze means: the first row that holds.  What is in no

@@ -108,8 +108,8 @@ class Records:
                  ) -> tuple[db.Pair, db.Pair] | None:
         """Save the end of a thaw, and of its request, at once.
 
-        A state that somebody else has set in the meantime is kept. The change
-        is to be told when the row is settled, too: as long as it is there, the
+        A state that was set otherwise in the meantime is kept. Tell of the
+        change when the row is settled, too: as long as it is there, the
         server cannot be quiesced again.
 
         :returns: the states before and after; None if they are kept

@@ -34,12 +34,12 @@ class QuiesceAPI:
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:
-        """Have any nova-quiesce look at a server that is to be frozen."""
+        """Have any nova-quiesce look at a server that must be frozen."""
         self._client.cast(context, 'quiesce_instance',
                           instance_uuid=instance_uuid, host=host)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
                            instance_uuid: str, host: str | None) -> None:
-        """Have any nova-quiesce look at a server that is to be thawed."""
+        """Have any nova-quiesce look at a server that must be thawed."""
         self._client.cast(context, 'unquiesce_instance',
                           instance_uuid=instance_uuid, host=host)

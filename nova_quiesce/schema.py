@@ -124,7 +124,7 @@ def retried(function: Callable[..., Any]) -> Any:
     """Repeat what a deadlock has rolled back.
 
     One inside of a function of Nova that repeats itself shows as a
-    transaction that is to be rolled back.
+    transaction that must be rolled back.
     """
     return oslo_db_api.wrap_db_retry(
         max_retries=10, retry_interval=0.05, inc_retry_interval=True,

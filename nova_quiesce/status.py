@@ -4,7 +4,7 @@
 
 ``upgrade check`` is what ``nova-status upgrade check`` is for Nova. ``list``
 shows which servers may be frozen, ``metrics`` how many, and ``thaw`` has them
-thawed: what has to be done before nova_quiesce can be removed.  It is
+thawed: what must be done before nova_quiesce can be removed.  It is
 nova-quiesce that thaws, and that goes on if this program does not.
 """
 
@@ -74,7 +74,7 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
         down = sorted(host for host, is_up in up.items() if not is_up)
         if not any(up.values()):
             return _failure(_(
-                'No nova-quiesce service is up (down: %s). Nobody can be '
+                'No nova-quiesce service is up (down: %s). No server can be '
                 'quiesced or unquiesced, and no deadline is kept. Start it '
                 'on a controller.') % (', '.join(down) or _('none known')))
         if down:
@@ -118,8 +118,9 @@ class UpgradeCommands(upgradecheck.UpgradeCommands):
     def _check_deadline(self) -> upgradecheck.Result:
         if CONF.quiesce.default_unquiesce_after == 0:
             return _warning(_(
-                '[quiesce]default_unquiesce_after is 0: a guest that nobody '
-                'unquiesces stays frozen for ever.'))
+                '[quiesce]default_unquiesce_after is 0: a guest that is '
+                'quiesced without a deadline stays frozen until it is '
+                'unquiesced.'))
         return SUCCESS
 
     def _check_notifications(self) -> upgradecheck.Result:

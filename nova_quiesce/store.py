@@ -3,12 +3,12 @@
 """The table of freezes: which guests may be frozen, and whose turn it is.
 
 A row is both the work item and the lease.  It is committed before a freeze is
-sent, nobody but nova_quiesce writes it, and it goes only after a confirmed
+sent, only nova_quiesce writes it, and it goes only after a confirmed
 thaw, or when it is certain that nothing was frozen or that there is no guest.
 Who may act on a row is decided by one statement (:meth:`Store.take`) against
 the database's own clock.
 
-This module must never decide what is to be done, and never touch the tables of
+This module must never decide what must be done, and never touch the tables of
 Nova.
 """
 
@@ -52,7 +52,7 @@ class Freeze:
     :param request_id: the request to quiesce
     :param unquiesce_request_id: the request to unquiesce, if there is one; in
         the states asked and freezing it means that the freeze was withdrawn
-    :param owner: who has taken the row; nobody else acts on it until due_at
+    :param owner: who has taken the row; no other one acts on it before due_at
     :param due_at: when anybody may act on it; None if never
     :param unquiesce_after: seconds until a frozen guest is thawed; 0 if never
     :param attempts: number of thaws that failed
@@ -225,7 +225,7 @@ class Store:
 
     @schema.retried
     def drop(self, instance_uuid: str, request_id: str) -> None:
-        """Forget a request that nobody has begun with."""
+        """Forget a request that no service has begun."""
         key = {'instance_uuid': instance_uuid, 'request_id': request_id}
         with self._write() as session:
             if session.execute(FREEZES.delete().filter_by(
@@ -241,7 +241,7 @@ class Store:
 
         :param lease: for how many seconds
         :param hinted: whether nova-api has sent a message about it: then one
-            that is asked for, and that nobody has begun with, is due, too
+            that is asked for, and that no service has begun, is due, too
         :returns: the row; None if it is not there, or not due
         """
         due = FREEZES.c.due_at <= now()
@@ -267,7 +267,7 @@ class Store:
         """Change a row that is still owned by who has taken it.
 
         :param due_in: seconds until it is due; by default that stays
-        :returns: the row as it is now; None if it is somebody else's
+        :returns: the row as it is now; None if another service has it
         """
         if due_in is not None:
             values['due_at'] = now() + due_in
@@ -290,7 +290,7 @@ class Store:
         """Note that the guest is frozen, until its deadline.
 
         :param frozen_at: since when, or since a little earlier
-        :returns: False if it is somebody else's row, or was withdrawn
+        :returns: False if another service has it, or it was withdrawn
         """
         after = freeze.unquiesce_after
         with self._write() as session:
@@ -315,7 +315,7 @@ class Store:
 
     @schema.retried
     def reread(self, freeze: Freeze) -> Freeze | None:
-        """Return the row as it is; None if it is somebody else's."""
+        """Return the row as it is; None if another service has it."""
         with self._read() as session:
             row = session.execute(_SELECT.where(*self._is(freeze))).first()
         return _row(row) if row else None
@@ -430,7 +430,7 @@ class Store:
     def report(self, details: str, cell_uuid: str = '') -> str | None:
         """Record that this service is up, or has swept a cell.
 
-        :param details: what is to be known of the service
+        :param details: what others must know of the service
         :param cell_uuid: the cell that was swept to its end
         :returns: the details of the report before; None if there was none
         """

@@ -61,7 +61,7 @@ class Thawing:
 
     def interrupted(self, cell: _Context, instance: objects.Instance,
                     row: store.Freeze) -> None:
-        """Go on with a freeze that nobody works on any more.
+        """Go on with a freeze that no service works on any more.
 
         If the server is quiesced, the freeze was answered, and nothing but
         its row is missing. Else the guest may be frozen.
@@ -144,7 +144,7 @@ class Thawing:
             self._thawed(cell, instance, begun, error, reason)
         elif self._is_restarted(cell, instance, begun, error):
             self._thawed(cell, instance, begun, None, _(
-                'The guest has been started anew since it was frozen'))
+                'The guest was started again after it was frozen'))
         else:
             self._thaw_failed(cell, instance, begun, error)
 

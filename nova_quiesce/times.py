@@ -84,7 +84,7 @@ def expiry_pause() -> float:
 
 
 def take_up_timeout() -> float:
-    """Return after how long a request that nobody took up is given up."""
+    """Return after how long a request that no service took up is given up."""
     return float(2 * CONF.quiesce.operation_timeout)
 
 

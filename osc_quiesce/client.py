@@ -77,7 +77,7 @@ class Client:
         carried out once.
 
         :param unquiesce_after: seconds after which the cloud thaws the server
-            by itself; by default as many as the cloud has configured
+            automatically; by default as many as the cloud has configured
         :param request_id: of the request, ``req-`` and a UUID; a new one by
             default
         :returns: the id of the request
@@ -115,7 +115,7 @@ class Client:
         server that is not quiesced any more is no error.
 
         :param request_id: only if this request to quiesce has frozen it, or
-            will; by default whatever request has
+            will; by default, any request
         :raises errors.Refused: nothing was changed
         :raises errors.Unreachable: no usable answer in all that time
         """
@@ -130,7 +130,7 @@ class Client:
             job.action_id, None if job.action_id else states.ENDED)
 
     def get_server(self, server: Server | str) -> Server:
-        """Return what Nova says of a server.
+        """Return what Nova shows of a server.
 
         :raises errors.ServerNotFound: there is none, or no longer
         """
@@ -191,7 +191,7 @@ class Client:
         """Return why a guest may not have been frozen until it was thawed.
 
         :param thaw: a thaw that has ended well
-        :returns: what the guest said, or why that is not known; None if all
+        :returns: what the guest told, or why that is not known; None if all
             is well
         """
         try:
@@ -243,7 +243,7 @@ class Client:
     def unquiesce_all(
             self, servers: Iterable[Server | str], wait: bool = True,
             timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
-        """Thaw servers, one after the other, whatever request froze them.
+        """Thaw servers, one after the other, even those of other requests.
 
         What holds one up delays the next by 3 seconds at most.
 

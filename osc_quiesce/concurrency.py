@@ -64,7 +64,7 @@ class Calls:
             self._wait()
 
     def _wait(self) -> None:
-        """Wait, whatever is raised meanwhile.
+        """Wait, even if something is raised in this time.
 
         The pool cannot be relied on to wait: Python 3.11 takes a thread for
         ended if a signal raises while it is joined.

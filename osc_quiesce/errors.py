@@ -49,7 +49,7 @@ class Transient(QuiesceError):
     """The same request may well succeed a little later.
 
     :ivar retry_after: seconds to wait before the next attempt, as asked for
-        by the cloud; 0 if it did not say
+        by the cloud; 0 if it named none
     """
 
     retry_after = 0.0

@@ -216,12 +216,12 @@ def quiesced(client: quiesce_client.Client,
 
     The stages are quiesced strictly one after the other, the servers of a
     stage at the same time. If one cannot be, all are thawed, and the error
-    says which one and why. On the way out, whatever is raised, the stages are
-    thawed in reverse. A stage holds up the thaw of the one before it for
-    3 seconds at most, then order counts less than thawing.
+    names it and the reason. When the block is left, even by an exception, the
+    stages are thawed in reverse. A stage delays the thaw of the one before it
+    for 3 seconds at most, then order counts less than thawing.
 
-    What was saved inside is consistent only if :attr:`Frozen.report` says so
-    when the block is left, or if :meth:`Frozen.verify` does not raise then.
+    Data that were saved inside are consistent only if, after the block,
+    :attr:`Frozen.report` is, or :meth:`Frozen.verify` does not raise.
 
     Signals are the caller's: what the client's ``sleep`` raises stops the
     freezing between two requests, and then everything is thawed.
@@ -231,7 +231,7 @@ def quiesced(client: quiesce_client.Client,
     :param timeout: seconds to wait for each stage to be quiesced, and, but
         not less than 120, for all servers to be thawed
     :param unquiesce_after: seconds of being frozen after which the cloud thaws
-        a server by itself, for all servers or by UUID; by default as many as
+        a server automatically, for all or by UUID; by default as many as
         the cloud has configured
     :param progress: is told what is done next, in a sentence
     :param shield: makes a context in which the client's ``sleep`` must not

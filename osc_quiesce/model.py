@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the cloud says, as plain data."""
+"""Answers of the cloud, as plain data."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -46,13 +46,13 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Freeze:
-    """What the cloud says of a guest that is, or may be, frozen.
+    """A guest that is, or may be, frozen, by the table of freezes.
 
     :param request_id: the request to quiesce that has frozen it
     :param state: ``asked``, ``freezing``, ``frozen`` or ``thawing``
     :param requested_at: such as ``2026-11-23T03:43:00Z``, as all times are
     :param frozen_at: None if the guest is not frozen yet
-    :param unquiesce_at: when the cloud thaws it by itself; None if it does
+    :param unquiesce_at: when the cloud thaws it automatically; None if it does
         not, or if the guest is not frozen yet
     :param attempts: number of thaws that failed
     :param error: why its server is in error; None if it is not
@@ -94,7 +94,7 @@ class Result:
     :param result: ``states.SUCCESS`` or ``states.FAILURE``; None if it has
         not ended, or if the caller may not see it
     :param reason: why it has failed, if the caller may see that
-    :param unquiesce_at: when the cloud thaws the guest by itself, as in
+    :param unquiesce_at: when the cloud thaws the guest automatically, as in
         :class:`Freeze`
     """
 

@@ -62,7 +62,7 @@ class QuiesceManager(base.Manager):
         """Ask Nova to freeze the file systems of a server.
 
         :param unquiesce_after: after how many seconds of being frozen the
-            cloud thaws the server by itself
+            cloud thaws the server automatically
         :returns: Nova's id of the request
         :raises novaclient.exceptions.ClientException: Nova has refused it;
             nothing was changed
@@ -123,7 +123,7 @@ do_quiesce.__doc__ = _(
 
 @_server_argument
 @utils.arg('--poll', dest='poll', action='store_true', default=False,
-           help=_('Wait until the server is thawed, and check that it is.'))
+           help=_('Wait until the server is thawed, and verify that.'))
 def do_unquiesce(cs: Any, args: argparse.Namespace) -> None:
     _run(cs, args, unquiesce.Unquiesce, lambda command: command.unquiesce(
         [args.server], wait=args.poll),

@@ -7,7 +7,7 @@ which answers to it are final, and what a look shows is said by a *verb*: see
 :mod:`osc_quiesce.verbs`.
 
 Every server has a pause of its own: no answer of one server, and no time that
-one asks for, delays another one. One server is looked at by itself; several
+one asks for, delays another one. One server is looked at alone; several
 are looked at together, with one request for a hundred.
 
 This module must never decide what becomes of a server.
@@ -238,7 +238,7 @@ class Poller:
             if self._all_projects:
                 self._all_projects, pause = False, 0.0
             else:
-                self._looks_at_rows = False  # each is looked at by itself
+                self._looks_at_rows = False  # each is looked at alone
         else:
             for job in found:
                 job.trouble = None

@@ -7,9 +7,8 @@ look at one server. What it learns it writes into the :class:`Job` of the
 server. It never waits and never repeats.
 
 *Freeze cautiously, thaw stubbornly*: a refused freeze is given up, for then
-nothing is frozen; a thaw is given up only if the server is gone, if the cloud
-says that this request does not freeze it, or if the cloud says that the thaw
-has failed.
+nothing is frozen; a thaw is given up only if the server is gone, or if the
+cloud reports that this request does not freeze it or that the thaw has failed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +41,7 @@ class Job:
     :ivar asked: when it was first asked; None if it was not
     :ivar ended: when it got there, or failed to; None before
     :ivar error: why it did not get there; None if it did
-    :ivar unquiesce_at: when the cloud thaws the server by itself, such as
+    :ivar unquiesce_at: when the cloud thaws the server automatically, such as
         ``2026-11-23T03:45:00Z``; None if it does not
     :ivar doubt: of a thaw: why it is not certain that the server was frozen
         by the request until then; None if it is certain
@@ -144,7 +143,7 @@ class Freezing(Verb):
     """Freezes servers, each by the request that its job names.
 
     :param unquiesce_after: UUID of server to seconds after which the cloud
-        thaws it by itself; by default as many as the cloud has configured
+        thaws it automatically; by default as many as the cloud has configured
     """
 
     goal = states.QUIESCED
@@ -214,7 +213,7 @@ class Freezing(Verb):
 
 
 class Unquiescing(Verb):
-    """Thaws servers, whatever request has frozen them."""
+    """Thaws servers, even if other requests have frozen them."""
 
     goal = states.ACTIVE
 
@@ -287,7 +286,7 @@ class Thawing(Unquiescing):
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is not None and row.request_id == job.request_id:
-            # The cloud goes on, but nobody knows for how long.
+            # The cloud goes on, and it is unknown for how long.
             if row.error:
                 raise _failed(job.server, row.error, job.request_id)
             return False

@@ -116,7 +116,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
                 # Else it came to nothing, and is perhaps being deleted.
                 and each.state in (snapshot_sets.CONSISTENT,
                                    snapshot_sets.PENDING)):
-            raise LostRace(_('Another command has made snapshot set %(name)s '
-                             '(%(id)s) of the same volumes meanwhile. This '
+            raise LostRace(_('Another command has just made snapshot set '
+                             '%(name)s (%(id)s) of the same volumes. This '
                              'command has unquiesced its servers and taken no '
                              'snapshot.') % {'name': each.name, 'id': each.id})

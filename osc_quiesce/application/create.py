@@ -2,8 +2,8 @@
 
 """Freeze, take the snapshots, thaw, check: the making of a snapshot set.
 
-Servers are frozen only for what must be done meanwhile. Whatever fails, they
-are thawed first, and then the snapshots are deleted.
+Servers are frozen only while the snapshots are taken. Whatever fails, they are
+thawed first, and then the snapshots are deleted.
 """
 
 from collections.abc import Callable, Mapping
@@ -81,7 +81,7 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
 def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     """Check that no volume came or went since the plan was made.
 
-    Nova lets nobody change the volumes of a quiesced server, and records who
+    Nova lets no user change the volumes of a quiesced server, and records who
     did before: so this can be asked for when nothing is frozen any more.
     """
 

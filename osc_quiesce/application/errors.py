@@ -20,7 +20,7 @@ class ApplicationError(Exception):
 
 
 class SpecError(ApplicationError):
-    """application.yaml is not as it has to be."""
+    """application.yaml is not valid."""
 
 
 class NotPossible(ApplicationError):

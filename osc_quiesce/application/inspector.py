@@ -190,7 +190,7 @@ class Inspector:
                         'number': power_state,
                         'name': _NOT_RUNNING[power_state]}
         if body.get('host_status') == 'DOWN':
-            yield _('is on host %s, whose nova-compute is down: nobody could '
+            yield _('is on host %s, whose nova-compute is down and cannot '
                     'quiesce it') % body.get('OS-EXT-SRV-ATTR:host')
         hypervisor = body.get('OS-EXT-SRV-ATTR:hypervisor_hostname') or ''
         kind = hypervisor and self._once.read(

@@ -81,16 +81,16 @@ def unfit(name: str, application: str, description: str,
 
 
 def problems(plan: planning.Plan) -> Iterator[str]:
-    """Yield why Cinder would not keep what is to be written."""
+    """Yield why Cinder would not keep the labels of a set."""
     yield from unfit(
         plan.name, plan.application, plan.description, plan.properties)
     for body in bodies(plan, str(uuid.UUID(int=0))):
         size = metadata.size(body['metadata'])
         if size > metadata.MOST:
-            yield _('What is to be recorded with the snapshot of volume '
-                    '%(volume)s of server %(server)s has %(size)d characters, '
-                    'and more than %(max)d could not be restored from a '
-                    'backup: its metadata, user data, tags or ports, or the '
+            yield _('The record with the snapshot of volume %(volume)s of '
+                    'server %(server)s would have %(size)d characters, and '
+                    'more than %(max)d could not be restored from a backup: '
+                    'its metadata, user data, tags or ports, or the '
                     'properties of the set, are too many.') % {
                         'volume': body['volume_id'],
                         'server': metadata.get(body, 'server_name'),

@@ -31,7 +31,7 @@ _OF_NOVA: Final = ('hw_', 'img_', 'os_', 'trait:')
 
 
 class Recorder:
-    """Reads what is to be recorded, and once what several servers share.
+    """Reads what a set records, and once what several servers share.
 
     A server is given as Nova shows it.
 

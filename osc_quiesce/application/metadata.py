@@ -77,7 +77,7 @@ def get(resource: Mapping[str, Any], key: str) -> str:
 
 
 def number(resource: Mapping[str, Any], key: str) -> int:
-    """Return one of our keys that is a number; 0 if somebody damaged it."""
+    """Return one of our keys that is a number; 0 if it is damaged."""
     text = get(resource, key)
     return int(text) if text.isdecimal() else 0
 

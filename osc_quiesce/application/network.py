@@ -86,8 +86,8 @@ class Network:
             self._is_away = exc.status is None
             if not self._was_told:
                 self._was_told = True
-                LOG.warning(_('Neutron does not show all that is to be '
-                              'recorded of the ports of the servers: %s.'),
+                LOG.warning(_('Neutron does not show all data of the ports of '
+                              'the servers, so the set records less: %s.'),
                             str(exc).rstrip('.'))
         return None
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is to be done, and every reason why it cannot be."""
+"""The plan of a snapshot set, and every reason why it cannot be made."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
@@ -39,7 +39,7 @@ class Server(model.Server):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """What a command freezes and takes snapshots of.
 
     :param name: of the snapshot set
     :param problems: why nothing can be done, apart from what is refused for

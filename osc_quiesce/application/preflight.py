@@ -44,7 +44,7 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
          allow_local_disk: bool = False, with_user_data: bool = False,
          description: str = '',
          properties: Mapping[str, str] | None = None) -> Plan:
-    """Look at everything, change nothing, and return what is to be done.
+    """Check everything, change nothing, and return a plan.
 
     :param name, description, properties: see :class:`.plan.Plan`
     :param unquiesce_after: seconds, for servers without a time of their own

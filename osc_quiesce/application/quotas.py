@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which quotas of a project are too small for what is to be made."""
+"""Which quotas of a project are too small for what a command makes."""
 
 from collections.abc import Iterator, Mapping
 import dataclasses

@@ -111,7 +111,7 @@ def _of(snapshots: Iterable[dict[str, Any]]) -> SnapshotSet:
 
 
 def _seconds(text: str) -> float | None:
-    """Return a time; None if there is none, or if somebody damaged it."""
+    """Return a time; None if there is none, or it is damaged."""
     try:
         return float(text)
     except ValueError:

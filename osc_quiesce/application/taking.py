@@ -130,8 +130,8 @@ class Taking:
         users = inspector.strangers(shown, {s.id for s in self.plan.servers})
         if users:
             raise errors.ApplicationError(
-                _('Volume %(volume)s was attached to %(users)s meanwhile, '
-                  'which is not frozen. Try again.') % {
+                _('Volume %(volume)s was attached to %(users)s since the '
+                  'preflight, which is not frozen. Try again.') % {
                       'volume': volume['id'], 'users': ', '.join(users)})
 
     def _read(self, path: str) -> dict[str, Any]:

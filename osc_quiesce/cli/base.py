@@ -41,7 +41,7 @@ class Command:
     def run(self, work: Callable[[], object], out: TextIO) -> int:
         """Do the work, tell the user, and return the exit code.
 
-        :param work: calls the one method of the command that is to be called,
+        :param work: calls the one method of the command to call,
             and writes what came of it
         :param out: what it writes to
         """

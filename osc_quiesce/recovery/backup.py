@@ -153,7 +153,7 @@ class _Run:
             return False  # it will answer again, or the time will be up
 
     def _warn_of_service(self) -> None:
-        """Tell the user if nobody is at work; it may come back."""
+        """Tell the user if no cinder-backup is up; it may come back."""
         now = self._timer.clock()
         if now - self._moved_at < _SILENCE:
             return

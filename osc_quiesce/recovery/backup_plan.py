@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is to be backed up and how, and every reason why it cannot be."""
+"""What a command backs up and how, and every reason why it cannot."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """What a command backs up.
 
     :param id: of the backup set
     :param items: in the order of the snapshots
@@ -133,7 +133,7 @@ class Plan:
 
 
 def _ascii(text: str) -> str:
-    """Return what somebody has written on a snapshot, as Cinder takes it.
+    """Return what a user has written on a snapshot, as Cinder takes it.
 
     What we have written there is ASCII already.
     """

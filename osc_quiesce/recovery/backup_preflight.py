@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is to be backed up and how, found out before anything is made.
+"""What a command backs up and how, found out before anything is made.
 
 It only reads, but for one request at the other site that cannot have an
 effect: to import a record without an ID, which tells whether the caller may.
@@ -30,10 +30,10 @@ from osc_quiesce.recovery import registration
 def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
          destination: registration.Destination | None = None,
          wants_records: bool = False) -> backup_plan.Plan:
-    """Look at everything, change nothing, and return what is to be done.
+    """Check everything, change nothing, and return a plan.
 
     :param snapshot_set: name or ID
-    :param destination: where the backups are to be registered as well
+    :param destination: where to register the backups as well
     :param wants_records: whether records are exported without that
     :returns: a plan, perhaps with problems
     :raises snapshot_sets.NoSuchSet: there is no such set, nor a whole backup

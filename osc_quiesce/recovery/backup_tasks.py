@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""One backup, from the request until it is there, whatever happens meanwhile.
+"""One backup, from the request until it is there, whatever fails on the way.
 
 A request whose answer was lost is looked for, by snapshot and mark, before it
 is sent again: Cinder would make two backups. A backup that has failed because
@@ -226,8 +226,9 @@ class Task:
         except cloud_api.NotThere:
             if before != 'deleting':
                 self.fail(_('Backup %(id)s of volume %(volume)s was deleted '
-                            'meanwhile.') % {'id': self._backup['id'],
-                                             'volume': self.item.label})
+                            'while it was being made.') % {
+                                'id': self._backup['id'],
+                                'volume': self.item.label})
             self._backup = None
             return True
         if self._backup['status'].startswith('error') and not self.is_there:

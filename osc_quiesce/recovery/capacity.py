@@ -80,7 +80,7 @@ def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
     """Return why a site can make no backups, as far as the caller may see.
 
     Without a service that its scheduler knows of, Cinder not only fails: it
-    also damages the status of a volume whose snapshot is to be backed up.
+    also damages the status of a volume whose snapshot should be backed up.
 
     :param site: what messages call it
     :raises cloud_api.CloudError: Cinder cannot be asked

@@ -25,7 +25,7 @@ from osc_quiesce import model
 from osc_quiesce.recovery import resolved
 from osc_quiesce import retry
 
-#: seconds after which the cloud thaws a guest by itself
+#: seconds after which the cloud thaws a guest automatically
 _UNQUIESCE_AFTER: Final = 60
 #: seconds for one attempt of an agent
 _AGENT_TIMEOUT: Final = 30.0

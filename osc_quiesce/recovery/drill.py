@@ -82,7 +82,7 @@ class Outcome:
 def prepare(waiter: waiting.Waiter, point: points.Point) -> None:
     """Delete what an earlier drill of a set has left.
 
-    It is to be done before a plan is made.
+    Call this before a plan is made.
 
     :raises errors.ApplicationError: something is still there
     """

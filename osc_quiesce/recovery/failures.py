@@ -31,7 +31,7 @@ def reason(backup: Mapping[str, Any], waiter: waiting.Waiter) -> str:
 
 
 def is_of_restart(why: str) -> bool:
-    """Return whether it was cinder-backup that died meanwhile."""
+    """Return whether cinder-backup has died since."""
     return any(words in why.lower() for words in _RESTARTED)
 
 

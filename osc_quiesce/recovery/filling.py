@@ -181,7 +181,7 @@ class Filler:
 
     def _check_holder(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
-        """See that nothing else was restored into a volume meanwhile."""
+        """Check that nothing else was restored into a volume since."""
         holder = item.holder(volume, self._plan.restore_id)
         if holder:
             raise NotRestored(

@@ -19,7 +19,7 @@ from osc_quiesce.recovery import registration
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be imported.
+    """What a command imports.
 
     :param missing: the records that are not known at the site yet
     :param problems: why it cannot be done; empty if it can
@@ -32,7 +32,7 @@ class Plan:
 
 def plan(bundle: bundles.Bundle,
          destination: registration.Destination) -> Plan:
-    """Look at everything, change nothing, and return what is to be done.
+    """Check everything, change nothing, and return a plan.
 
     :raises errors.ApplicationError: the bundle is damaged, or the site cannot
         be asked

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""mapping.yaml: what stands for what at the site where one restores.
+"""mapping.yaml: the counterpart of each thing at the site of a restore.
 
 The schema is documented in doc/source/reference/mapping.rst. Everything is
 named by name or ID. What is left empty is refused, and so is what is not
@@ -119,7 +119,7 @@ class Mapping:
 
     @property
     def networks(self) -> str | None:
-        """The section of the networks; None if there are to be no ports."""
+        """The section of the networks; None if servers get no ports."""
         if not self.is_for_drill:
             return 'networks'
         drill = self.document.data.get('drill') or {}

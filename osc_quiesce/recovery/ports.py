@@ -110,7 +110,7 @@ def _fixed(address: str, subnets: list[dict[str, Any]],
 
 def _check_free(rows: tables.Rows, network: Mapping[str, Any],
                 fixed_ips: list[dict[str, str]]) -> None:
-    """Check that nobody else has addresses, as far as one may see ports."""
+    """Check that no other port has an address, as far as one may see ports."""
     for fixed in fixed_ips:
         _check_unused(rows,
                       f'network_id={network["id"]}'

@@ -173,8 +173,8 @@ class Prover:
         if parent != backup_id:
             raise Overtaken(_('Volume %(volume)s is not proven to be equal to '
                               'backup %(backup)s: Cinder has compared it with '
-                              '%(parent)s, which is newer or was made '
-                              'meanwhile. Run the same command again.') % {
+                              '%(parent)s, which is newer or was made since. '
+                              'Run the same command again.') % {
                                   'volume': volume_id, 'backup': backup_id,
                                   'parent': parent})
         if made['object_count']:
@@ -193,7 +193,7 @@ class Prover:
                 backup: Mapping[str, Any]) -> Iterator[None]:
         """Let a backup be the newest one of its volume that is available.
 
-        :raises WrongParent: somebody else's is newer, and left alone
+        :raises WrongParent: one of another owner is newer, and left alone
         """
         newer = [
             each for each in self.backups(volume_id)
@@ -241,7 +241,7 @@ class Prover:
         self._waiter.backup(backup_id, {other})  # it is a cast
 
     def _mark(self, backup_id: str, more: Mapping[str, str]) -> None:
-        # Read anew: its set may have been sealed since the proof began.
+        # Read again: its set may have been sealed since the proof began.
         found = self._waiter.read_backup(backup_id).get('metadata') or {}
         kept = {key: value for key, value in found.items()
                 if key != marks.PREFIX + marks.HIDDEN_BY}

@@ -123,7 +123,7 @@ class Protection:
 
 
 def moment(text: str) -> datetime.datetime | None:
-    """Return a time as we write it; None if somebody has damaged it."""
+    """Return a time as we write it; None if it is damaged."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
@@ -132,7 +132,7 @@ def moment(text: str) -> datetime.datetime | None:
 
 
 def why_not(found: backup_sets.BackupSet, now: datetime.datetime) -> str:
-    """Return why nobody can count on a set, as a part of a sentence."""
+    """Return why a set does not count, as a part of a sentence."""
     if found.state != backup_sets.CONSISTENT:
         return _('it is %s') % found.state
     return wrong_moment(found, now)

@@ -45,12 +45,12 @@ _T = TypeVar('_T')
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """What is to be registered.
+    """What a command registers.
 
     :param owner: ID of the project that has made it
     :param servers: what is recorded of them
     :param sizes: GiB that each source volume has now
-    :param rows: how many backups are to be imported
+    :param rows: how many backups it imports
     :param gigabytes: the sizes of these
     """
 

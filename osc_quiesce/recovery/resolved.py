@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Servers and volumes as they are to be at the site where one restores."""
+"""Servers and volumes as a restore makes them at its site."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ IMAGE_KEYS: Final = ('kernel_id', 'ramdisk_id')
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One thing, as it was and as it is to be.
+    """One thing, as it was and as it will be.
 
     :param stage: number of the stage, from 0
     :param server: its name and ID at the source
     :param what: such as "flavor"
     :param source: what it was
-    :param here: what it is to be; empty if that is refused
+    :param here: what it will be; empty if that is refused
     :param refused: why it cannot be, as a part of a sentence; empty if it can
     """
 
@@ -86,7 +86,7 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A port that is to be made.
+    """A port to make.
 
     :param id: of the port at the source
     :param body: of the request that makes it
@@ -100,7 +100,7 @@ class Port:
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A server that is to be made.
+    """A server to make.
 
     :param manifest: what is recorded of it
     :param group: ID of its server group here

@@ -61,7 +61,7 @@ class _Resolver:
         self.volumes: dict[str, resolved.Volume] = {}
 
     def server(self, manifest: Mapping[str, Any]) -> resolved.Server | None:
-        """Return a server as it is to be here; None if it is left out."""
+        """Return a server as it will be here; None if it is left out."""
         rows = tables.Rows(self._site, self._mapping, manifest,
                            self._restore_id, self.rows, self._checks_use)
         own = self._mapping.entry('servers', manifest['id'], manifest['name'])

@@ -211,7 +211,7 @@ class Run:
                       'id': backup_id, 'why': exc})
 
     def _is_open(self, item: restore_plan.Item) -> bool:
-        """Return whether a volume is to be proven, and can be."""
+        """Return whether a volume should be proven, and can be."""
         row = self.rows[item.wanted.id]
         if not item.can_be_proven or row.verified:
             return False
@@ -229,7 +229,7 @@ class Run:
         LOG.warning('%s', message)
 
     def _check_volumes(self) -> None:
-        """See that no other run has found a volume to differ meanwhile.
+        """Check that no other run has found a volume to differ.
 
         :raises proof.NotEqual: one does
         """

@@ -34,7 +34,7 @@ class Options:
     :param drill: whether this is a rehearsal: under names of its own, in the
         mapping's networks for drills, and no target volume is kept or started
     :param parallel: how many volumes are restored at once
-    :param source: the site where the servers ran, if it is to be asked
+    :param source: the site where the servers ran, if it can be asked
     :param source_name: what the user calls that site
     """
 
@@ -52,10 +52,10 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A volume that is to be filled.
+    """A volume to fill.
 
     :param wanted: with the size of the copy
-    :param volume: as Cinder shows it; None if it is to be made
+    :param volume: as Cinder shows it; None if it is made first
     :param is_target: whether it is a target volume, and not one that the
         restore makes for itself
     """
@@ -88,7 +88,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """What a restore does.
 
     :param rows: both sides, side by side
     :param problems: why it cannot be done, apart from what rows refuse

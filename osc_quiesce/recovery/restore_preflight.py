@@ -27,7 +27,7 @@ from osc_quiesce.recovery import targets
 def make(cloud: cloud_api.Cloud, point: points.Point,
          mapping: mappings.Mapping,
          options: restore_plan.Options) -> restore_plan.Plan:
-    """Look at everything, change nothing, and return what is to be done.
+    """Check everything, change nothing, and return a plan.
 
     :returns: a plan, perhaps with refusals
     :raises cloud_api.CloudError: a service cannot be asked
@@ -105,7 +105,7 @@ def _item(point: points.Point, wanted: resolved.Volume,
           may_use: Callable[[Mapping[str, Any]], bool],
           options: restore_plan.Options,
           rows: list[resolved.Row]) -> restore_plan.Item | None:
-    """Return a volume that is to be filled, with a row that tells of it.
+    """Return a volume to fill, with the row that shows it.
 
     :param may_use: whether a target volume may be restored into
     """
@@ -123,7 +123,7 @@ def _item(point: points.Point, wanted: resolved.Volume,
                           and may_use(target)))
     own = [each for each in there.values()
            if marks.maker(each) == (restore_id, wanted.id)
-           and not options.drill]  # which always begins anew
+           and not options.drill]  # which always begins again
     volume = target if is_target else next(iter(own), None)
     item = restore_plan.Item(wanted, copy, volume, is_target)
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
@@ -164,7 +164,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
             'wanted': copy.size}
     users = [each['server_id'] for each in volume['attachments']]
     if users:
-        return _('volume %(id)s, into which it is to be restored, is attached '
+        return _('volume %(id)s, into which it would be restored, is attached '
                  'to server %(users)s') % {
                      'id': volume['id'], 'users': ', '.join(users)}
     if holder := item.holder(volume, restore_id):
@@ -258,7 +258,7 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
 
 
 def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
-    """Return what there has to be room for that is not there yet."""
+    """Return what needs room and is not there yet."""
     to_fill = [item for item in plan.items if not (
         item.volume and item.is_done(item.volume, plan.restore_id))]
     started = {

@@ -162,7 +162,7 @@ def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
             restore_id: str) -> None:
     """Let a target volume be free for the next restore.
 
-    If another restore has taken it meanwhile, that keeps it.
+    If another restore has taken it since, that keeps it.
 
     :param volume: as Cinder shows it now
     """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which backup sets are to be deleted, and every reason why they cannot be.
+"""Which backup sets a command deletes, and every reason why it cannot.
 
 What a kept set needs stays, and what is being made, restored or compared, at
 either site. Deleting a backup that was imported deletes the data, which the
@@ -28,7 +28,7 @@ from osc_quiesce.recovery import retention_site
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """What is to be deleted.
+    """What a command deletes.
 
     :param sets: the sets that go
     :param backups: all of theirs, in the order in which they can be deleted,
@@ -51,7 +51,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
          elsewhere: cloud_api.Cloud | None = None,
          other_site_is_gone: bool = False,
          now: datetime.datetime | None = None) -> Removal:
-    """Return what is to be deleted, and every reason why it cannot be.
+    """Return what to delete, and every reason why it cannot be deleted.
 
     :param names: names or IDs of sets
     :param application: all sets of it that were made here are meant as well
@@ -101,7 +101,7 @@ def _left(here: retention_site.Site,
           wanted: Iterable[backup_sets.BackupSet]) -> list[dict[str, Any]]:
     """Return what imports that failed have left of sets of another site.
 
-    Nothing tells of which set such a row is; nobody needs it.
+    Nothing shows to which set such a row belongs; no restore needs it.
     """
     if all(each.is_whole or each.id in here.own for each in wanted):
         return []
@@ -266,7 +266,7 @@ def _needed_there_problems(there: retention_site.Site,
                            going: set[str]) -> list[str]:
     """Return what was made at the other site and depends on those to go."""
     return [_('%(label)s, made at the other site, has only the differences to '
-              'what is to be deleted: delete it there first.') % {
+              'a backup that would be deleted: delete it there first.') % {
                   'label': label}
             for label, needed in there.dependents() if needed & going]
 
@@ -285,7 +285,7 @@ def _needed_problems(here: retention_site.Site,
                      and not metadata.get(backup, marks.PROOF_OF)]
     for name, needed in dependent:
         if needed & going:
-            problems.append(_('%(name)s has only the differences to what is '
-                              'to be deleted: delete it as well, or keep '
-                              'both.') % {'name': name})
+            problems.append(_('%(name)s has only the differences to a backup '
+                              'that would be deleted: delete it as well, or '
+                              'keep both.') % {'name': name})
     return problems

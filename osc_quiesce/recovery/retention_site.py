@@ -121,8 +121,8 @@ class Site:
 def _work(backup: dict[str, Any]) -> str:
     """Return what is done with a backup, as a part of a text."""
     if metadata.get(backup, marks.PROOF_OF):
-        return _('%s, which compares, and is to be deleted if nobody '
-                 'compares any more') % backup['id']
+        return _('%s, a proof, which you can delete unless a command is '
+                 'making it') % backup['id']
     if metadata.get(backup, marks.HIDDEN_BY):
         return _('%s, hidden for a comparison') % backup['id']
     return _('%(id)s, status %(status)s') % {

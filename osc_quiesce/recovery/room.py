@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether a site has room for what is to be restored: quotas and pools.
+"""Whether a site has room for a restore: quotas and pools.
 
 A volume that was restored takes up all of its size, even if the source was
 thin; and a pool that fills up looks like a cinder-backup that has died.
@@ -24,9 +24,9 @@ from osc_quiesce.recovery import site as sites
 class Needs:
     """What is not there yet.
 
-    :param to_make: volumes that are to be made
+    :param to_make: volumes to make
     :param to_thicken: volumes that do not take up their size yet
-    :param servers: that are to be made
+    :param servers: to make
     :param proofs: GiB of the backups that proofs make at the same time
     """
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""One server, name by name: what it was, what it is to be, or why not."""
+"""One server, name by name: what it was, what it will be, or why not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from osc_quiesce.recovery import site as sites
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What is known of one server, as it was and as it is to be.
+    """What is known of one server, as it was and as it will be.
 
     :param restore_id: of the restore, whose own ports are no obstacle
     :param rows: all of them, of all servers

@@ -3,7 +3,7 @@
 """A mapping.yaml to begin with: what has the same name here is filled in.
 
 The rest is left empty, with a comment of what fits, and is refused until
-somebody fills it in.
+the user fills it in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Skeleton:
 
 def make(site: sites.Site, servers: Iterable[Mapping[str, Any]],
          title: str) -> Skeleton:
-    """Return what is to be filled in to restore servers at a site.
+    """Return what the user fills in to restore servers at a site.
 
     :param servers: what is recorded of them
     :param title: of what this is the mapping

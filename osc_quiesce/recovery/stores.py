@@ -222,7 +222,7 @@ class S3:
 
 
 def _s3_client() -> Any:
-    """Return a client of boto3, which reads ``AWS_*`` by itself."""
+    """Return a client of boto3, which reads ``AWS_*`` automatically."""
     try:
         import boto3
         import botocore.config

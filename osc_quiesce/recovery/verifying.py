@@ -208,6 +208,6 @@ def _summary(record: records.Record, state: str) -> backup_check.Finding:
         return backup_check.Finding(record.id, volume_id, state)
     return backup_check.Finding(
         record.id, volume_id, state, '',
-        _('It is good by itself, but an earlier one of its chain is not, or '
-          'is not known to be.'),
+        _('It is good, but an earlier one of its chain is not, or is not '
+          'known to be.'),
         _('See that one.'))

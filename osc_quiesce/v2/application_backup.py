@@ -128,8 +128,8 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                                    'made at this site, with --keep-last'))
         parser.add_argument(
             '--keep-last', metavar='<n>', type=options.whole_seconds,
-            help=_('Of these sets, keep the last consistent ones of each '
-                   'application, this many, and all that they need'))
+            help=_('Of these sets, keep the last <n> consistent ones of each '
+                   'application, and all backups that they need'))
         parser.add_argument(
             '--to-cloud', metavar='<cloud>', type=base.given, help=_(
                 'The other site, a name in clouds.yaml: what is deleted here '
@@ -138,7 +138,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
         parser.add_argument(
             '--other-site-is-gone', action='store_true', help=_(
                 'Delete sets that are registered at another site, which is '
-                'lost, with all that it has made of them'))
+                'lost, and all backups there that depend on them'))
         parser.add_argument('--owner-is-gone', action='store_true', help=_(
             'Delete sets that another site has made, with the only data, '
             'since that site is lost'))
@@ -147,7 +147,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                             help=_('How long to wait for Cinder, in seconds '
                                    '(default: %g)') % deleting.TIMEOUT)
         parser.add_argument('--dry-run', action='store_true', help=_(
-            'Say what would be deleted and refused, and do nothing'))
+            'Show what would be deleted and refused, and do nothing'))
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -156,7 +156,8 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                 'Name backup sets, or an application.'))
         if parsed_args.application and parsed_args.keep_last is None:
             raise osc_exceptions.CommandError(_(
-                'With --application, --keep-last says how many sets stay.'))
+                'With --application, give the number of sets to keep with '
+                '--keep-last.'))
         if parsed_args.to_cloud and parsed_args.other_site_is_gone:
             raise osc_exceptions.CommandError(_(
                 'With --other-site-is-gone, --to-cloud has no meaning: give '

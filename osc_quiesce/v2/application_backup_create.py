@@ -68,9 +68,9 @@ class CreateApplicationBackup(base.Interruptible,
         full.add_argument(
             '--full-every', metavar='<n>', type=options.whole_seconds,
             default=chains.FULL_EVERY,
-            help=_('One of so many backups of a volume is a full one '
-                   '(default: %d), and the first one, and one of a volume '
-                   'that has grown') % chains.FULL_EVERY)
+            help=_('Length of a chain: each <n>th backup of a volume is full '
+                   '(default: %d); the first one, and one of a volume that '
+                   'has grown, are always full') % chains.FULL_EVERY)
         parser.add_argument(
             '--container', metavar='<container>', type=base.new_name, help=_(
                 'Container for the data (default: that of cinder-backup)'))
@@ -94,7 +94,7 @@ class CreateApplicationBackup(base.Interruptible,
         parser.add_argument(
             '--parallel', metavar='<n>', type=options.whole_seconds,
             default=backup.PARALLEL,
-            help=_('How many backups are made at once (default: %d)')
+            help=_('Number of backups that are made at once (default: %d)')
             % backup.PARALLEL)
         parser.add_argument('--timeout', metavar='<seconds>',
                             type=options.timeout, default=backup.TIMEOUT,
@@ -178,11 +178,11 @@ class CreateApplicationBackup(base.Interruptible,
 
 
 def add_mapping(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a backup is at another site."""
+    """Add the options for the volumes of a backup at another site."""
     parser.add_argument('--mapping', metavar='<file>', type=base.given, help=_(
-        'File that says what stands for what at the other site; "application '
-        'mapping create" writes one to begin with. Each source volume gets a '
-        'target volume there'))
+        'File with the volume type, zone and so on at the other site; '
+        '"application mapping create" writes one to fill in. Each source '
+        'volume gets a target volume there'))
     parser.add_argument('--no-target-volumes', action='store_true', help=_(
         'Register the backups as they are, without target volumes: a restore '
         'cannot be verified then'))

@@ -41,8 +41,8 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
         'nothing is verified.')
 
     STOPPING = _('stopping')
-    STOPPED = _('Interrupted: the set is not verified. The same command again '
-                'begins anew.')
+    STOPPED = _('Interrupted: the set is not verified. The next run begins '
+                'with the first backup again.')
 
     #: with a bundle, there may be no cloud left that could authenticate
     auth_required = False
@@ -59,8 +59,8 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
             'gets the token of this command; or s3://, with the credentials '
             'and the endpoint that AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY '
             'and AWS_ENDPOINT_URL name. With /<container> at the end of the '
-            'URL, or <bucket> after s3://, all backups are looked for there, '
-            'instead of where Cinder has written each of them'))
+            'URL, or <bucket> after s3://, the command reads all backups '
+            'there, instead of in the container of each'))
         parser.add_argument('--parallel', metavar='<n>',
                             type=options.whole_seconds,
                             default=DEFAULT_PARALLEL,
@@ -77,7 +77,7 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
                 _('Name a backup set, or a file with --bundle.'))
         if parsed_args.bundle and not parsed_args.store:
             raise osc_exceptions.CommandError(
-                _('With --bundle, --store says where the data are.'))
+                _('With --bundle, name the store of the data with --store.'))
         try:
             report = self._report(parsed_args)
         except cloud_api.CloudError as exc:

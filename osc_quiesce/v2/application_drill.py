@@ -36,7 +36,7 @@ class DrillApplication(restore_create.Planned):
         'servers with clones of them, stage by stage and under other names, '
         'in the networks that the mapping has for drills, or in none, check '
         'them, and delete all of that again. The source and its protection '
-        'go on meanwhile. The result is recorded with the backups.')
+        'go on. The result is recorded with the backups.')
 
     COLUMNS = (*restore_create.REPORT_COLUMNS, 'result', 'deleted')
     REFUSED = _('Nothing was rehearsed, and nothing was made.')

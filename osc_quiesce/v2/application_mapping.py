@@ -23,10 +23,11 @@ COLUMNS = ('file', 'application', 'filled', 'empty')
 
 class CreateApplicationMapping(base.Command, command.ShowOne):
     _description = _(
-        'Write a file that says what stands for what at this site, to restore '
-        'a backup set here. What has the same name is filled in; the rest is '
-        'left empty, with a comment of what fits, and is refused until it is '
-        'filled in.')
+        'Write a mapping file, to restore a backup set at this site. It names '
+        'the counterpart of each flavor, network and so on of the source. '
+        'Entries that have the same name here are filled in; the others are '
+        'empty, with a comment that lists what fits, and a restore is refused '
+        'until you fill them in.')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -37,8 +38,8 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
                             help=_('File to write, which must not exist yet'))
         parser.add_argument(
             '--from-cloud', metavar='<cloud>', type=base.given, help=_(
-                'The site that has the set, a name in clouds.yaml, as long as '
-                'the set is not registered at this site'))
+                'The site that has the set, a name in clouds.yaml; needed '
+                'while the set is not registered at this site'))
         return parser
 
     def take_action(
@@ -53,7 +54,7 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
             point = points.find(source, parsed_args.set)
             made = skeleton.make(
                 sites.Site(cloud), point.servers,
-                _('What stands for what of application %(application)s\nof '
+                _('Mapping of application %(application)s,\nfor '
                   '%(set)s.') % {
                       'application': point.application, 'set': point.label})
             _write(parsed_args.output, made.text)

@@ -43,10 +43,11 @@ _UNITS: Final = ((86400.0, 'd', 2.0), (3600.0, 'h', 1.5), (60.0, 'min', 1.0))
 
 class ShowApplicationProtection(base.Command, command.Lister):
     _description = _(
-        'Show how well the applications of the project are protected, as this '
-        'site has it: ask the site where they would be restored. Only sets '
-        'count that are consistent and known at another site than the one '
-        'that has made them. Ages are by the clock of this machine.')
+        'Show how well the applications of the project are protected, by the '
+        'records of this site: run it at the site where they would be '
+        'restored. A set counts only if it is consistent, and registered at '
+        'another site than the one that has made it. Ages are by the clock of '
+        'this machine.')
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,11 +61,11 @@ class ShowApplicationProtection(base.Command, command.Lister):
                    'more; default: all that have sets)'))
         parser.add_argument(
             '--max-age', metavar='<seconds>', type=options.whole_seconds,
-            help=_('Be an alarm: with exit code 1, name each application that '
-                   'has no set that is at most so many seconds old'))
+            help=_('For alarms: exit with code 1, and name each application '
+                   'without a set that is at most this many seconds old'))
         parser.add_argument('--openmetrics', metavar='<file>', help=_(
             'Also write it as OpenMetrics, for the textfile collector of '
-            'node_exporter. The file is replaced as a whole, and everybody '
+            'node_exporter. The file is replaced as a whole, and every user '
             'may read it'))
         return parser
 

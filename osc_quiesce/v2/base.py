@@ -157,7 +157,7 @@ def new_name(text: str) -> str:
 
 
 def given(text: str) -> str:
-    """Return what an option gives: a path, or what is to be looked for.
+    """Return what an option gives: a path, or the name of what to find.
 
     It must not be empty, or a variable that is empty would go unnoticed in a
     script, and with it that a set goes to no other site.

@@ -34,16 +34,16 @@ def add_for_drill(
                         help=_('Backup set (name or ID)'))
     _add_shared(parser)
     parser.add_argument('--keep', action='store_true', help=_(
-        'Delete nothing at the end, whatever that is; "application restore '
-        'delete" does that later'))
+        'Delete nothing at the end, not even after a failure; "application '
+        'restore delete" does that later'))
     return parser
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--mapping', metavar='<file>', type=base.given, required=True, help=_(
-            'File that says what stands for what at this site; "application '
-            'mapping create" writes one to begin with'))
+            'File with the flavor, network and so on at this site for each at '
+            'the source; "application mapping create" writes one to fill in'))
     parser.add_argument('--dry-run', action='store_true', help=_(
         'Show what would be done and refused, and do nothing'))
     _add_checks(parser)
@@ -86,7 +86,7 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--proof-container', metavar='<container>', type=base.new_name,
         default=proof.CONTAINER,
-        help=_('Container for the backups that prove it, which are deleted at '
+        help=_('Container for the backups of the proof, which are deleted at '
                'once; this site must be able to write there (default: '
                '%s)') % proof.CONTAINER)
     parser.add_argument('--check', metavar='<command>', default='', help=_(
@@ -95,14 +95,14 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
         'OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, OSC_QUIESCE_STAGE, '
         'OSC_QUIESCE_ADDRESS and OSC_QUIESCE_ADDRESSES in its environment'))
     parser.add_argument('--no-agent-check', action='store_true',
-                        help=_('Do not quiesce and unquiesce each server for '
-                               'a moment to see that the agent in it answers'))
+                        help=_('Do not test the guest agent of each server by '
+                               'quiescing it for a moment'))
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--parallel', metavar='<n>',
                         type=options.whole_seconds, default=DEFAULT_PARALLEL,
-                        help=_('How many volumes are restored at once '
+                        help=_('Number of volumes that are restored at once '
                                '(default: %d)') % DEFAULT_PARALLEL)
     parser.add_argument(
         '--timeout', metavar='<seconds>', type=options.timeout,

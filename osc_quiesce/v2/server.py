@@ -57,7 +57,7 @@ class _ServerCommand(command.Lister):
             '--all-projects', action='store_true', help=_(
                 'Look for the names in all projects (admin only by default)'))
         self._parser.add_argument('--wait', action='store_true', help=_(
-            'Wait until it is done, and check that it is'))
+            'Wait for completion, and verify the result'))
         self._parser.add_argument(
             '--timeout', metavar='<seconds>', type=options.timeout,
             help=self.timeout_help % retry.DEFAULT_TIMEOUT)

@@ -4,14 +4,16 @@
 
 Usage: tools/docs/releases.py PAGE RESULT [RESULT ...]
 
-A result is what tools/summary.py wrote; its name says which tests these were.
-Each release of constraints/ has a line for each Python. What has no result is
-called "not run".
+A result is what tools/summary.py wrote; its name is that of the tests. Each
+release of constraints/ has a line for each Python, which is "not run" if there
+is no result. The day and the commit are those of the newest result and of now.
 """
 
+import datetime
 import json
 import pathlib
 import re
+import subprocess
 import sys
 from typing import Any
 
@@ -49,11 +51,22 @@ def table(rows: list[list[str]]) -> str:
     return '\n'.join([rule, lines[0], rule, *lines[1:], rule, ''])
 
 
+def moment(paths: list[pathlib.Path]) -> str:
+    """Return a sentence with the day of the newest result and the commit."""
+    newest = max((path.stat().st_mtime for path in paths), default=0)
+    commit = subprocess.run(
+        ['git', 'describe', '--always', '--dirty'], cwd=CONSTRAINTS,
+        capture_output=True, text=True).stdout.strip()
+    return 'Run on %s, with commit %s.\n\n' % (
+        datetime.date.fromtimestamp(newest), commit or 'unknown')
+
+
 def main(page: pathlib.Path, paths: list[pathlib.Path]) -> int:
     """Write the table, and return 0 if no test failed."""
     found = {}
     failed = 0
-    for path in filter(pathlib.Path.exists, paths):
+    paths = [path for path in paths if path.exists()]
+    for path in paths:
         result = json.loads(path.read_text())
         found[(*result['versions'].values(), result['python'],
                path.stem)] = result
@@ -70,7 +83,8 @@ def main(page: pathlib.Path, paths: list[pathlib.Path]) -> int:
     pattern = re.compile('(?<=%s\n).*?(?=\n%s)' % (
         re.escape(BEGIN), re.escape(END)), re.DOTALL)
     assert pattern.search(text), '%s has no place for it' % page
-    page.write_text(pattern.sub(lambda _found: table(rows), text))
+    page.write_text(pattern.sub(
+        lambda _found: moment(paths) + table(rows), text))
     print(table(rows))
     return 1 if failed else 0
 

@@ -152,7 +152,7 @@ class TestFreeze(GuestTest):
         for text in DISABLED:
             for answer in says(text):
                 error = self._assert(answer, exceptions.CannotQuiesce)
-                self.assertIn('blocked, or somebody else has', str(error))
+                self.assertIn('blocked, or another program has', str(error))
 
     def test_frozen_by_somebody_else(self) -> None:
         for answer in says('Command guest-fsfreeze-%s has been disabled: '

@@ -135,7 +135,7 @@ class TestWhatHappens(base.FunctionalTest):
 
     def test_frozen_by_somebody_else_is_left_as_found(self) -> None:
         server = self.boot(quiesce='frozen')
-        self._refused(server, 'frozen by somebody else')
+        self._refused(server, 'frozen by another program')
         self.assertEqual('frozen', self.guest_log(server)[-1])
 
     def test_a_refused_server_can_be_paused(self) -> None:

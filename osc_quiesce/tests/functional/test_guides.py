@@ -47,6 +47,17 @@ def follow(test: base.FunctionalTest, command: str,
     return test.shell(command, expect=expect)
 
 
+class Checker(doctest.OutputChecker):
+    """Takes each time and each UUID for the one in the guide."""
+
+    VARIES = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ'
+                        '|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return super().check_output(
+            self.VARIES.sub('~', want), self.VARIES.sub('~', got), optionflags)
+
+
 class TestLibrary(base.FunctionalTest):
     """The examples in Python."""
 
@@ -59,7 +70,8 @@ class TestLibrary(base.FunctionalTest):
         self.assertTrue(example.examples)
         report = io.StringIO()
         failed, _tried = doctest.DocTestRunner(
-            optionflags=doctest.ELLIPSIS).run(example, out=report.write)
+            Checker(), optionflags=doctest.NORMALIZE_WHITESPACE).run(
+                example, out=report.write)
         self.assertEqual(0, failed, report.getvalue())
 
     def test_library(self) -> None:
@@ -112,6 +124,18 @@ class TestOtherTools(test_application.ApplicationTest):
         for server in base.compute().get('/servers/detail').json()['servers']:
             if server['name'] in ('db', 'app', 'web'):
                 self.assertEqual('ACTIVE', server['status'])
+
+    def test_the_program_of_the_library(self) -> None:
+        server, _volume = self.boot_from_volume()
+        told = self.shell(
+            'cd %s && python take_snapshots.py envvars noon %s' % (
+                shlex.quote(str(DOCS / 'samples')), server)).stdout
+        self.assertRegex(told, r'^Snapshots: 1\. ')
+        self.assertEqual(
+            ['available'],
+            [each['status'] for each in self.cinder('GET', '/snapshots')[
+                'snapshots'] if each['name'] == 'noon'])
+        self.assertEqual(('active', None), self.states(server))
 
     def test_the_sample_of_an_application(self) -> None:
         application = spec.from_file(str(DOCS / 'samples/application.yaml'))

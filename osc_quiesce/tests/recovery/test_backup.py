@@ -550,6 +550,6 @@ class TestFailover(BackupTest):
         said = self.refused(
             f'application backup delete {self.name} --to-cloud {B}')
         self.assertIn('was made at the other site', said)
-        self.assertIn('has only the differences to what is to be deleted',
+        self.assertIn('has only the differences to a backup that',
                       said)
         self.assertEqual(3, len(self.backups(A)))

@@ -217,7 +217,7 @@ class FaultTest(base.ScenarioTest):
     def test_guest_frozen_behind_novas_back(self) -> None:
         [guest] = self.start('theirs')
         guest.domain.fsFreeze()
-        self.refused(guest, 'frozen by somebody else')
+        self.refused(guest, 'frozen by another program')
         # Whoever froze it owns it.
         guest.assert_frozen()
         guest.domain.fsThaw()

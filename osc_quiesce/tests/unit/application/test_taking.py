@@ -113,7 +113,7 @@ class ReadsTest(base.TestCase):
         self.cinder.users['db-vdb'].append({'server_id': 'stranger'})
         with self.assertRaisesRegex(
             errors.ApplicationError,
-            'db-vdb was attached to stranger meanwhile',
+            'db-vdb was attached to stranger since the preflight',
         ):
             self.create()
         self.assert_nothing_is_left()

@@ -269,7 +269,7 @@ class TroubleTest(backup_base.TestCase):
 
     def test_a_backup_that_somebody_deletes_meanwhile_is_told(self) -> None:
         self.clock.after(5, self.a.rows.clear)
-        with self.assertRaisesRegex(backup.NotDone, 'deleted meanwhile'):
+        with self.assertRaisesRegex(backup.NotDone, 'deleted while it was'):
             self.create()
 
     def test_a_failed_one_that_cannot_be_deleted_is_told(self) -> None:

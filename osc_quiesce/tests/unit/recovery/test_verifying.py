@@ -107,7 +107,7 @@ class TestCase(unittest.TestCase):
         self.assertFalse(report.is_good)
         found = [
             each for each in report.findings
-            if each.problem and 'good by itself' not in each.problem
+            if each.problem and 'It is good' not in each.problem
         ]
         for each in found:
             self.assertEqual(state, each.state, each)

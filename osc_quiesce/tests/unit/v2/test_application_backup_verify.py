@@ -187,7 +187,7 @@ class VerifyTest(TestCase):
         for argv, why in (
             ((), 'Name a backup set'),
             (('monday', '--bundle', 'x', '--store', 'y'), 'Name a backup set'),
-            (('--bundle', 'x'), '--store says where'),
+            (('--bundle', 'x'), 'name the store'),
             (('nothing', '--store', self.where), 'name or ID "nothing"'),
             (('monday', '--store', '/nowhere'), 'is no directory'),
         ):

@@ -378,7 +378,7 @@ class TestMapping(TestCase):
             shown['empty'],
         )
         text = (self.folder / 'new.yaml').read_text()
-        self.assertIn('# What stands for what of application shop\n', text)
+        self.assertIn('# Mapping of application shop,\n', text)
 
     def test_no_file_is_written_over(self) -> None:
         (self.folder / 'new.yaml').write_text('mine')
