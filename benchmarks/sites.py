@@ -60,7 +60,7 @@ class Sites:
         :param prefix: with which their names begin
         """
         for volume in self.apis[B].cinder('GET', '/volumes/detail')['volumes']:
-            if volume['name'].startswith(prefix):
+            if (volume['name'] or '').startswith(prefix):
                 path = self.clouds[B].layout.volume_file(volume['id'])
                 subprocess.run(
                     ['fallocate', '--punch-hole', '--length', str(_GIB),
@@ -70,6 +70,7 @@ class Sites:
 @contextlib.contextmanager
 def running(root: pathlib.Path) -> Iterator[Sites]:
     """Run two new sites, and be the administrator of both."""
+    root.mkdir(parents=True, exist_ok=True)
     clouds = {name: minicloud.Cloud(root / name) for name in (A, B)}
     with contextlib.ExitStack() as stack:
         for name, cloud in clouds.items():
