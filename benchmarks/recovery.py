@@ -170,7 +170,7 @@ def compare(results: measure.Results, sites: both.Sites, size: Size) -> None:
         _add_backups(results, f'{what}, backup, {mode}', series,
                      ours, script.registered[mode], mode)
     series = measure.alternately(
-        dict.fromkeys((OURS, VERIFIED, SCRIPT, AT_ONCE), size.rounds), {
+        {**dict.fromkeys((OURS, VERIFIED, SCRIPT), size.rounds), AT_ONCE: 1}, {
             way: functools.partial(by.restore, way)
             for way, by in ((OURS, ours), (VERIFIED, ours),
                             (SCRIPT, script), (AT_ONCE, script))})

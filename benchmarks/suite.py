@@ -75,7 +75,7 @@ QUICK = Size(
     wait={2: 1, 12: 1},
     stages=(3, 12), sweep=(600, 60), gaps=0,
     recovery=recovery.Size(
-        servers=1, volumes=2, megabytes=(4, 1), rounds=1, many=(2, 2)),
+        servers=1, volumes=1, megabytes=(4, 1), rounds=1, many=(1, 2)),
 )
 
 
@@ -247,6 +247,12 @@ def two_sites(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
         results = measure.Results('recovery')
         recovery.compare(results, both, size.recovery)
         yield results
+
+
+def volumes(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    say('two sites, for many volumes')
+    with sites.running(root) as both:
+        results = measure.Results('volumes')
         recovery.many(results, both, size.recovery)
         yield results
 
@@ -256,7 +262,8 @@ def two_sites(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
 #: what runs on a cloud of its own
 PARTS: dict[
     str, Callable[[pathlib.Path, Size], Iterator[measure.Results]]] = {
-    'guests': guests, 'fake': fake, 'many': many, 'recovery': two_sites}
+    'guests': guests, 'fake': fake, 'many': many, 'recovery': two_sites,
+    'volumes': volumes}
 
 
 def run(
