@@ -154,8 +154,12 @@ class Script:
             text=True).stdout.splitlines()
 
 
-def compare(results: measure.Results, sites: both.Sites, size: Size) -> None:
-    """Compare backups and restores with those of the scripts."""
+def compare(results: measure.Results, sites: both.Sites,
+            size: Size) -> Iterator[None]:
+    """Compare backups and restores with those of the scripts.
+
+    Yields whenever there are more results.
+    """
     ours = Ours(sites, both.Application(
         sites, 'ours', size.servers, size.volumes))
     script = Script(sites, both.Application(
@@ -169,13 +173,14 @@ def compare(results: measure.Results, sites: both.Sites, size: Size) -> None:
                 for way, by in ((OURS, ours), (SCRIPT, script))})
         _add_backups(results, f'{what}, backup, {mode}', series,
                      ours, script.registered[mode], mode)
+        yield
     series = measure.alternately(
         {**dict.fromkeys((OURS, VERIFIED, SCRIPT), size.rounds), AT_ONCE: 1}, {
             way: functools.partial(by.restore, way)
             for way, by in ((OURS, ours), (VERIFIED, ours),
                             (SCRIPT, script), (AT_ONCE, script))})
     _add_restores(results, f'{what}, restore', series, ours)
-    results.details['CPU of Cinder'] = ours.cinder
+    yield
 
 
 def _back_up(by: Ours | Script, mode: str, megabytes: int) -> float:
