@@ -34,7 +34,7 @@ help:
 	@echo 'make test-nova-compat  the same with functional tests of Nova'
 	@echo 'make test-releases  unit and functional tests with each release'
 	@echo 'make test-all   all of these (80 minutes); CI does only make test'
-	@echo 'make bench      measure how long servers are frozen (root; 40 minutes)'
+	@echo 'make bench      measure freezes, backups and restores (root; 80 minutes)'
 	@echo 'make bench-quick  a little of that, without real guests'
 	@echo 'make clean      stop the demos and delete what these have made'
 

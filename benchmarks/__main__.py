@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / 'results'
 WINDOW = HERE.parent / 'tools/docs/window.py'
 PICTURE = HERE.parent / 'doc/source/images/window.svg'
-PARTS = ('guests', 'fake', 'many')
+PARTS = ('guests', 'fake', 'many', 'recovery', 'volumes')
 
 
 def _count(text: str) -> int:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import time
@@ -190,18 +190,20 @@ class Cloud:
         return made
 
     def make_with_volumes(
-        self, names: Sequence[str], real: bool
+        self, names: Sequence[str], real: bool, data: int = 1
     ) -> list[str]:
-        """Create servers that boot from a volume and have another one.
+        """Create servers that boot from a volume and have more of them.
 
         :param real: whether the volumes have data
+        :param data: how many more volumes each server has
         """
         made = []
         for name in names:
-            boot = self._volume(
+            boot = self.make_volume(
                 f'{name}-boot', {'imageRef': self.image()} if real else {}
             )
-            data = self._volume(f'{name}-data', {})
+            more = [self.make_volume(f'{name}-data{number}')
+                    for number in range(1, data + 1)]
             if not real:
                 for action in (
                     {'os-set_bootable': {'bootable': True}},
@@ -216,16 +218,33 @@ class Cloud:
                 'block_device_mapping_v2': [
                     {'uuid': volume, 'boot_index': index,
                      'source_type': 'volume', 'destination_type': 'volume'}
-                    for volume, index in ((boot, 0), (data, -1))
+                    for volume, index in (
+                        (boot, 0), *((each, -1) for each in more))
                 ],
             }})['server']['id']
             made.append(server)
         self.wait_for_all('ACTIVE', made)
         return made
 
-    def _volume(self, name: str, options: dict[str, Any]) -> str:
+    def wait_for_volumes(self, volumes: Collection[str]) -> None:
+        """Wait until volumes are available."""
+        deadline = time.monotonic() + PATIENCE
+        while left := set(volumes) - {
+            each['id'] for each in self.cinder(
+                'GET', '/volumes/detail?status=available')['volumes']}:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'volumes are not available: {left}')
+            time.sleep(0.5)
+
+    def make_volume(
+        self, name: str, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """Create a volume of 1 GiB, and wait until it is available.
+
+        :param options: of the request
+        """
         volume = self.cinder('POST', '/volumes', {'volume': {
-            'size': 1, 'name': name, **options}})['volume']['id']
+            'size': 1, 'name': name, **(options or {})}})['volume']['id']
         while self.cinder('GET', f'/volumes/{volume}')[
                 'volume']['status'] != 'available':
             time.sleep(0.5)

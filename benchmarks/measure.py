@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -220,3 +221,22 @@ def seconds(do: Callable[[], object]) -> float:
     started = time.monotonic()
     do()
     return time.monotonic() - started
+
+
+def peak_memory() -> float:
+    """Return the largest resident size of this process so far, in MB.
+
+    Not what getrusage says: that is at least the size of the parent.
+    """
+    for line in pathlib.Path('/proc/self/status').read_text().splitlines():
+        name, _colon, value = line.partition(':')
+        if name == 'VmHWM':
+            return int(value.split()[0]) * 1.024 / 1000
+    raise RuntimeError('no VmHWM in /proc/self/status')
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process has computed so far."""
+    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
+    ticks = sum(int(field) for field in fields.split()[11:13])
+    return ticks / os.sysconf('SC_CLK_TCK')

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import dataclasses
 import json
-import pathlib
 import subprocess
 import sys
 import time
@@ -47,20 +46,8 @@ def stage(servers: Sequence[str]) -> dict[str, float]:
         'looks until quiesced': to_freeze.looks,
         'looks until thawed': traffic.looks - to_freeze.looks,
         'kB': traffic.bytes / 1000,
-        'MB of memory': _peak_memory(),
+        'MB of memory': measure.peak_memory(),
     }
-
-
-def _peak_memory() -> float:
-    """Return the largest resident size of this process so far, in MB.
-
-    Not what getrusage says: that is at least the size of the parent.
-    """
-    for line in pathlib.Path('/proc/self/status').read_text().splitlines():
-        name, _colon, value = line.partition(':')
-        if name == 'VmHWM':
-            return int(value.split()[0]) * 1.024 / 1000
-    raise RuntimeError('no VmHWM in /proc/self/status')
 
 
 def growth(

@@ -2,9 +2,9 @@
 
 """All benchmarks, each on the cloud of minicloud that it needs.
 
-Three clouds, one after the other: real guests on real volumes; the fake
-driver with all of Nova in one process; the fake driver with RabbitMQ, MariaDB
-and many servers.
+One cloud after the other: real guests on real volumes; the fake driver with
+all of Nova in one process; the fake driver with RabbitMQ, MariaDB and many
+servers; and two sites with the fake driver and cinder-backup.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from benchmarks import cli
 from benchmarks import cloud as cloud_api
 from benchmarks import freeze
 from benchmarks import measure
+from benchmarks import recovery
 from benchmarks import scale
+from benchmarks import sites
 from benchmarks import sweep
 from benchmarks import wait
 from benchmarks import window
@@ -52,6 +54,7 @@ class Size:
     stages: tuple[int, ...]
     sweep: tuple[int, int]
     gaps: int
+    recovery: recovery.Size
 
 
 FULL = Size(
@@ -61,6 +64,8 @@ FULL = Size(
     services=(1, 2, 4), throughput=40,
     wait={1: 4, 10: 4, 100: 1, 500: 1},
     stages=(100, 10, 500, 1000), sweep=(10_000, 1_000), gaps=10,
+    recovery=recovery.Size(
+        servers=3, volumes=2, megabytes=(64, 8), rounds=3, many=(10, 10)),
 )
 QUICK = Size(
     guests={},
@@ -69,6 +74,8 @@ QUICK = Size(
     services=(1, 2), throughput=6,
     wait={2: 1, 12: 1},
     stages=(3, 12), sweep=(600, 60), gaps=0,
+    recovery=recovery.Size(
+        servers=1, volumes=1, megabytes=(4, 1), rounds=1, many=(1, 2)),
 )
 
 
@@ -191,7 +198,7 @@ def many(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
         results = measure.Results('scale')
         scale.growth(
             results, servers[:most], size.stages,
-            functools.partial(_cpu_seconds, running_cloud.pid('api')))
+            functools.partial(measure.cpu_seconds, running_cloud.pid('api')))
         yield results
         results = measure.Results('sweep')
         sweep.cost(
@@ -232,10 +239,22 @@ def _frozen_at(cloud: minicloud.Cloud, server: str) -> float:
     return float(frozen[-1])
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
-    ticks = sum(int(field) for field in fields.split()[11:13])
-    return ticks / os.sysconf('SC_CLK_TCK')
+# -- two sites --------------------------------------------------------------
+
+def two_sites(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    say('two sites')
+    with sites.running(root) as both:
+        results = measure.Results('recovery')
+        for _more in recovery.compare(results, both, size.recovery):
+            yield results
+
+
+def volumes(root: pathlib.Path, size: Size) -> Iterator[measure.Results]:
+    say('two sites, for many volumes')
+    with sites.running(root) as both:
+        results = measure.Results('volumes')
+        recovery.many(results, both, size.recovery)
+        yield results
 
 
 # -- all --------------------------------------------------------------------
@@ -243,7 +262,8 @@ def _cpu_seconds(pid: int) -> float:
 #: what runs on a cloud of its own
 PARTS: dict[
     str, Callable[[pathlib.Path, Size], Iterator[measure.Results]]] = {
-    'guests': guests, 'fake': fake, 'many': many}
+    'guests': guests, 'fake': fake, 'many': many, 'recovery': two_sites,
+    'volumes': volumes}
 
 
 def run(
