@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 import contextlib
 import dataclasses
+import math
+import threading
 from typing import Any, Final, TypeVar
+from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -20,8 +23,51 @@ _T = TypeVar('_T')
 #: backing-up, a proof was interrupted
 BUSY: Final = frozenset({'creating', 'restoring-backup', 'downloading',
                          'deleting', 'backing-up'})
+_VOLUMES: Final = 'volumes'
+_BACKUPS: Final = 'backups'
+_MICROVERSIONS: Final = {
+    _VOLUMES: '3.0', _BACKUPS: cloud_api.BACKUP_MICROVERSION}
+#: seconds that a listing may be old, at most
+_OLDEST: Final = 1.0
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
+
+
+class _Listings:
+    """Listings by status, each of which serves all that are waited for.
+
+    :param clock: returns seconds
+    """
+
+    def __init__(self, cloud: cloud_api.Cloud,
+                 clock: Callable[[], float]) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def has(self, kind: str, row: Mapping[str, Any], age: float) -> bool:
+        """Return whether something was listed with the status that it had.
+
+        :param kind: what is listed
+        :param row: what was read of it before
+        :param age: how old the listing may be, in seconds
+        """
+        path = f'/{kind}/detail?{parse.urlencode({"status": row["status"]})}'
+        with self._lock:
+            at, ids = self._found.get(path, (-math.inf, frozenset()))
+            if at < self._clock() - age:
+                at = self._clock()
+                try:
+                    rows = list(self._cloud.pages(
+                        'block_storage', path, kind, _MICROVERSIONS[kind]))
+                except cloud_api.CloudError:
+                    return False  # a look at it tells more
+                # Cinder may ignore a filter that a site does not allow.
+                ids = frozenset(each['id'] for each in rows
+                                if each['status'] == row['status'])
+                self._found[path] = at, ids
+        return row['id'] in ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +82,11 @@ class Waiter:
     cloud: cloud_api.Cloud
     timer: retry.Timer
     timeout: float
+    _listings: _Listings = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, '_listings', _Listings(self.cloud, self.timer.clock))
 
     def until(self, look: Callable[[], _T | None], what: str) -> _T:
         """Return what a look returns, once that is not None.
@@ -59,23 +110,33 @@ class Waiter:
 
     def volume(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
         """Return a volume when it has left these statuses."""
-
-        def look() -> dict[str, Any] | None:
-            found = self.read_volume(id_)
-            return None if found['status'] in leaves else found
-
-        return self.until(look, _('Volume %(id)s is still %(statuses)s') % {
-            'id': id_, 'statuses': ' / '.join(sorted(leaves))})
+        return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
+                          _('Volume %(id)s is still %(statuses)s') % {
+                              'id': id_,
+                              'statuses': ' / '.join(sorted(leaves))})
 
     def backup(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
         """Return a backup when it has left these statuses."""
+        return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
+                          _('Backup %(id)s is still %(statuses)s') % {
+                              'id': id_,
+                              'statuses': ' / '.join(sorted(leaves))})
+
+    def _left(self, kind: str, read: Callable[[], dict[str, Any]],
+              leaves: Collection[str], what: str) -> dict[str, Any]:
+        """Return what is read when it has left these statuses."""
+        started = self.timer.clock()
+        before: dict[str, Any] = {}
 
         def look() -> dict[str, Any] | None:
-            found = self.read_backup(id_)
-            return None if found['status'] in leaves else found
+            waited = self.timer.clock() - started
+            if before and self._listings.has(
+                    kind, before, min(_OLDEST, waited / 10)):
+                return None
+            before.update(read())
+            return None if before['status'] in leaves else before
 
-        return self.until(look, _('Backup %(id)s is still %(statuses)s') % {
-            'id': id_, 'statuses': ' / '.join(sorted(leaves))})
+        return self.until(look, what)
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.
