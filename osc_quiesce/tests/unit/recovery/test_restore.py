@@ -487,6 +487,26 @@ class TestResume(TestCase):
         self.restore()
         self.assert_restored()
 
+    def test_what_the_same_command_elsewhere_restores_is_not_again(
+        self,
+    ) -> None:
+        self.restore(start=False)
+        target = self.target('db-vda')
+        done = dict(target['metadata'])
+        target['metadata'] = {}
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        restored = self.restored()
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            target['metadata'] = dict(done)
+            self.site.backup_rows['b-db-vda']['status'] = 'available'
+
+        self.client = self.client.with_sleep(sleep)
+        self.restore(start=False)
+        self.assertEqual(restored, self.restored())
+        self.assertEqual(done, target['metadata'])
+
     def test_a_proof_under_way_is_waited_for(self) -> None:
         self.stop_at('DELETE /backups')
         busy = self.target('db-vda')
