@@ -375,6 +375,17 @@ class TestFailures(TestCase):
             self.restore()
         self.assert_restored()
 
+    def test_a_server_that_nova_has_forgotten_is_the_users(self) -> None:
+        self.site.builds_to = ['BUILD']
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            'Server (.*) is still being built after 60 s. .* with "openstack '
+            r'server delete \1", which keeps its volumes',
+        ):
+            self.restore()
+        self.assertEqual(['BUILD'], [
+            each['status'] for each in self.site.servers.values()])
+
     def test_several_failures_are_all_named(self) -> None:
         self.site.restores_to = ['error_restoring'] * 3
         with self.assertRaises(errors.ApplicationError) as caught:
