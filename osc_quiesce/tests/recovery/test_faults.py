@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import uuid
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.tests.recovery import base
 from osc_quiesce.tests.recovery import faults
@@ -166,7 +167,7 @@ class FaultsTest(base.QuickTest):
     def made(self, site: str) -> list[dict[str, Any]]:
         """Return the backups of the set that is being made."""
         return [each for each in base.cloud(site).backups()
-                if marks.get(each, 'backup_set') == self.name]
+                if metadata.get(each, 'backup_set') == self.name]
 
     def targets(self) -> list[dict[str, Any]]:
         """Return the target volumes."""
@@ -200,7 +201,7 @@ class FaultsTest(base.QuickTest):
                    for each in self.targets())
 
     def is_verified(self) -> bool:
-        return any(marks.get(each, marks.PROOF_OF)
+        return any(metadata.get(each, marks.PROOF_OF)
                    for each in base.cloud(self.TARGET).backups())
 
     def is_cloned(self) -> bool:
@@ -223,7 +224,7 @@ class FaultsTest(base.QuickTest):
         for site in A, B:
             cloud = base.cloud(site)
             found += [
-                {each['id']: (each['status'], marks.get(each, mark))
+                {each['id']: (each['status'], metadata.get(each, mark))
                  for each in there}
                 for mark, there in (
                     (marks.RESTORE_ID, cloud.volume(
@@ -262,12 +263,14 @@ class FaultsTest(base.QuickTest):
             return {'backups': [each['id'] for each in self.made(self.SOURCE)
                                 if each['status'] == 'available']}
         restored = [each for each in self.targets()
-                    if marks.get(each, marks.RESTORE_ID)
-                    and marks.get(each, marks.RESTORED_AT)]
+                    if metadata.get(each, marks.RESTORE_ID)
+                    and metadata.get(each, marks.RESTORED_AT)]
         return {
             'restored': [each['id'] for each in restored],
+            # A server that is to have it might write to it.
             'verified': [each['id'] for each in restored
-                         if marks.verified(each)],
+                         if marks.verified(each)
+                         and not metadata.get(each, marks.STARTED)],
             'servers': [each['id'] for each in self.servers()
                         if each['status'] == 'ACTIVE']}
 
@@ -283,6 +286,7 @@ class FaultsTest(base.QuickTest):
             base.write(self.SOURCE, self.volumes['db-vda'], 0,
                        os.urandom(6 * base.MIB))
             self.take(name)
+        self.addCleanup(self.clean, phase.command, name)
         line = self.line(phase.command, name)
         creates = len(self.begun_by_cinder(site, 'Create'))
         restores = len(self.begun_by_cinder(site, 'Restore'))
@@ -296,8 +300,9 @@ class FaultsTest(base.QuickTest):
             fault.inject(
                 self.SOURCE if phase.is_at_source else self.TARGET, running)
         self.assertNotIn('Traceback', self.said)
-        if fault.how == 'stopped':
-            self.assertEqual(0, running.returncode, self.said)
+        if fault.how in ('stopped', 'full'):
+            self.assertEqual(
+                int(fault.how == 'full'), running.returncode, self.said)
         self.until(lambda: self.sees(self.are_up), 'all services are up')
         # What Nova has forgotten, the message tells how to delete.
         for advice in re.findall(
@@ -373,14 +378,15 @@ class FaultsTest(base.QuickTest):
 
     def clean(self, command: str, name: str) -> None:
         """Delete what a command has made; a drill does that itself."""
-        if command == BACKUP:
-            self.openstack(self.SOURCE, f'application backup delete {name} '
-                           f'--to-cloud {self.TARGET}')
-            self.openstack(
-                self.SOURCE, f'application snapshot delete {name}')
-        elif command == RESTORE:
-            self.openstack(
-                self.TARGET, f'application restore delete {name}')
+        kinds = {BACKUP: (('backup', f' --to-cloud {self.TARGET}'),
+                          ('snapshot', '')),
+                 RESTORE: (('restore', ''),)}
+        for kind, options in kinds.get(command, ()):
+            site = self.TARGET if kind == 'restore' else self.SOURCE
+            if name in {each['Name'] for each in self.json(
+                    site, f'application {kind} list')}:
+                self.openstack(
+                    site, f'application {kind} delete {name}{options}')
 
 
 class TestFaults(FaultsTest):

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from typing import Any
 
+from osc_quiesce.application import metadata
 from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.tests.recovery import base
@@ -28,7 +29,7 @@ class SplitBrainTest(test_restore.RestoreTest):
         """Return the servers at site B, by the restore that made them."""
         found: dict[str, list[dict[str, Any]]] = {}
         for each in base.cloud(B).compute('GET', '/servers/detail')['servers']:
-            if made_by := marks.get(each, marks.RESTORE):
+            if made_by := metadata.get(each, marks.RESTORE):
                 found.setdefault(made_by, []).append(each)
         return found
 
@@ -114,7 +115,7 @@ class TestChanges(SplitBrainTest):
 
     def restored_at(self) -> dict[str, str]:
         return {
-            each['id']: marks.get(each, marks.RESTORED_AT)
+            each['id']: metadata.get(each, marks.RESTORED_AT)
             for each in base.cloud(B).volume('GET', '/volumes/detail')[
                 'volumes']}
 
@@ -184,7 +185,7 @@ class TestClocks(SplitBrainTest):
         now = model.utc_text(datetime.datetime.now(datetime.UTC) + later)
         for id_ in self.sets[name].values():
             site.volume('POST', f'/snapshots/{id_}/metadata', {
-                'metadata': marks.keys({'created_at': now})})
+                'metadata': metadata.ours({'created_at': now})})
         self.openstack(
             A, f'application backup create {name} --to-cloud {B} '
             f'--mapping {self.mapping}')
