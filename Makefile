@@ -56,7 +56,9 @@ test-volumes: .venv/ready
 	.venv/bin/tox run -e scenario_ceph
 
 test-recovery: .venv/ready
+	rm -f $(RECOVERY)
 	.venv/bin/tox run -e recovery,recovery-swift,recovery-s3-2026.1
+	$(WRITE_RECOVERY)
 
 test-disaster: .venv/ready
 	.venv/bin/tox run -e disaster
@@ -80,8 +82,9 @@ test-releases: .venv/ready
 	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 test-all: .venv/ready
-	rm -f .tox/functional/functional.json $(RESULTS) $(FAULTS)
-	$(RUN) '$(ALL)'; code=$$?; [ $$code != 0 ] || $(WRITE_FAULTS) || :; $(SHOW_RELEASES) || code=1; \
+	rm -f .tox/functional/functional.json $(RESULTS) $(FAULTS) $(RECOVERY)
+	$(RUN) '$(ALL)'; code=$$?; [ $$code != 0 ] || $(WRITE_FAULTS) || :; \
+	[ $$code != 0 ] || $(WRITE_RECOVERY) || :; $(SHOW_RELEASES) || code=1; \
 	[ $$code = 0 ] || { $(SHOW_FAILURES); }; exit $$code
 
 bench: .venv/ready

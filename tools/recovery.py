@@ -24,16 +24,22 @@ from minicloud import servers
 from minicloud import store
 
 TESTS = 'osc_quiesce.tests.recovery'
+#: whether each fault is to strike in each phase, those of the database too
+ALL_FAULTS = os.environ.get('RECOVERY_FAULTS') == 'all'
+#: where tests write what they have measured of faults
+TABLE = pathlib.Path(sys.prefix) / 'faults.jsonl'
 
 
 def say(line: str) -> None:
     print(line, flush=True)
 
 
-def start(root: pathlib.Path, backup: str = 'posix') -> None:
+def start(root: pathlib.Path, backup: str = 'posix',
+          database: str = 'sqlite') -> None:
     """Start both sites, and write a clouds.yaml of them.
 
     :param backup: the kind of store, ``posix``, ``swift`` or ``s3``
+    :param database: ``sqlite``, or ``mariadb``, which can be killed
     """
     if backup != 'posix':
         store.Store(root / 'store').up(say)
@@ -43,6 +49,7 @@ def start(root: pathlib.Path, backup: str = 'posix') -> None:
             backup=backup,
             store=root / 'store',
             store_access=access if backup == 'swift' else None,
+            database=database,
             site_name=f'site{name.upper()}',
             say=say,
         )
@@ -60,7 +67,8 @@ def main(arguments: list[str]) -> int:
     tests = [each for each in arguments if not each.startswith('--')] or [
         'discover', '-s', TESTS.replace('.', '/'), '-t', '.']
     command = [sys.executable, '-m', 'testtools.run', *tests]
-    if packages := servers.missing(['rabbit']):
+    database = 'mariadb' if ALL_FAULTS else 'sqlite'
+    if packages := servers.missing(['rabbit', database]):
         reason = f'these tests need the packages {" ".join(packages)}'
         print(f'Skipped: {reason}', flush=True)
         if 'CI' in os.environ:
@@ -70,9 +78,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix='osc-quiesce-') as folder:
         root = pathlib.Path(folder)
         try:
-            start(root, backup)
+            start(root, backup, database)
+            TABLE.unlink(missing_ok=True)
             return subprocess.run(command, env={
-                **os.environ, 'RECOVERY_ROOT': folder}).returncode
+                'FAULTS_TABLE': str(TABLE), **os.environ,
+                'RECOVERY_ROOT': folder}).returncode
         finally:
             for name in 'a', 'b':
                 minicloud.Cloud(root / name).down(purge=True)

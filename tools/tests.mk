@@ -21,6 +21,9 @@ FAULTS = .tox/faults/faults.jsonl .tox/scenario/faults.jsonl
 SHOW_FAULTS = $(PYTHON) tools/docs/faults.py .tox/faults-table.inc $(FAULTS)
 # That of the documentation, which needs all of them.
 WRITE_FAULTS = $(PYTHON) tools/docs/faults.py --whole doc/source/admin/faults-table.inc $(FAULTS)
+# The same of backups and restores.
+RECOVERY = .tox/recovery/faults.jsonl
+WRITE_RECOVERY = $(PYTHON) tools/docs/faults.py --whole doc/source/admin/recovery-table.inc $(RECOVERY)
 # Which tools/summary.py writes; tox prints them, too, far above.
 FAILURES = .tox/*/failures.txt
 SHOW_FAILURES = tail -n 60 $(FAILURES) 2>/dev/null || echo 'No test failed: see what tox says.'

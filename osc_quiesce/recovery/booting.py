@@ -81,7 +81,11 @@ class Booter:
             return None if found['status'] in ('BUILD', 'UNKNOWN') else found
 
         return self._waiter.until(
-            look, _('Server %s is still being built') % server['id'])
+            look, _('Server %s is still being built') % server['id'],
+            _('The same command again goes on waiting. If Nova was restarted '
+              'meanwhile, it may have forgotten the server: delete it with '
+              '"openstack server delete %s", which keeps its volumes, and run '
+              'the same command again.') % server['id'])
 
     def _not_booted(self, server: resolved.Server,
                     found: Mapping[str, Any]) -> NotBooted:

@@ -16,6 +16,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import retention
 from osc_quiesce import retry
 
@@ -105,10 +106,10 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
             backup = cloud.volume('GET', f'/backups/{id_}')['backup']
             if backup['status'] in _DELETABLE:
                 if asked:
-                    why = backup.get('fail_reason') or _(
+                    why = failures.said(backup) or _(
                         'its status is %s') % backup['status']
                 if asked >= _ATTEMPTS:
-                    return str(why).rstrip('.'), True
+                    return why.rstrip('.'), True
                 asked += 1
                 cloud.volume('DELETE', f'/backups/{id_}')
             elif backup['status'] != 'deleting':

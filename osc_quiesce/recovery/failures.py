@@ -8,6 +8,7 @@ Cinder tells reasons in words only, which are looked at here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import re
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -19,6 +20,9 @@ from osc_quiesce.recovery import waiting
 _RESTARTED: Final = (
     'incomplete backup reset on manager restart',
     'create backup aborted, expected snapshot status backing-up')
+# The restart deletes the temporary volume while cinder-volume makes it, which
+# is what cinder-volume tells then.
+_NO_TEMPORARY: Final = re.compile(r'volume \S+ could not be found')
 _NEEDS_FULL: Final = 'full backup'
 _NO_SERVICE: Final = 'service not found for creating backup'
 _CEPH: Final = ('rbd', 'errno 17')
@@ -26,13 +30,23 @@ _CEPH: Final = ('rbd', 'errno 17')
 
 def reason(backup: Mapping[str, Any], waiter: waiting.Waiter) -> str:
     """Return why a backup has failed, as far as Cinder tells."""
-    said = (backup.get('fail_reason') or '').strip()
-    return str(said or waiter.reason(backup['id'])).rstrip('.')
+    return (said(backup) or waiter.reason(backup['id'])).rstrip('.')
+
+
+def said(backup: Mapping[str, Any]) -> str:
+    """Return what a backup itself says of its failure, if anything.
+
+    What comes from another service of Cinder ends with a traceback.
+    """
+    text = str(backup.get('fail_reason') or '')
+    return text.partition('Traceback (most recent call last)')[0].strip()
 
 
 def is_of_restart(why: str) -> bool:
     """Return whether cinder-backup has died since."""
-    return any(words in why.lower() for words in _RESTARTED)
+    return bool(
+        _NO_TEMPORARY.match(why.lower())
+        or any(words in why.lower() for words in _RESTARTED))
 
 
 def needs_full(why: str) -> bool:

@@ -106,6 +106,13 @@ class Filler:
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
+        # One backup is restored once at a time. It may take hours until then,
+        # and the same command elsewhere may be what has done it.
+        self._waiter.backup(item.copy.id, {'restoring'})
+        volume = self._waiter.volume(volume['id'], waiting.BUSY)
+        if item.is_done(volume, self._plan.restore_id):
+            return self._recounted(volume)
+        self._check_holder(item, volume)
         self._restore(item, volume)
         return self._furnish(item, volume)
 
@@ -244,10 +251,6 @@ class Filler:
                  volume: Mapping[str, Any]) -> None:
         """Have Cinder restore, and wait until the data are there."""
         backup = item.copy.id
-        # One backup is restored once at a time.
-        self._waiter.backup(backup, {'restoring'})
-        # It may have taken hours until then.
-        self._check_holder(item, self._waiter.read_volume(volume['id']))
         marks.write(
             self._cloud, volume['id'], self._marks(item, is_done=False))
         # Of two that write at once, the last one has it.

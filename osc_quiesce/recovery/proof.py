@@ -25,6 +25,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import waiting
@@ -132,8 +133,7 @@ class Prover:
                     _('Volume %(volume)s could not be compared with backup '
                       '%(backup)s: %(why)s.')
                     % {'volume': volume_id, 'backup': backup_id,
-                       'why': (made.get('fail_reason') or self._waiter.reason(
-                           made['id'])).rstrip('.')})
+                       'why': failures.reason(made, self._waiter)})
             self._check(volume_id, backup_id, made)
         finally:
             self._delete(made['id'])

@@ -21,6 +21,7 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
@@ -289,7 +290,7 @@ class Destination:
                     _('it has vanished there')) from exc
             if row['status'].startswith('error') and not metadata.get(
                     row, marks.HIDDEN_BY):
-                raise errors.ApplicationError(row.get('fail_reason') or _(
+                raise errors.ApplicationError(failures.said(row) or _(
                     'its status is error'))
             if not backup_sets.is_there(row):
                 return None

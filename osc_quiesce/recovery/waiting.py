@@ -88,10 +88,12 @@ class Waiter:
         object.__setattr__(
             self, '_listings', _Listings(self.cloud, self.timer.clock))
 
-    def until(self, look: Callable[[], _T | None], what: str) -> _T:
+    def until(self, look: Callable[[], _T | None], what: str,
+              advice: str = '') -> _T:
         """Return what a look returns, once that is not None.
 
         :param what: is waited for, as a sentence that says that it is not so
+        :param advice: what to do if it does not become so, as sentences
         :raises errors.ApplicationError: it did not become so in time
         """
         deadline = self.timer.clock() + self.timeout
@@ -105,7 +107,7 @@ class Waiter:
             if self.timer.clock() + pause > deadline:
                 raise errors.ApplicationError(
                     _('%(what)s after %(seconds)g s.') % {
-                        'what': what, 'seconds': self.timeout})
+                        'what': what, 'seconds': self.timeout}, advice)
             self.timer.sleep(pause)
 
     def volume(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -78,6 +79,21 @@ def data_of(site: str, volume_id: str) -> bytes:
     return minicloud_of(site).layout.volume_file(volume_id).read_bytes()
 
 
+def digest_of(site: str, volume_id: str) -> str:
+    """Return a digest of all that is in a volume."""
+    return _digest(minicloud_of(site).layout.volume_file(volume_id))
+
+
+def snapshot_digest(site: str, snapshot_id: str) -> str:
+    """Return a digest of all that is in a snapshot."""
+    return _digest(minicloud_of(site).layout.snapshot_file(snapshot_id))
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open('rb') as stream:
+        return hashlib.file_digest(stream, 'sha1').hexdigest()
+
+
 def snapshot_data(site: str, snapshot_id: str) -> bytes:
     """Return all that is in a snapshot."""
     return minicloud_of(site).layout.snapshot_file(snapshot_id).read_bytes()
@@ -92,7 +108,7 @@ def write(site: str, volume_id: str, offset: int, data: bytes) -> None:
 
 
 def remove_points() -> None:
-    """Delete all backups at both sites, and all snapshots at site A.
+    """Delete all backups and snapshots at both sites.
 
     Of a store of which site B may only read, its rows of backups stay, in
     ``error``.
@@ -103,8 +119,8 @@ def remove_points() -> None:
         for site, kind, found in (
             (A, 'backups', cloud(A).backups()),
             (B, 'backups', cloud(B).backups()),
-            (A, 'snapshots', cloud(A).volume('GET', '/snapshots')[
-                'snapshots']),
+            *((site, 'snapshots', cloud(site).volume('GET', '/snapshots')[
+                'snapshots']) for site in (A, B)),
         )
         for each in found
         if site == A or each['status'] != 'error'
@@ -176,6 +192,25 @@ class RecoveryTest(testtools.TestCase):
             lambda: self.status(site, kind, id_) == status,
             f'{kind} {id_} is {status}',
         )
+
+
+class QuickTest(RecoveryTest):
+    """A test that runs commands in its process: a new one takes long."""
+
+    _result: Any = functional.FunctionalTest._result
+
+    @staticmethod
+    def environment(_persona: str) -> dict[str, str]:
+        return environment()
+
+    def openstack(
+        self, site: str, command: str, expect: int = 0
+    ) -> functional.Result:
+        run: Any = functional.FunctionalTest.openstack
+        done: functional.Result = run(
+            self, f'--os-cloud {site} {command}', expect=expect
+        )
+        return done
 
 
 class Application:

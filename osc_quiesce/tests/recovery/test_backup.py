@@ -22,14 +22,13 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import records
-from osc_quiesce.tests.functional import base as functional
 from osc_quiesce.tests.functional import proxy
 from osc_quiesce.tests.recovery import base
 
 A, B = base.A, base.B
 
 
-class BackupTest(base.RecoveryTest):
+class BackupTest(base.QuickTest):
     """Sets of one application, which the tests of a class share.
 
     Each test begins with no backups at either site.
@@ -67,22 +66,6 @@ class BackupTest(base.RecoveryTest):
         return not left
 
     # Commands -------------------------------------------------------------
-
-    _result: Any = functional.FunctionalTest._result
-
-    @staticmethod
-    def environment(_persona: str) -> dict[str, str]:
-        return base.environment()
-
-    def openstack(
-        self, site: str, command: str, expect: int = 0
-    ) -> functional.Result:
-        """Run a command in this process: a new one takes long to start."""
-        run: Any = functional.FunctionalTest.openstack
-        done: functional.Result = run(
-            self, f'--os-cloud {site} {command}', expect=expect
-        )
-        return done
 
     def take(self, name: str) -> None:
         """Take a snapshot set of the application."""
@@ -381,23 +364,6 @@ class TestTrouble(BackupTest):
         self.assertEqual({self.name: 'consistent'}, self.states(A))
         self.assertEqual(3, len(self.backups()))
 
-    def test_a_killed_command_is_continued_by_the_same_again(self) -> None:
-        self.take(self.name)
-        options = self.map(self.name)
-        command = self.begin('--parallel', '1', *options.split())
-        self.until(self.has('available'), 'a backup is there')
-        command.send_signal(signal.SIGKILL)
-        command.wait()
-        self.assertNotEqual({self.name: 'consistent'}, self.states(A))
-        done = {
-            each['id'] for each in self.backups()
-            if each['status'] == 'available'
-        }
-        self.create(self.name, options)
-        self.assert_made()
-        self.assertLessEqual(done, {each['id'] for each in self.backups()})
-        self.assertEqual({self.name: 'consistent'}, self.states(B))
-
     def test_an_interrupted_command_says_what_goes_on(self) -> None:
         self.take(self.name)
         command = self.begin('--parallel', '1')
@@ -407,17 +373,6 @@ class TestTrouble(BackupTest):
         self.assertEqual(-signal.SIGINT, command.returncode, said)
         self.assertIn('the same command again continues', said)
         self.create(self.name)
-        self.assert_made()
-
-    def test_a_killed_cinder_backup_is_waited_for(self) -> None:
-        self.take(self.name)
-        command = self.begin()
-        self.until(self.has('creating', 2), 'backups are begun')
-        site = base.minicloud_of(A)
-        site.signal('backup', signal.SIGKILL)
-        site.start('backup')
-        out, said = command.communicate(timeout=base.PATIENCE)
-        self.assertEqual(0, command.returncode, f'{out}\n{said}')
         self.assert_made()
 
     def test_a_request_without_an_answer_is_not_repeated(self) -> None:

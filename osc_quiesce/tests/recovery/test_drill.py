@@ -165,16 +165,6 @@ class TestDrill(test_restore.RestoreTest):
             self.until(lambda: self.there() == self.before,
                        f'nothing is left of a drill stopped at its {phase}')
 
-    def test_after_a_kill_in_any_phase_the_same_command_ends_right(
-        self,
-    ) -> None:
-        for phase, is_there in self.phases().items():
-            with self.drilling():
-                self.until(is_there, f'the drill is at its {phase}')
-            report = self.drill('second', '--verify')
-            self.assertEqual('ok', report['result'], phase)
-            self.assertEqual(self.before, self.there(), phase)
-
     def test_a_restore_is_possible_while_servers_of_a_drill_run(self) -> None:
         report = self.drill('first', '--keep')
         self.assertEqual('ok', report['result'])

@@ -196,6 +196,21 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual(5, len(self.a.posts()))
         self.assertEqual((), made.others)
 
+    def test_so_it_is_if_the_restart_took_its_temporary_volume(self) -> None:
+        self.a.fates = [
+            'Volume 1c7f0a4b could not be found.\nTraceback (most recent call '
+            'last):\n\n  File ...']
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(4, len(self.a.posts()))
+
+    def test_tracebacks_of_cinder_are_not_shown(self) -> None:
+        self.a.fates = [
+            'Driver failed.\nTraceback (most recent call last):\n\n  File ...']
+        with self.assertRaisesRegex(
+                backup.NotDone, r'has failed: Driver failed\. Backup set'):
+            self.create()
+
     def test_it_is_not_made_again_for_ever(self) -> None:
         self.a.fates = [backup_base.RESTARTED] * 100
         with self.assertRaisesRegex(backup.NotDone, 'manager restart'):

@@ -375,6 +375,17 @@ class TestFailures(TestCase):
             self.restore()
         self.assert_restored()
 
+    def test_a_server_that_nova_has_forgotten_is_the_users(self) -> None:
+        self.site.builds_to = ['BUILD']
+        with self.assertRaisesRegex(
+            errors.ApplicationError,
+            'Server (.*) is still being built after 60 s. .* with "openstack '
+            r'server delete \1", which keeps its volumes',
+        ):
+            self.restore()
+        self.assertEqual(['BUILD'], [
+            each['status'] for each in self.site.servers.values()])
+
     def test_several_failures_are_all_named(self) -> None:
         self.site.restores_to = ['error_restoring'] * 3
         with self.assertRaises(errors.ApplicationError) as caught:
@@ -486,6 +497,26 @@ class TestResume(TestCase):
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
         self.restore()
         self.assert_restored()
+
+    def test_what_the_same_command_elsewhere_restores_is_not_again(
+        self,
+    ) -> None:
+        self.restore(start=False)
+        target = self.target('db-vda')
+        done = dict(target['metadata'])
+        target['metadata'] = {}
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        restored = self.restored()
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            target['metadata'] = dict(done)
+            self.site.backup_rows['b-db-vda']['status'] = 'available'
+
+        self.client = self.client.with_sleep(sleep)
+        self.restore(start=False)
+        self.assertEqual(restored, self.restored())
+        self.assertEqual(done, target['metadata'])
 
     def test_a_proof_under_way_is_waited_for(self) -> None:
         self.stop_at('DELETE /backups')
