@@ -82,8 +82,8 @@ class Booter:
 
         return self._waiter.until(
             look, _('Server %s is still being built') % server['id'],
-            _('The same command again goes on waiting. If Nova was restarted '
-              'meanwhile, it may have forgotten the server: delete it with '
+            _('The same command again goes on waiting. If Nova was restarted, '
+              'it may have forgotten the server: delete it with '
               '"openstack server delete %s", which keeps its volumes, and run '
               'the same command again.') % server['id'])
 
