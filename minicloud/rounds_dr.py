@@ -118,7 +118,7 @@ class Rounds(demo_dr.Show):
         began = time.monotonic()
         made = self._tours[here].ask(
             f'application backup create {name} --to-cloud {there} '
-            f'--mapping {demo.relative(mapping)}')
+            f'--mapping {demo.relative(mapping)} --delete-snapshots')
         if made['consistency'] != 'consistent':
             raise demo.DemoError(f'{name} is {made["consistency"]}')
         self._note(f'backup to {there[-1]}, {made["mode"]}',
