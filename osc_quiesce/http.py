@@ -30,10 +30,13 @@ from osc_quiesce import model
 #: seconds for one request, if the session has no timeout
 REQUEST_TIMEOUT: Final = 30.0
 
-# The key of the body with which Nova itself says these. Source: the API
-# reference of Nova, and nova.api.openstack.wsgi.Fault.
+# The key of the body with which Nova itself answers these, and all others.
+# Source: nova.api.openstack.wsgi.Fault. A 401 is of Keystone's middleware.
 _FAULTS: Final = {
-    404: 'itemNotFound', 429: 'overLimit', 503: 'serviceUnavailable'}
+    400: 'badRequest', 403: 'forbidden', 404: 'itemNotFound', 405: 'badMethod',
+    409: 'conflictingRequest', 413: 'overLimit', 415: 'badMediaType',
+    429: 'overLimit', 503: 'serviceUnavailable'}
+_OTHER_FAULT: Final = 'computeFault'
 _NO_ROUTE: Final = 'Not Found'
 _NOT_SENT: Final = _(
     'Server %(server)s: the request could not be sent: %(why)s')
@@ -129,7 +132,7 @@ def _error(response: requests.Response, method: str,
         error = _about(server, errors.Unreachable, why, _(
             'Server %(server)s: Nova answered with an internal error: '
             '%(why)s'))
-    elif _FAULTS.get(status, key) != key or (
+    elif (status != 401 and _FAULTS.get(status, _OTHER_FAULT) != key) or (
             status >= 500 and status not in _REFUSALS):
         error = _unusable(server, why)
     else:

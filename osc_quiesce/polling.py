@@ -239,6 +239,8 @@ class Poller:
                 self._all_projects, pause = False, 0.0
             else:
                 self._looks_at_rows = False  # each is looked at alone
+        except Exception:  # which each server is told at its own look
+            self._looks_at_rows = False
         else:
             for job in found:
                 job.trouble = None

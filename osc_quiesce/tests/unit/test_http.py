@@ -153,6 +153,10 @@ class TestUnusableAnswers(HttpTest):
             (429, 'Too many requests'),
             (404, '<html>No such page</html>'),
             (404, ''),
+            (400, '<html>Bad Request</html>'),
+            (403, '<html>Access denied by the firewall</html>'),
+            (408, ''),
+            (409, '{"message": "a conflict of a gateway"}'),
             # Keystone, or another service, behind a path that is misrouted
             (404, fault('error', 'Could not find server: web')),
             (404, '{"NeutronError": {"message": "Router not found"}}'),

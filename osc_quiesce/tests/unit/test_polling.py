@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import requests
 
+from osc_quiesce import api
 from osc_quiesce import errors
 from osc_quiesce import model
 from osc_quiesce import polling
@@ -502,6 +504,14 @@ class TestLookingAtMany(PollerTest):
         self.assert_no_error(self.thaw(servers))
         self.assertEqual({'active'}, {s.vm_state for s in servers})
         self.assertLess(len(self.nova.gets()), 50)
+
+    def test_an_unforeseen_error_of_the_listing_holds_up_no_thaw(self) -> None:
+        servers = self.active('a', 'b')
+        with mock.patch.object(
+                api.QuiesceAPI, 'freezes', side_effect=ValueError('plugin')):
+            self.assert_no_error(self.freeze(servers))
+            self.assert_no_error(self.thaw(servers))
+        self.assertEqual({'active'}, {s.vm_state for s in servers})
 
     def test_trouble_with_the_listing_is_outlasted(self) -> None:
         trouble: list[Callable[[], None]] = [
