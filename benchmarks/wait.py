@@ -159,7 +159,7 @@ def _ours(
     asked: Mapping[str, str | None],
 ) -> dict[str, float]:
     started = time.time()
-    jobs = [verbs.Job(model.Server(id_), request, request, is_asked=True)
+    jobs = [verbs.Job(model.Server(id_), request, request, is_accepted=True)
             for id_, request in asked.items()]
     cloud.client.run(verbs.Freezing(), [jobs], cloud_api.PATIENCE)
     for job in jobs:

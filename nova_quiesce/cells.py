@@ -89,8 +89,9 @@ class Cells:
                 yield targeted
             except db_exception.DBConnectionError as error:
                 cell.answered_at = -times.CELL_ANSWER
-                LOG.warning('Cell %(name)s (%(uuid)s) does not answer any '
-                            'more: %(error)s',
+                LOG.warning('The database of cell %(name)s (%(uuid)s), or of '
+                            'the table of freezes, does not answer any more: '
+                            '%(error)s',
                             {'name': mapping.name, 'uuid': mapping.uuid,
                              'error': exceptions.first_line(error)})
                 raise NoAnswer() from error

@@ -106,8 +106,8 @@ class Pool:
         try:
             self._worker.do(instance_uuid, hinted)
         except Exception:
-            LOG.exception('Work on server %s failed; another attempt is made '
-                          'when its lease has ended', instance_uuid)
+            LOG.exception('Work on server %s failed; another attempt follows',
+                          instance_uuid)
         finally:
             with self._lock:
                 self._in_hand.discard(instance_uuid)

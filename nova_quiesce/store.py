@@ -5,6 +5,7 @@
 A row is both the work item and the lease.  It is committed before a freeze is
 sent, only nova_quiesce writes it, and it goes only after a confirmed
 thaw, or when it is certain that nothing was frozen or that there is no guest.
+A lease is set when a step begins, and never renewed: the step ends within it.
 Who may act on a row is decided by one statement (:meth:`Store.take`) against
 the database's own clock.
 

@@ -93,7 +93,7 @@ class Thawing:
         if not self._store.update(row, times.THAW_LEASE):
             return
         thaw_error = self.try_thaw(cell, instance)
-        if self.is_lost(row):
+        if self.rethaw_if_lost(row):
             return
         if thaw_error is not None and not is_thawed(thaw_error):
             self._thaw_failed(cell, instance, row, thaw_error)
@@ -138,7 +138,7 @@ class Thawing:
             reason = _('The guest may still be frozen by request %s'
                        ) % row.request_id
         error = self.try_thaw(cell, instance)
-        if self.is_lost(begun):
+        if self.rethaw_if_lost(begun):
             return
         if error is None or is_thawed(error):
             self._thawed(cell, instance, begun, error, reason)
@@ -233,11 +233,12 @@ class Thawing:
             return error
         return None
 
-    def is_lost(self, row: store.Freeze) -> bool:
+    def rethaw_if_lost(self, row: store.Freeze) -> bool:
         """Return whether a row was taken over during a thaw.
 
         If this service has stood still, the guest may have been frozen by
-        another request: then this thaw has broken that freeze.
+        another request: then this thaw has broken that freeze, and the guest
+        is thawed for that request, too.
         """
         if self._store.reread(row) is not None:
             return False

@@ -179,7 +179,7 @@ class Work:
             return
         thaw_error = self.thawing.try_thaw(
             cell, instance, times.undo_timeout())
-        if self.thawing.is_lost(current):
+        if self.thawing.rethaw_if_lost(current):
             return
         may_be_frozen = error.may_follow or not thawing.is_thawed(thaw_error)
         is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw

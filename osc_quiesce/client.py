@@ -219,7 +219,7 @@ class Client:
         :raises errors.ServerGone: it was deleted
         :raises errors.Refused: the caller may not look, or no longer
         """
-        job = Job(Server.of(server), request_id, request_id, is_asked=True)
+        job = Job(Server.of(server), request_id, request_id, is_accepted=True)
         return self._wait(verbs.Freezing(), job, timeout)
 
     def wait_for_unquiesced(self, server: Server | str, request_id: str | None,
@@ -229,7 +229,7 @@ class Client:
         Parameters and errors are those of :meth:`wait_for_quiesced`, with
         the request that :meth:`unquiesce` returned.
         """
-        job = Job(Server.of(server), action_id=request_id, is_asked=True)
+        job = Job(Server.of(server), action_id=request_id, is_accepted=True)
         return self._wait(verbs.Unquiescing(), job, timeout)
 
     def _wait(self, verb: verbs.Verb, job: Job, timeout: float) -> Job:

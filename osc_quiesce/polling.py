@@ -117,7 +117,7 @@ class Poller:
 
     def _is_in_table(self, job: Job) -> bool:
         """Return whether a server is looked at in the table of freezes."""
-        return self._looks_at_rows and job.is_asked and not job.is_alone
+        return self._looks_at_rows and job.is_accepted and not job.is_alone
 
     def _begin_calls(self, calls: concurrency.Calls) -> None:
         now = self._timer.clock()
@@ -137,7 +137,7 @@ class Poller:
         """Ask one server, or look at it."""
         job.is_busy = True
         seconds = math.inf
-        if job.is_asked:
+        if job.is_accepted:
             call = functools.partial(self._verb.look, job=job, now=now)
         else:
             call = functools.partial(self._verb.ask, job=job)
@@ -196,8 +196,8 @@ class Poller:
             self._end(job, _unforeseen(job, exc))
             return
         job.trouble = None
-        if not job.is_asked:
-            job.is_asked, job.pauses = True, retry.pauses()
+        if not job.is_accepted:
+            job.is_accepted, job.pauses = True, retry.pauses()
             is_done = is_done or not self._wait
             self._rows_due = min(self._rows_due, now + next(retry.pauses()))
         job.due = now + next(job.pauses)
@@ -208,7 +208,7 @@ class Poller:
                     now: float) -> None:
         """Ask, or look, again later, unless this error is final."""
         pause: float | None = None
-        if not job.is_asked:
+        if not job.is_accepted:
             asked = now if job.asked is None else job.asked
             pause = self._verb.pause_after(error, now - asked)
         elif isinstance(error, errors.ServerNotFound):

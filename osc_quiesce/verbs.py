@@ -36,7 +36,7 @@ class Job:
     :param request_id: the request to quiesce; None if that is not known
     :param action_id: the request that was sent or is waited for; None if there
         was nothing to do, or if it is certain that nothing was accepted
-    :param is_asked: whether the cloud has answered the request
+    :param is_accepted: whether the cloud has answered the request
     :ivar begun: when its turn began to be waited for
     :ivar asked: when it was first asked; None if it was not
     :ivar ended: when it got there, or failed to; None before
@@ -50,7 +50,7 @@ class Job:
     server: model.Server
     request_id: str | None = None
     action_id: str | None = None
-    is_asked: bool = False
+    is_accepted: bool = False
     begun: float = 0.0
     asked: float | None = None
     ended: float | None = None
