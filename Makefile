@@ -33,7 +33,7 @@ help:
 	@echo 'make test-tempest  tempest on a cloud with osc-quiesce, and without it'
 	@echo 'make test-nova-compat  the same with functional tests of Nova'
 	@echo 'make test-releases  unit and functional tests with each release'
-	@echo 'make test-all   all of these (80 minutes); CI does only make test'
+	@echo 'make test-all   all of these but test-disaster; CI does only make test'
 	@echo 'make bench      measure freezes, backups and restores (root; 80 minutes)'
 	@echo 'make bench-quick  a little of that, without real guests'
 	@echo 'make clean      stop the demos and delete what these have made'
@@ -93,12 +93,13 @@ bench: .venv/ready
 bench-quick: .venv/ready
 	.venv/bin/tox run -e bench-quick
 
+# Any environment of a demonstration or a test can stop the cloud of another.
+CLOUDS = demo demo-live demo-app demo-dr demo-dr-fake disaster functional
+STOP = PYTHONPATH=. $(firstword $(wildcard $(CLOUDS:%=.tox/%/bin/python)) python3) -m minicloud down --purge
 clean:
-	[ ! -x .tox/demo/bin/python ] || .tox/demo/bin/python -m minicloud down --purge
-	[ ! -x .tox/demo-live/bin/python ] || .tox/demo-live/bin/python -m minicloud down --purge --root .minicloud-live
-	[ ! -x .tox/demo-app/bin/python ] || .tox/demo-app/bin/python -m minicloud down --purge --root .minicloud-app
-	for kind in dr dr-fake; do for site in siteA siteB; do \
-		[ ! -x .tox/demo-$$kind/bin/python ] || .tox/demo-$$kind/bin/python -m minicloud down --purge --root .minicloud-$$kind/$$site || exit 1; \
-	done; done
+	for root in .minicloud .minicloud-live .minicloud-app \
+			.minicloud-dr/site? .minicloud-dr-fake/site?; do \
+		[ ! -d $$root ] || $(STOP) --root $$root || exit 1; \
+	done
 	rm -rf .minicloud-dr .minicloud-dr-fake
 	rm -rf .venv .tox .stestr .hypothesis .coverage cover doc/build build *.egg-info
