@@ -4,5 +4,24 @@
 
 Cinder's own backups are the only carrier: all that is known is in the metadata
 of backups, volumes and servers, so that the same command again continues from
-any machine.
+any machine. Each command checks all of its plan before it makes anything.
+
+A backup: ``backup_preflight`` makes a ``backup_plan`` (``chains`` chooses full
+or incremental, ``backup_problems`` and ``capacity`` find what is missing);
+``backup`` makes the ``backup_sets``, each backup by ``backup_tasks``, whose
+failures are read by ``failures``; ``registration`` makes them known at the
+other site, with ``targets`` and ``records``, or ``bundles`` and ``importing``
+if no network reaches it. ``retention`` and ``deleting`` delete them.
+
+A restore: ``points`` finds the set; ``skeleton`` writes a ``mapping``, and
+``resolving`` looks for each of its names at the ``site`` (``rows``, ``ports``,
+``losses``); ``restore_preflight`` makes a ``restore_plan`` (``room``,
+``split_brain``); ``restore`` carries it out: ``filling`` restores volumes,
+``proof`` compares them, ``booting`` makes servers, ``checking`` asks whether
+they work. ``restores`` finds restores again by their ``marks``. ``drill`` does
+the same with clones.
+
+What is sure before a disaster: ``verifying`` looks at chains; ``stores``,
+``backup_check``, ``chunks``, ``unpacking`` and ``reading`` look into a store;
+``protection`` and ``openmetrics`` tell how old the newest set is.
 """
