@@ -11,6 +11,7 @@ files instead.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import os
@@ -120,6 +121,8 @@ class TestSnapshot(Mixin, test_application.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # With --server, the application has the name of the set.
+        self.plan = dataclasses.replace(self.plan, application='nightly')
         self.cinder.hooks.append(self.take_time)
 
     def take_time(self, line: str) -> None:
