@@ -107,7 +107,7 @@ class Found:
         dates = sorted({self.results(name).measured for name in names})
         return ' and '.join(
             f'on {date.day} {date:%B %Y}' + (
-                ', before the server half had its table of freezes'
+                ', with an earlier server half'
                 if date < TABLE else '') for date in dates)
 
     def picture(self) -> str:
@@ -142,7 +142,9 @@ def _front(found: Found) -> _Texts:
                found.middle(guests, sdk, '.1f'), found.runs(guests, sdk),
                found.middle(guests, script, '.1f'),
                found.runs(guests, script)))
-    yield ('README.rst', 'that also runs the cloud, {}:',
+    yield ('README.rst', 'that also runs the cloud, {}: see',
+           (found.measured(guests),))
+    yield ('doc/source/index.rst', 'with a shell script (measured {};',
            (found.measured(guests),))
     for path, words in (
             (WINDOW, 'two Ceph volumes each: {} s, against {} s with '

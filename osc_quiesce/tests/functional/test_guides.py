@@ -170,7 +170,7 @@ class TestWindow(test_application.ApplicationTest):
 
 
 class TestStaysFrozen(test_recovery.RecoveryTest):
-    """A guest that stays frozen, of the operator guide."""
+    """A guest that stays frozen: the page of the administrator guide."""
 
     OPTIONS = {'operation_timeout': 10, 'sweep_interval': 1}
     #: what cannot succeed for this server
@@ -181,7 +181,7 @@ class TestStaysFrozen(test_recovery.RecoveryTest):
         quiesce = client.Client(session=base.compute().session)
         quiesce.wait_for_quiesced(server, quiesce.quiesce(server))
         listed = []
-        steps = commands('admin/operator.rst', 'A guest that stays frozen')
+        steps = commands('admin/stays-frozen.rst')
         for step in steps:
             command = step.replace(STATUS, '%s --config-file %s' % (
                 STATUS, base.cloud().layout.etc / 'nova.conf'))

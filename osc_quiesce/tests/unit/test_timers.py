@@ -25,6 +25,8 @@ from osc_quiesce.v2 import application_protection
 SAMPLES = pathlib.Path(__file__).parents[3] / 'doc/source/samples'
 #: where the files are on the machine of the guide
 FOLDER = '/etc/osc-quiesce'
+#: in which the client is, by the quickstart
+PROGRAMS = '/opt/osc-quiesce/bin'
 #: what cron and systemd write elsewhere
 ELSEWHERE = ('/run/lock', '/var/lib/prometheus/node-exporter')
 UNITS = ('nightly', 'protection')
@@ -164,6 +166,16 @@ class TimersTest(unittest.TestCase):
             self.assertNotIn('Install', service)
         self.assertNotIn(
             'TimeoutStartSec', unit('nightly.service')['Service'])
+
+    def test_the_client_is_found_where_the_guide_installs_it(self) -> None:
+        for guide in 'user/quickstart.rst', 'install/install.rst':
+            self.assertIn(f'export PATH={PROGRAMS}:$PATH',
+                          (SAMPLES.parent / guide).read_text())
+        path = f'PATH={PROGRAMS}:/usr/bin:/bin'
+        for name in UNITS:
+            self.assertEqual(
+                path, unit(f'{name}.service')['Service']['Environment'])
+        self.assertIn(path, (SAMPLES / 'shop.cron').read_text().splitlines())
 
     @unittest.skipUnless(shutil.which('systemd-analyze'),
                          'systemd-analyze is not there')

@@ -11,6 +11,7 @@ files instead.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import os
@@ -120,6 +121,8 @@ class TestSnapshot(Mixin, test_application.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # With --server, the application has the name of the set.
+        self.plan = dataclasses.replace(self.plan, application='nightly')
         self.cinder.hooks.append(self.take_time)
 
     def take_time(self, line: str) -> None:
@@ -181,7 +184,32 @@ class TestProtection(Mixin, test_application_protection.TestCase):
             'application', 'protection', 'show')
 
 
-class TestRestore(Mixin, test_application_restore.TestCase):
+class AtB(Mixin, test_application_restore.TestCase):
+    """Site B, with addresses and an ID of the set as those of a cloud."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        build = self.site._build
+
+        def with_address(wanted: dict[str, Any]) -> dict[str, Any]:
+            made = build(wanted)
+            made['addresses'] = {'net': [
+                {'addr': f'10.0.0.{6 + len(self.site.servers)}'}]}
+            return made
+
+        self.site._build = with_address  # type: ignore[method-assign]
+
+    def find(self, cloud: Any, name: str) -> points.Point:
+        self.assertIn(name, ('nightly', self.point.id))
+        return self.point
+
+    @property
+    def point(self) -> points.Point:
+        return dataclasses.replace(
+            super().point, id=str(uuid.uuid5(uuid.NAMESPACE_DNS, 'nightly')))
+
+
+class TestRestore(AtB):
     WORDS = ('application', 'restore')
 
     def setUp(self) -> None:
@@ -207,7 +235,13 @@ class TestRestore(Mixin, test_application_restore.TestCase):
             'application', 'mapping', 'create')
 
 
-class TestDrill(Mixin, test_application_restore.TestCase, drill.TestCase):
+class TestDrill(AtB, drill.TestCase):
+    @property
+    def point(self) -> points.Point:
+        ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=7)
+        return dataclasses.replace(
+            super().point, created_at=model.utc_text(ago))
+
     def test_drill(self) -> None:
         self.patch(points, 'find_backup_set', lambda cloud, name: self.point)
         self.enterContext(contextlib.chdir(self.folder))
