@@ -10,8 +10,6 @@ import pathlib
 from typing import Any
 import uuid
 
-import requests
-
 from minicloud import personas
 from minicloud.config import Plan
 from minicloud.errors import MinicloudError
@@ -47,6 +45,10 @@ class Api:
     """The services of a plan, called as their administrator."""
 
     def __init__(self, plan: Plan) -> None:
+        # Not at the top: services on eventlet patch ssl before they import
+        # urllib3, and they run in this package.
+        import requests
+        self._errors = requests.RequestException
         self.plan = plan
         self.session = requests.Session()
         self.session.trust_env = False
@@ -64,7 +66,7 @@ class Api:
 
     def request(self, method: str, service: str, path: str,
                 body: Any = None, data: bytes | None = None,
-                ) -> requests.Response:
+                ) -> Any:
         """Send one request.
 
         :raises MinicloudError: if the service says no, or nothing
@@ -76,7 +78,7 @@ class Api:
             response = self.session.request(
                 method, self.plan.url(service, path), json=body, data=data,
                 headers=headers, timeout=60)
-        except requests.RequestException as error:
+        except self._errors as error:
             raise MinicloudError(f'{service}: {method} {path}: {error}')
         if response.status_code >= 400:
             raise MinicloudError(
