@@ -10,12 +10,13 @@ files instead. The same output as JSON is in a second file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import datetime
 import io
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -51,6 +52,7 @@ from osc_quiesce.v2 import application_restore_create
 from osc_quiesce.v2 import server
 
 EXAMPLES = pathlib.Path(__file__).parents[4] / 'doc/source/cli/examples'
+SAMPLES = EXAMPLES.parents[1] / 'samples'
 RECORD = 'RECORD_EXAMPLES'
 #: what differs each time: times of day, seconds, the version
 VARIES = re.compile(
@@ -115,11 +117,21 @@ class Mixin(unittest.TestCase):
             yield
 
     def compare_json(self, name: str, printed: str) -> None:
-        path = EXAMPLES / f'{name}.json'
+        self.compare_text(EXAMPLES / f'{name}.json', printed)
+
+    def compare_text(self, path: pathlib.Path, printed: str) -> None:
         shown = path.read_text() if path.exists() else ''
         # What is as wide as before in a table is not in JSON.
         self.compare(path, '', shown, re.sub(
             r'0\.0\.1\.dev\d+', '1.0.0', printed))
+
+    def compare_sample(self, name: str, resource: Mapping[str, Any]) -> None:
+        """Compare what Cinder holds with what the documentation shows."""
+        path = SAMPLES / f'{name}.json'
+        kept = {key: resource[key] for key in (
+            'id', 'name', 'description', 'status', 'size', 'volume_id',
+            'snapshot_id', 'is_incremental', 'metadata') if key in resource}
+        self.compare_text(path, json.dumps(kept, indent=4) + '\n')
 
     def compare(self, path: pathlib.Path, typed: str, shown: str,
                 printed: str) -> None:
@@ -182,6 +194,9 @@ class TestSnapshot(Mixin, test_application.TestCase):
         ):
             self.example(
                 f'application-snapshot-{verb}', command, *self.WORDS, verb)
+            if verb == 'create':
+                self.compare_sample(
+                    'snapshot-of-set', self.cinder.made['s-db-vda'])
 
 
 class TestBackup(Mixin, test_application_backup.TestCase):
@@ -203,6 +218,10 @@ class TestBackup(Mixin, test_application_backup.TestCase):
             self.here = self.b if verb == 'import' else self.a
             self.example(
                 f'application-backup-{verb}', command, *self.WORDS, verb)
+            if verb == 'create':
+                self.compare_sample('backup-of-set', next(
+                    each for each in self.a.backups()
+                    if each['volume_id'] == 'db-vda'))
 
 
 class TestVerify(Mixin, test_application_backup_verify.TestCase):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The page about JSON has all keys of the samples, with their types.
+"""What is shown of JSON: keys, types, and a program that reads a set.
 
 That the samples are what the commands print is tested in test_examples.
 """
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import json
+import pathlib
 import re
+import subprocess
+import sys
+import tempfile
 from typing import Any
 import unittest
 
@@ -22,6 +26,7 @@ from osc_quiesce.v2 import application_restore_create
 from osc_quiesce.v2 import server
 
 DOCS = test_examples.EXAMPLES.parents[1]
+SAMPLES = test_examples.SAMPLES
 PAGE = (DOCS / 'reference/json.rst').read_text()
 #: a table, and what follows up to the next one
 TABLE = re.compile(
@@ -46,6 +51,34 @@ def keys(value: Any, before: str = '') -> Iterator[tuple[str, str]]:
                 yield before + key, TYPES[type(inner)]
                 if isinstance(inner, list) and not before:
                     yield from keys(inner, f'{key}[].')
+
+
+class TestReadSet(unittest.TestCase):
+    """The program that reads the servers of a set."""
+
+    def read(self, *paths: pathlib.Path) -> tuple[Any, str]:
+        result = subprocess.run(
+            [sys.executable, SAMPLES / 'read_set.py', *paths], text=True,
+            capture_output=True, check=False, timeout=60)
+        return (json.loads(result.stdout) if result.returncode == 0 else None,
+                result.stderr)
+
+    def test_it_reads_the_samples(self) -> None:
+        for kind, id_ in (('snapshot', '6af613b6-569c-5c22-9c37-2ed93f31d3af'),
+                          ('backup', 'id-db')):
+            with self.subTest(kind):
+                servers, _said = self.read(SAMPLES / f'{kind}-of-set.json')
+                self.assertEqual([id_], [each['id'] for each in servers])
+
+    def test_it_stops_at_another_format(self) -> None:
+        text = (SAMPLES / 'snapshot-of-set.json').read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, 'db.json')
+            path.write_text(text.replace(
+                '"osc_quiesce:format": "2"', '"osc_quiesce:format": "3"'))
+            servers, said = self.read(path)
+        self.assertIsNone(servers)
+        self.assertEqual('The format is 3, and not 2.\n', said)
 
 
 class TestPage(unittest.TestCase):
