@@ -81,7 +81,7 @@ class TestSequence(fakes.TestCase):
         return done.stdout.split('----\n')
 
     @staticmethod
-    def answer(printed: str) -> tuple[str, Any]:
+    def parsed(printed: str) -> tuple[str, Any]:
         """Return the status and the body of an answer."""
         text, status = printed.strip().rsplit('\n', 1)
         return status, json.loads(text)
@@ -94,18 +94,18 @@ class TestSequence(fakes.TestCase):
         printed = self.run_all(
             setup, quiesce, wait, reason, catch, wait, result)[1:]
         self.assertEqual('202', printed[0].strip())
-        status, body = self.answer(printed[1])
+        status, body = self.parsed(printed[1])
         [freeze] = body['freezes']
         self.assertEqual(
             ('200', 'frozen', self.db.id),
             (status, freeze['state'], freeze['server_id']))
-        status, body = self.answer(printed[2])
+        status, body = self.parsed(printed[2])
         self.assertEqual(
             ('200', freeze['request_id']),
             (status, body['instanceAction']['request_id']))
         self.assertEqual('202', printed[3].strip())
-        self.assertEqual(('200', {'freezes': []}), self.answer(printed[4]))
-        status, body = self.answer(printed[5])
+        self.assertEqual(('200', {'freezes': []}), self.parsed(printed[4]))
+        status, body = self.parsed(printed[5])
         action = body['instanceAction']
         self.assertEqual(
             ('200', 'unquiesce', ['Success']),
@@ -117,9 +117,9 @@ class TestSequence(fakes.TestCase):
         setup, quiesce, _wait, _reason, thaw, _result = self.commands()
         printed = self.run_all(
             setup, thaw.replace('-D - ', ''), quiesce)[1:]
-        status, body = self.answer(printed[0])
+        status, body = self.parsed(printed[0])
         self.assertEqual(
             ('200', 'withdrawn'), (status, body['unquiesce']['state']))
-        status, _body = self.answer(printed[1])
+        status, _body = self.parsed(printed[1])
         self.assertEqual('409', status)
         self.assertEqual('active', self.db.vm_state)
