@@ -226,8 +226,14 @@ class Client:
                             timeout: float = retry.DEFAULT_TIMEOUT) -> Job:
         """Wait until a server is thawed.
 
-        Parameters and errors are those of :meth:`wait_for_quiesced`, with
-        the request that :meth:`unquiesce` returned.
+        :param request_id: of the thaw: what :meth:`unquiesce` returned
+        :param timeout: seconds
+        :raises errors.Failed: the guest may still be frozen
+        :raises errors.QuiescedByAnother: it was thawed, and frozen since by
+            another request
+        :raises errors.TimedOut: not in time, but perhaps later
+        :raises errors.ServerGone: it was deleted
+        :raises errors.Refused: the caller may not look, or no longer
         """
         job = Job(Server.of(server), action_id=request_id, is_accepted=True)
         return self._wait(verbs.Unquiescing(), job, timeout)

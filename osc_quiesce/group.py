@@ -113,6 +113,7 @@ class Frozen:
 
         :raises errors.NotConsistent: names each server of which it is not
             proven
+        :raises RuntimeError: the block is not left yet
         """
         if not self._is_left:
             raise RuntimeError('only the thaw tells whether all stayed frozen')

@@ -11,9 +11,14 @@ volume backup show -f json", has printed for one of them.
 import json
 import sys
 
+FORMAT = '2'
+
 
 def servers_of(metadata):
     """Return what the metadata of one snapshot or backup tell of servers."""
+    found = metadata.get('osc_quiesce:format')
+    if found != FORMAT:
+        sys.exit(f'The format is {found}, and not {FORMAT}.')
     pieces = []
     while piece := metadata.get(f'osc_quiesce:servers.{len(pieces)}'):
         pieces.append(piece)

@@ -14,21 +14,26 @@ import time
 
 import openstack
 from osc_quiesce import client
+from osc_quiesce import errors
 from osc_quiesce import group
 
 
 class Stop:
-    """Ends the freezing on SIGTERM, between two requests."""
+    """Ends the program on a signal, between two requests."""
 
-    noted = shielded = False
+    noted = None
+    shielded = False
 
     def note(self, signum, frame):
-        self.noted = True
+        self.noted = signum
+
+    def check(self):
+        if self.noted and not self.shielded:
+            raise SystemExit(128 + self.noted)
 
     def sleep(self, seconds):
         time.sleep(seconds)
-        if self.noted and not self.shielded:
-            raise SystemExit(128 + signal.SIGTERM)
+        self.check()
 
     @contextlib.contextmanager
     def shield(self):
@@ -37,6 +42,18 @@ class Stop:
             yield
         finally:
             self.shielded = False
+
+
+def discard(storage, snapshots):
+    for snapshot in snapshots:
+        # Cinder deletes no snapshot that it is still making, but one in error.
+        with contextlib.suppress(Exception):
+            storage.wait_for_status(
+                snapshot, 'available', ['error'], interval=0.2, wait=60)
+        try:
+            storage.delete_snapshot(snapshot)
+        except Exception as error:  # must not hide why it is discarded
+            print(f'Delete snapshot {snapshot.id}: {error}', file=sys.stderr)
 
 
 def take(cloud, name, servers, stop):
@@ -48,19 +65,26 @@ def take(cloud, name, servers, stop):
         attached.volume_id for [server] in stages
         for attached in connection.compute.volume_attachments(server.id)]
     snapshots = []
+    is_whole = False
     try:
         with group.quiesced(quiesce, stages, unquiesce_after=120,
                             shield=stop.shield) as frozen:
             for volume in volumes:
+                stop.check()  # nothing else looks at it in this block
                 snapshots.append(storage.create_snapshot(
                     volume_id=volume, name=name, is_forced=True))
             for snapshot in snapshots:
+                stop.check()
                 storage.wait_for_status(
                     snapshot, 'available', ['error'], interval=0.2, wait=60)
+            is_whole = True
         frozen.verify()  # raises if a server did not stay frozen
-    except BaseException:
-        for snapshot in snapshots:
-            storage.delete_snapshot(snapshot)
+        stop.check()
+    except BaseException as error:
+        # A server that cannot be thawed does not make the data bad.
+        if not (is_whole and isinstance(error, errors.ThawFailed)
+                and frozen.report.is_consistent):
+            discard(storage, snapshots)
         raise
     print(f'Snapshots: {len(snapshots)}. Servers were frozen for at most '
           f'{frozen.report.window:.1f} s.')
@@ -68,5 +92,7 @@ def take(cloud, name, servers, stop):
 
 if __name__ == '__main__':
     stop = Stop()
-    signal.signal(signal.SIGTERM, stop.note)
+    for signum in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signum, stop.note)
     take(sys.argv[1], sys.argv[2], sys.argv[3:], stop)

@@ -56,7 +56,7 @@ class TestProgram(fakes.TestCase):
 
     def snapshot(self, **body: Any) -> SimpleNamespace:
         self.seen.append({server.vm_state for server in self.servers})
-        return SimpleNamespace(**body)
+        return SimpleNamespace(id=f's-{len(self.seen)}', **body)
 
     def take(self) -> str:
         out = io.StringIO()
@@ -97,13 +97,56 @@ class TestProgram(fakes.TestCase):
             self.take()
         self.assertEqual(({'active'}, 0), self.left())
 
-    def test_sigterm_while_servers_are_being_frozen(self) -> None:
+    def test_a_snapshot_that_cannot_be_deleted_hides_nothing(self) -> None:
+        self.storage.wait_for_status.side_effect = RuntimeError('no space')
+        self.storage.delete_snapshot.side_effect = RuntimeError('busy')
+        told = io.StringIO()
+        with contextlib.redirect_stderr(told), self.assertRaisesRegex(
+                RuntimeError, 'no space'):
+            self.take()
+        self.assertEqual(
+            [f'Delete snapshot s-{number}: busy' for number in range(1, 5)],
+            told.getvalue().splitlines())
+
+    def test_a_server_that_cannot_be_thawed(self) -> None:
+        self.servers[0].thaw_to = ('error', 'Error', 'agent is gone')
+        with self.assertRaises(errors.ThawFailed):
+            self.take()
+        self.assertEqual(4, self.left()[1], 'the data are good')
+
+    def stop_at(self, line: str) -> None:
+        """Send SIGTERM during a request to Nova."""
+
         def hook(request: Any, context: Any) -> None:
-            if self.nova.posts()[-1:] == ['POST web quiesce']:
+            if line in self.nova.posts():
                 self.stop.note(signal.SIGTERM, None)
 
         self.nova.hooks.append(hook)
+
+    def check_stopped(self, taken: int) -> None:
         with self.assertRaises(SystemExit) as caught:
             self.take()
         self.assertEqual(143, caught.exception.code)
         self.assertEqual(({'active'}, 0), self.left())
+        self.assertEqual(taken, self.storage.create_snapshot.call_count)
+
+    def test_sigterm_while_servers_are_being_frozen(self) -> None:
+        self.stop_at('POST web quiesce')
+        self.check_stopped(0)
+
+    def test_sigterm_while_servers_are_being_thawed(self) -> None:
+        self.stop_at('POST web unquiesce')
+        self.check_stopped(4)
+
+    def test_sigterm_between_two_snapshots(self) -> None:
+        def snapshot(**body: Any) -> SimpleNamespace:
+            self.stop.note(signal.SIGTERM, None)
+            return self.snapshot(**body)
+
+        self.storage.create_snapshot.side_effect = snapshot
+        self.check_stopped(1)
+
+    def test_sigterm_while_snapshots_are_made(self) -> None:
+        self.storage.wait_for_status.side_effect = (
+            lambda *args, **options: self.stop.note(signal.SIGTERM, None))
+        self.check_stopped(4)

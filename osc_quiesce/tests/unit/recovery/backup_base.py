@@ -375,11 +375,11 @@ class TestCase(unittest.TestCase):
                 'metadata': {
                     **metadata.ours({
                         'format': snapshot_sets.FORMAT,
-                        'version': '1',
+                        'version': '1.0.0',
                         'set': name,
                         'set_id': set_id,
                         'application': application,
-                        'created_at': self.clock.text,
+                        'created_at': f'{self.clock.text[:19]}Z',
                         'volumes': str(len(self.SIZES)),
                         'order': str(order),
                         'consistency': snapshot_sets.CONSISTENT,

@@ -5,15 +5,18 @@
 An example is a file: a command behind "$", and its output. The clouds are the
 ones of the unit tests, so most IDs are shorter than those of a cloud. If the
 environment variable RECORD_EXAMPLES is set, the outputs are written into the
-files instead.
+files instead. The same output as JSON is in a second file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import datetime
+import io
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -22,6 +25,9 @@ from typing import Any
 import unittest
 from unittest import mock
 import uuid
+
+from cliff import lister
+from cliff.formatters import json_format
 
 from osc_quiesce import model
 from osc_quiesce.recovery import points
@@ -46,10 +52,11 @@ from osc_quiesce.v2 import application_restore_create
 from osc_quiesce.v2 import server
 
 EXAMPLES = pathlib.Path(__file__).parents[4] / 'doc/source/cli/examples'
+SAMPLES = EXAMPLES.parents[1] / 'samples'
 RECORD = 'RECORD_EXAMPLES'
 #: what differs each time: times of day, seconds, the version
 VARIES = re.compile(
-    r'\d{4}-\d\d-\d\dT[\d:.]+Z?|\d+\.\d+(\.[.\w]+)?')
+    r'\d{4}-\d\d-\d\dT[\d:.]+Z?|\d+\.\d+(\.[.\w]+)?|(?<="age": )\d+')
 
 
 class Mixin(unittest.TestCase):
@@ -67,10 +74,12 @@ class Mixin(unittest.TestCase):
         self.addCleanup(patch.stop)
         super().setUp()
 
-    def example(self, name: str, command: type[Any], *words: str) -> None:
+    def example(self, name: str, command: type[Any], *words: str,
+                has_json: bool = True) -> None:
         """Run an example, and compare what it prints.
 
         :param words: with which the command begins
+        :param has_json: whether it prints the same as JSON
         """
         path = EXAMPLES / f'{name}.txt'
         typed, _newline, shown = path.read_text().partition('\n')
@@ -78,12 +87,57 @@ class Mixin(unittest.TestCase):
         argv = shlex.split(typed.removeprefix('$ '))
         argv = argv[argv.index(words[-1]) + 1:]
         self.command = command
-        code = self.run_command(*argv)
+        as_json = io.StringIO()
+        with self.also_as_json(command, as_json):
+            code = self.run_command(*argv)
         self.assertEqual(0, code, typed)
-        printed = re.sub(r'0\.0\.1\.dev\d+', self.release,
-                         self.stdout.getvalue())
+        self.compare(path, f'{typed}\n', shown, self.stdout.getvalue())
+        if has_json and as_json.getvalue():
+            self.compare_json(name, as_json.getvalue())
+
+    @staticmethod
+    @contextlib.contextmanager
+    def also_as_json(command: type[Any],
+                     stream: io.StringIO) -> Iterator[None]:
+        """Let a command also print what it prints with -f json."""
+        usual = getattr(command, 'produce_output', None)
+
+        def produce_output(self: Any, parsed_args: Any, names: Any,
+                           data: Any) -> Any:
+            data = list(data)
+            formatter = json_format.JSONFormatter()
+            emit = (formatter.emit_list if isinstance(self, lister.Lister)
+                    else formatter.emit_one)
+            emit(names, data, stream, parsed_args)
+            assert usual is not None
+            return usual(self, parsed_args, names, data)
+
+        with mock.patch.object(
+                command, 'produce_output', produce_output, create=True):
+            yield
+
+    def compare_json(self, name: str, printed: str) -> None:
+        self.compare_text(EXAMPLES / f'{name}.json', printed)
+
+    def compare_text(self, path: pathlib.Path, printed: str) -> None:
+        shown = path.read_text() if path.exists() else ''
+        # What is as wide as before in a table is not in JSON.
+        self.compare(path, '', shown, re.sub(
+            r'0\.0\.1\.dev\d+', '1.0.0', printed))
+
+    def compare_sample(self, name: str, resource: Mapping[str, Any]) -> None:
+        """Compare what Cinder holds with what the documentation shows."""
+        path = SAMPLES / f'{name}.json'
+        kept = {key: resource[key] for key in (
+            'id', 'name', 'description', 'status', 'size', 'volume_id',
+            'snapshot_id', 'is_incremental', 'metadata') if key in resource}
+        self.compare_text(path, json.dumps(kept, indent=4) + '\n')
+
+    def compare(self, path: pathlib.Path, typed: str, shown: str,
+                printed: str) -> None:
+        printed = re.sub(r'0\.0\.1\.dev\d+', self.release, printed)
         if os.environ.get(RECORD):
-            path.write_text(f'{typed}\n{printed}')
+            path.write_text(typed + printed)
         else:
             self.assertEqual(
                 self.lasting(shown), self.lasting(printed),
@@ -124,6 +178,8 @@ class TestSnapshot(Mixin, test_application.TestCase):
         # With --server, the application has the name of the set.
         self.plan = dataclasses.replace(self.plan, application='nightly')
         self.cinder.hooks.append(self.take_time)
+        for each in self.plan.servers:
+            each.restore['metadata'].update(note='short')
 
     def take_time(self, line: str) -> None:
         if line == 'POST /snapshots':
@@ -138,6 +194,9 @@ class TestSnapshot(Mixin, test_application.TestCase):
         ):
             self.example(
                 f'application-snapshot-{verb}', command, *self.WORDS, verb)
+            if verb == 'create':
+                self.compare_sample(
+                    'snapshot-of-set', self.cinder.made['s-db-vda'])
 
 
 class TestBackup(Mixin, test_application_backup.TestCase):
@@ -159,6 +218,10 @@ class TestBackup(Mixin, test_application_backup.TestCase):
             self.here = self.b if verb == 'import' else self.a
             self.example(
                 f'application-backup-{verb}', command, *self.WORDS, verb)
+            if verb == 'create':
+                self.compare_sample('backup-of-set', next(
+                    each for each in self.a.backups()
+                    if each['volume_id'] == 'db-vda'))
 
 
 class TestVerify(Mixin, test_application_backup_verify.TestCase):
@@ -181,7 +244,12 @@ class TestProtection(Mixin, test_application_protection.TestCase):
         self.example(
             'application-protection-show',
             application_protection.ShowApplicationProtection,
-            'application', 'protection', 'show')
+            'application', 'protection', 'show', has_json=False)
+        # Only the table has other columns.
+        self.command = application_protection.ShowApplicationProtection
+        self.assertEqual(0, self.run_command('-f', 'json'))
+        self.compare_json(
+            'application-protection-show', self.stdout.getvalue())
 
 
 class AtB(Mixin, test_application_restore.TestCase):

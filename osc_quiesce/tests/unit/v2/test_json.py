@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is shown of JSON: keys, types, and a program that reads a set.
+
+That the samples are what the commands print is tested in test_examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from typing import Any
+import unittest
+
+from osc_quiesce.tests.unit.v2 import test_examples
+from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_backup_create
+from osc_quiesce.v2 import application_backup_records
+from osc_quiesce.v2 import application_protection
+from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import server
+
+DOCS = test_examples.EXAMPLES.parents[1]
+SAMPLES = test_examples.SAMPLES
+PAGE = (DOCS / 'reference/json.rst').read_text()
+#: a table, and what follows up to the next one
+TABLE = re.compile(
+    r'^=+  =+  =+\nkey +type .*\n=.*\n([\s\S]*?)^=.*\n([\s\S]*?)(?=^=|\Z)',
+    re.MULTILINE)
+ROW = re.compile(
+    r'^``([^`]+)`` +(\w+(?: or null)?)(?:  |$)', re.MULTILINE)
+SAMPLE = re.compile(r'/cli/examples/([\w-]+)\.json')
+TYPES = {bool: 'boolean', int: 'number', float: 'number', str: 'string',
+         list: 'list', dict: 'object', type(None): 'null'}
+
+
+def sample(name: str) -> Any:
+    return json.loads((test_examples.EXAMPLES / f'{name}.json').read_text())
+
+
+def keys(value: Any, before: str = '') -> Iterator[tuple[str, str]]:
+    """Yield each key, as the page calls it, and the type of its value."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            for key, inner in each.items():
+                yield before + key, TYPES[type(inner)]
+                if isinstance(inner, list) and not before:
+                    yield from keys(inner, f'{key}[].')
+
+
+class TestReadSet(unittest.TestCase):
+    """The program that reads the servers of a set."""
+
+    def read(self, *paths: pathlib.Path) -> tuple[Any, str]:
+        result = subprocess.run(
+            [sys.executable, SAMPLES / 'read_set.py', *paths], text=True,
+            capture_output=True, check=False, timeout=60)
+        return (json.loads(result.stdout) if result.returncode == 0 else None,
+                result.stderr)
+
+    def test_it_reads_the_samples(self) -> None:
+        for kind, id_ in (('snapshot', '6af613b6-569c-5c22-9c37-2ed93f31d3af'),
+                          ('backup', 'id-db')):
+            with self.subTest(kind):
+                servers, _said = self.read(SAMPLES / f'{kind}-of-set.json')
+                self.assertEqual([id_], [each['id'] for each in servers])
+
+    def test_it_stops_at_another_format(self) -> None:
+        text = (SAMPLES / 'snapshot-of-set.json').read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, 'db.json')
+            path.write_text(text.replace(
+                '"osc_quiesce:format": "2"', '"osc_quiesce:format": "3"'))
+            servers, said = self.read(path)
+        self.assertIsNone(servers)
+        self.assertEqual('The format is 3, and not 2.\n', said)
+
+
+class TestPage(unittest.TestCase):
+    def test_each_key_has_its_type(self) -> None:
+        checked = set()
+        for table, rest in TABLE.findall(PAGE):
+            typed = dict(ROW.findall(table))
+            names = SAMPLE.findall(rest)
+            self.assertTrue(names, table)
+            # The servers of sets have a description of their own.
+            apart = {key for key in typed if f'\n``{key}[].' not in table}
+            shown = {(key, type_) for name in names
+                     for key, type_ in keys(sample(name))
+                     if key.partition('[')[0] not in apart
+                     or '[' not in key}
+            for key, type_ in shown:
+                with self.subTest(key, samples=names):
+                    self.assertIn(type_, typed[key].split(' or '))
+            self.assertEqual(set(typed), {key for key, _type in shown}, names)
+            checked.update(names)
+        self.assertEqual(
+            {path.stem for path in test_examples.EXAMPLES.glob('*.json')},
+            checked | {'application-protection-show'})
+
+    def test_protection_has_a_table_of_its_own(self) -> None:
+        page = (DOCS / 'cli/application-protection.rst').read_text()
+        for key in application_protection.KEYS:
+            self.assertIn(key, sample('application-protection-show')[0])
+            self.assertRegex(page, rf'(?m)^``.*\b{key}``')
+
+    def test_every_key_of_a_plan(self) -> None:
+        table = PAGE.partition('\nPlans\n')[2]
+        for command, names in {
+            'snapshot create': application.PLAN_COLUMNS,
+            'backup create': application_backup_create.PLAN_COLUMNS,
+            'backup import': application_backup_records.PLAN_COLUMNS,
+            'restore create': application_restore_create.PLAN_COLUMNS,
+        }.items():
+            row = re.search(rf'^``{command}``([\s\S]*?)(?=^``|^=)',
+                            table.replace('``drill``  ', '           '),
+                            re.MULTILINE)
+            assert row
+            with self.subTest(command):
+                self.assertEqual(
+                    list(names), re.findall('``(.+?)``', row[1]))
+
+    def test_what_a_long_list_has_besides(self) -> None:
+        for name in server.LONG_COLUMNS:
+            self.assertIn(f'``{name}``', PAGE)
