@@ -51,6 +51,8 @@ NO_SENTENCES = {
     'failures.py': (
         'incomplete backup reset on manager restart',
         'create backup aborted, expected snapshot status backing-up',
+        'volume \\S+ could not be found',
+        'Traceback (most recent call last)',
         'full backup',
         'service not found for creating backup',
         'errno 17',
