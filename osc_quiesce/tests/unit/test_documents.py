@@ -11,6 +11,8 @@ import configparser
 import functools
 import pathlib
 import re
+import runpy
+import tempfile
 import textwrap
 import unittest
 
@@ -140,6 +142,18 @@ def texts(path: pathlib.Path) -> Iterator[str]:
                 and node.func.id == '_'
                 and isinstance(node.args[0], ast.Constant)):
             yield str(node.args[0].value)
+
+
+class TestDiagrams(unittest.TestCase):
+    def test_they_are_what_the_tool_draws(self) -> None:
+        tool = runpy.run_path(str(ROOT / 'tools/docs/diagrams.py'))
+        with tempfile.TemporaryDirectory() as folder:
+            tool['main'](folder)
+            for drawn in pathlib.Path(folder).iterdir():
+                self.assertEqual(
+                    (DOCS / 'images' / drawn.name).read_text(),
+                    drawn.read_text(),
+                    'run tools/docs/diagrams.py doc/source/images')
 
 
 class TestWords(unittest.TestCase):
