@@ -266,7 +266,7 @@ class Task:
             return  # of an earlier run: it is made again
         why = failures.reason(backup, self._maker.waiter)
         if not self._is_last and failures.may_delete(backup):
-            if failures.is_of_restart(why):
+            if failures.is_passing(why):
                 return
             if (
                     failures.needs_full(why)

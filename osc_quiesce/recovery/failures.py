@@ -23,6 +23,8 @@ _RESTARTED: Final = (
 # The restart deletes the temporary volume while cinder-volume makes it, which
 # is what cinder-volume tells then.
 _NO_TEMPORARY: Final = re.compile(r'volume \S+ could not be found')
+# Of several that make the bucket of S3 at once, one does.
+_BUCKET_MADE: Final = 'bucketalreadyownedbyyou'
 _NEEDS_FULL: Final = 'full backup'
 _NO_SERVICE: Final = 'service not found for creating backup'
 _CEPH: Final = ('rbd', 'errno 17')
@@ -42,11 +44,11 @@ def said(backup: Mapping[str, Any]) -> str:
     return text.partition('Traceback (most recent call last)')[0].strip()
 
 
-def is_of_restart(why: str) -> bool:
-    """Return whether cinder-backup has died since."""
+def is_passing(why: str) -> bool:
+    """Return whether another attempt need not fail: nothing is wrong now."""
     return bool(
         _NO_TEMPORARY.match(why.lower())
-        or any(words in why.lower() for words in _RESTARTED))
+        or any(words in why.lower() for words in (*_RESTARTED, _BUCKET_MADE)))
 
 
 def needs_full(why: str) -> bool:

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 #: a container of the site's own: that of the backups may be read-only
 CONTAINER: Final = 'osc-quiesce-proofs'
-#: how often one volume is compared, if newer backups are registered meanwhile
+#: how often one volume is compared, if that ends early or newer backups come
 _ATTEMPTS: Final = 3
 #: seconds for which deleting a proof is tried
 _PATIENCE: Final = 60.0
@@ -46,6 +46,10 @@ class NotProven(errors.ApplicationError):
 
 class WrongParent(NotProven):
     """The proof would have compared with another backup."""
+
+
+class Interrupted(NotProven):
+    """The comparison ended too early, by what need not happen again."""
 
 
 class Overtaken(WrongParent):
@@ -104,8 +108,8 @@ class Prover:
                 with self._newest(volume_id, backup):
                     self._compare(volume_id, backup_id)
                 return
-            except Overtaken:
-                # The application is backed up meanwhile, as it should be.
+            except (Interrupted, Overtaken):
+                # Overtaken: the application is backed up, as it should be.
                 if attempt == _ATTEMPTS:
                     raise
             attempt += 1
@@ -129,11 +133,13 @@ class Prover:
         try:
             made = self._waiter.backup(made['id'], {'creating'})
             if made['status'] != 'available':
-                raise NotProven(
+                why = failures.reason(made, self._waiter)
+                kind = Interrupted if failures.is_passing(why) else NotProven
+                raise kind(
                     _('Volume %(volume)s could not be compared with backup '
-                      '%(backup)s: %(why)s.')
-                    % {'volume': volume_id, 'backup': backup_id,
-                       'why': failures.reason(made, self._waiter)})
+                      '%(backup)s: %(why)s.') % {
+                          'volume': volume_id, 'backup': backup_id,
+                          'why': why})
             self._check(volume_id, backup_id, made)
         finally:
             self._delete(made['id'])

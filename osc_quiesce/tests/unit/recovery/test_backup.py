@@ -204,6 +204,14 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(4, len(self.a.posts()))
 
+    def test_one_that_made_the_bucket_too_late_is_made_again(self) -> None:
+        self.a.fates = [
+            'S3 client error: An error occurred (BucketAlreadyOwnedByYou) '
+            'when calling the CreateBucket operation: you already own it.']
+        made = self.create()
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(4, len(self.a.posts()))
+
     def test_tracebacks_of_cinder_are_not_shown(self) -> None:
         self.a.fates = [
             'Driver failed.\nTraceback (most recent call last):\n\n  File ...']

@@ -145,6 +145,21 @@ class TestProof(restore_base.TestCase):
             self.prove()
         self.assert_nothing_is_left()
 
+    def test_one_that_a_restart_has_ended_is_made_again(self) -> None:
+        begin = self.site._begin_proof
+        left = ['Incomplete backup reset on manager restart',
+                'An error occurred (BucketAlreadyOwnedByYou)']
+
+        def failing(body: object) -> object:
+            made = begin(body)  # type: ignore[arg-type]
+            if left:
+                made.update(status='error', fail_reason=left.pop())
+            return made
+
+        self.site._begin_proof = failing  # type: ignore
+        self.prove()
+        self.assert_nothing_is_left()
+
     def test_a_refusal_proves_nothing(self) -> None:
         def refuse(line: str) -> None:
             if line == 'POST /backups':
