@@ -27,8 +27,8 @@ SAMPLES = pathlib.Path(__file__).parents[3] / 'doc/source/samples'
 FOLDER = '/etc/osc-quiesce'
 #: in which the client is, by the quickstart
 PROGRAMS = '/opt/osc-quiesce/bin'
-#: what cron and systemd write elsewhere
-ELSEWHERE = ('/run/lock', '/var/lib/prometheus/node-exporter')
+#: what the alarm writes elsewhere
+ELSEWHERE = ('/var/lib/prometheus/node-exporter',)
 UNITS = ('nightly', 'protection')
 
 _FIELD = r'(?:\*|[0-9]+(?:-[0-9]+)?(?:,[0-9]+)*)(?:/[0-9]+)?'
@@ -144,7 +144,7 @@ class TimersTest(unittest.TestCase):
         self.assertNotIn('%', (SAMPLES / 'shop.cron').read_text())
 
     def test_cron_runs_no_two_at_once(self) -> None:
-        lock = self.folder / 'shop.lock'
+        lock = self.folder / 'shop.yaml'
         with subprocess.Popen(  # noqa: S603
                 ['flock', str(lock), 'sh', '-c', 'echo; cat'],  # noqa: S607
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
