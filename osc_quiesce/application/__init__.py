@@ -2,7 +2,7 @@
 
 """Consistent snapshots of applications: groups of servers with volumes.
 
-``spec`` says what the application is, ``preflight`` checks everything that can
+``spec`` describes the application, ``preflight`` checks everything that can
 be checked before a server is frozen (``inspector``, ``manifest``), and makes a
 ``plan``; ``create`` freezes, takes the snapshots (``taking``) and thaws;
 ``contention`` decides who goes first if several want the same servers; and
