@@ -226,7 +226,9 @@ class Client:
                             timeout: float = retry.DEFAULT_TIMEOUT) -> Job:
         """Wait until a server is thawed.
 
-        :param request_id: of the thaw: what :meth:`unquiesce` returned
+        :param request_id: ``request_id`` of what :meth:`unquiesce` returned.
+            If that is None, nothing was begun, and only the state of the
+            server is looked at
         :param timeout: seconds
         :raises errors.Failed: the guest may still be frozen
         :raises errors.QuiescedByAnother: it was thawed, and frozen since by

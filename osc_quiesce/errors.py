@@ -136,7 +136,11 @@ class QuiescedByAnother(QuiesceError):
 
 
 class TimedOut(QuiesceError):
-    """The state was not reached in time; it may still be reached later."""
+    """The state was not reached in time; it may still be reached later.
+
+    :ivar request_id: the request that was waited for: if a server was not
+        thawed in time, the id of the thaw, where it is known
+    """
 
 
 class ServerGone(QuiesceError):
@@ -147,11 +151,18 @@ class SeveralErrors(QuiesceError):
     """What went wrong with one or several servers.
 
     :param errors: an error for each of these servers
+    :param request_id: the request to quiesce, if they share one
     """
 
-    def __init__(self, errors: Sequence[QuiesceError]) -> None:
-        super().__init__(' '.join(str(error) for error in errors))
+    def __init__(self, errors: Sequence[QuiesceError],
+                 request_id: str | None = None) -> None:
+        super().__init__(' '.join(str(error) for error in errors),
+                         request_id=request_id)
         self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        # Each of the errors names the request that it is about.
+        return f'{self.message} {self.advice}.'
 
 
 class NotConsistent(SeveralErrors):
@@ -162,7 +173,12 @@ class NotConsistent(SeveralErrors):
 
 
 class ThawFailed(SeveralErrors):
-    """Servers that were frozen could not be thawed, or may not have been."""
+    """Servers that were frozen could not be thawed, or may not have been.
+
+    :ivar request_id: the request by which the group has quiesced them:
+        :meth:`osc_quiesce.client.Client.unquiesce` with this id thaws no
+        server that another request has frozen
+    """
 
     advice = _(
         'These servers MAY STILL BE FROZEN: try "openstack server unquiesce"')

@@ -159,7 +159,7 @@ class Frozen:
                 self.request_id) for member in self.members if member.to_thaw]
         cause = interrupt or exc
         if failed:
-            raise errors.ThawFailed(failed) from cause
+            raise errors.ThawFailed(failed, self.request_id) from cause
         if interrupt:
             raise interrupt
 

@@ -692,10 +692,30 @@ class TestThaw(TestCase):
             with self.quiesced() as frozen:
                 pass
         self.assertEqual(1, len(caught.exception.errors))
+        self.assertEqual(frozen.request_id, caught.exception.request_id)
         self.assertEqual('quiesced', self.web.vm_state)
         for server in (self.db, self.app1, self.app2):
             self.assertEqual('active', server.vm_state)
         self.assertEqual({'web'}, self.unproven(frozen))
+
+    def test_what_failed_to_thaw_can_be_thawed_by_its_request(self) -> None:
+        said_no = fault(403, 'Policy says no')
+        self.answer('POST web unquiesce', 403, said_no, times=999)
+        with self.assertRaises(errors.ThawFailed) as caught:
+            with self.quiesced():
+                pass
+        self.nova.hooks.clear()
+        failure = caught.exception
+        self.freeze_elsewhere(self.db)
+        self.assertEqual('quiesced', self.web.vm_state)
+        for error in failure.errors:
+            assert error.server
+            self.client.unquiesce(error.server, failure.request_id)
+        ended = self.client.unquiesce(self.db.id, failure.request_id)
+        self.nova.sleep(self.web.thaw_seconds)
+        self.assertEqual('active', self.web.vm_state)
+        self.assertEqual('ended', ended.state)
+        self.assertEqual('quiesced', self.db.vm_state)
 
     def test_a_thaw_that_is_refused_once_goes_on(self) -> None:
         for server in self.nova.servers.values():
