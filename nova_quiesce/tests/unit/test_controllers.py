@@ -3,6 +3,8 @@
 
 """From HTTP to calls, and from errors to answers."""
 
+import json
+import pathlib
 import unittest
 from typing import Any
 from unittest import mock
@@ -17,6 +19,8 @@ from nova_quiesce import controllers
 from nova_quiesce import exceptions
 from nova_quiesce.tests.unit import world
 
+LINKS = (pathlib.Path(__file__).parents[3]
+         / 'doc/source/samples/freezes-links.json')
 ID = 'req-0fb4a6c2-6d5d-4d67-9d2c-f2d0ef53a1c4'
 
 
@@ -216,6 +220,19 @@ class TestList(HTTPTest):
             links = answer.get('freezes_links')
             query = '?' + links[0]['href'].partition('?')[2] if links else None
         self.assertEqual(uuids, found)
+
+    def test_the_link_of_the_documentation(self) -> None:
+        uuids = sorted([self.uuid, self.boot(), self.boot()])
+        for self.uuid in uuids:
+            self.freeze()
+        answer = self.controller.index(self.request('?limit=2'))
+        shown = json.loads(LINKS.read_text())
+        [link] = shown['freezes_links']
+        marker = link['href'].partition('marker=')[2]
+        link['href'] = link['href'].replace(
+            'https://cloud.example.com', 'http://localhost').replace(
+                marker, uuids[1])
+        self.assertEqual(shown['freezes_links'], answer['freezes_links'])
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(
