@@ -252,9 +252,8 @@ class Run:
         has_api = checker.has_api()
         for servers in self._plan.stages:
             self._client.timer.sleep(0)  # where a signal may stop us
-            with self.report.phase(
-                    # Translators: the name of a phase in a report
-                    _('stage %d') % (servers[0].stage + 1)):
+            # For programs, and so not translated.
+            with self.report.phase(f'stage {servers[0].stage + 1}'):
                 self._means.progress(_('Starting %s ...') % ', '.join(
                     server.name for server in servers))
                 together(lambda server: self._start(booter, checker, has_api,

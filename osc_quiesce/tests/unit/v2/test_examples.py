@@ -95,6 +95,15 @@ class Mixin(unittest.TestCase):
         if has_json and as_json.getvalue():
             self.compare_json(name, as_json.getvalue())
 
+    def plan_of(self, command: type[Any], name: str) -> None:
+        """Compare what an example prints as JSON with --dry-run."""
+        typed = (EXAMPLES / f'{name}.txt').read_text().partition('\n')[0]
+        argv = shlex.split(typed)
+        argv = argv[argv.index('create') + 1:]
+        self.command = command
+        self.assertEqual(0, self.run_command(*argv, '--dry-run', '-f', 'json'))
+        self.compare_json(f'{name}-dry-run', self.stdout.getvalue())
+
     @staticmethod
     @contextlib.contextmanager
     def also_as_json(command: type[Any],
@@ -198,6 +207,10 @@ class TestSnapshot(Mixin, test_application.TestCase):
                 self.compare_sample(
                     'snapshot-of-set', self.cinder.made['s-db-vda'])
 
+    def test_plan(self) -> None:
+        self.plan_of(application_create.CreateApplicationSnapshot,
+                     'application-snapshot-create')
+
 
 class TestBackup(Mixin, test_application_backup.TestCase):
     WORDS = ('application', 'backup')
@@ -294,6 +307,10 @@ class TestRestore(AtB):
         ):
             self.example(
                 f'application-restore-{verb}', command, *self.WORDS, verb)
+
+    def test_plan(self) -> None:
+        self.plan_of(application_restore_create.CreateApplicationRestore,
+                     'application-restore-create')
 
     def test_mapping(self) -> None:
         os.remove('mapping.yaml')  # it is written

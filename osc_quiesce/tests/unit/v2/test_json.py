@@ -56,7 +56,7 @@ def keys(value: Any, before: str = '') -> Iterator[tuple[str, str]]:
 class TestReadSet(unittest.TestCase):
     """The program that reads the servers of a set."""
 
-    def read(self, *paths: pathlib.Path) -> tuple[Any, str]:
+    def read(self, *paths: pathlib.Path | str) -> tuple[Any, str]:
         result = subprocess.run(
             [sys.executable, SAMPLES / 'read_set.py', *paths], text=True,
             capture_output=True, check=False, timeout=60)
@@ -79,6 +79,65 @@ class TestReadSet(unittest.TestCase):
             servers, said = self.read(path)
         self.assertIsNone(servers)
         self.assertEqual('The format is 3, and not 2.\n', said)
+
+    def of_a_list(self, kind: str, number: int, *others: dict[str, Any],
+                  **changed: Any) -> tuple[Any, str]:
+        """Read a set in two pages of a list of Cinder.
+
+        :param number: of the members of the set, which are all alike
+        :param others: what else is in the list
+        :param changed: what the last member has in place of the others
+        """
+        one = json.loads((SAMPLES / f'{kind}-of-set.json').read_text())
+        key = 'backup_set_id' if kind == 'backup' else 'set_id'
+        listed = []
+        for index in range(number):
+            each = {**one, 'id': str(index), 'metadata': dict(one['metadata'])}
+            each['metadata']['osc_quiesce:snapshot_id'] = str(index)
+            listed.append(each)
+        for name, value in changed.items():
+            (listed[-1] if name in one else listed[-1]['metadata'])[
+                name if name in one else f'osc_quiesce:{name}'] = value
+        listed += others
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder, name) for name in 'ab']
+            for path, page in zip(paths, (listed[:2], listed[2:])):
+                path.write_text(json.dumps({f'{kind}s': page}))
+            return self.read(
+                '--set', one['metadata'][f'osc_quiesce:{key}'], *paths)
+
+    def test_a_set_that_is_whole(self) -> None:
+        other = {'id': 'x', 'status': 'error', 'metadata': {}}
+        for kind, number in (('snapshot', 4), ('backup', 3)):
+            for others in ((), (other, {**other, 'metadata': None})):
+                with self.subTest(kind):
+                    servers, said = self.of_a_list(kind, number, *others)
+                    self.assertEqual('', said)
+                    self.assertEqual(1, len(servers))
+
+    def test_the_good_one_of_two_backups_counts(self) -> None:
+        one = json.loads((SAMPLES / 'backup-of-set.json').read_text())
+        one['metadata']['osc_quiesce:snapshot_id'] = '0'
+        servers, said = self.of_a_list(
+            'backup', 3, {**one, 'status': 'error'})
+        self.assertEqual(('', 1), (said, len(servers)))
+        servers, said = self.of_a_list(
+            'backup', 3, status='error', hidden_by='another')
+        self.assertEqual(('', 1), (said, len(servers)))
+
+    def test_a_set_that_is_not_whole_or_not_consistent(self) -> None:
+        cases: list[tuple[str, int, dict[str, str]]] = [
+            ('snapshot', 3, {}), ('backup', 2, {}),
+            ('snapshot', 4, {'status': 'error'}),
+            ('backup', 3, {'status': 'error'}),
+            ('snapshot', 4, {'consistency': 'pending'}),
+            ('backup', 3, {'sealed': ''}),
+            ('snapshot', 0, {})]
+        for kind, number, changed in cases:
+            with self.subTest(kind, number=number, **changed):
+                servers, said = self.of_a_list(kind, number, **changed)
+                self.assertIsNone(servers)
+                self.assertRegex(said, r'^Set \S+ is not whole and consistent')
 
 
 class TestPage(unittest.TestCase):
