@@ -31,6 +31,7 @@ from cliff.formatters import json_format
 
 from osc_quiesce import model
 from osc_quiesce.recovery import points
+from osc_quiesce.tests.unit.application import test_manifest
 from osc_quiesce.tests.unit.recovery import test_drill as drill
 from osc_quiesce.tests.unit.v2 import test_application
 from osc_quiesce.tests.unit.v2 import test_application_backup
@@ -210,6 +211,31 @@ class TestSnapshot(Mixin, test_application.TestCase):
     def test_plan(self) -> None:
         self.plan_of(application_create.CreateApplicationSnapshot,
                      'application-snapshot-create')
+
+
+class TestRecord(Mixin, test_manifest.TestCase):
+    def test_all_that_is_recorded_of_a_server(self) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {
+            'id': 'tiny', 'name': 'Tiny', 'hw_qemu_guest_agent': 'yes'}
+        self.give_addresses(self.web)
+        self.show_interfaces(self.web)
+        self.show_ports(self.web)
+        self.web.shown.update({
+            'server_groups': ['g1'], 'key_name': 'ops', 'tags': ['blue'],
+            'description': 'front end', 'metadata': {'role': 'web'},
+            'OS-EXT-AZ:availability_zone': 'az1',
+            'OS-EXT-SRV-ATTR:hostname': 'web-1',
+            'scheduler_hints': {'group': ['g1']},
+            'flavor': {
+                'original_name': 'small', 'vcpus': 1, 'ram': 512, 'disk': 1,
+                'ephemeral': 0, 'swap': 64, 'extra_specs': {}}})
+        self.nova.more['/os-server-groups'] = {'server_groups': [
+            {'id': 'g1', 'name': 'apart', 'policy': 'anti-affinity'}]}
+        self.nova.more['/flavors'] = {'flavors': [
+            {'id': '8', 'name': 'small'}]}
+        self.compare_text(SAMPLES / 'server-of-set.json', json.dumps(
+            self.recorded(allow_local_disk=True), indent=2) + '\n')
 
 
 class TestBackup(Mixin, test_application_backup.TestCase):

@@ -167,6 +167,13 @@ class TestPage(unittest.TestCase):
         for key in application_protection.KEYS:
             self.assertIn(key, sample('application-protection-show')[0])
             self.assertRegex(page, rf'(?m)^``.*\b{key}``')
+        for names, types in re.findall(
+                r'(?m)^((?:``\w+``(?:, )?)+) +(\w+(?: or null)?)  ', page):
+            for key in re.findall(r'\w+', names):
+                if key in application_protection.KEYS:
+                    type_ = TYPES[type(sample(
+                        'application-protection-show')[0][key])]
+                    self.assertIn(type_, types.split(' or '), key)
 
     def test_every_key_of_a_plan(self) -> None:
         table = PAGE.partition('\nPlans\n')[2]
