@@ -53,6 +53,18 @@ def keys(value: Any, before: str = '') -> Iterator[tuple[str, str]]:
                     yield from keys(inner, f'{key}[].')
 
 
+def deep_keys(value: Any, before: str = '') -> Iterator[tuple[str, str]]:
+    """Yield each key and type, also of all objects and lists inside."""
+    if isinstance(value, list):
+        for each in value:
+            yield from deep_keys(each, before)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield before + key, TYPES[type(inner)]
+            mark = '[].' if isinstance(inner, list) else '.'
+            yield from deep_keys(inner, before + key + mark)
+
+
 class TestReadSet(unittest.TestCase):
     """The program that reads the servers of a set."""
 
@@ -174,6 +186,19 @@ class TestPage(unittest.TestCase):
                     type_ = TYPES[type(sample(
                         'application-protection-show')[0][key])]
                     self.assertIn(type_, types.split(' or '), key)
+
+    def test_every_key_of_a_server(self) -> None:
+        page = (DOCS / 'reference/metadata.rst').read_text()
+        typed = dict(ROW.findall(page.partition('\nServers of a set\n')[2]
+                                 .partition('.. literalinclude')[0]))
+        shown = list(deep_keys(json.loads(
+            (SAMPLES / 'server-of-set.json').read_text())))
+        for key, type_ in shown:
+            # What Nova, Cinder and Neutron take from users has any keys.
+            if not re.search(r'(metadata|_properties|_hints|_pairs\[\])\.', key):
+                with self.subTest(key):
+                    self.assertIn(type_, typed[key].split(' or '))
+        self.assertLessEqual(set(typed), {key for key, _type in shown})
 
     def test_every_key_of_a_plan(self) -> None:
         table = PAGE.partition('\nPlans\n')[2]
