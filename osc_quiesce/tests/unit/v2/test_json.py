@@ -195,7 +195,8 @@ class TestPage(unittest.TestCase):
             (SAMPLES / 'server-of-set.json').read_text())))
         for key, type_ in shown:
             # What Nova, Cinder and Neutron take from users has any keys.
-            if not re.search(r'(metadata|_properties|_hints|_pairs\[\])\.', key):
+            if not re.search(
+                    r'(metadata|_properties|_hints|_pairs\[\])\.', key):
                 with self.subTest(key):
                     self.assertIn(type_, typed[key].split(' or '))
         self.assertLessEqual(set(typed), {key for key, _type in shown})
