@@ -55,7 +55,7 @@ class TestGuide(base.RecoveryTest):
         self.shop = Shop(self)
 
     def remove_all(self) -> None:
-        """Delete all servers, restores, sets and backups at both sites."""
+        """Delete servers, restores, sets, backups and target volumes."""
         for site in A, B:
             cloud = base.cloud(site)
             for each in cloud.compute('GET', '/servers')['servers']:
@@ -74,6 +74,9 @@ class TestGuide(base.RecoveryTest):
             self.until(
                 lambda cloud=cloud: self.remove_once(cloud),
                 f'no backup is left at {site}')
+            for each in cloud.volume('GET', '/volumes/detail')['volumes']:
+                if marks.target_of(each):  # the next test has others
+                    cloud.volume('DELETE', f'/volumes/{each["id"]}')
 
     @staticmethod
     def remove_once(cloud: cloud_api.Cloud) -> bool:
