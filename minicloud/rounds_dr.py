@@ -17,7 +17,6 @@ import argparse
 import datetime
 import json
 import os
-import pathlib
 import statistics
 import sys
 import time
@@ -178,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     kind = demo_dr.World if parsed.fake else demo_dr.RealWorld
     return demo.perform(
         Rounds(place, kind, parsed.rounds).run, demo_dr.play_on(place),
-        [place.of(A), place.of(B)], str(pathlib.Path(root)))
+        [place.of(A), place.of(B)], root)
 
 
 if __name__ == '__main__':

@@ -197,17 +197,18 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual((), made.others)
 
     def test_so_it_is_if_the_restart_took_its_temporary_volume(self) -> None:
-        self.a.fates = [
+        self.assert_made_again(
             'Volume 1c7f0a4b could not be found.\nTraceback (most recent call '
-            'last):\n\n  File ...']
-        made = self.create()
-        self.assertEqual(backup_sets.CONSISTENT, made.state)
-        self.assertEqual(4, len(self.a.posts()))
+            'last):\n\n  File ...')
 
     def test_one_that_made_the_bucket_too_late_is_made_again(self) -> None:
-        self.a.fates = [
+        self.assert_made_again(
             'S3 client error: An error occurred (BucketAlreadyOwnedByYou) '
-            'when calling the CreateBucket operation: you already own it.']
+            'when calling the CreateBucket operation: you already own it.')
+
+    def assert_made_again(self, why: str) -> None:
+        """Check that a backup that fails by this is made a second time."""
+        self.a.fates = [why]
         made = self.create()
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(4, len(self.a.posts()))
