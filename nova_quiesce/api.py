@@ -8,7 +8,8 @@ never wait for a guest, or for a message.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tenacity
 from nova import context as nova_context
@@ -283,6 +284,16 @@ class API:
         is_withdrawn = isinstance(error, exceptions.RequestWithdrawn)
         return {'state': 'withdrawn' if is_withdrawn else 'ended',
                 'message': error.format_message()}
+
+    # Looking --------------------------------------------------------------
+
+    def find(self, **which: Any) -> Sequence[store.Freeze]:
+        """Return what is or may be frozen.
+
+        :param which: see :meth:`.store.Store.find`
+        """
+        self._check('schema', schema.check)
+        return self._store.find(**which)
 
     # Checks ---------------------------------------------------------------
 

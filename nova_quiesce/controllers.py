@@ -35,7 +35,6 @@ from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import policies
 from nova_quiesce import register
-from nova_quiesce import schema
 from nova_quiesce import states
 from nova_quiesce import store
 from nova_quiesce import times
@@ -239,7 +238,7 @@ class FreezesController(wsgi.Controller):
 
     def __init__(self) -> None:
         super().__init__()
-        self._store = store.Store(CONF.host)
+        self.quiesce_api = api.API()
 
     @wsgi.expected_errors((400, 403, 503))
     @validation.query_schema(_list_schema)
@@ -254,8 +253,7 @@ class FreezesController(wsgi.Controller):
         limit, marker = common.get_limit_and_marker(req)
         wanted = req.GET.getall('server')
         with _http_errors('list', ''):
-            schema.check()
-            rows = self._store.find(
+            rows = self.quiesce_api.find(
                 marker=marker, limit=limit + 1,
                 project_id=None if everybodys else context.project_id,
                 instance_uuids=wanted or None)

@@ -17,6 +17,7 @@ from webob import exc
 
 from nova_quiesce import controllers
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce.tests.unit import world
 
 LINKS = (pathlib.Path(__file__).parents[3]
@@ -236,7 +237,13 @@ class TestList(HTTPTest):
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(
-                controllers.schema, 'check',
-                side_effect=exceptions.SchemaMissing(found=1, wanted=2)), \
+                schema, 'versions', return_value=(None, '0001')), \
                 self.assertRaises(exc.HTTPServiceUnavailable):
             self.controller.index(self.request())
+
+    def test_who_polls_does_not_have_the_table_checked_each_time(self) -> None:
+        with mock.patch.object(
+                schema, 'versions', wraps=schema.versions) as versions:
+            for _each in range(3):
+                self.controller.index(self.request())
+        self.assertEqual(1, versions.call_count)
