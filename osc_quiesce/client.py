@@ -35,10 +35,10 @@ Server = model.Server
 class Client:
     """Quiesces and unquiesces servers.
 
-    A server is given as a :class:`model.Server` (as :meth:`find_server`
-    returns it: then errors name it) or as a UUID. What only reads is repeated
-    for 10 seconds, and raises :class:`errors.Unreachable` if it is not
-    answered then, and :class:`errors.Refused` if the caller may not see it.
+    A server is given as a :class:`.model.Server` (as :meth:`find_server`
+    returns it: then errors name it) or as a UUID. Methods that only read repeat
+    their request for 10 seconds; then they raise :class:`.errors.Unreachable`.
+    They raise :class:`.errors.Refused` if the caller may not see it.
 
     :param session: a :class:`keystoneauth1.session.Session`; needed unless
         an adapter is given
@@ -114,8 +114,12 @@ class Client:
         request is repeated until it is answered, for up to 30 seconds. A
         server that is not quiesced any more is no error.
 
-        :param request_id: only if this request to quiesce has frozen it, or
-            will; by default, any request
+        :param request_id: of a request to quiesce: only its freeze is ended,
+            and if it has never arrived, it is withdrawn; by default, the
+            freeze of any request is ended
+        :returns: the id of the thaw, or what the request has become; without
+            ``request_id``, ``ended`` may also mean that another request is
+            thawing the server
         :raises errors.Refused: nothing was changed
         :raises errors.Unreachable: no usable answer in all that time
         """
@@ -211,6 +215,7 @@ class Client:
 
         :param request_id: what :meth:`quiesce` returned
         :param timeout: seconds
+        :returns: the server as it was last seen, and how long that took
         :raises errors.NotSupported: it cannot be; nothing was frozen
         :raises errors.Failed: the guest may be frozen
         :raises errors.NoLongerQuiesced: it was frozen, and thawed since
@@ -230,6 +235,7 @@ class Client:
             If that is None, nothing was begun, and only the state of the
             server is looked at
         :param timeout: seconds
+        :returns: the server as it was last seen, and how long that took
         :raises errors.Failed: the guest may still be frozen
         :raises errors.QuiescedByAnother: it was thawed, and frozen since by
             another request
@@ -251,7 +257,7 @@ class Client:
     def unquiesce_all(
             self, servers: Iterable[Server | str], wait: bool = True,
             timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
-        """Thaw servers, one after the other, even those of other requests.
+        """Thaw servers, one after the other, of any request.
 
         What holds one up delays the next by 3 seconds at most.
 

@@ -15,10 +15,10 @@ from osc_quiesce import model
 class QuiesceError(Exception):
     """Base of all errors of this package.
 
-    :param message: what happened, as a sentence that names the server
-    :param server: the server, as it was last seen
-    :param request_id: id of the request that the error is about
-    :param why: the reason alone, as the cloud has put it; the message by
+    :ivar message: what happened, as a sentence that names the server
+    :ivar server: the server, as it was last seen; None if unknown
+    :ivar request_id: id of the request that the error is about; None if none
+    :ivar why: the reason alone, as the cloud has put it; the message by
         default
     """
 
@@ -97,7 +97,7 @@ class NotInstalled(Refused):
 
 
 class ServiceUnavailable(Refused, Transient):
-    """No nova-quiesce service is up, or the API is overloaded.
+    """Nova has no nova-quiesce that is up (503), or is overloaded (429).
 
     :ivar http_status: 429 or 503
     """
@@ -108,7 +108,7 @@ class ServiceUnavailable(Refused, Transient):
 
 
 class Unreachable(Transient):
-    """No usable answer: the connection was lost, 429, 5xx, or not of Nova.
+    """No usable answer: none, a 5xx but for 503, or one not of Nova.
 
     The request may have been carried out.
     """
@@ -119,7 +119,7 @@ class NotSupported(QuiesceError):
 
 
 class Failed(QuiesceError):
-    """The cloud could not finish; the guest may be frozen."""
+    """Freeze or thaw has failed: the guest may be frozen, and is thawed."""
 
     advice = _(
         'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '
@@ -150,8 +150,8 @@ class ServerGone(QuiesceError):
 class SeveralErrors(QuiesceError):
     """What went wrong with one or several servers.
 
-    :param errors: an error for each of these servers
-    :param request_id: the request to quiesce, if they share one
+    :ivar errors: a tuple with an error for each of these servers
+    :ivar request_id: the request to quiesce, if they share one
     """
 
     def __init__(self, errors: Sequence[QuiesceError],

@@ -82,6 +82,8 @@ class Frozen:
         """Check that every server is frozen by this request now.
 
         :raises errors.NotConsistent: names each server that is not
+        :raises errors.Refused: the caller may not look
+        :raises errors.Unreachable: no answer: nothing is known
         """
         ids = [member.id for member in self.members]
         try:
@@ -101,7 +103,7 @@ class Frozen:
             raise errors.NotConsistent(lost)
 
     def keep(self) -> None:
-        """Leave those quiesced that were seen frozen."""
+        """Leave the servers that were seen frozen quiesced at the end."""
         for member in self.members:
             member.is_kept = member.freeze.is_done
 
@@ -222,15 +224,15 @@ def quiesced(client: quiesce_client.Client,
     for 3 seconds at most, then order counts less than thawing.
 
     Data that were saved inside are consistent only if, after the block,
-    :attr:`Frozen.report` is, or :meth:`Frozen.verify` does not raise.
+    ``Frozen.report.is_consistent`` is true: :meth:`Frozen.verify` raises if not.
 
     Signals are the caller's: what the client's ``sleep`` raises stops the
     freezing between two requests, and then everything is thawed.
 
     :param client: used for all requests
     :param stages: the servers of each stage, or their UUIDs
-    :param timeout: seconds to wait for each stage to be quiesced, and, but
-        not less than 120, for all servers to be thawed
+    :param timeout: seconds to wait for each stage to be quiesced; for all
+        servers together to be thawed, it is at least 120
     :param unquiesce_after: seconds of being frozen after which the cloud thaws
         a server automatically, for all or by UUID; by default as many as
         the cloud has configured

@@ -18,8 +18,8 @@ class Member:
 
     :ivar freeze: the request to quiesce it, and how far that came
     :ivar thaw: the same of the request to thaw it
-    :ivar zero: what the clock's zero is
-    :ivar is_kept: whether it is to stay quiesced
+    :ivar zero: the time at which the client's clock was 0
+    :ivar is_kept: whether :meth:`.group.Frozen.keep` leaves it quiesced
     :ivar is_proven: whether the cloud has confirmed that it was frozen
         without a break until the request to thaw it
     """
@@ -47,7 +47,7 @@ class Member:
 
     @property
     def requested_at(self) -> datetime.datetime | None:
-        """Just before it was asked to quiesce; it was not frozen before."""
+        """Just before it was asked to quiesce: not frozen before; or None."""
         return self._utc(self.freeze.asked)
 
     @property
@@ -75,7 +75,7 @@ class Member:
 
     @property
     def seconds(self) -> float | None:
-        """From requested_at to thawed_at: an upper bound; None without."""
+        """From requested_at to thawed_at, an upper bound; None if unknown."""
         asked, thawed = self.freeze.asked, _done(self.thaw)
         return None if asked is None or thawed is None else thawed - asked
 

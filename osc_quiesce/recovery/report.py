@@ -36,7 +36,7 @@ class Volume:
 class Server:
     """A restored server.
 
-    :param agent: whether its agent has answered; empty if it was not asked
+    :param agent: ``answered`` or ``not_asked``
     :param checked: whether the user's command succeeded
     :param seconds: until it was active and checked
     """
