@@ -73,6 +73,15 @@ class TestSamples(base.FunctionalTest):
         action['events'].sort(key=lambda event: str(event['start_time']))
         self.check('instance-action', {'instanceAction': action})
 
+    def test_quiesce_with_a_request_id(self) -> None:
+        body = self.request('quiesce-request')
+        for _copy in range(2):
+            self.act(self.server_id, body)
+        self.wait(self.server_id, 'quiesced')
+        self.act(self.server_id, {'unquiesce': {
+            'request_id': body['quiesce']['request_id']}})
+        self.wait(self.server_id, 'active')
+
     def test_unquiesce_by_request(self) -> None:
         answer = self.act(self.server_id, self.request('unquiesce-request'),
                           expect=200)
