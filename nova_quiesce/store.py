@@ -437,12 +437,15 @@ class Store:
         """
         key = {'host': self._host, 'cell_uuid': cell_uuid}
         values = {'swept_at': now(), 'details': details}
-        with self._write() as session:
-            before: str | None = session.execute(sa.select(
-                SWEEPS.c.details).filter_by(**key)).scalar()
-            if not session.execute(SWEEPS.update().filter_by(
-                    **key).values(**values)).rowcount:
-                session.execute(SWEEPS.insert().values(**key, **values))
+        try:
+            with self._write() as session:
+                before: str | None = session.execute(sa.select(
+                    SWEEPS.c.details).filter_by(**key)).scalar()
+                if not session.execute(SWEEPS.update().filter_by(
+                        **key).values(**values)).rowcount:
+                    session.execute(SWEEPS.insert().values(**key, **values))
+        except db_exception.DBDuplicateEntry:
+            return None    # another process of its name, at this moment
         return before
 
     @schema.retried

@@ -62,9 +62,14 @@ class Sweep:
                           cell_uuid: str) -> None:
         # The row is written before the state and goes after it: so one that
         # is read after the state is there, unless nobody works on it.
-        for server in db.in_task_state(context, states.TASK_STATES):
-            if self._store.get(server.uuid) is None:
-                self._adopt(context, cell_uuid, server)
+        servers = db.in_task_state(context, states.TASK_STATES)
+        for first in range(0, len(servers), PORTION):
+            portion = servers[first:first + PORTION]
+            known = {row.instance_uuid for row in self._store.find(
+                instance_uuids=[server.uuid for server in portion])}
+            for server in portion:
+                if server.uuid not in known:
+                    self._adopt(context, cell_uuid, server)
 
     def _adopt(self, context: nova_context.RequestContext, cell_uuid: str,
                server: db.ServerStates) -> None:

@@ -110,6 +110,7 @@ class Poller:
                 not self._pending
                 or self._timer.clock() >= self._released + retry.ORDER_TIME):
             self._released = self._timer.clock()
+            self._pauses = retry.pauses()  # short ones at first, again
             stage = self._waiting.pop(0)
             self._pending.update({job.server.id: job for job in stage})
             if self._progress:

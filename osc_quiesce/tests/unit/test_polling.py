@@ -219,6 +219,14 @@ class TestOrder(PollerTest):
         self.assertEqual(outcomes['first'].seconds, asked)
         self.assertEqual(asked, outcomes['second'].asked)
 
+    def test_the_last_stage_is_seen_as_soon_as_the_first(self) -> None:
+        names = [f'vm{number}' for number in range(10)]
+        servers = self.frozen(*names, thaw_seconds=0.3)
+        self.assert_no_error(self.thaw(*[[server] for server in servers]))
+        asked = [self.times[f'POST {name} unquiesce'][0] for name in names]
+        for before, after in zip(asked, asked[1:]):
+            self.assertLess(after - before, 0.6)
+
     def test_a_slow_stage_delays_the_next_by_3_seconds(self) -> None:
         names = [f'vm{number}' for number in range(5)]
         servers = self.frozen(*names, thaw_seconds=30)
