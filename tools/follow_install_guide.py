@@ -123,8 +123,8 @@ def follow(host: Host, wheel: pathlib.Path, constraints: str) -> None:
     [thaw] = literal('Removing it')
     host.says = {
         '<upper-constraints.txt>': constraints,
-        "'osc-quiesce[nova]'": "'%s[nova]'" % wheel,
-        'install osc-quiesce': 'install %s' % wheel,
+        '<path of the wheel>': str(wheel),
+        'dist/osc_quiesce-*.whl': str(wheel),
         '/etc/nova/nova.conf': str(host.root / 'etc/nova.conf'),
         'nova-quiesce-status': 'nova-quiesce-status --config-file %s' % (
             host.root / 'etc/nova.conf'),

@@ -65,10 +65,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
                         help=_('Restore a set that is not consistent'))
     parser.add_argument(
         '--from-cloud', metavar='<cloud>', type=base.given, help=_(
-            'The site of the source, a name in clouds.yaml: if it can be '
-            'reached and its servers are ACTIVE, nothing is restored'))
+            'The site of the source, a name in clouds.yaml: nothing is '
+            'restored while its servers run there (any status but SHUTOFF, '
+            'shelved, deleted or ERROR); a site that does not answer is no '
+            'obstacle'))
     parser.add_argument('--force', action='store_true', help=_(
-        'Restore although servers of the source are ACTIVE'))
+        'Restore although servers of the source run, here or there'))
     parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
         'When the source failed, such as 2026-11-29T02:00:00Z: the RPO is '
         'counted until then (default: now)'))

@@ -53,6 +53,7 @@ class TestGuide(base.RecoveryTest):
         (self.folder / 'mapping.yaml').unlink()  # it is to be written
         self.addCleanup(self.remove_all)
         self.shop = Shop(self)
+        self.variables = ''
 
     def remove_all(self) -> None:
         """Delete servers, restores, sets, backups and target volumes."""
@@ -140,8 +141,14 @@ class TestGuide(base.RecoveryTest):
         self.assertEqual({}, self.states(B, 'restore'))
 
     def by_hand(self, command: str) -> None:
-        """Follow a command; the fake hypervisor calls disks otherwise."""
-        self.follow(re.sub(r'(shop(-\d_\d)?_[a-z]+)_vd', r'\1_sd', command))
+        """Follow a command; the fake hypervisor calls disks otherwise.
+
+        Each has a shell of its own, so a variable is set for all that follow.
+        """
+        command = re.sub(r'(shop(-\d_\d)?_[a-z]+)_vd', r'\1_sd', command)
+        self.follow(self.variables + command)
+        if re.match(r'\w+=\$\(', command):
+            self.variables += f'{command}\n'
 
     def test_without_these_commands(self) -> None:
         self.prepare('shop-2')
