@@ -54,11 +54,11 @@ class Records:
             if not db.move(cell, instance.uuid, (ACTIVE, states.QUIESCING),
                            (states.QUIESCED, None)):
                 return False
-            if row.unquiesce_after:
+            if row.frozen_at is not None and row.unquiesce_at is not None:
                 actions.announce(
                     cell, instance.uuid, self._host, row.request_id,
-                    times.as_datetime(row.now),
-                    times.as_datetime(row.now + row.unquiesce_after))
+                    times.as_datetime(row.frozen_at),
+                    times.as_datetime(row.unquiesce_at))
             actions.finish(
                 cell, instance.uuid, self._host, row.request_id, None)
         return True

@@ -287,19 +287,19 @@ class Store:
         return self.update(freeze, due_in, owner=None, **values) is not None
 
     @schema.retried
-    def frozen(self, freeze: Freeze, frozen_at: float) -> bool:
+    def frozen(self, freeze: Freeze) -> bool:
         """Note that the guest is frozen, until its deadline.
 
-        :param frozen_at: since when, or since a little earlier
         :returns: False if another service has it, or it was withdrawn
         """
         after = freeze.unquiesce_after
+        since = freeze.now if freeze.frozen_at is None else freeze.frozen_at
         with self._write() as session:
             return bool(session.execute(FREEZES.update().where(
                 *self._is(freeze),
                 FREEZES.c.unquiesce_request_id.is_(None)).values(
-                    state=State.FROZEN, owner=None, frozen_at=frozen_at,
-                    due_at=frozen_at + after if after else None)).rowcount)
+                    state=State.FROZEN, owner=None, frozen_at=since,
+                    due_at=since + after if after else None)).rowcount)
 
     @schema.retried
     def delete(self, freeze: Freeze) -> bool:

@@ -67,7 +67,7 @@ class Thawing:
         its row is missing. Else the guest may be frozen.
         """
         if instance.vm_state == states.QUIESCED and not row.withdrawn:
-            self._store.frozen(row, row.now)
+            self._store.frozen(row)
             return
         if instance.vm_state == states.QUIESCED:
             self.thaw_at_once(cell, instance, row)
@@ -115,7 +115,7 @@ class Thawing:
                        'passed') % {'request': row.request_id,
                                     'when': times.text(row.unquiesce_at)}
         else:    # it was made due for nothing
-            self._store.frozen(row, row.frozen_at or row.now)
+            self._store.frozen(row)
             return
         self.thaw(cell, instance, row, reason)
 

@@ -138,7 +138,9 @@ class Work:
 
     def _freeze_done(self, cell: _Context, instance: objects.Instance,
                      row: store.Freeze) -> None:
-        current = self._store.reread(row)
+        # The deadline counts from here, even if this service ends now.
+        current = self._store.update(
+            row, times.THAW_LEASE, frozen_at=store.now())
         if current is None:
             # It has stood still; the guest may have been thawed before.
             self._store.reclaim(row)
@@ -157,7 +159,7 @@ class Work:
             instance.refresh()
             self.thawing.thaw_at_once(cell, instance, current)
             return
-        is_wanted = self._store.frozen(current, current.now)
+        is_wanted = self._store.frozen(current)
         self._records.tell(cell, instance, (ACTIVE, states.QUIESCING),
                            (states.QUIESCED, None))
         self._records.notify(cell, instance, states.QUIESCE, 'end')

@@ -8,6 +8,7 @@ installed: a test starts its own servers in a directory of its own.
 """
 
 import contextlib
+import dataclasses
 import inspect
 import os
 import pathlib
@@ -184,6 +185,10 @@ class StoreTest:
         assert isinstance(row, store.Freeze)
         return row
 
+    def frozen(self: Any, row: store.Freeze, since: float) -> bool:
+        return bool(self.store.frozen(
+            dataclasses.replace(row, frozen_at=since)))
+
     # -- the schema -------------------------------------------------------
 
     def test_it_is_the_one_that_was_configured(self: Any) -> None:
@@ -324,7 +329,7 @@ class StoreTest:
 
     def test_want_thaw_of_a_frozen_one(self: Any) -> None:
         self.ask()
-        self.store.frozen(self.take(), 5.0)
+        self.frozen(self.take(), 5.0)
         self.assertFalse(self.store.want_thaw(
             UUID, 'req-2', State.FROZEN, request_id='req-9'))
         self.assertFalse(self.store.want_thaw(UUID, 'req-2', State.ASKED))
@@ -348,7 +353,7 @@ class StoreTest:
         self.assertEqual((State.FREEZING, row.owner, row.due_at), (
             current.state, current.owner, current.due_at))
         self.assertTrue(current.withdrawn)
-        self.assertFalse(self.store.frozen(row, row.now))
+        self.assertFalse(self.frozen(row, row.now))
 
     def test_insert_thaw_only_if_there_is_no_row(self: Any) -> None:
         values = {'instance_uuid': UUID, 'cell_uuid': CELL}
@@ -399,7 +404,7 @@ class StoreTest:
                            unquiesce_request_id='req-2')
         self.assertIsNone(self.store.take(UUID, 60, hinted=True))
         self.store.make_due(UUID, State.THAWING)
-        self.store.frozen(self.store.update(
+        self.frozen(self.store.update(
             self.take(), unquiesce_request_id=None), 1.0)
         self.assertIsNone(self.store.take(UUID, 60, hinted=True))
 
@@ -414,7 +419,7 @@ class StoreTest:
         self.assertIsNone(self.store.reread(old))
         self.assertIsNone(self.store.update(old, 60, error='no'))
         self.assertFalse(self.store.release(old, 0))
-        self.assertFalse(self.store.frozen(old, 1.0))
+        self.assertFalse(self.frozen(old, 1.0))
         self.assertFalse(self.store.delete(old))
         self.assertEqual(new.owner, self.store.get(UUID).owner)
         self.assertTrue(self.other.delete(new))
@@ -434,7 +439,7 @@ class StoreTest:
     def test_frozen_until_its_deadline_or_for_ever(self: Any) -> None:
         for uuid, after, due_at in ((UUID, 60, 160.0), (OTHER, 0, None)):
             self.ask(uuid, unquiesce_after=after)
-            self.assertTrue(self.store.frozen(self.take(uuid), 100.0))
+            self.assertTrue(self.frozen(self.take(uuid), 100.0))
             row = self.store.get(uuid)
             self.assertEqual(
                 (State.FROZEN, None, 100.0, due_at, due_at),
@@ -472,7 +477,7 @@ class StoreTest:
     def test_what_is_due_the_oldest_first(self: Any) -> None:
         for uuid, frozen_at in ((UUID, 200.0), (OTHER, 100.0)):
             self.ask(uuid, unquiesce_after=1)
-            self.store.frozen(self.take(uuid), frozen_at)
+            self.frozen(self.take(uuid), frozen_at)
         self.assertEqual([OTHER, UUID], [
             row.instance_uuid for row in self.store.due(10)])
         self.assertEqual(1, len(self.store.due(1)))
@@ -480,7 +485,7 @@ class StoreTest:
     def test_a_list_in_pages_and_by_what_it_is(self: Any) -> None:
         self.ask(OTHER)
         self.ask(UUID)
-        self.store.frozen(self.take(UUID), 1.0)
+        self.frozen(self.take(UUID), 1.0)
 
         def found(**options: Any) -> list[str]:
             return [row.instance_uuid for row in self.store.find(**options)]
@@ -499,7 +504,7 @@ class StoreTest:
         self.assertEqual(({}, 0.0), self.store.counts())
         self.ask(UUID)
         self.ask(OTHER, unquiesce_after=10)
-        self.store.frozen(self.take(OTHER), time.time() - 100)
+        self.frozen(self.take(OTHER), time.time() - 100)
         counts, overdue = self.store.counts()
         self.assertEqual({State.ASKED: 1, State.FROZEN: 1}, counts)
         self.assertAlmostEqual(90, overdue, delta=5)

@@ -475,6 +475,24 @@ class TestDeadline(world.WorldTest):
         self.assertEqual(('Success', 'ctl1'), (result, host))
         self.assertIn('deadline of request %s' % asked, details)
 
+    def test_it_counts_from_the_freeze_even_if_the_service_dies_then(
+            self) -> None:
+        self.quiesce(unquiesce_after=60)
+        with mock.patch.object(
+                store.Store, 'frozen', side_effect=world.Killed):
+            self.deliver()
+        self.assertEqual('quiesced', self.states[0])
+        self.assertNotIn('ctl1', self.services)
+        self.advance(times.THAW_LEASE)
+        self.tick('ctl2')
+        self.assertEqual('frozen', self.row_state)
+        self.advance(59 - times.THAW_LEASE)
+        self.tick('ctl2')
+        self.check_at_rest('quiesced', frozen=True)
+        self.advance(1)
+        self.tick('ctl2')
+        self.check_at_rest('active')
+
     def test_it_says_so_also_if_the_host_had_to_be_waited_for(self) -> None:
         self.freeze(unquiesce_after=60)
         self.compute_hosts.clear()
