@@ -8,6 +8,8 @@ servers in our task states that have no row, which a nova-api has left behind.
 This module must never freeze or thaw: who works on a row that is due does.
 """
 
+from collections.abc import Sequence
+
 from nova import context as nova_context
 from oslo_log import log as logging
 
@@ -60,16 +62,25 @@ class Sweep:
 
     def _look_for_orphans(self, context: nova_context.RequestContext,
                           cell_uuid: str) -> None:
-        # The row is written before the state and goes after it: so one that
-        # is read after the state is there, unless nobody works on it.
-        servers = db.in_task_state(context, states.TASK_STATES)
-        for first in range(0, len(servers), PORTION):
-            portion = servers[first:first + PORTION]
-            known = {row.instance_uuid for row in self._store.find(
-                instance_uuids=[server.uuid for server in portion])}
-            for server in portion:
-                if server.uuid not in known:
-                    self._adopt(context, cell_uuid, server)
+        found = db.in_task_state(context, states.TASK_STATES)
+        for first in range(0, len(found), PORTION):
+            without = self._without_row(found[first:first + PORTION])
+            # The row is written before the state and goes after it. So work
+            # that has ended since, and perhaps has begun once more, shows.
+            again = without and db.states_of(
+                context, [each.uuid for each in without])
+            for server in self._without_row(
+                    [each for each in again if each in without]):
+                self._adopt(context, cell_uuid, server)
+
+    def _without_row(self, servers: Sequence[db.ServerStates],
+                     ) -> list[db.ServerStates]:
+        """Return those of these servers that have no row."""
+        if not servers:
+            return []
+        known = {row.instance_uuid for row in self._store.find(
+            instance_uuids=[server.uuid for server in servers])}
+        return [server for server in servers if server.uuid not in known]
 
     def _adopt(self, context: nova_context.RequestContext, cell_uuid: str,
                server: db.ServerStates) -> None:

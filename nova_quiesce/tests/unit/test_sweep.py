@@ -129,6 +129,43 @@ class TestOrphans(world.WorldTest):
         self.assertEqual(['freeze', 'thaw'], self.guest.names)
         self.check_at_rest('active')
 
+    def test_one_whose_thaw_ends_while_it_is_looked_at_is_none(self) -> None:
+        self.freeze()
+        self.unquiesce()
+        in_task_state = db.in_task_state
+
+        def look(*args: object) -> object:
+            found = in_task_state(*args)  # type: ignore[arg-type]
+            self.deliver('ctl2')
+            return found
+
+        with mock.patch.object(db, 'in_task_state', look):
+            self.sweep()
+        self.assertIsNone(self.row)
+        self.quiesce()
+
+    def test_one_that_is_asked_again_while_it_is_looked_at_is_none(
+            self) -> None:
+        self.quiesce()
+        in_task_state, states_of = db.in_task_state, db.states_of
+
+        def look(*args: object) -> object:
+            found = in_task_state(*args)  # type: ignore[arg-type]
+            self.guest.on_freeze = [world.answer(
+                exceptions.CannotQuiesce(reason='no agent'))]
+            self.deliver('ctl2')
+            return found
+
+        def look_again(context: object, uuids: list[str]) -> object:
+            if uuids == [self.uuid]:
+                self.quiesce()
+            return states_of(context, uuids)
+
+        with mock.patch.object(db, 'in_task_state', look), \
+                mock.patch.object(db, 'states_of', look_again):
+            self.sweep()
+        self.assertEqual(('active', 'quiescing'), self.states)
+
     def test_one_with_a_row_is_none(self) -> None:
         self.quiesce()
         self.sweep()
