@@ -67,8 +67,8 @@ class Answer:
 # Nova's nova/virt/libvirt/driver.py, _set_quiesced, raises the first for
 # libvirt's code 86 (VIR_ERR_AGENT_UNRESPONSIVE), and the second for all
 # others.  Source of the texts: libvirt's src/qemu/qemu_agent.c and
-# qemu_domain.c, and QEMU where said.  "Seen" is: by us, with Nova 34.0.0,
-# libvirt 9.0.0 and QEMU 7.2.
+# qemu_domain.c, or QEMU where a comment names it.  "Seen" means that Nova
+# 34.0.0 with libvirt 9.0.0 and QEMU 7.2 gave this answer.
 _Failed, _Internal = exception.InstanceQuiesceFailed, exception.InternalError
 _Cannot = exceptions.CannotQuiesce
 
@@ -90,8 +90,8 @@ NO_COMMAND = Answer(_Internal, _Cannot, _(
     '|this feature or command is not currently supported'
     '|VSS failed to initialize')
 # A blocked command, or a frozen guest: but for QEMU 6.0 to 9.0 the text is the
-# same ("for this instance" before, "not allowed" since).  As a guest with a
-# freeze of ours is never frozen again, it is left as it is.
+# same ("for this instance" before, "not allowed" since).  A guest that
+# osc-quiesce has frozen is never frozen again, so this one is left as it is.
 DISABLED = Answer(_Internal, _Cannot, _(
     'QEMU guest agent does not allow it (the command is blocked, or another '
     'program has frozen the guest, which was left as it is)'), AGENT_CODES,

@@ -8,9 +8,9 @@ there is nothing to store, then every block is equal. Which one the parent is
 is never assumed: its export record tells, to administrators.
 
 The parent is the newest available backup of the volume. So to prove an older
-one, our newer ones are put into ``error`` for as long as that takes; what they
-were is written on them before, and every proof begins with putting right what
-an interrupted one has left.
+one, newer ones of osc-quiesce are put into ``error`` for as long as that
+takes. Each is marked before, and every proof begins with putting right what an
+interrupted one has left.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class WrongParent(NotProven):
     """The proof would have compared with another backup."""
 
 
-class Interrupted(NotProven):
+class CutShort(NotProven):
     """The comparison ended too early, by what need not happen again."""
 
 
@@ -108,7 +108,7 @@ class Prover:
                 with self._newest(volume_id, backup):
                     self._compare(volume_id, backup_id)
                 return
-            except (Interrupted, Overtaken):
+            except (CutShort, Overtaken):
                 # Overtaken: the application is backed up, as it should be.
                 if attempt == _ATTEMPTS:
                     raise
@@ -134,7 +134,7 @@ class Prover:
             made = self._waiter.backup(made['id'], {'creating'})
             if made['status'] != 'available':
                 why = failures.reason(made, self._waiter)
-                kind = Interrupted if failures.is_passing(why) else NotProven
+                kind = CutShort if failures.is_passing(why) else NotProven
                 raise kind(
                     _('Volume %(volume)s could not be compared with backup '
                       '%(backup)s: %(why)s.') % {
