@@ -21,6 +21,7 @@ from nova import service  # noqa: E402
 from nova import version  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
+from oslo_messaging import opts as messaging_opts  # noqa: E402
 from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 
@@ -34,6 +35,7 @@ from nova_quiesce.i18n import _  # noqa: E402
 
 CONF = conf.CONF
 
+NOTIFICATIONS = 'oslo_messaging_notifications'
 #: exit code of a program that could not do anything
 BROKEN = 255
 
@@ -52,6 +54,17 @@ def create_service(host: str | None = None) -> service.Service:
         manager='nova_quiesce.manager.QuiesceManager',
         # What is due is looked up by these: from the start, and always.
         periodic_enable=True, periodic_fuzzy_delay=0)
+
+
+def _bound_notifications() -> None:
+    """Let a broker that takes no notifications hold up no thaw for ever.
+
+    An operator's own ``retry`` stays.
+    """
+    for group, options in messaging_opts.list_opts():
+        if group == NOTIFICATIONS:
+            CONF.register_opts(options, group=group)
+    CONF.set_default('retry', rpcapi.RETRIES, NOTIFICATIONS)
 
 
 def _answer_version() -> None:
@@ -76,6 +89,7 @@ def main() -> None:
     objects.Service.enable_min_version_cache()
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     db.bound_reads()
+    _bound_notifications()
     try:
         schema.check()
     except exceptions.SchemaMissing as error:

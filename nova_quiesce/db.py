@@ -72,9 +72,16 @@ def _bound_reads(dialect: sa.Dialect, record: Any, arguments: Any,
 
 
 @contextlib.contextmanager
-def transaction(context: nova_context.RequestContext) -> Iterator[None]:
-    """Do several things in the cell's database, all of them or none."""
-    with api.get_context_manager(context).writer.using(context):
+def transaction(context: nova_context.RequestContext,
+                instance_uuid: str) -> Iterator[None]:
+    """Do several things to a server in its cell, all of them or none.
+
+    What is read in it is what is there when it writes: else MySQL would read
+    what was there before another one's commit that it then waits for.
+    """
+    with api.get_context_manager(context).writer.using(context) as session:
+        session.execute(sa.select(models.Instance.id).where(
+            models.Instance.uuid == instance_uuid).with_for_update())
         yield
 
 

@@ -47,7 +47,7 @@ class Records:
     def save_quiesced(self, cell: _Context, instance: objects.Instance,
                       row: store.Freeze) -> bool:
         """Save that the guest is frozen, and the end of the request."""
-        with db.transaction(cell):
+        with db.transaction(cell, instance.uuid):
             # A later request may have put the server into the same states.
             if not actions.is_open(cell, instance.uuid, row.request_id):
                 return False
@@ -76,15 +76,18 @@ class Records:
 
         @schema.retried
         def save() -> tuple[bool, bool]:
-            with db.transaction(cell):
+            is_over = vm_state == ACTIVE
+            with db.transaction(cell, instance.uuid):
                 is_open = actions.is_open(cell, instance.uuid, row.request_id)
                 moved = is_open and db.move(
                     cell, instance.uuid, before, after)
-                actions.finish(cell, instance.uuid, self._host,
-                               row.request_id, error)
-                if row.withdrawn and vm_state == ACTIVE:
+                if row.withdrawn and is_over:
                     actions.finish(cell, instance.uuid, self._host,
                                    row.unquiesce_request_id, None)
+                # With its end, nothing else that was asked for goes on.
+                actions.finish(cell, instance.uuid, self._host,
+                               row.request_id, error,
+                               others=error if is_open and is_over else None)
             return is_open, moved
 
         is_open, moved = save()
@@ -121,7 +124,7 @@ class Records:
         @schema.retried
         def save() -> None:
             moved.clear()
-            with db.transaction(cell):
+            with db.transaction(cell, instance.uuid):
                 for found in db.states_of(cell, [instance.uuid]):
                     before = found.vm_state, found.task_state
                     after = states.end_of_thaw(

@@ -7,6 +7,9 @@ no harm: the work is in the table of freezes.  So a version that one side does
 not know needs no cap: its request is found like one whose message was lost.
 """
 
+import functools
+from typing import Any
+
 import oslo_messaging
 from nova import context as nova_context
 from nova import rpc
@@ -17,6 +20,10 @@ BINARY = 'nova-quiesce'
 #: topic on which every nova-quiesce listens
 TOPIC = 'quiesce'
 VERSION = '1.0'
+#: How often a message is sent again that the bus does not take, after 1 s and
+#: 3 s.  By default oslo.messaging does so for ever; but a freeze or a thaw
+#: that is sent when its lease has ended would break a later request.
+RETRIES = 2
 
 
 class QuiesceAPI:
@@ -27,10 +34,12 @@ class QuiesceAPI:
         * 1.0 - Initial version.
     """
 
-    def __init__(self) -> None:
-        target = oslo_messaging.Target(topic=TOPIC, version=VERSION)
-        self._client = rpc.get_client(
-            target, serializer=base.NovaObjectSerializer())
+    @functools.cached_property
+    def _client(self) -> Any:
+        # Not before the first message: who only lists has no bus.
+        return rpc.get_client(
+            oslo_messaging.Target(topic=TOPIC, version=VERSION),
+            serializer=base.NovaObjectSerializer()).prepare(retry=RETRIES)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:

@@ -53,7 +53,8 @@ FREEZES = sa.Table(
     sa.Column('requested_at', sa.Double, nullable=False),
     sa.Column('frozen_at', sa.Double),
     sa.Column('attempts', sa.Integer, nullable=False),
-    sa.Column('error', sa.Text))
+    sa.Column('error', sa.Text),
+    mysql_charset='utf8')
 
 #: Requests that have arrived, or were withdrawn before they did: whichever
 #: comes first writes the row.
@@ -62,7 +63,8 @@ REQUESTS = sa.Table(
     sa.Column('instance_uuid', _uuid, primary_key=True),
     sa.Column('request_id', _id, primary_key=True),
     sa.Column('withdrawn', sa.Boolean, nullable=False),
-    sa.Column('created_at', sa.Double, nullable=False, index=True))
+    sa.Column('created_at', sa.Double, nullable=False, index=True),
+    mysql_charset='utf8')
 
 #: When each service was last up (without a cell), and when it last swept each
 #: cell to the end.
@@ -71,7 +73,8 @@ SWEEPS = sa.Table(
     sa.Column('host', _id, primary_key=True),
     sa.Column('cell_uuid', _uuid, primary_key=True),
     sa.Column('swept_at', sa.Double, nullable=False),
-    sa.Column('details', sa.Text))
+    sa.Column('details', sa.Text),
+    mysql_charset='utf8')
 
 
 class now(expression.FunctionElement[float]):

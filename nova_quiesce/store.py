@@ -187,10 +187,11 @@ class Store:
 
         :param states: in which the row may be
         :param request_id: the request to quiesce that it must be of
-        :returns: whether there is such a row
+        :returns: whether there is such a row, and none has asked before
         """
         conditions = [FREEZES.c.instance_uuid == instance_uuid,
-                      FREEZES.c.state.in_(states)]
+                      FREEZES.c.state.in_(states),
+                      FREEZES.c.unquiesce_request_id.is_(None)]
         if request_id is not None:
             conditions.append(FREEZES.c.request_id == request_id)
         is_frozen = FREEZES.c.state == State.FROZEN

@@ -93,7 +93,7 @@ class Sweep:
                 host=server.host)
             return
         # Without a row nothing was sent.
-        with db.transaction(context):
+        with db.transaction(context, server.uuid):
             if db.move(context, server.uuid,
                        (server.vm_state, server.task_state),
                        (server.vm_state, None)):

@@ -90,19 +90,7 @@ class Thawing:
             row = current
         # Whether its nova-compute is up does not count: that compares clocks,
         # and needs nova-conductor.
-        if not self._store.update(row, times.THAW_LEASE):
-            return
-        thaw_error = self.try_thaw(cell, instance)
-        if self.rethaw_if_lost(row):
-            return
-        if thaw_error is not None and not is_thawed(thaw_error):
-            self._thaw_failed(cell, instance, row, thaw_error)
-            return
-        # The next thaw is the last one: until then a freeze that was sent at
-        # the end of its lease expires, and a nova-compute that had stood
-        # still carries it out. Nobody takes the row before.
-        self._store.update(
-            row, times.expiry_pause(), state=store.State.THAWING)
+        self.thaw(cell, instance, row)
 
     def frozen(self, cell: _Context, instance: objects.Instance,
                row: store.Freeze) -> None:
@@ -121,7 +109,7 @@ class Thawing:
 
     def thaw(self, cell: _Context, instance: objects.Instance,
              row: store.Freeze, reason: str | None = None) -> None:
-        """Thaw a guest that no freeze can reach any more.
+        """Thaw a guest, twice if a freeze may still be on its way to it.
 
         :param reason: why, in words, if no user has asked for it
         """
@@ -134,7 +122,7 @@ class Thawing:
         begun = self._begin_thaw(cell, instance, row)
         if begun is None:
             return
-        if row.unquiesce_request_id is None and reason is None:
+        if reason is None and row.frozen_at is None:
             reason = _('The guest may still be frozen by request %s'
                        ) % row.request_id
         error = self.try_thaw(cell, instance)
@@ -171,8 +159,9 @@ class Thawing:
         self._records.notify(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         return self._store.update(
-            row, times.THAW_LEASE, state=store.State.THAWING,
-            unquiesce_request_id=request_id)
+            row, times.THAW_LEASE, unquiesce_request_id=request_id,
+            state=(store.State.FREEZING if row.state == store.State.FREEZING
+                   else store.State.THAWING))
 
     def _thawed(self, cell: _Context, instance: objects.Instance,
                 row: store.Freeze, error: exceptions.GuestError | None,
@@ -181,6 +170,13 @@ class Thawing:
 
         :param error: what was wrong with the freeze
         """
+        if row.state == store.State.FREEZING:
+            # The next thaw is the last one: until then a freeze that was sent
+            # at the end of its lease expires, and a nova-compute that had
+            # stood still carries it out. Nobody takes the row before.
+            self._store.update(
+                row, times.expiry_pause(), state=store.State.THAWING)
+            return
         others = (exceptions.Withdrawn()
                   if instance.task_state == states.QUIESCING
                   else records.state_changed(instance))

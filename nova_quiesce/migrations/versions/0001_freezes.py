@@ -10,7 +10,10 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the tables; a database can be synced while Nova runs."""
+    """Create the tables; a database can be synced while Nova runs.
+
+    The character set is that of Nova's tables: names of servers are in it.
+    """
     op.create_table(
         'quiesce_freezes',
         sa.Column('instance_uuid', sa.String(36), primary_key=True),
@@ -28,7 +31,8 @@ def upgrade() -> None:
         sa.Column('requested_at', sa.Double, nullable=False),
         sa.Column('frozen_at', sa.Double),
         sa.Column('attempts', sa.Integer, nullable=False),
-        sa.Column('error', sa.Text))
+        sa.Column('error', sa.Text),
+        mysql_charset='utf8')
     op.create_index('ix_quiesce_freezes_project_id', 'quiesce_freezes',
                     ['project_id'])
     op.create_index('ix_quiesce_freezes_due_at', 'quiesce_freezes',
@@ -38,7 +42,8 @@ def upgrade() -> None:
         sa.Column('instance_uuid', sa.String(36), primary_key=True),
         sa.Column('request_id', sa.String(255), primary_key=True),
         sa.Column('withdrawn', sa.Boolean, nullable=False),
-        sa.Column('created_at', sa.Double, nullable=False))
+        sa.Column('created_at', sa.Double, nullable=False),
+        mysql_charset='utf8')
     op.create_index('ix_quiesce_requests_created_at', 'quiesce_requests',
                     ['created_at'])
     op.create_table(
@@ -46,4 +51,5 @@ def upgrade() -> None:
         sa.Column('host', sa.String(255), primary_key=True),
         sa.Column('cell_uuid', sa.String(36), primary_key=True),
         sa.Column('swept_at', sa.Double, nullable=False),
-        sa.Column('details', sa.Text))
+        sa.Column('details', sa.Text),
+        mysql_charset='utf8')

@@ -178,6 +178,19 @@ class TestNotifications(unittest.TestCase):
                               'instance.reboot.start': 'ValueError'},
                              found[state])
 
+    def test_a_broker_that_takes_none_holds_up_nobody_for_ever(self) -> None:
+        path = self.directory / 'nova.conf'
+        for line, wanted in (('', range(5)), ('retry = 7', (7,))):
+            path.write_text('\n'.join((
+                '[oslo_messaging_notifications]', line, '')))
+            found = self.run_python('-c', (
+                'import json, sys; from nova_quiesce import cmd; '
+                'from nova import config; config.parse_args('
+                '["nova-quiesce", "--config-file", sys.argv[1]]); '
+                'cmd._bound_notifications(); print(json.dumps('
+                'cmd.CONF.oslo_messaging_notifications.retry))'), str(path))
+            self.assertIn(found, wanted)
+
     def test_the_driver_loads_next_to_nothing_of_nova(self) -> None:
         # Nova is still reading its configuration when this is imported.
         loaded = self.run_python('-c', (

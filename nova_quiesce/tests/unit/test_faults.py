@@ -56,17 +56,17 @@ class FaultTest(world.WorldTest):
         lost: list[bool] = []
 
         @contextlib.contextmanager
-        def transaction(context: Any) -> Iterator[None]:
+        def transaction(*args: Any) -> Iterator[None]:
             if lost:
-                with real(context):
+                with real(*args):
                     yield
                 return
             lost.append(True)
             if is_committed:
-                with real(context):
+                with real(*args):
                     yield
             else:
-                with contextlib.suppress(ValueError), real(context):
+                with contextlib.suppress(ValueError), real(*args):
                     yield
                     raise ValueError('roll it back')
             raise db_exception.DBConnectionError()
@@ -180,6 +180,19 @@ class TestApiDied(FaultTest):
         self.live(times.ASK_PAUSE + 1)
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
+
+    def test_between_the_record_of_a_withdrawal_and_the_row(self) -> None:
+        asked = self.quiesce(request_id=world.new_id())
+        with mock.patch.object(store.Store, 'want_thaw',
+                               side_effect=world.Killed), \
+                self.assertRaises(world.Killed):
+            self.unquiesce_request(asked)
+        self.guest.on_freeze = [world.answer(
+            exceptions.CannotQuiesce(reason='no agent'))]
+        self.deliver()
+        for _id, name, events in self.actions():
+            self.assertEqual(['Error'], [event[0] for event in events], name)
+        self.check_at_rest('active')
 
     def test_before_the_record_and_a_copy_is_withdrawn_at_once(self) -> None:
         request_id = world.new_id()
@@ -460,7 +473,7 @@ class TestCommitInDoubt(FaultTest):
         real = records.Records.save_failed
 
         def late(known: records.Records, cell: Any, *args: Any) -> bool:
-            with db.transaction(cell):
+            with db.transaction(cell, self.uuid):
                 db.move(cell, self.uuid, ('active', 'quiescing'),
                         ('quiesced', None))
                 actions.finish(cell, self.uuid, 'ctl1', request_id, None)

@@ -14,6 +14,7 @@ from oslo_messaging._drivers import common
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 from nova_quiesce import states
+from nova_quiesce import times
 
 LIBVIRT = 'Error from libvirt while quiescing i: [Error Code %d] %s'
 AGENT = "%s: unable to execute QEMU agent command 'guest-fsfreeze-%s': %s"
@@ -337,3 +338,19 @@ class TestComputeAPI(unittest.TestCase):
         api = guest.ComputeAPI.__new__(guest.ComputeAPI)
         with self.assertRaises(exception.InstanceNotFound):
             api.unquiesce_instance(context, instance, 60)
+
+    def test_a_message_that_is_not_taken_is_given_up_within_the_lease(
+            self) -> None:
+        api = guest.ComputeAPI.__new__(guest.ComputeAPI)
+        router = mock.Mock()
+        prepare = router.client.return_value.prepare
+        instance: Any = mock.Mock(uuid='u', host='cmp1')
+        with mock.patch.object(guest.ComputeAPI, 'router', router), \
+                mock.patch.object(api, '_ver', return_value='5.0'):
+            api.quiesce_instance(mock.Mock(), instance, 45)
+            api.unquiesce_instance(mock.Mock(), instance, 15)
+        for call in prepare.call_args_list:
+            # oslo.messaging sends it again after 1, 3, 5 ... seconds.
+            pauses = sum(range(1, 2 * call.kwargs['retry'], 2))
+            self.assertLess(pauses, times.THAW_LEASE / 2)
+            self.assertGreater(pauses, 0)

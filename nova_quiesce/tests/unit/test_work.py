@@ -150,6 +150,24 @@ class TestWithdrawn(world.WorldTest):
         self.assertEqual([], self.guest.calls)
         self.check_withdrawn(asked, withdrawn)
 
+    def test_twice_at_once_and_both_requests_have_an_end(self) -> None:
+        asked = self.quiesce()
+        get = store.Store.get
+
+        def late(own: store.Store, uuid: str) -> object:
+            found = get(own, uuid)
+            with mock.patch.object(store.Store, 'get', get):
+                withdrawn.append(self.unquiesce_request(asked)[0])
+            return found
+
+        withdrawn: list[str] = []
+        with mock.patch.object(store.Store, 'get', late):
+            _second, answer = self.unquiesce_request(asked)
+        self.assertEqual('thawing', answer and answer['state'])
+        self.deliver_all()
+        self.check_withdrawn(asked, withdrawn[0])
+        self.assertEqual(2, len(self.actions()))
+
     def test_before_anything_was_sent_and_all_hints_are_lost(self) -> None:
         asked = self.quiesce()
         withdrawn, _answer = self.unquiesce_request(asked)
@@ -545,6 +563,27 @@ class TestGuestThatDoesNotRun(world.WorldTest):
                 self.check_at_rest(vm_state)
                 self.set(vm_state='active')
 
+    def fail_to_freeze(self) -> str:
+        """Ask for a freeze, which nobody answers, and for which no thaw is."""
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 1000
+        request_id = self.quiesce()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(State.FREEZING, self.row_state)
+        return request_id
+
+    def test_one_that_is_stopped_after_its_freeze_failed(self) -> None:
+        self.fail_to_freeze()
+        self.live(times.freeze_lease() + 60)
+        self.assertEqual(State.FREEZING, self.row_state)
+        self.set(vm_state='stopped')
+        self.live(times.retry_pause(99) + times.expiry_pause() + 10)
+        self.check_at_rest('stopped')
+        [_freeze, (_id, name, events)] = self.actions()
+        self.assertEqual('unquiesce', name)
+        self.assertEqual(['Error'], [result for result, *_rest in events])
+
     def test_a_paused_one_is_waited_for(self) -> None:
         self.freeze()
         self.set(vm_state='paused')
@@ -661,6 +700,20 @@ class TestRestarted(world.WorldTest):
         self.live(times.retry_pause(1) + 1)
         self.assertEqual(['freeze', 'thaw', 'thaw'], self.guest.names)
         self.check_at_rest('active')
+
+    def test_after_its_freeze_failed_it_needs_no_agent(self) -> None:
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 1000
+        self.quiesce()
+        self.deliver()
+        self.live(times.freeze_lease() + 30)
+        self.assertEqual(('error', None), self.states)
+        self.reboot(clock=0)
+        self.set(vm_state='active')
+        faults = self.faults()
+        self.live(times.retry_pause(99) + times.expiry_pause() + 10)
+        self.check_at_rest('active')
+        self.assertEqual(faults, self.faults())
 
     def test_before_it_was_frozen_it_may_be(self) -> None:
         self.reboot(clock=86400)
