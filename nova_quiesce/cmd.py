@@ -31,6 +31,7 @@ from nova_quiesce import exceptions  # noqa: E402
 from nova_quiesce import notification_states  # noqa: E402
 from nova_quiesce import rpcapi  # noqa: E402
 from nova_quiesce import schema  # noqa: E402
+from nova_quiesce import times  # noqa: E402
 from nova_quiesce.i18n import _  # noqa: E402
 
 CONF = conf.CONF
@@ -64,7 +65,7 @@ def _bound_notifications() -> None:
     for group, options in messaging_opts.list_opts():
         if group == NOTIFICATIONS:
             CONF.register_opts(options, group=group)
-    CONF.set_default('retry', rpcapi.RETRIES, NOTIFICATIONS)
+    CONF.set_default('retry', times.BUS_RETRIES, NOTIFICATIONS)
 
 
 def _answer_version() -> None:

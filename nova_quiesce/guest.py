@@ -25,7 +25,6 @@ from oslo_log import log as logging
 from oslo_messaging import exceptions as messaging_exceptions
 
 from nova_quiesce import exceptions
-from nova_quiesce import rpcapi as quiesce_rpcapi
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
@@ -178,7 +177,7 @@ class ComputeAPI(rpcapi.ComputeAPI):
         client = self.router.client(context).prepare(
             server=instance.host, version=self._ver(context, '5.0'),
             timeout=timeout, call_monitor_timeout=monitor,
-            retry=quiesce_rpcapi.RETRIES)
+            retry=times.BUS_RETRIES)
         client.call(context, method, instance=instance, **kwargs)
 
     def quiesce_instance(self, context: nova_context.RequestContext,

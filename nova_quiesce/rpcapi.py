@@ -15,15 +15,13 @@ from nova import context as nova_context
 from nova import rpc
 from nova.objects import base
 
+from nova_quiesce import times
+
 #: the program, by which Nova knows its services
 BINARY = 'nova-quiesce'
 #: topic on which every nova-quiesce listens
 TOPIC = 'quiesce'
 VERSION = '1.0'
-#: How often a message is sent again that the bus does not take, after 1 s and
-#: 3 s.  By default oslo.messaging does so for ever; but a freeze or a thaw
-#: that is sent when its lease has ended would break a later request.
-RETRIES = 2
 
 
 class QuiesceAPI:
@@ -39,7 +37,8 @@ class QuiesceAPI:
         # Not before the first message: who only lists has no bus.
         return rpc.get_client(
             oslo_messaging.Target(topic=TOPIC, version=VERSION),
-            serializer=base.NovaObjectSerializer()).prepare(retry=RETRIES)
+            serializer=base.NovaObjectSerializer()).prepare(
+                retry=times.BUS_RETRIES)
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:

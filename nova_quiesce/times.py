@@ -14,6 +14,8 @@ What has to hold, and why:
 - ``expiry_pause > freeze_timeout``: a freeze that was sent just before the end
   of its lease has expired when the last thaw begins.
 - ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
+- The pauses of ``BUS_RETRIES`` are short against every lease: what is sent
+  when its lease has ended would break a later request.
 - ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
   in hand is noticed before the thaw is given up.
 
@@ -34,8 +36,12 @@ LEASE_MARGIN = 3.0
 #: of the nova-compute that has it in hand
 THAW_TIMEOUT = 15.0
 CALL_MONITOR_TIMEOUT = 5.0
-#: for how long a service owns the row of a thaw that it sends
+#: for how long a service owns the row of a thaw that it sends, or of a freeze
+#: that was answered
 THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
+#: how often a message is sent again that the bus does not take: after 1 s, and
+#: after 3 s.  The default of oslo.messaging is for ever.
+BUS_RETRIES = 2
 #: until a row that was asked for is found if its message was lost
 ASK_PAUSE = 5.0
 #: for how long a nova-api may take between the row and the server's state

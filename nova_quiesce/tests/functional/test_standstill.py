@@ -266,7 +266,7 @@ class TestStandstill(StoryTest):
         # Its lease ends, and yet it is the first to save the state.
         job = self.begin('one', ANSWERED)
         job.go_before('transaction')
-        self.world.advance(times.freeze_lease())
+        self.world.advance(times.THAW_LEASE)
         other = self.world.services['two'].take(self.world.uuid)
         other.go_before('transaction')
         job.go()

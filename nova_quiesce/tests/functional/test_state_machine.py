@@ -162,6 +162,17 @@ class StateMachine(stateful.RuleBasedStateMachine):
     def reset(self, state: str) -> None:
         self.world.reset(state)
 
+    # Nova refuses it for a quiesced server, and for one with a task.
+    @stateful.precondition(lambda self: self.world.cell == 'works' and (
+        self.world.row() is not None and self.world.states() in (
+            ('active', None), ('error', None), ('stopped', None))))
+    @stateful.rule()
+    def stop_or_start(self) -> None:
+        if self.world.states() == ('stopped', None):
+            self.world.start()
+        else:
+            self.world.stop()
+
     @stateful.precondition(lambda self: self.world.row() is not None)
     @stateful.rule(really=strategies.integers(0, 5))
     def delete(self, really: int) -> None:

@@ -840,6 +840,25 @@ class World:
         self.is_reset = self.is_reset or state == 'error'
         self.post({'os-resetState': {'state': state}})
 
+    def stop(self) -> None:
+        """Have Nova shut the guest down."""
+        self.guest.restart()
+        self.guest.running = False
+        self._set_run('stopped', power_state.SHUTDOWN)
+
+    def start(self) -> None:
+        """Have Nova start the guest."""
+        self.guest.restart()
+        self._set_run('active', power_state.RUNNING)
+
+    def _set_run(self, vm_state: str, power: int) -> None:
+        instance = self.instance()
+        assert instance is not None
+        instance.vm_state, instance.power_state = vm_state, power
+        instance.save()
+        SEEN[vm_state] += 1
+        self.tell('the server is %s' % vm_state)
+
     def delete(self) -> None:
         """Delete the server, and its guest with it."""
         if instance := self.instance():
