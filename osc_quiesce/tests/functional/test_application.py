@@ -846,7 +846,7 @@ class TestFailures(ApplicationTest):
         # It may have come to its preflight only then, and on a slow machine
         # the other one has the server for long.
         self.assertRegex(
-            lost.stderr, 'goes first|has made snapshot set|still held it'
+            lost.stderr, 'goes first|has just made snapshot set|still held it'
             '|Nothing was quiesced')
 
     def test_of_two_commands_with_opposite_orders_one_wins(self) -> None:
