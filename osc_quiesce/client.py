@@ -36,9 +36,10 @@ class Client:
     """Quiesces and unquiesces servers.
 
     A server is given as a :class:`.model.Server` (as :meth:`find_server`
-    returns it: then errors name it) or as a UUID. Methods that only read repeat
-    their request for 10 seconds; then they raise :class:`.errors.Unreachable`.
-    They raise :class:`.errors.Refused` if the caller may not see it.
+    returns it: then errors name it) or as a UUID. Methods that only read
+    repeat their request for 10 seconds, then they raise
+    :class:`.errors.Unreachable`. They raise :class:`.errors.Refused` if the
+    caller may not see it.
 
     :param session: a :class:`keystoneauth1.session.Session`; needed unless
         an adapter is given

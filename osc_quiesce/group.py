@@ -224,7 +224,8 @@ def quiesced(client: quiesce_client.Client,
     for 3 seconds at most, then order counts less than thawing.
 
     Data that were saved inside are consistent only if, after the block,
-    ``Frozen.report.is_consistent`` is true: :meth:`Frozen.verify` raises if not.
+    ``Frozen.report.is_consistent`` is true; if not, :meth:`Frozen.verify`
+    raises an error.
 
     Signals are the caller's: what the client's ``sleep`` raises stops the
     freezing between two requests, and then everything is thawed.
