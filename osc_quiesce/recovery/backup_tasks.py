@@ -195,11 +195,9 @@ class Task:
             self.fail(failures.kept(self.item.label, backup))
             return
         try:
-            self._maker.cloud.volume('DELETE', f'/backups/{backup["id"]}')
-        except cloud_api.NotThere:
-            self._backup = None
+            waiting.ask_to_delete(self._maker.cloud, backup['id'])
         except cloud_api.CloudError as exc:
-            if exc.is_transient:
+            if exc.is_transient and self._deletions < ATTEMPTS:
                 self._put_off(exc.retry_after)
                 return
             self.fail(_('Backup %(id)s of volume %(volume)s has failed, and '

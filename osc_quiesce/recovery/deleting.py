@@ -18,6 +18,7 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import retention
+from osc_quiesce.recovery import waiting
 from osc_quiesce import retry
 
 #: seconds for all backups to go: the data of a large one take long
@@ -110,8 +111,8 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
                         'its status is %s') % backup['status']
                 if asked >= _ATTEMPTS:
                     return why.rstrip('.'), True
+                waiting.ask_to_delete(cloud, id_)
                 asked += 1
-                cloud.volume('DELETE', f'/backups/{id_}')
             elif backup['status'] != 'deleting':
                 return _('its status is %s') % backup['status'], False
         except cloud_api.NotThere:

@@ -276,7 +276,7 @@ class Destination:
             return
         if not records.is_left(row):
             return
-        self.cloud.volume('DELETE', f'/backups/{backup_id}')
+        waiting.ask_to_delete(self.cloud, backup_id)
         self._waiter.gone(
             lambda: self._waiter.read_backup(backup_id),
             _('what is left of an earlier import is still there'))

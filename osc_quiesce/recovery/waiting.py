@@ -15,6 +15,7 @@ from urllib import parse
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import records
 from osc_quiesce import retry
 
 _T = TypeVar('_T')
@@ -68,6 +69,22 @@ class _Listings:
                                 if each['status'] == row['status'])
                 self._found[path] = at, ids
         return row['id'] in ids
+
+
+def ask_to_delete(cloud: cloud_api.Cloud, backup_id: str) -> None:
+    """Ask Cinder to delete a backup; that it is gone is no error.
+
+    :raises cloud_api.CloudError: Cinder refuses it; also, and then as one
+        that may pass, since no cinder-backup is up for it
+    """
+    try:
+        cloud.volume('DELETE', f'/backups/{backup_id}')
+    except cloud_api.NotThere as exc:
+        # That a service is missing is a 404 as well.
+        if records.is_there(cloud, backup_id):
+            raise cloud_api.CloudError(
+                _('no cinder-backup service is up for it, so start one'),
+                503) from exc
 
 
 @dataclasses.dataclass(frozen=True)

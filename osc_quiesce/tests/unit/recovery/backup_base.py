@@ -175,6 +175,7 @@ class FakeSite:
             if row['status'] != 'available':
                 raise cloud_api.CloudError(
                     'Backup status must be available', 400)
+            self._need_service()
             return {'backup-record': self._record(row)}
         return {'backup': self._view(row)}
 
@@ -203,6 +204,7 @@ class FakeSite:
             raise cloud_api.CloudError(
                 'Incremental backups exist for this backup.', 400
             )
+        self._need_service()
         row['status'] = 'deleting'
         self.clock.after(1.0, lambda: self._gone(id_))
         return {}
@@ -268,6 +270,11 @@ class FakeSite:
         if row['volume_id'] != records.NO_VOLUME:
             self.store.discard(id_)
 
+    def _need_service(self) -> None:
+        if {'state': 'up', 'status': 'enabled'} not in self.services:
+            raise cloud_api.NotThere(
+                'Service cinder-backup could not be found.', 404)
+
     def _record(self, row: dict[str, Any]) -> dict[str, str]:
         data = {**row, 'parent_id': self.parents[row['id']]}
         text = json_module.dumps(data).encode()
@@ -282,6 +289,7 @@ class FakeSite:
             raise cloud_api.CloudError('record is missing an id', 400)
         if data['id'] in self.rows:
             raise cloud_api.CloudError('Backup already exists', 400)
+        self._need_service()
         row = {
             'id': data['id'],
             'status': 'creating',

@@ -306,6 +306,20 @@ class TroubleTest(backup_base.TestCase):
         with self.assertRaisesRegex(backup.NotDone, 'cannot be deleted'):
             self.create()
 
+    def test_without_a_service_none_is_made_beside_a_failed_one(
+            self) -> None:
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(backup.NotDone):
+            self.create()
+        plan = self.plan()
+        self.a.services = []
+        with self.assertRaisesRegex(
+                backup.NotDone,
+                'cannot be deleted to make it again: no cinder-backup service '
+                'is up for it, so start one'):
+            backup.create(self.cloud, plan, self.timer)
+        self.assertEqual(3, len(self.a.posts()))
+
     def test_a_wrong_status_that_cinder_leaves_is_told(self) -> None:
         self.a.fates = ['Service not found for creating backup.']
 

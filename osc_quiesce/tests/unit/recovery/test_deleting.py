@@ -154,6 +154,24 @@ class DeleteTest(TestCase):
         deleting.delete(self.cloud, removal.backups, self.timer)
         self.assertEqual(['monday', 'tuesday'], self.days())
 
+    def test_without_a_service_nothing_counts_as_gone(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        self.a.services = [{'state': 'down', 'status': 'enabled'}]
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'no cinder-backup service is up'):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        for site in self.a, self.b:
+            self.assertEqual(3, len(self.find('wednesday', site).backups))
+        self.assertEqual(9, len(self.store))
+
+    def test_a_service_that_comes_back_is_waited_for(self) -> None:
+        removal = self.removal('wednesday', elsewhere=self.other)
+        up, self.a.services = self.a.services, []
+        self.clock.after(300, lambda: self.a.services.extend(up))
+        deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        for site in self.a, self.b:
+            self.assertEqual(['monday', 'tuesday'], self.days(site))
+
     def test_the_time_may_be_up(self) -> None:
         removal = self.removal('wednesday')
         self.a._gone = lambda id_: None  # type: ignore[method-assign]
