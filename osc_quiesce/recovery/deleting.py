@@ -46,6 +46,9 @@ def carry_out(removal: retention.Removal, cloud: cloud_api.Cloud,
         rows = _rows_of(elsewhere, removal.rows)
         # First, since nothing must look restorable whose data are gone.
         backup_sets.mark(elsewhere, rows, {backup_sets.SEALED: ''})
+    if not all(map(failures.may_delete, removal.backups)):
+        # These go first, and with them the data of others.
+        backup_sets.mark(cloud, removal.backups, {backup_sets.SEALED: ''})
     delete(cloud, removal.backups, timer, timeout, progress)
     if elsewhere is not None:
         # Only now: their data are gone, and nothing is lost with them.

@@ -20,6 +20,7 @@ from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
+from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import protection
 from osc_quiesce.recovery import records
@@ -67,26 +68,17 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     here = retention_site.Site.of(cloud)
     there = retention_site.Site.of(elsewhere, here) if elsewhere else (
         retention_site.Site())
-    wanted, gone = _named(here, there, names)
-    wanted += [each for each in here.sets if each.application == application
-               and (owner_is_gone or each.id in here.own)]
-    wanted = list({s.id: s for s in wanted}.values())
+    wanted, gone = _meant(here, there, names, application, owner_is_gone)
     problems = [] if keep_last is None else _moment_problems(wanted, now)
     wanted = _older(wanted, keep_last)
-    going = _ids(wanted)
+    going, hindered = _going(here, there, wanted, keep_last)
     problems += [] if owner_is_gone else _owner_problems(here, wanted)
     problems += _failover_problems(here, there, wanted)
     if elsewhere is None and not other_site_is_gone:
         problems += _registered_problems(here, wanted)
-    warnings: list[str] = []
     if keep_last is None:
-        problems += _needed_problems(here, wanted, going)
-        problems += _needed_there_problems(there, going)
-        problems += _busy_problems(here, there, going)
-    else:
-        going = _not_needed(here, there, going)
-        warnings = _busy_problems(here, there, going)
-        going -= here.busy | there.busy
+        problems += hindered
+        hindered = []
     # A set that is only partly gone here may be whole there.
     gone |= there.ids_of({s.id for s in wanted} & here.own)
     return Removal(
@@ -94,7 +86,48 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
             each for each in here.backups if each['id'] in going),
             *_left(here, wanted)),
         frozenset(going | (gone - {each['id'] for each in here.backups})),
-        tuple(problems), tuple(warnings))
+        tuple(problems), tuple(hindered))
+
+
+def _going(here: retention_site.Site, there: retention_site.Site,
+           wanted: list[backup_sets.BackupSet],
+           keep_last: int | None) -> tuple[set[str], list[str]]:
+    """Return the backups that go, and why others cannot go now.
+
+    :param keep_last: None: all of these sets have to go
+    """
+    going = _ids(wanted)
+    needed: list[str] = []
+    if keep_last is None:
+        needed = [*_needed_problems(here, wanted, going),
+                  *_needed_there_problems(there, going)]
+    else:
+        going = _not_needed(here, there, going)
+    busy = here.busy | there.busy
+    harmful = _harmful(here, going - busy)
+    hindered = [*needed, *_busy_problems(here, there, going),
+                *_harm_problems(harmful)]
+    if keep_last is not None:
+        going -= busy.union(each['id'] for each in harmful)
+        going = _not_needed(here, there, going)  # by those either
+    return going, hindered
+
+
+def _harmful(here: retention_site.Site,
+             going: set[str]) -> list[dict[str, Any]]:
+    """Return those of these with which one that stays would lose its data."""
+    staying = {each['volume_id'] for each in here.backups
+               if each['id'] not in going and failures.may_delete(each)}
+    return [each for each in here.backups
+            if each['id'] in going and each['volume_id'] in staying
+            and not failures.may_delete(each)]
+
+
+def _harm_problems(harmful: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        _('%s This one can only be deleted together with all others of the '
+          'volume, by one command.') % failures.kept(each['volume_id'], each)
+        for each in harmful]
 
 
 def _left(here: retention_site.Site,
@@ -121,12 +154,14 @@ def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
     return {each['id'] for found in sets for each in found.everything}
 
 
-def _named(
+def _meant(
     here: retention_site.Site,
     there: retention_site.Site,
     names: Iterable[str],
+    application: str | None,
+    owner_is_gone: bool,
 ) -> tuple[list[backup_sets.BackupSet], set[str]]:
-    """Return the sets that were named, and the backups of those gone here.
+    """Return the sets that are meant, and the backups of those gone here.
 
     :raises errors.ApplicationError: one is nowhere
     """
@@ -138,7 +173,9 @@ def _named(
         except backup_sets.NoSuchSet:
             # Deleted here, but not there yet?
             gone |= _ids([_gone_here(there, name)])
-    return found, gone
+    found += [each for each in here.sets if each.application == application
+              and (owner_is_gone or each.id in here.own)]
+    return list({s.id: s for s in found}.values()), gone
 
 
 def _gone_here(there: retention_site.Site,

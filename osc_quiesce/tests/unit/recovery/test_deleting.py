@@ -485,6 +485,50 @@ class BusyTest(TestCase):
         self.assertEqual(['monday', 'tuesday', 'thursday'], self.days())
 
 
+class CephTest(TestCase):
+    """With Ceph's driver, of wednesday one backup has failed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        failed = self.find('wednesday').backups[0]
+        self.failed = self.a.rows[failed['id']]
+        self.failed.update(status='error',
+                           fail_reason='[errno 17] RBD image already exists')
+        self.store.discard(failed['id'])
+
+    def test_it_is_not_deleted_while_others_of_the_volume_stay(self) -> None:
+        problem, = self.removal('wednesday', elsewhere=self.other).problems
+        for words in (self.failed['id'], 'db-vda', 'would destroy the first',
+                      'together with all others of the volume'):
+            self.assertIn(words, problem)
+
+    def test_retention_leaves_it_and_goes_on(self) -> None:
+        for day in 'thursday', 'friday':
+            self.take(day)
+            self.create(day, full_every=1)
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual((), removal.problems)
+        warning, = removal.warnings
+        self.assertIn(self.failed['id'], warning)
+        deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        # Cinder counts it as one that has the differences to the others.
+        self.assertEqual(4, len(list(self.a.backups(volume_id='db-vda'))))
+        self.assertEqual(1, len(list(self.a.backups(volume_id='db-vdb'))))
+
+    def test_it_goes_together_with_all_of_the_volume(self) -> None:
+        self.delete(*self.DAYS, elsewhere=self.other)
+        self.assertEqual([], self.days())
+
+    def test_what_loses_its_data_with_it_is_not_sealed_then(self) -> None:
+        removal = self.removal(*self.DAYS, elsewhere=self.other)
+        self.clock.is_stopped = True
+        with self.assertRaises(backup_base.Stopped):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        for day in self.DAYS:
+            self.assertNotEqual(backup_sets.CONSISTENT, self.find(day).state)
+
+
 class ReadOnlyTest(TestCase):
     """B may only read what A has stored, as is recommended."""
 
