@@ -49,7 +49,8 @@ INCOMPLETE: Final = snapshot_sets.INCOMPLETE
 MIXED: Final = 'mixed'
 
 _NAMESPACE: Final = uuid.UUID('5e0f1f0e-7a0c-5a5f-8d0e-3f6f7c9d2b18')
-#: from the most to the least useful, of two backups of one snapshot
+#: from the most to the least useful, of two backups of one snapshot; of those
+#: that are equal, the newest counts
 _USE: Final = ('there', 'creating', 'other')
 
 
@@ -226,7 +227,9 @@ def group(backups: Iterable[dict[str, Any]]) -> list[BackupSet]:
 def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
     best: dict[str, dict[str, Any]] = {}
     others = []
-    for backup in sorted(members, key=_usefulness):
+    # One was made again: of it, the older was deleted and has no data.
+    for backup in sorted(sorted(members, key=_made_at, reverse=True),
+                         key=_usefulness):
         snapshot = metadata.get(backup, SNAPSHOT) or backup['id']
         if snapshot in best:
             others.append(backup)
@@ -239,10 +242,13 @@ def _set(set_id: str, members: Iterable[dict[str, Any]]) -> BackupSet:
         tuple(others))
 
 
-def _usefulness(backup: Mapping[str, Any]) -> tuple[int, str]:
+def _made_at(backup: Mapping[str, Any]) -> str:
+    return str(backup['created_at'])
+
+
+def _usefulness(backup: Mapping[str, Any]) -> int:
     use = 'there' if is_there(backup) else backup['status']
-    return (
-        _USE.index(use if use in _USE else 'other'), str(backup['created_at']))
+    return _USE.index(use if use in _USE else 'other')
 
 
 def find_all(cloud: cloud_api.Cloud) -> list[BackupSet]:

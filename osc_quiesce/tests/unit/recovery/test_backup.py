@@ -488,6 +488,21 @@ class RegisterTest(backup_base.TestCase):
             self.b.log[before:].count('POST /backups/import_record'),
         )
 
+    def test_of_one_that_was_made_again_the_new_one_counts(self) -> None:
+        for seal in backup_sets.CONSISTENT, '':
+            first = self.create(destination=self.destination()).backups[0]
+            # It is deleted by others, or by a command that is interrupted.
+            del self.a.rows[first['id']]
+            self.store.discard(first['id'])
+            self.b.rows[first['id']]['metadata'].update(
+                metadata.ours({backup_sets.SEALED: seal}))
+            self.clock.sleep(60)
+            made = self.create(destination=self.destination())
+            there = self.find(site=self.other)
+            self.assertEqual(backup_sets.CONSISTENT, there.state)
+            self.assertEqual([each['id'] for each in made.backups],
+                             [each['id'] for each in there.backups])
+
     def test_an_import_that_fails_leaves_the_set_unsealed(self) -> None:
         self.b.import_fates = ['cannot find backup service']
         with self.assertRaisesRegex(
