@@ -42,13 +42,14 @@ def carry_out(removal: retention.Removal, cloud: cloud_api.Cloud,
     :raises errors.ApplicationError: names what is left, and why
     """
     rows = []
+    unsealed = {backup_sets.SEALED: backup_sets.DELETED}
     if elsewhere is not None:
         rows = _rows_of(elsewhere, removal.rows)
         # First, since nothing must look restorable whose data are gone.
-        backup_sets.mark(elsewhere, rows, {backup_sets.SEALED: ''})
+        backup_sets.mark(elsewhere, rows, unsealed)
     if not all(map(failures.may_delete, removal.backups)):
         # These go first, and with them the data of others.
-        backup_sets.mark(cloud, removal.backups, {backup_sets.SEALED: ''})
+        backup_sets.mark(cloud, removal.backups, unsealed)
     delete(cloud, removal.backups, timer, timeout, progress)
     if elsewhere is not None:
         # Only now: their data are gone, and nothing is lost with them.

@@ -81,6 +81,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         hindered = []
     # A set that is only partly gone here may be whole there.
     gone |= there.ids_of({s.id for s in wanted} & here.own)
+    gone |= there.left_of(application)
     return Removal(
         tuple(wanted), (*chains.newest_first(
             each for each in here.backups if each['id'] in going),

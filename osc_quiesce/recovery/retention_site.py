@@ -72,6 +72,19 @@ class Site:
         return {each['id'] for found in self.sets if found.id in sets
                 for each in found.everything}
 
+    def left_of(self, application: str | None) -> set[str]:
+        """Return the IDs of backups of which a deletion was interrupted.
+
+        The first site has none of their sets any more. What is needed by
+        others stays, or is read now.
+        """
+        left = {each['id'] for s in self.sets for each in s.everything
+                if s.id in self.remains and s.application == application
+                and metadata.get(each, backup_sets.SEALED)
+                == backup_sets.DELETED}
+        kept = [each for each in self.backups if each['id'] not in left]
+        return left - chains.needed(kept, self.backups) - self.busy
+
     def dependents(self) -> list[tuple[str, set[str]]]:
         """Return what is a site's own, and the backups that it depends on."""
         in_sets = {each['id'] for s in self.sets for each in s.everything}

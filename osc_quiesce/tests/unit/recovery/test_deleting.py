@@ -337,6 +337,42 @@ class TakenBackTest(TestCase):
             deleting.carry_out(removal, self.cloud, self.other, self.timer)
         self.assertEqual(backup_sets.PENDING, self.states()['wednesday'])
 
+    def interrupt(self) -> None:
+        """Let retention end when all is deleted here, and nothing there."""
+        self.take('thursday')
+        self.create('thursday', full_every=1, destination=self.destination())
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        self.b.services = []
+        with self.assertRaises(errors.ApplicationError):
+            deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        self.b.services = self.a.services
+        self.assertEqual(['thursday'], self.days())
+        self.assertEqual(12, len(self.b.rows))
+
+    def test_retention_continues_what_was_interrupted(self) -> None:
+        self.interrupt()
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(['thursday'], self.days(self.other))
+
+    def test_but_not_while_something_there_needs_it(self) -> None:
+        self.interrupt()
+        row = self.b.rows[self.find('monday', self.other).backups[0]['id']]
+        row['status'] = 'restoring'
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(['monday', 'thursday'], self.days(self.other))
+
+    def test_it_touches_no_set_that_was_not_to_be_deleted(self) -> None:
+        # The owner was made anew, and has none of them.
+        self.a.rows.clear()
+        for row in self.b.rows.values():
+            if metadata.get(row, 'backup_set') == 'wednesday':
+                row['metadata'].update(metadata.ours({'sealed': ''}))
+        for application in 'shop', 'other':
+            removal = self.removal(
+                application=application, keep_last=1, elsewhere=self.other)
+            self.assertEqual(frozenset(), removal.rows)
+
     def test_nothing_is_deleted_if_it_cannot_be_written(self) -> None:
         removal = self.removal('wednesday', elsewhere=self.other)
         self.b.refusals['PUT /backups'] = [
