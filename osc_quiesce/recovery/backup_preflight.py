@@ -56,8 +56,12 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
             problems.append(_('Cloud %s is this site, and not another one.')
                             % destination.name)
         else:
-            problems += destination.problems(_need(
-                plan, backups, destination.known()))
+            known, lines = destination.known(), _lines(plan, backups)
+            problems += backup_problems.of_registration(
+                cloud, destination.name,
+                [each for id_, each in lines.items() if id_ not in known
+                 or metadata.get(each, backup_sets.ID) == plan.id])
+            problems += destination.problems(_need(plan, lines, known))
     return dataclasses.replace(plan, problems=tuple(problems))
 
 
@@ -181,27 +185,34 @@ def _made_already(backup: Mapping[str, Any]) -> chains.Choice:
             'made already'))
 
 
-def _need(plan: backup_plan.Plan, backups: Sequence[dict[str, Any]],
+def _lines(plan: backup_plan.Plan,
+           backups: Sequence[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return what there is of a set, and what the set needs, by their IDs."""
+    by_id = {each['id']: each for each in backups}
+    found = {}
+    for item in plan.items:
+        same = [e for e in backups if e['volume_id'] == item.volume_id]
+        there = item.found if item.is_there else by_id.get(
+            item.choice.parent_id or '')
+        for each in chains.line_of(there, same) if there else ():
+            found[each['id']] = each
+    return found
+
+
+def _need(plan: backup_plan.Plan, lines: Mapping[str, Mapping[str, Any]],
           known: set[str]) -> registration.Need:
     """Return what the other site has to take.
 
+    :param lines: what there is of the set, and what it needs
     :param known: the IDs of the backups that it knows
     """
-    by_id = {each['id']: each for each in backups}
-    missing: dict[str, int] = {}
-    for item in plan.items:
-        same = [e for e in backups if e['volume_id'] == item.volume_id]
-        there = item.found if item.is_there else None
-        if there is None:
-            missing[f'new {item.volume_id}'] = item.size
-            there = by_id.get(item.choice.parent_id or '')
-        for each in chains.line_of(there, same) if there else ():
-            if each['id'] not in known:
-                missing[each['id']] = each['size']
+    missing = [item.size for item in plan.items if not item.is_there]
+    missing += [each['size'] for id_, each in lines.items()
+                if id_ not in known]
     return registration.Need(
         plan.application, plan.owner, plan.servers,
         {item.volume_id: item.size for item in plan.items}, len(missing),
-        sum(missing.values()))
+        sum(missing))
 
 
 def check(plan: backup_plan.Plan) -> None:

@@ -11,6 +11,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_plan
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import failures
@@ -89,6 +90,28 @@ def of_quota(cloud: cloud_api.Cloud, plan: backup_plan.Plan) -> list[str]:
          'backup_gigabytes': sum(item.size for item in left) - sum(
              item.size for item in failed)},
         _('this site'))
+
+
+def of_registration(cloud: cloud_api.Cloud, site: str,
+                    backups: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return which sets another site has that is not the one to have them.
+
+    Only one learns that backups are deleted here; another one would go on to
+    call them consistent.
+
+    :param backups: those that this one gets
+    """
+    return [
+        _('Backup set %(name)s (%(id)s) is registered at %(there)s, or a part '
+          'of it, and of what is deleted here only one other site learns: use '
+          '--to-cloud %(there)s. If that is an older name of %(site)s, '
+          'clouds.yaml may have both. For another site, make a set that does '
+          'not need this one, with --full and another --name.') % {
+              'name': each.name, 'id': each.id, 'there': each.known_at,
+              'site': site}
+        for each in backup_sets.group(map(dict, backups))
+        if each.known_at not in ('', site)
+        and not backup_sets.is_of_another_site(each, cloud)]
 
 
 def of_driver(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],

@@ -50,7 +50,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
          application: str | None = None, keep_last: int | None = None,
          owner_is_gone: bool = False,
          elsewhere: cloud_api.Cloud | None = None,
-         other_site_is_gone: bool = False,
+         to_cloud: str = '', other_site_is_gone: bool = False,
          now: datetime.datetime | None = None) -> Removal:
     """Return what to delete, and every reason why it cannot be deleted.
 
@@ -61,6 +61,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
+    :param to_cloud: its name in clouds.yaml
     :param other_site_is_gone: whether the site that knows them too is lost
     :param now: by default the time of this machine
     :raises errors.ApplicationError: a set is not there, or Cinder is away
@@ -74,8 +75,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     going, hindered = _going(here, there, wanted, keep_last)
     problems += [] if owner_is_gone else _owner_problems(here, wanted)
     problems += _failover_problems(here, there, wanted)
-    if elsewhere is None and not other_site_is_gone:
-        problems += _registered_problems(here, wanted)
+    if not other_site_is_gone:
+        problems += _registered_problems(here, wanted, to_cloud)
     if keep_last is None:
         problems += hindered
         hindered = []
@@ -285,19 +286,22 @@ def _failover_problems(here: retention_site.Site, there: retention_site.Site,
 
 def _registered_problems(
         here: retention_site.Site,
-        wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
+        wanted: Iterable[backup_sets.BackupSet], to_cloud: str) -> list[str]:
     """Return which sets another site may need, since it knows them.
 
     What it has made of them may be known only there.
+
+    :param to_cloud: the name of the site that is asked, or empty
     """
     return [
         _('Backup set %(name)s (%(id)s) is registered at %(site)s, or a part '
           'of it, and newer backups there may have only the differences to '
-          'it: name that site '
-          'with --to-cloud. If it is lost for good, use '
-          '--other-site-is-gone.') % {
+          'it: name that site with --to-cloud. If it has another name now, '
+          'clouds.yaml may have the old one as well. If it is lost for good, '
+          'use --other-site-is-gone.') % {
               'name': each.name, 'id': each.id, 'site': each.known_at}
-        for each in wanted if each.known_at and each.id in here.own]
+        for each in wanted
+        if each.known_at not in ('', to_cloud) and each.id in here.own]
 
 
 def _needed_there_problems(there: retention_site.Site,

@@ -173,7 +173,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             plan = retention.plan(
                 cloud, parsed_args.set, parsed_args.application,
                 parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,
-                parsed_args.other_site_is_gone)
+                parsed_args.to_cloud or '', parsed_args.other_site_is_gone)
             self._check(plan, parsed_args.dry_run)
             if not parsed_args.dry_run:
                 deleting.carry_out(

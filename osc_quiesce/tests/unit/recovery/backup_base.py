@@ -448,17 +448,18 @@ class TestCase(unittest.TestCase):
             self.said.append,
         )
 
-    def destination(self, **kwargs: Any) -> registration.Destination:
-        """Return site B, without target volumes."""
+    def destination(self, name: str = 'B', site: Any = None,
+                    **kwargs: Any) -> registration.Destination:
+        """Return site B, or another one, without target volumes."""
         return registration.Destination(
-            self.other,
-            'B',
+            site or self.other,
+            name,
             None,
             lambda backup_id: records.export(self.cloud, backup_id),
             self.timer,
             announce=lambda backup_id: backup_sets.mark(
                 self.cloud, [{'id': backup_id}],
-                {backup_sets.KNOWN_AT: 'B'}),
+                {backup_sets.KNOWN_AT: name}),
             **kwargs,
         )
 

@@ -15,6 +15,7 @@ from osc_quiesce.application import snapshot_sets
 from osc_quiesce.recovery import backup
 from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import backup_preflight
+from osc_quiesce.recovery import backup_problems
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
@@ -245,6 +246,41 @@ class RecordsTest(TestCase):
         self.assert_refused('broken', name='tuesday', wants_records=True)
 
 
+class SecondSiteTest(TestCase):
+    """Of what is deleted here, one other site learns: the set is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.create(destination=self.destination())
+        self.a.log.clear()
+        self.b.log.clear()
+        self.c = self.destination(
+            'C', backup_base.FakeSite('c', self.clock, self.store))
+
+    def test_a_set_that_is_registered_elsewhere_is_refused(self) -> None:
+        self.assert_refused(
+            'Backup set monday (', 'is registered at B, or a part of it',
+            'use --to-cloud B', 'an older name of C', destination=self.c)
+
+    def test_so_is_one_that_needs_such_a_set(self) -> None:
+        self.take('tuesday')
+        self.assert_refused(
+            'Backup set monday (', 'is registered at B', '--full and another',
+            name='tuesday', destination=self.c)
+        plan = self.plan('tuesday', self.c, full_every=1)
+        self.assertEqual((), plan.problems)
+
+    def test_one_of_which_a_registration_was_interrupted_too(self) -> None:
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({'registered': ''}))
+        self.assert_refused('is registered at B', destination=self.c)
+
+    def test_what_another_site_has_made_is_not_looked_at(self) -> None:
+        # It is registered at B, which is this site then.
+        self.assertEqual([], backup_problems.of_registration(
+            self.other, 'A', self.b.backups()))
+
+
 class OtherSiteTest(TestCase):
     def test_the_same_site_is_no_other_one(self) -> None:
         self.b.volume_url = self.a.volume_url
@@ -335,8 +371,9 @@ class TargetVolumesTest(TestCase):
         return {v.id: {'id': f'target-{v.id}', 'size': v.size}
                 for v in self.made}
 
-    def destination(self, **kwargs: Any) -> registration.Destination:
-        made = super().destination(**kwargs)
+    def destination(self, name: str = 'B', site: Any = None,
+                    **kwargs: Any) -> registration.Destination:
+        made = super().destination(name, site, **kwargs)
         made._mapping = mock.Mock()
         return made
 

@@ -31,6 +31,8 @@ class TestCase(backup_base.TestCase):
 
     def removal(self, *names: str, **kwargs: Any) -> retention.Removal:
         kwargs.setdefault('other_site_is_gone', 'elsewhere' not in kwargs)
+        if 'elsewhere' in kwargs:
+            kwargs.setdefault('to_cloud', 'B')
         kwargs.setdefault('now', datetime.datetime.fromisoformat(
             f'{self.clock.text}+00:00'))
         return retention.plan(self.cloud, names, **kwargs)
@@ -389,6 +391,15 @@ class TakenBackTest(TestCase):
         for words in ('wednesday', 'registered at B', '--to-cloud',
                       '--other-site-is-gone'):
             self.assertIn(words, problem)
+
+    def test_nor_is_it_with_another_site(self) -> None:
+        c: Any = backup_base.FakeSite('c', self.clock, self.store)
+        for names, wish in (('wednesday',), {}), ((), {
+                'application': 'shop', 'keep_last': 1}):
+            problems = self.removal(
+                *names, **wish, elsewhere=c, to_cloud='C').problems
+            self.assertIn('registered at B', problems[0])
+            self.assertIn('If it has another name now', problems[0])
 
     def test_what_is_not_registered_is_deleted_without_it(self) -> None:
         self.take('thursday')
