@@ -130,13 +130,9 @@ def of_driver(cloud: cloud_api.Cloud, backups: Iterable[dict[str, Any]],
         if records.export(cloud, there[0]['id']).is_of_ceph:
             return [failures.ceph()]
     except cloud_api.CloudError as exc:
-        # Cinder looks at the rights before it looks at the status.
-        is_no_matter = exc.status == 400 and there[0]['status'] != 'available'
-        if not needs_records or is_no_matter:
-            return []
-        if exc.status == 403:
+        # Cinder looks at the rights first. All else may be so of this backup
+        # only, which need not be ours.
+        if needs_records and exc.status == 403:
             return [_('%s Without --to-cloud and --bundle it is not needed.')
                     % exc]
-        return [_('The record of backup %(id)s cannot be read: %(why)s.') % {
-            'id': there[0]['id'], 'why': str(exc).rstrip('.')}]
     return []

@@ -233,17 +233,21 @@ class RecordsTest(TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual([], self.a.posts())
 
-    def test_a_record_that_cannot_be_read(self) -> None:
+    def test_a_backup_of_others_without_a_record_is_no_obstacle(self) -> None:
         self.create()
+        self.a.rows['theirs'] = {
+            **next(iter(self.a.rows.values())), 'id': 'theirs',
+            'metadata': {}, 'volume_id': 'theirs',
+            'data_timestamp': '2030-01-01T00:00:00.000000'}
+        self.a.parents['theirs'] = None
         self.take('tuesday')
-        self.a.log.clear()
-        self.a.refusals = {
-            f'GET /backups/{id_}/export_record': [
-                cloud_api.CloudError('broken', 500)
-            ]
-            for id_ in self.a.rows
-        }
-        self.assert_refused('broken', name='tuesday', wants_records=True)
+        for why in (cloud_api.NotThere('no service in its zone', 404),
+                    cloud_api.CloudError('another driver', 400),
+                    cloud_api.CloudError('broken', 500)):
+            self.a.refusals = {'GET /backups/theirs/export_record': [why]}
+            self.assertEqual(
+                (), self.plan('tuesday', wants_records=True).problems)
+            self.assertEqual([[]], list(self.a.refusals.values()))
 
 
 class SecondSiteTest(TestCase):
