@@ -41,7 +41,8 @@ _DATA_LOST: Final = _(
 _HASHES_LOST: Final = _(
     'A restore does not need it; the next incremental backup and the proof of '
     'a restore do: make a full backup next time.')
-_READ_AGAIN: Final = _('Remove the cause, and run the same command again.')
+#: what to do about what is UNKNOWN
+READ_AGAIN: Final = _('Remove the cause, and run the same command again.')
 
 _T = TypeVar('_T')
 
@@ -142,11 +143,11 @@ class Check:
         except unpacking.Damaged as exc:
             self._add(DAMAGED, name, str(exc), remedy)
         except unpacking.NoDecompressor as exc:
-            self._add(UNKNOWN, name, str(exc), _READ_AGAIN)
+            self._add(UNKNOWN, name, str(exc), READ_AGAIN)
         except stores.StoreError as exc:
             self._is_away = exc.is_transient
             self._add(UNKNOWN, name, _('It could not be read: %s.')
-                      % str(exc).rstrip('.'), _READ_AGAIN)
+                      % str(exc).rstrip('.'), READ_AGAIN)
         return None
 
     def _read(self, name: str) -> Generator[bytes, None, None]:

@@ -25,6 +25,8 @@ from osc_quiesce.i18n import _
 CEPH: Final = 'cinder.backup.drivers.ceph'
 #: of a row that was made by an import which then failed
 NO_VOLUME: Final = '00000000-0000-0000-0000-000000000000'
+#: why Cinder does nothing with a backup that is there, as a part of a sentence
+NO_SERVICE: Final = _('no cinder-backup service is up for it, so start one')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +93,16 @@ def encode(record: Record) -> dict[str, str]:
 def export(cloud: cloud_api.Cloud, backup_id: str) -> Record:
     """Return the record of a backup; administrators only, by default.
 
+    :raises cloud_api.NotThere: there is no such backup
     :raises cloud_api.CloudError: Cinder does not give it
     """
     try:
         answer = cloud.volume('GET', f'/backups/{backup_id}/export_record')
+    except cloud_api.NotThere as exc:
+        # That a service is missing is a 404 as well.
+        if is_there(cloud, backup_id):
+            raise cloud_api.CloudError(NO_SERVICE, exc.status) from exc
+        raise
     except cloud_api.CloudError as exc:
         if exc.status != 403:
             raise

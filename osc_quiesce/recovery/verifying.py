@@ -107,6 +107,7 @@ def _broken(backup: Mapping[str, Any], found: Sequence[records.Record],
     return Line(tuple(found), backup_check.Finding(
         wanted, metadata.get(backup, backup_sets.SOURCE_VOLUME), state, '',
         _('Its record cannot be read: %s.') % str(why).rstrip('.'),
+        backup_check.READ_AGAIN if state == backup_check.UNKNOWN else
         _('Without it, the later backups of the chain cannot be restored: '
           'import it again, or make a full backup.')))
 

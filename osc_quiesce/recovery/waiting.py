@@ -82,9 +82,7 @@ def ask_to_delete(cloud: cloud_api.Cloud, backup_id: str) -> None:
     except cloud_api.NotThere as exc:
         # That a service is missing is a 404 as well.
         if records.is_there(cloud, backup_id):
-            raise cloud_api.CloudError(
-                _('no cinder-backup service is up for it, so start one'),
-                503) from exc
+            raise cloud_api.CloudError(records.NO_SERVICE, 503) from exc
 
 
 @dataclasses.dataclass(frozen=True)

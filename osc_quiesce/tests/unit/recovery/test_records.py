@@ -30,6 +30,18 @@ class CodeTest(backup_base.TestCase):
                 records.decode({'backup_service': 'x', 'backup_url': url})
 
 
+class ExportTest(backup_base.TestCase):
+    def test_a_missing_service_is_no_missing_backup(self) -> None:
+        first = self.create().backups[0]['id']
+        self.a.services = [{'state': 'up', 'status': 'disabled'}]
+        with self.assertRaisesRegex(
+                cloud_api.CloudError, 'no cinder-backup service') as caught:
+            records.export(self.cloud, first)
+        self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
+        with self.assertRaises(cloud_api.NotThere):
+            records.export(self.cloud, 'another')
+
+
 class ImportTest(backup_base.TestCase):
     def test_a_backup_that_is_known_already_is_no_error(self) -> None:
         made = self.create()

@@ -19,6 +19,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup_check
 from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import chunks
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import stores
@@ -579,6 +580,21 @@ class RegisteredTest(TestCase):
             self.assertEqual(
                 {NEWEST: 'unknown', OTHER: 'unknown'},
                 self.states(self.report()))
+
+    def test_a_service_that_is_down_is_no_damage(self) -> None:
+        clock = backup_base.Clock()
+        site: Any = backup_base.FakeSite('a', clock, set())
+        site.rows.update({each['id']: each for each in self.set_of(
+            NEWEST, OTHER).backups})
+        site.services = []
+        report = verifying.registered(
+            self.set_of(NEWEST, OTHER),
+            bundles.reader(site, retry.Timer(clock, clock.sleep), {}))
+        self.assertEqual(
+            {NEWEST: 'unknown', OTHER: 'unknown'}, self.states(report))
+        for each in report.findings:
+            self.assertIn('no cinder-backup service is up', each.problem)
+            self.assertIn('run the same command again', each.remedy)
 
     def test_who_may_not_read_records_is_told(self) -> None:
         with mock.patch.object(self, 'read', side_effect=cloud_api.CloudError(
