@@ -62,6 +62,7 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
                 [each for id_, each in lines.items() if id_ not in known
                  or metadata.get(each, backup_sets.ID) == plan.id])
             problems += destination.problems(_need(plan, lines, known))
+            plan = _with_full(plan, backups, destination)
     return dataclasses.replace(plan, problems=tuple(problems))
 
 
@@ -188,15 +189,30 @@ def _made_already(backup: Mapping[str, Any]) -> chains.Choice:
 def _lines(plan: backup_plan.Plan,
            backups: Sequence[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Return what there is of a set, and what the set needs, by their IDs."""
-    by_id = {each['id']: each for each in backups}
-    found = {}
-    for item in plan.items:
-        same = [e for e in backups if e['volume_id'] == item.volume_id]
-        there = item.found if item.is_there else by_id.get(
-            item.choice.parent_id or '')
-        for each in chains.line_of(there, same) if there else ():
-            found[each['id']] = each
-    return found
+    return {each['id']: each for item in plan.items
+            for each in _line(item, backups)}
+
+
+def _line(item: backup_plan.Item,
+          backups: Sequence[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the backup of a volume if it is there, and what it needs."""
+    there = item.found if item.is_there else next(
+        (e for e in backups if e['id'] == item.choice.parent_id), None)
+    same = [e for e in backups if e['volume_id'] == item.volume_id]
+    return chains.line_of(there, same) if there else []
+
+
+def _with_full(plan: backup_plan.Plan, backups: Sequence[dict[str, Any]],
+               destination: registration.Destination) -> backup_plan.Plan:
+    """Return a plan with full backups where the other site needs them."""
+    choice = chains.Choice(
+        chains.FULL, _('the earlier ones are of another volume at %s')
+        % destination.name)
+    return dataclasses.replace(plan, items=tuple(
+        dataclasses.replace(item, choice=choice)
+        if item.choice.parent_id and destination.needs_full(
+            item.volume_id, [e['id'] for e in _line(item, backups)]) else item
+        for item in plan.items))
 
 
 def _need(plan: backup_plan.Plan, lines: Mapping[str, Mapping[str, Any]],

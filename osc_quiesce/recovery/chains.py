@@ -42,8 +42,11 @@ class Choice:
 
 def moment(backup: Mapping[str, Any]) -> datetime.datetime:
     """Return from when the data of a backup, or of a snapshot, are."""
-    text = str(backup.get('data_timestamp') or backup['created_at'])
-    found = datetime.datetime.fromisoformat(text)
+    return _time(backup.get('data_timestamp') or backup['created_at'])
+
+
+def _time(text: object) -> datetime.datetime:
+    found = datetime.datetime.fromisoformat(str(text))
     if found.tzinfo is None:
         found = found.replace(tzinfo=datetime.UTC)
     return found
@@ -69,7 +72,8 @@ def line_of(backup: Mapping[str, Any],
     """Return a backup with all that it may need, the newest first.
 
     Parents are not shown to everybody. Since each was once the newest one, a
-    backup needs none that is older than the last full one before it.
+    backup needs none that is older than the last full one before it. But a
+    full one of an older snapshot may have been made later, and is no parent.
 
     :param backups: all those of the volume in the project
     """
@@ -77,12 +81,20 @@ def line_of(backup: Mapping[str, Any],
                    key=moment, reverse=True)
     found = [backup]
     for each in older:
-        if not found[-1].get('is_incremental'):
+        if _is_first(found):
             break
         if each['status'] not in ('creating', 'error', 'deleting') or (
                 metadata.get(each, marks.HIDDEN_BY)):
             found.append(each)
     return found
+
+
+def _is_first(line: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the last of these backups needs no other one."""
+    *younger, last = line
+    return not last.get('is_incremental') and all(
+        _time(last['created_at']) < _time(each['created_at'])
+        for each in younger)
 
 
 def choose(snapshot: Mapping[str, Any], volume: Mapping[str, Any],

@@ -91,12 +91,29 @@ class Destination:
         self._targets: Mapping[str, Mapping[str, Any]] = {}
         self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
+        self._rows: dict[str, str] = {}
+        self._places: dict[str, str | None] = {}
 
     def known(self) -> set[str]:
         """Return the IDs of the backups that are usable there."""
-        self._known = {each['id'] for each in self.cloud.backups()
-                       if backup_sets.is_there(each)}
+        self._rows = {each['id']: each['volume_id']
+                      for each in self.cloud.backups()
+                      if backup_sets.is_there(each)}
+        self._known = set(self._rows)
         return self._known
+
+    def needs_full(self, volume_id: str, line: Iterable[str]) -> bool:
+        """Return whether an incremental backup could not be used there.
+
+        What it needs is there as backups of another volume, such as an
+        earlier target volume: Cinder would refuse to delete these, and
+        nothing would tell by what they are needed. Ask for problems before.
+
+        :param line: the IDs of what it needs
+        """
+        return any(
+            self._rows[each] != self._places.get(volume_id, self._rows[each])
+            for each in line if each in self._rows)
 
     def has_volume(self, volume_ids: Iterable[str]) -> bool:
         """Return whether one of these volumes is there.
@@ -160,6 +177,7 @@ class Destination:
             share a target volume
         """
         if self._mapping is None:
+            self._places = {id_: id_ for id_ in need.sizes}
             return []
         resolution = resolving.resolve(self._site, self._mapping, need.servers,
                                        need.application, checks_use=False)
@@ -173,6 +191,8 @@ class Destination:
         there = targets.everything(self.cloud)
         found = {each.id: targets.find(self._site, each, there)
                  for each in self._volumes}
+        self._places = {id_: target['id'] if target else None
+                        for id_, target in found.items()}
         problems += targets.clashes(
             {id_: target['id'] for id_, target in found.items() if target},
             {each.id: each.label for each in self._volumes},

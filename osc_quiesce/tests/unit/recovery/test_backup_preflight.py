@@ -372,8 +372,8 @@ class TargetVolumesTest(TestCase):
         self, site: Any, volumes: Any, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
         self.made = list(volumes)
-        return {v.id: {'id': f'target-{v.id}', 'size': v.size}
-                for v in self.made}
+        return {v.id: {'id': f'target-{v.id}', 'size': v.size,
+                       **self.there.get(v.id, {})} for v in self.made}
 
     def destination(self, name: str = 'B', site: Any = None,
                     **kwargs: Any) -> registration.Destination:
@@ -439,6 +439,48 @@ class TargetVolumesTest(TestCase):
                 if volume['backup_id']
             },
         )
+
+    def modes(self, name: str, destination: Any) -> dict[str, str]:
+        """Take a set and back it up, and return how."""
+        self.take(name)
+        return {each['volume_id']: backup_sets.mode_of(each) for each in
+                self.create(name, destination=destination).backups}
+
+    def test_a_new_target_begins_with_a_full_one(self) -> None:
+        self.create(destination=self.destination())
+        self.there = {id_: {'id': f'target-{id_}'} for id_ in self.SIZES}
+        # Another type is mapped, or the target volume was deleted.
+        del self.there['db-vda']
+        self.assertEqual(
+            {'db-vda': 'full', 'db-vdb': 'incremental',
+             'web-vda': 'incremental'},
+            self.modes('tuesday', self.destination()))
+        for row in self.b.rows.values():
+            if metadata.get(row, 'backup_set') == 'tuesday':
+                row['volume_id'] = row['volume_id'].replace(
+                    'target-db-vda', 'new')
+        self.there['db-vda'] = {'id': 'new'}
+        self.assertEqual(
+            {'incremental'},
+            set(self.modes('wednesday', self.destination()).values()))
+
+    def test_so_does_the_first_one_with_or_without_targets(self) -> None:
+        self.create(destination=super().destination())
+        self.there = {id_: {'id': f'target-{id_}'} for id_ in self.SIZES}
+        plain = super().destination
+        for name, destination, mode in (
+                ('tuesday', self.destination(), 'full'),
+                ('wednesday', self.destination(), 'incremental'),
+                ('thursday', plain(), 'full'),
+                ('friday', plain(), 'incremental')):
+            self.assertEqual(
+                {mode}, set(self.modes(name, destination).values()), name)
+
+    def test_a_chain_that_is_not_there_yet_goes_on(self) -> None:
+        self.create()
+        self.assertEqual(
+            {'incremental'},
+            set(self.modes('tuesday', self.destination()).values()))
 
     def test_a_target_has_the_size_that_the_volume_has_now(self) -> None:
         self.a.volumes['db-vda']['size'] = 9

@@ -24,7 +24,7 @@ def backup(
         'status': 'available',
         'size': 1,
         'is_incremental': incremental,
-        'created_at': '2026-11-29T23:00:00.000000',
+        'created_at': f'2026-11-29T23:{minute:02}:00.000000',
         'data_timestamp': f'2026-11-29T10:{minute:02}:00.000000',
         'metadata': {},
         **more,
@@ -115,6 +115,14 @@ class NeededTest(unittest.TestCase):
         self.assertEqual(
             {'b1', 'b2', 'b3'}, chains.needed([backups[2]], backups)
         )
+
+    def test_a_full_one_that_was_made_later_is_no_parent(self) -> None:
+        # Of the second snapshot, when the third one was backed up already.
+        backups = [backup(1, False), backup(3), backup(5), backup(
+            2, False, created_at='2026-11-29T23:04:00.000000')]
+        for kept in backups[1:3]:
+            self.assertIn('b1', chains.needed([kept], backups))
+        self.assertEqual({'b2'}, chains.needed([backups[3]], backups))
 
     def test_other_volumes_do_not_matter(self) -> None:
         backups = [backup(1, False, volume_id='w'), backup(2)]
