@@ -50,11 +50,19 @@ def plan(bundle: bundles.Bundle,
             wanted[record.id] = record
     known = destination.known()
     missing = tuple(e for e in wanted.values() if e.id not in known)
-    problems += destination.problems(registration.Need(
-        found.application, found.owner, found.servers,
-        {metadata.get(each, backup_sets.SOURCE_VOLUME): each['size']
-         for each in found.backups},
-        len(missing), sum(each.size for each in missing)))
+    sizes = {metadata.get(each, backup_sets.SOURCE_VOLUME): each['size']
+             for each in found.backups}
+    if destination.has_mapping and destination.has_volume(sizes):
+        problems.append(
+            _('Backup set %(name)s (%(id)s) is of volumes of this site, so '
+              'they get no target volumes here: run the command at the other '
+              'site, or use --no-target-volumes in place of --mapping if this '
+              'site has lost its backups.') % {
+                  'name': found.name, 'id': found.id})
+    else:
+        problems += destination.problems(registration.Need(
+            found.application, found.owner, found.servers, sizes,
+            len(missing), sum(each.size for each in missing)))
     return Plan(bundle, missing, tuple(problems))
 
 

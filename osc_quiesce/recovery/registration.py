@@ -94,6 +94,10 @@ class Destination:
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
 
+    @property
+    def has_mapping(self) -> bool:
+        return self._mapping is not None
+
     def known(self) -> set[str]:
         """Return the IDs of the backups that are usable there."""
         self._rows = {each['id']: each['volume_id']

@@ -9,6 +9,7 @@ import os
 import pathlib
 import tempfile
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import errors
 from osc_quiesce.recovery import backup_sets
@@ -131,6 +132,16 @@ class ImportTest(TestCase):
         self.other = self.a
         plan, _destination = self.importing()
         self.assertEqual((), plan.problems)
+
+    def test_nor_does_it_get_target_volumes(self) -> None:
+        self.other = self.a
+        bundle = bundles.load(self.path)
+        destination = self.site_b(bundle)
+        destination._mapping = mock.Mock()
+        problem, = importing.plan(bundle, destination).problems
+        for words in ('Backup set tuesday (', 'is of volumes of this site',
+                      '--no-target-volumes'):
+            self.assertIn(words, problem)
 
     def test_a_set_that_is_not_whole_is_refused(self) -> None:
         self.without(self.made.backups[0]['id'])
