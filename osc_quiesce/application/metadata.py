@@ -51,11 +51,14 @@ def _character(escaped: str) -> str:
     return chr(code)
 
 
-def fitting(text: str) -> str:
-    """Return a text escaped, with so much of it as Cinder takes as a value."""
+def fitting(text: str, most: int = PIECE) -> str:
+    """Return a text escaped, with so much of it as Cinder takes as a value.
+
+    :param most: how many characters
+    """
     kept = ''
     for part in _PART.findall(escape(text)):
-        if len(kept) + len(part) > PIECE:
+        if len(kept) + len(part) > most:
             break
         kept += part
     return kept

@@ -128,8 +128,10 @@ class Plan:
         Set, order and device must be in it, whatever is too long.
         """
         order = metadata.get({'metadata': item.metadata}, 'order')
-        end = f'_{order}_{item.server}_{item.device[5:]}'
-        return metadata.fitting(f'{self.name[:100]}{end}')
+        return '_'.join(
+            metadata.fitting(text, most) for text, most in (
+                (self.name, 100), (order, 10), (item.server, 120),
+                (item.device[5:], 20)))
 
 
 def _ascii(text: str) -> str:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -86,6 +88,20 @@ class CreateTest(backup_base.TestCase):
         ):
             self.assertTrue(text.isascii(), text)
         self.assertEqual('d\U0001f600b', metadata.get(first, 'server_name'))
+
+    def test_order_and_device_are_in_every_name_of_a_backup(self) -> None:
+        for text in 'x', '\u6708', '\U0001f600':
+            for snapshot in self.a.made.values():
+                snapshot['metadata'].update(
+                    metadata.ours({'server_name': 255 * text}))
+            plan = dataclasses.replace(self.plan(), name=255 * text)
+            start = metadata.escape(text)
+            for order, item in enumerate(plan.items):
+                name = plan.body(item)['name']
+                self.assertLessEqual(len(name), metadata.PIECE)
+                self.assertRegex(
+                    name, rf'^({re.escape(start)})+_{order}_'
+                    rf'({re.escape(start)})+_{item.device[5:]}$')
 
     def test_a_container_is_handed_on(self) -> None:
         made = self.create(container='shop')
