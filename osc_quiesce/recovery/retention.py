@@ -74,7 +74,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     wanted = _older(wanted, keep_last)
     going, hindered = _going(here, there, wanted, keep_last)
     problems += [] if owner_is_gone else _owner_problems(here, wanted)
-    problems += _failover_problems(here, there, wanted)
+    if keep_last is not None:
+        problems += _failover_problems(here, there, wanted)
     if not other_site_is_gone:
         problems += _registered_problems(here, wanted, to_cloud)
     if keep_last is None:
@@ -260,9 +261,11 @@ def _owner_problems(here: retention_site.Site,
 
 def _failover_problems(here: retention_site.Site, there: retention_site.Site,
                        wanted: Iterable[backup_sets.BackupSet]) -> list[str]:
-    """Return why nothing must go: the application runs elsewhere now.
+    """Return why old sets do not go: the application runs elsewhere now.
 
-    A newer set of another site is there, or is registered here.
+    A newer set of another site is there, or is registered here. A set that is
+    named goes all the same if nothing needs it, at either site: after the way
+    home, all sets of the other site are old ones.
     """
     problems = []
     for application in sorted({

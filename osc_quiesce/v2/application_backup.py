@@ -133,8 +133,8 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
         parser.add_argument(
             '--to-cloud', metavar='<cloud>', type=base.given, help=_(
                 'The other site, a name in clouds.yaml: what is deleted here '
-                'is no longer registered there, and nothing is deleted if the '
-                'application runs there now'))
+                'is no longer registered there, and with --keep-last, nothing '
+                'is deleted if the application runs there now'))
         parser.add_argument(
             '--other-site-is-gone', action='store_true', help=_(
                 'Delete sets that are registered at another site, which is '

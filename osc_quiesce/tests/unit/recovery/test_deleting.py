@@ -666,13 +666,33 @@ class FailoverTest(TestCase):
             self.b.rows[row['id']] = row
             self.b.parents[row['id']] = backup['id']
 
-    def test_nothing_is_deleted_here(self) -> None:
+    def test_retention_deletes_nothing_here(self) -> None:
         self.assert_refused(
             'The newest backup set of application shop, at-b (at-b), was made '
             'at the other site',
-            'wednesday',
+            application='shop',
+            keep_last=1,
             elsewhere=self.other,
         )
+
+    def test_nor_does_a_name_delete_what_is_needed_there(self) -> None:
+        self.assert_refused(
+            'at-b (at-b), made at the other site, has only the differences',
+            'wednesday', elsewhere=self.other)
+
+    def test_after_the_way_home_a_set_of_there_can_be_deleted_there(
+            self) -> None:
+        # With it, all that it needs was kept for ever.
+        for id_, row in self.b.rows.items():
+            if id_.startswith('of-b'):
+                row['metadata'].update(metadata.ours({'registered': 'A'}))
+        self.clock.sleep(3 * 86400)
+        self.take('back')
+        self.create('back', full_every=1)
+        removal = retention.plan(
+            self.other, ['at-b'], elsewhere=self.cloud, to_cloud='A')
+        self.assertEqual((), removal.problems)
+        self.assertEqual(3, len(removal.backups))
 
     def test_nor_later_what_is_needed_there(self) -> None:
         self.clock.sleep(3 * 86400)
@@ -724,7 +744,7 @@ class FailoverTest(TestCase):
                     **row, 'project_id': 'project-a',
                     'volume_id': row['volume_id'].removeprefix('t-')}
                 self.a.parents[id_] = self.b.parents[id_]
-        self.assert_refused('was made at the other site', 'monday')
+        self.assert_refused('at-b has only the differences', 'monday')
         self.assertIn('was made at the other site', ' '.join(self.removal(
             application='shop', keep_last=1).problems))
 
