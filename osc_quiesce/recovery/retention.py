@@ -4,8 +4,8 @@
 
 What a kept set needs stays, and what is being made, restored or compared, at
 either site. Deleting a backup that was imported deletes the data, which the
-other site needs: so only the site that has made a set deletes it, and not
-while the application runs elsewhere.
+other site needs: so only the site that has made a set deletes it, and the old
+ones not while the application runs elsewhere.
 """
 
 from __future__ import annotations
