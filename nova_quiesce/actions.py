@@ -63,19 +63,21 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
     If the request was not recorded, because nova-api has died, it is now.  One
     that has ended keeps its one event, even if the work is repeated.
     """
-    for request in db.open_requests(context, instance_uuid):
-        if request.request_id == context.request_id:
-            if request.event_id is None:
-                db.add_event(
-                    context, request.action_id, _name(action.name), host)
-            else:    # of a service that does not go on
-                db.adopt_event(context, request.event_id, host)
-            return
-    if db.action_id_of(
-            context, instance_uuid, context.request_id) is None:
-        record = objects.InstanceAction.action_start(
-            context, instance_uuid, action.name)
-        db.add_event(context, record.id, _name(action.name), host)
+    # Else one that stands still here adds an event when all has ended.
+    with db.transaction(context, instance_uuid):
+        for request in db.open_requests(context, instance_uuid):
+            if request.request_id == context.request_id:
+                if request.event_id is None:
+                    db.add_event(
+                        context, request.action_id, _name(action.name), host)
+                else:    # of a service that does not go on
+                    db.adopt_event(context, request.event_id, host)
+                return
+        if db.action_id_of(
+                context, instance_uuid, context.request_id) is None:
+            record = objects.InstanceAction.action_start(
+                context, instance_uuid, action.name)
+            db.add_event(context, record.id, _name(action.name), host)
 
 
 def is_open(context: nova_context.RequestContext, instance_uuid: str,

@@ -105,8 +105,7 @@ class API:
         if row is not None and row.request_id == request_id:
             if row.withdrawn or row.state == State.THAWING:
                 raise self._ended(instance, request_id)
-            if (row.state == State.ASKED and instance.vm_state
-                    == states.QUIESCE.accepted_in and not instance.task_state):
+            if row.state == State.ASKED and not instance.task_state:
                 # The nova-api that had it did not come to the state.
                 self._begin_quiesce(
                     context, instance, request_id, is_copy=True)

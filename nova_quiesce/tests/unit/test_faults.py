@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from nova import exception
 from nova import objects
 from oslo_db import exception as db_exception
 
@@ -51,17 +52,20 @@ class FaultTest(world.WorldTest):
             getattr(target, name), error, after)))
 
     def lose_commit(self, is_committed: bool) -> None:
-        """Let the answer to the next commit in the cell be lost."""
+        """Let the answer to the next end of a request be lost.
+
+        That is the next but one commit in the cell.
+        """
         real = db.transaction
-        lost: list[bool] = []
+        commits: list[bool] = []
 
         @contextlib.contextmanager
         def transaction(*args: Any) -> Iterator[None]:
-            if lost:
+            commits.append(True)
+            if len(commits) != 2:
                 with real(*args):
                     yield
                 return
-            lost.append(True)
             if is_committed:
                 with real(*args):
                     yield
@@ -159,6 +163,18 @@ class TestApiDied(FaultTest):
         self.deliver()
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
+
+    def test_between_row_and_state_and_the_server_is_stopped(self) -> None:
+        request_id = world.new_id()
+        with mock.patch.object(api.API, '_begin_quiesce',
+                               side_effect=world.Killed), \
+                self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        self.set(vm_state='stopped')
+        with self.assertRaises(exception.InstanceInvalidState):
+            self.quiesce(request_id=request_id)
+        self.check_at_rest('stopped')
+        self.assertEqual([], self.actions())
 
     def test_between_action_and_state_the_request_has_an_end(self) -> None:
         request_id = world.new_id()
