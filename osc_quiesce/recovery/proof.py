@@ -15,10 +15,10 @@ interrupted one has left.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 import contextlib
 import logging
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -36,8 +36,12 @@ LOG = logging.getLogger(__name__)
 CONTAINER: Final = 'osc-quiesce-proofs'
 #: how often one volume is compared, if that ends early or newer backups come
 _ATTEMPTS: Final = 3
-#: seconds for which deleting a proof is tried
+#: seconds for which a request is repeated that is not answered
 _PATIENCE: Final = 60.0
+#: seconds for a backup to have another status: cinder-backup sets it
+_RESET_TIMEOUT: Final = 120.0
+
+_T = TypeVar('_T')
 
 
 class NotProven(errors.ApplicationError):
@@ -79,17 +83,26 @@ class Prover:
     """Proves that volumes are equal to the backups restored into them.
 
     :param container: where the proofs are stored while they are made
+    :param shield: as for :func:`osc_quiesce.group.quiesced`
     """
 
-    def __init__(self, waiter: waiting.Waiter,
-                 container: str = CONTAINER) -> None:
+    def __init__(self, waiter: waiting.Waiter, container: str = CONTAINER,
+                 shield: Callable[
+                     [], contextlib.AbstractContextManager[Any]
+                 ] = contextlib.nullcontext) -> None:
         self._waiter = waiter
         self._cloud = waiter.cloud
         self._container = container
+        self._shield = shield
+        self._resets = waiting.Waiter(
+            waiter.cloud, waiter.timer, min(waiter.timeout, _RESET_TIMEOUT))
 
-    def prove(self, volume_id: str, backup_id: str) -> None:
+    def prove(self, volume_id: str, backup_id: str,
+              condemn: Callable[[], object] = lambda: None) -> None:
         """Return if a volume is equal to the backup restored into it.
 
+        :param condemn: is called if it is not, before anything else that may
+            fail or be interrupted
         :raises NotEqual: it is not
         :raises WrongParent: it was compared with another backup
         :raises NotProven: it could not be compared
@@ -106,12 +119,15 @@ class Prover:
         while True:
             try:
                 with self._newest(volume_id, backup):
-                    self._compare(volume_id, backup_id)
+                    self._compare(volume_id, backup_id, condemn)
                 return
             except (CutShort, Overtaken):
                 # Overtaken: the application is backed up, as it should be.
                 if attempt == _ATTEMPTS:
                     raise
+            except cloud_api.CloudError as exc:
+                raise _not_proven(
+                    NotProven, volume_id, backup_id, str(exc)) from exc
             attempt += 1
 
     def tidy(self, volume_id: str) -> None:
@@ -128,19 +144,20 @@ class Prover:
                 if metadata.get(each, marks.PROOF_OF) or metadata.get(
                     each, marks.HIDDEN_BY)]
 
-    def _compare(self, volume_id: str, backup_id: str) -> None:
+    def _compare(self, volume_id: str, backup_id: str,
+                 condemn: Callable[[], object]) -> None:
         made = self._begin(volume_id, backup_id)
         try:
             made = self._waiter.backup(made['id'], {'creating'})
             if made['status'] != 'available':
                 why = failures.reason(made, self._waiter)
                 kind = CutShort if failures.is_passing(why) else NotProven
-                raise kind(
-                    _('Volume %(volume)s could not be compared with backup '
-                      '%(backup)s: %(why)s.') % {
-                          'volume': volume_id, 'backup': backup_id,
-                          'why': why})
+                raise _not_proven(kind, volume_id, backup_id, why)
             self._check(volume_id, backup_id, made)
+        except NotEqual:
+            with self._shield():
+                condemn()
+            raise
         finally:
             self._delete(made['id'])
 
@@ -159,15 +176,13 @@ class Prover:
                 for each in self.backups(volume_id):
                     if metadata.get(each, marks.PROOF_OF) == backup_id:
                         return each
-            raise NotProven(_('Volume %(volume)s could not be compared with '
-                              'backup %(backup)s: %(why)s.') % {
-                                  'volume': volume_id, 'backup': backup_id,
-                                  'why': str(exc).rstrip('.')}) from exc
+            raise
         return made
 
     def _check(self, volume_id: str, backup_id: str,
                made: Mapping[str, Any]) -> None:
-        parent = records.parent_id(records.export(self._cloud, made['id']))
+        record = self._repeat(lambda: records.export(self._cloud, made['id']))
+        parent = records.parent_id(record)
         if not parent:
             raise WrongParent(_('Volume %(volume)s is not proven to be equal '
                                 'to backup %(backup)s: Cinder has compared it '
@@ -220,40 +235,64 @@ class Prover:
                 self._hide(each['id'], backup['id'])
             yield
         finally:
-            for each in newer:
-                self._show(each['id'])
+            # Also if a signal has raised; and none disturbs it.
+            with self._shield():
+                for each in newer:
+                    self._show(each['id'])
 
     def _hide(self, backup_id: str, by: str) -> None:
         self._mark(backup_id, metadata.ours({marks.HIDDEN_BY: by}))
         self._reset(backup_id, 'error')
 
     def _show(self, backup_id: str) -> None:
+        """Let a backup be what it was; if that cannot be, tell it."""
         try:
             self._reset(backup_id, 'available')
             self._mark(backup_id, {})
-        except cloud_api.NotThere:
-            pass  # deleted meanwhile
-        except cloud_api.CloudError as exc:
+        except errors.ApplicationError as exc:
+            if self._is_gone(backup_id):
+                return  # deleted while it was hidden
             LOG.error(_('Backup %(id)s was put into error for a proof, and '
-                        'Cinder does not let it be put right: %(why)s. The '
-                        'next proof tries again; or run "openstack volume '
-                        'backup set --state available %(id)s".'),
+                        'may still be: %(why)s. The next proof of its volume '
+                        'tries again; or an administrator runs "openstack '
+                        'volume backup set --state available %(id)s" when a '
+                        'cinder-backup is up.'),
                       {'id': backup_id, 'why': str(exc).rstrip('.')})
 
+    def _is_gone(self, backup_id: str) -> bool:
+        """Return whether a backup is not there any more.
+
+        Whatever else is asked of it is answered 404 without a cinder-backup
+        that is up, too.
+        """
+        try:
+            self._repeat(lambda: self._waiter.read_backup(backup_id))
+        except cloud_api.CloudError as exc:
+            return isinstance(exc, cloud_api.NotThere)
+        return False
+
     def _reset(self, backup_id: str, status: str) -> None:
-        self._cloud.volume('POST', f'/backups/{backup_id}/action',
-                           {'os-reset_status': {'status': status}})
+        self._repeat(lambda: self._cloud.volume(
+            'POST', f'/backups/{backup_id}/action',
+            {'os-reset_status': {'status': status}}))
         other = {'available': 'error', 'error': 'available'}[status]
-        self._waiter.backup(backup_id, {other})  # it is a cast
+        self._resets.backup(backup_id, {other})  # it is a cast
 
     def _mark(self, backup_id: str, more: Mapping[str, str]) -> None:
-        # Read again: its set may have been sealed since the proof began.
-        found = self._waiter.read_backup(backup_id).get('metadata') or {}
-        kept = {key: value for key, value in found.items()
-                if key != marks.PREFIX + marks.HIDDEN_BY}
-        self._cloud.volume('PUT', f'/backups/{backup_id}',
-                           {'backup': {'metadata': {**kept, **more}}},
-                           microversion=cloud_api.BACKUP_MICROVERSION)
+        def write() -> None:
+            # Read again: its set may have been sealed since the proof began.
+            found = self._waiter.read_backup(backup_id).get('metadata') or {}
+            kept = {key: value for key, value in found.items()
+                    if key != marks.PREFIX + marks.HIDDEN_BY}
+            self._cloud.volume('PUT', f'/backups/{backup_id}',
+                               {'backup': {'metadata': {**kept, **more}}},
+                               microversion=cloud_api.BACKUP_MICROVERSION)
+
+        self._repeat(write)
+
+    def _repeat(self, call: Callable[[], _T]) -> _T:
+        return self._waiter.timer.repeat(
+            call, cloud_api.pause_after, _PATIENCE)
 
     def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
         """Return the backups of a volume; by default of all volumes."""
@@ -264,18 +303,31 @@ class Prover:
         """Delete a proof: one that stays depends on the backup."""
         def ask() -> None:
             if self._waiter.read_backup(backup_id)['status'] != 'deleting':
-                self._cloud.volume('DELETE', f'/backups/{backup_id}')
+                waiting.ask_to_delete(self._cloud, backup_id)
 
         try:
             self._waiter.backup(backup_id, {'creating'})
-            self._waiter.timer.repeat(ask, cloud_api.pause_after, _PATIENCE)
+            self._repeat(ask)
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)
-        except cloud_api.NotThere:
-            pass
         except errors.ApplicationError as exc:
+            if self._is_gone(backup_id):
+                return
             LOG.error(_('Backup %(id)s, which was only made to compare, is '
-                        'not deleted: %(why)s. Delete it with "openstack '
-                        'volume backup delete %(id)s".'),
+                        'not deleted: %(why)s. The next proof of its volume '
+                        'tries again; or delete it with "openstack volume '
+                        'backup delete %(id)s" when a cinder-backup is up.'),
                       {'id': backup_id, 'why': str(exc).rstrip('.')})
+
+
+def _not_proven(kind: type[NotProven], volume_id: str, backup_id: str,
+                why: str) -> NotProven:
+    return kind(
+        _('Volume %(volume)s could not be compared with backup %(backup)s: '
+          '%(why)s.') % {'volume': volume_id, 'backup': backup_id,
+                         'why': why.rstrip('.')},
+        _('Restored volumes are kept, and no server was made. The same '
+          'command again compares again. If this site cannot write into the '
+          'container, name another one with --proof-container; '
+          '--no-verify does without the proof.'))

@@ -42,7 +42,7 @@ _U = TypeVar('_U')
 VOLUMES: Final = 'volumes'
 PROOF: Final = 'verification'
 
-#: seconds for which writing that a volume differs is tried
+#: seconds for which writing what a proof has found is tried
 _PATIENCE: Final = 60.0
 
 
@@ -158,23 +158,27 @@ class Run:
     def _prove(self) -> None:
         items = [item for item in self._plan.items if self._is_open(item)]
         self._means.progress(_('Verifying %d volumes ...') % len(items))
-        prover = proof.Prover(self._waiter, self._means.container)
+        prover = proof.Prover(
+            self._waiter, self._means.container, self._means.shield)
 
         def prove(item: restore_plan.Item) -> None:
             row = self.rows[item.wanted.id]
             started = self._clock()
+            was_in_use = row.id in self._was_in_use
             try:
-                prover.prove(row.id, item.copy.id)
+                prover.prove(
+                    row.id, item.copy.id,
+                    lambda: None if was_in_use else self._condemn(row.id))
             except proof.NotEqual:
-                if row.id not in self._was_in_use:
-                    self._condemn(row.id)
+                if not was_in_use:
                     raise
                 self._give_up_proof(item)
                 return
             proven = {marks.VERIFIED: model.utc_text(datetime.datetime.now(
                 datetime.UTC))}
             self._note(item.copy.id, proven)
-            marks.write(self._cloud, row.id, {**proven, marks.STARTED: ''})
+            self._repeat(lambda: marks.write(
+                self._cloud, row.id, {**proven, marks.STARTED: ''}))
             row.verified = True
             row.seconds += self._clock() - started
             self._means.progress(
@@ -187,9 +191,7 @@ class Run:
         values = {marks.DIFFERS: model.utc_text(datetime.datetime.now(
             datetime.UTC))}
         try:
-            self._waiter.timer.repeat(
-                lambda: marks.write(self._cloud, volume_id, values),
-                cloud_api.pause_after, _PATIENCE)
+            self._repeat(lambda: marks.write(self._cloud, volume_id, values))
         except cloud_api.CloudError as exc:
             LOG.error(
                 _('Volume %(id)s DIFFERS from its backup, but that cannot be '
@@ -199,10 +201,15 @@ class Run:
                 {'id': volume_id, 'why': str(exc).rstrip('.'),
                  'restore': self._plan.restore_id})
 
+    def _repeat(self, call: Callable[[], _T]) -> _T:
+        return self._waiter.timer.repeat(
+            call, cloud_api.pause_after, _PATIENCE)
+
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
         """Write on a backup that it was proven; no restore fails by that."""
         try:
-            backup_sets.mark(self._cloud, [{'id': backup_id}], proven)
+            self._repeat(lambda: backup_sets.mark(
+                self._cloud, [{'id': backup_id}], proven))
         except cloud_api.CloudError as exc:
             LOG.warning(
                 _('The restored volume is equal to backup %(id)s, but that '

@@ -336,23 +336,49 @@ class FakeSite:
             return {'backup': self._begin_proof(body['backup'])}
         backup = _row(self.backup_rows, id_)
         if method == 'DELETE':
-            del self.backup_rows[id_]
+            self._delete_backup(backup)
         elif method == 'PUT':
             backup['metadata'] = body['backup']['metadata']
-        elif more[0] == 'restore':
+        elif more[0] in ('restore', 'action', 'export_record'):
+            self._need_backup_service()
+        if more[0] == 'restore':
             volume = _row(self.volumes, body['restore']['volume_id'])
             if volume['status'] != 'available':
                 raise cloud_api.CloudError('must be available', 400)
             volume.update({'status': 'restoring-backup', 'from': id_})
             backup['status'] = 'restoring'
         elif more[0] == 'action':
-            backup['status'] = body['os-reset_status']['status']
+            backup['becomes'] = body['os-reset_status']['status']
         elif more[0] == 'export_record':
             return _record(backup)
+        elif method == 'GET':
+            return {'backup': self._look_at_backup(backup)}
+        return {'backup': backup}
+
+    def _look_at_backup(self, backup: dict[str, Any]) -> dict[str, Any]:
+        """Return what a GET shows, and let what was begun end after it."""
+        shown = dict(backup)
+        if backup['status'] == 'deleting':
+            del self.backup_rows[backup['id']]
         elif backup['status'] == 'creating':
             backup['status'] = 'available'
-            return {'backup': {**backup, 'status': 'creating'}}
-        return {'backup': backup}
+        elif 'becomes' in backup:
+            backup['status'] = backup.pop('becomes')
+        return shown
+
+    def _delete_backup(self, backup: dict[str, Any]) -> None:
+        if backup['status'] not in ('available', 'error'):
+            raise cloud_api.CloudError('must be available or error', 400)
+        if any(each.get('parent_id') == backup['id']
+               for each in self.backup_rows.values()):
+            raise cloud_api.CloudError('Incremental backups exist', 400)
+        self._need_backup_service()
+        backup['status'] = 'deleting'
+
+    def _need_backup_service(self) -> None:
+        if {'state': 'up', 'status': 'enabled'} not in self.services:
+            raise cloud_api.NotThere(
+                'Service cinder-backup could not be found.', 404)
 
     def _begin_proof(self, body: dict[str, Any]) -> dict[str, Any]:
         volume = self.volumes[body['volume_id']]

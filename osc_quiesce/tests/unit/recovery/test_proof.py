@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -210,3 +212,139 @@ class TestProof(restore_base.TestCase):
         self.site.hooks.clear()
         self.prove()
         self.assert_nothing_is_left()
+
+    def hidden(self, *ids: str) -> None:
+        """Let newer backups be hidden while the volume is compared."""
+        for id_ in ids:
+            self.before.add(self.site.add_backup(TARGET, 'newer', id=id_))
+
+    def test_without_cinder_backup_what_is_left_is_told(self) -> None:
+        begin = self.site._begin_proof
+
+        def stop(body: dict[str, Any]) -> dict[str, Any]:
+            self.site.services = [{'state': 'down', 'status': 'enabled'}]
+            return begin(body)
+
+        self.hidden('newer-1', 'newer-2')
+        self.site._begin_proof = stop  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                proof.NotProven, 'could not be compared with backup '
+                f'{BACKUP}: no cinder-backup service is up'):
+            self.prove()
+        for id_ in 'newer-1', 'newer-2':
+            self.assertEqual('error', self.site.backup_rows[id_]['status'])
+            self.assertIn(
+                f'Backup {id_} was put into error for a proof, and may still '
+                'be: Service cinder-backup could not be found.', self.said)
+            self.assertIn(
+                f'"openstack volume backup set --state available {id_}" when '
+                'a cinder-backup is up', self.said)
+        (left,) = set(self.site.backup_rows) - self.before
+        self.assertIn(f'Backup {left}, which was only made to compare, is not '
+                      'deleted: no cinder-backup service is up', self.said)
+        self.site._begin_proof = begin  # type: ignore[method-assign]
+        self.site.services = [{'state': 'up', 'status': 'enabled'}]
+        self.prove()
+        self.assert_nothing_is_left()
+
+    def test_one_that_stays_hidden_does_not_keep_the_others_so(self) -> None:
+        self.hidden('newer-1', 'newer-2')
+        reset = self.site._look_at_backup
+
+        def stuck(backup: dict[str, Any]) -> dict[str, Any]:
+            if backup['id'] == 'newer-1' and backup['status'] == 'error':
+                backup.pop('becomes', None)  # 202, and nothing comes of it
+            return reset(backup)
+
+        self.site._look_at_backup = stuck  # type: ignore[method-assign]
+        self.site.volumes[TARGET]['data'] = 'damaged'
+        with self.assertRaises(proof.NotEqual):
+            self.prove()
+        self.assertIn('Backup newer-1 was put into error for a proof, and may '
+                      'still be: Backup newer-1 is still error', self.said)
+        self.assertNotIn('newer-2', self.said)
+        self.assertEqual(
+            'available', self.site.backup_rows['newer-2']['status'])
+
+    def test_that_it_differs_is_noted_before_anything_else(self) -> None:
+        noted: list[str] = []
+
+        def stop(line: str) -> None:
+            if line.startswith('DELETE /backups'):
+                raise KeyboardInterrupt
+
+        self.site.volumes[TARGET]['data'] = 'damaged'
+        self.site.hooks.append(stop)
+        with self.assertRaises(KeyboardInterrupt):
+            self.prover.prove(TARGET, BACKUP, lambda: noted.append('differs'))
+        self.assertEqual(['differs'], noted)
+        self.site.hooks.clear()
+        self.site.volumes[TARGET]['data'] = 'data of db-vda'
+        self.prover.prove(TARGET, BACKUP, lambda: noted.append('again'))
+        self.assertEqual(['differs'], noted)
+
+    def test_a_signal_does_not_leave_newer_ones_hidden(self) -> None:
+        stopped: list[str] = []
+        shields: list[str] = []
+
+        @contextlib.contextmanager
+        def shield() -> Iterator[None]:
+            shields.append('')
+            yield
+            shields.pop()
+
+        def sleep(seconds: float) -> None:
+            if stopped and not shields:
+                raise KeyboardInterrupt
+            self.nova.sleep(seconds)
+
+        self.hidden('newer')
+        self.site.hooks.append(
+            lambda line: stopped.append(line) if line == 'POST /backups'
+            else None)
+        self.client = self.client.with_sleep(sleep)
+        prover = proof.Prover(self.waiter, shield=shield)
+        with self.assertRaises(KeyboardInterrupt):
+            prover.prove(TARGET, BACKUP)
+        self.assertEqual(
+            'available', self.site.backup_rows['newer']['status'])
+
+    def test_answers_that_are_lost_once_do_no_harm(self) -> None:
+        volume = self.site.volume
+        seen: set[str] = set()
+
+        def fail(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            line = f'{method} {path}'
+            if line not in seen and line != 'POST /backups':
+                seen.add(line)
+                raise cloud_api.CloudError('try later', 503)
+            return volume(method, path, *args, **kwargs)
+
+        self.hidden('newer')
+        seen.add(f'GET /backups/{BACKUP}')
+        self.site.volume = fail  # type: ignore[method-assign]
+        self.prove()
+        self.assert_nothing_is_left()
+        self.assertTrue([line for line in seen if 'export_record' in line])
+
+    def test_what_failed_tells_how_to_go_on(self) -> None:
+        begin = self.site._begin_proof
+
+        def failing(body: object) -> object:
+            made = begin(body)  # type: ignore[arg-type]
+            made.update(status='error', fail_reason='403 Forbidden')
+            return made
+
+        def refuse(line: str) -> None:
+            if line == 'POST /backups':
+                raise cloud_api.CloudError('over quota', 413)
+
+        for break_, why in (
+            (lambda: setattr(self.site, '_begin_proof', failing), '403'),
+            (lambda: self.site.hooks.append(refuse), 'over quota'),
+        ):
+            break_()
+            with self.assertRaisesRegex(
+                    proof.NotProven, f'{why}.*no server was made.*'
+                    '--proof-container; --no-verify does without'):
+                self.prove()

@@ -343,6 +343,35 @@ class TestFailures(TestCase):
         self.assertEqual({}, self.site.servers)
         self.assertEqual({}, self.site.ports)
 
+    def test_a_damaged_volume_is_refused_after_an_interruption(self) -> None:
+        def stop(line: str) -> None:
+            if line.startswith('DELETE /backups'):
+                raise KeyboardInterrupt
+
+        self.site.hooks.append(stop)
+        self.site.damage = lambda volume: volume.update(data='other')
+        with self.assertRaises(KeyboardInterrupt):
+            self.restore(parallel=1)
+        self.site.hooks.clear()
+        self.assertIn('DIFFERS from backup', self.refused(verify=False))
+
+    def test_a_result_is_written_again_if_the_answer_is_lost(self) -> None:
+        failed: set[str] = set()
+
+        def fail(line: str) -> None:
+            if 'POST /backups' in self.site.log and line in (
+                    'PUT /backups/b-db-vda', 'POST /volumes/t-db-vda/metadata'
+            ) and line not in failed:
+                failed.add(line)
+                raise cloud_api.CloudError('try later', 503)
+
+        self.site.hooks.append(fail)
+        report = self.restore()
+        self.assertEqual(2, len(failed))
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assertNotEqual('', metadata.get(
+            self.site.backup_rows['b-db-vda'], marks.VERIFIED))
+
     def test_that_it_cannot_be_marked_is_told(self) -> None:
         def refuse(line: str) -> None:
             if line == 'POST /volumes/t-web-vda/metadata' and (
