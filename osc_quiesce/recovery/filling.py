@@ -122,10 +122,14 @@ class Filler:
         name = metadata.escape(self._plan.prefix) + item.wanted.name
         return targets.make(
             self._cloud, item.wanted, description,
-            self._marks(item, is_done=False), name=name[:metadata.PIECE],
-            **more)
+            self._marks(item), name=name[:metadata.PIECE], **more)
 
-    def _marks(self, item: restore_plan.Item, is_done: bool) -> dict[str, str]:
+    def _marks(self, item: restore_plan.Item, volume_id: str = '',
+               is_done: bool = False) -> dict[str, str]:
+        """Return all that is written on a volume.
+
+        :param volume_id: empty if the volume is not made yet
+        """
         plan = self._plan
         values = {marks.APPLICATION: item.wanted.application,
                   marks.RESTORE: plan.name,
@@ -137,9 +141,10 @@ class Filler:
                   marks.STARTED: '',
                   marks.VERIFIED: '',
                   marks.DIFFERS: '',
+                  marks.TARGET_OF: item.wanted.id if item.is_target else '',
                   marks.RESTORED_AT: _now() if is_done else ''}
-        if item.is_target:
-            values[marks.TARGET_OF] = item.wanted.id
+        if volume_id:
+            values[marks.VOLUME] = volume_id
         return values
 
     @property
@@ -171,8 +176,8 @@ class Filler:
 
         :raises NotRestored: it is one
         """
-        if (metadata.get(volume, marks.RESTORE_ID) == self._plan.restore_id
-                and metadata.get(volume, marks.RESTORED_AT)):
+        if (marks.get(volume, marks.RESTORE_ID) == self._plan.restore_id
+                and marks.get(volume, marks.RESTORED_AT)):
             raise NotRestored(
                 _('Volume %(id)s, restored for volume %(volume)s before, is '
                   '%(status)s, and is left as it is, since it may have been '
@@ -189,7 +194,7 @@ class Filler:
     def _check_holder(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
         """Check that nothing else was restored into a volume since."""
-        holder = item.holder(volume, self._plan.restore_id)
+        holder = restore_plan.holder(volume, self._plan.restore_id)
         if holder:
             raise NotRestored(
                 _('Volume %(volume)s was not restored: restore %(name)s '
@@ -252,7 +257,8 @@ class Filler:
         """Have Cinder restore, and wait until the data are there."""
         backup = item.copy.id
         marks.write(
-            self._cloud, volume['id'], self._marks(item, is_done=False))
+            self._cloud, volume['id'], self._marks(item, volume['id']))
+        marks.sign(self._cloud, volume)
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.read_volume(volume['id']))
         try:
@@ -295,10 +301,12 @@ class Filler:
             'bootable', recorded.get('boot_index') == 0))
         if bootable != (volume['bootable'] == 'true'):
             self._act(volume, 'os-set_bootable', {'bootable': bootable})
+        marks.sign(self._cloud, volume)
         # Last, since it says that all is done.
+        done = self._marks(item, volume['id'], is_done=True)
         self._cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
             'metadata': {**marks.foreign(recorded.get('metadata')),
-                         **metadata.ours(self._marks(item, is_done=True))}})
+                         **metadata.ours(done)}})
         return self._waiter.read_volume(volume['id'])
 
     def _set_image_metadata(self, wanted: Mapping[str, str] | None,

@@ -5,6 +5,10 @@
 A restore into a volume replaces the volume's metadata by those of its source,
 if that had any; name and description stay. So what must be found again before
 a restore is complete stands in the description as well.
+
+Whatever a backup of such a volume is restored into, by whatever means, gets
+copies of these metadata; a new volume gets the name and description too. So
+metadata and description name the volume that they are of: copies do not count.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ STAGE: Final = 'stage'
 STARTED: Final = 'started'
 TARGET_OF: Final = 'target_of'
 VERIFIED: Final = 'verified'
+#: ID of the volume that the metadata are of
+VOLUME: Final = 'volume_id'
 VOLUMES: Final = 'restore_volumes'
 
 _NAMESPACE: Final = uuid.UUID('a07a3c7f-6a0a-5c0a-9d3a-5d7b8c1b2e46')
@@ -50,6 +56,7 @@ _DRILLS: Final = uuid.UUID('c3f0a5d2-61be-5b1e-8d47-0f2b9c7e4a18')
 _TARGET: Final = f'{PREFIX}{TARGET_OF}='
 _OWN: Final = f'{PREFIX}{RESTORE_ID}='
 _OF: Final = f';{SOURCE}='
+_ITSELF: Final = f';{VOLUME}='
 
 
 def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
@@ -78,11 +85,31 @@ def own_description(restore: str, volume_id: str) -> str:
     return f'{_OWN}{restore}{_OF}{volume_id}'
 
 
+def get(volume: Mapping[str, Any], key: str) -> str:
+    """Return one of our keys of a volume; '' if it was copied from another."""
+    if metadata.get(volume, VOLUME) != volume['id']:
+        return ''
+    return metadata.get(volume, key)
+
+
+def _description(volume: Mapping[str, Any]) -> str:
+    """Return the description of a volume; '' if it is that of another.
+
+    Until it is signed it names none, and nothing can have been copied.
+    """
+    text, _sign, id_ = (volume.get('description') or '').partition(_ITSELF)
+    return text if id_ in ('', volume['id']) else ''
+
+
 def target_of(volume: Mapping[str, Any]) -> str:
     """Return of which source volume this is the target volume, or ''."""
     if is_made_as_target(volume):
-        return str(volume['description'].removeprefix(_TARGET))
-    return metadata.get(volume, TARGET_OF)
+        return _description(volume).removeprefix(_TARGET)
+    found = metadata.get(volume, TARGET_OF)
+    if found == volume['id']:
+        # Cinder is restoring what goes back to this very volume.
+        return metadata.get(volume, VOLUME)
+    return get(volume, TARGET_OF)
 
 
 def is_made_as_target(volume: Mapping[str, Any]) -> bool:
@@ -90,7 +117,7 @@ def is_made_as_target(volume: Mapping[str, Any]) -> bool:
 
     Others are the places to go back to after a failover, with data of theirs.
     """
-    return (volume.get('description') or '').startswith(_TARGET)
+    return _description(volume).startswith(_TARGET)
 
 
 def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
@@ -98,9 +125,23 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
 
     Both are empty if none has.
     """
-    found = re.fullmatch(
-        f'{_OWN}(.+?){_OF}(.+)', volume.get('description') or '')
+    found = re.fullmatch(f'{_OWN}(.+?){_OF}(.+)', _description(volume))
     return (found[1], found[2]) if found else ('', '')
+
+
+def owner(volume: Mapping[str, Any]) -> str:
+    """Return the ID of the restore that has a volume, or ''.
+
+    A target volume has none while Cinder restores into it, from when it has
+    copied the metadata of the source.
+    """
+    made_by = '' if target_of(volume) else maker(volume)[0]
+    return made_by or get(volume, RESTORE_ID)
+
+
+def source(volume: Mapping[str, Any]) -> str:
+    """Return which volume a restored volume stands for, or ''."""
+    return maker(volume)[1] or get(volume, SOURCE)
 
 
 def verified(volume: Mapping[str, Any]) -> str:
@@ -112,9 +153,9 @@ def verified(volume: Mapping[str, Any]) -> str:
     status = volume['status']
     has_server = status in ('reserved', 'attaching') or (
         volume['attachments'] and status != 'detaching')
-    if metadata.get(volume, STARTED) and not has_server:
+    if get(volume, STARTED) and not has_server:
         return ''
-    return metadata.get(volume, VERIFIED)
+    return get(volume, VERIFIED)
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,
@@ -122,6 +163,31 @@ def write(cloud: cloud_api.Cloud, volume_id: str,
     """Add our keys to the metadata of a volume."""
     cloud.volume('POST', f'/volumes/{volume_id}/metadata',
                  {'metadata': metadata.ours(values)})
+
+
+def begin(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+          values: Mapping[str, str]) -> None:
+    """Add our keys to the metadata of a volume that may have copied ones.
+
+    These would count, if only the ID of the volume were added.
+    """
+    if metadata.get(volume, VOLUME) == volume['id']:
+        write(cloud, volume['id'], values)
+        return
+    cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
+        'metadata': {**foreign(volume['metadata']),
+                     **metadata.ours({VOLUME: volume['id'], **values})}})
+
+
+def sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
+    """Let a description of ours name the volume that it is of.
+
+    To be done before anybody can have backed the volume up.
+    """
+    text = volume.get('description') or ''
+    if text.startswith((_TARGET, _OWN)) and _ITSELF not in text:
+        cloud.volume('PUT', f'/volumes/{volume["id"]}', {
+            'volume': {'description': f'{text}{_ITSELF}{volume["id"]}'}})
 
 
 def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],

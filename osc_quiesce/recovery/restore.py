@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
-from osc_quiesce.application import metadata
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
@@ -129,7 +128,7 @@ class Run:
             volume = filler.fill(item)
             if volume['status'] != 'available':
                 self._in_use.add(volume['id'])
-            elif metadata.get(volume, marks.STARTED):
+            elif marks.get(volume, marks.STARTED):
                 self._was_in_use.add(volume['id'])
             self.rows[item.wanted.id] = self._row(
                 item, volume, self._clock() - started)

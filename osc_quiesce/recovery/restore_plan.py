@@ -73,17 +73,12 @@ class Item:
     def is_done(self, volume: Mapping[str, Any], restore_id: str) -> bool:
         """Return whether a volume has all the data of the copy."""
         return bool(
-            metadata.get(volume, marks.RESTORE_ID) == restore_id
-            and metadata.get(volume, marks.BACKUP_ID) == self.copy.id
-            and metadata.get(volume, marks.RESTORED_AT)
+            marks.get(volume, marks.RESTORE_ID) == restore_id
+            and marks.get(volume, marks.BACKUP_ID) == self.copy.id
+            and marks.get(volume, marks.RESTORED_AT)
             and volume['status'] in (
                 'available', 'in-use', 'reserved', 'attaching', 'detaching',
                 'backing-up'))
-
-    def holder(self, volume: Mapping[str, Any], restore_id: str) -> str:
-        """Return which other restore has a volume, or ''."""
-        found = _holder(volume, self.wanted.id)
-        return '' if found == restore_id else found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,19 +140,13 @@ def is_free(target: Mapping[str, Any], restore_id: str) -> bool:
     return bool(
         marks.is_made_as_target(target) and not target['attachments']
         and target['status'] in _FREE
-        and _holder(target, marks.target_of(target)) in ('', restore_id))
+        and not holder(target, restore_id))
 
 
-def _holder(volume: Mapping[str, Any], source_id: str) -> str:
-    """Return which restore has a volume, or ''.
-
-    Until Cinder's end of a restore is followed by our marks, the volume has
-    those of its source, which may have been restored itself: they name another
-    source.
-    """
-    if metadata.get(volume, marks.SOURCE) not in ('', source_id):
-        return ''
-    return metadata.get(volume, marks.RESTORE_ID)
+def holder(volume: Mapping[str, Any], restore_id: str) -> str:
+    """Return which other restore has a volume, or ''."""
+    found = marks.owner(volume)
+    return '' if found == restore_id else found
 
 
 def damage(volume: Mapping[str, Any]) -> str:
@@ -165,7 +154,7 @@ def damage(volume: Mapping[str, Any]) -> str:
 
     It is a part of a sentence.
     """
-    if not metadata.get(volume, marks.DIFFERS):
+    if not marks.get(volume, marks.DIFFERS):
         return ''
     return _('volume %(id)s DIFFERS from backup %(backup)s, which was '
              'restored into it: run "openstack application backup verify '

@@ -167,7 +167,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
         return _('volume %(id)s, into which it would be restored, is attached '
                  'to server %(users)s') % {
                      'id': volume['id'], 'users': ', '.join(users)}
-    if holder := item.holder(volume, restore_id):
+    if holder := restore_plan.holder(volume, restore_id):
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
                      'id': volume['id'],
@@ -204,8 +204,8 @@ def _counts(point: points.Point, options: restore_plan.Options,
 
     Earlier runs may have wanted other servers of the set.
     """
-    before = {metadata.get(each, marks.SOURCE): each for each in there
-              if metadata.get(each, marks.RESTORE_ID) == restore_id}
+    before = {marks.source(each): each for each in there
+              if marks.owner(each) == restore_id}
     started = {source for source, volume in before.items()
                if metadata.number(volume, marks.SERVERS)}
     servers = {server['id'] for server in point.servers
@@ -215,7 +215,8 @@ def _counts(point: points.Point, options: restore_plan.Options,
 
     def known(key: str) -> int:
         """A run that was interrupted has not begun all that it wanted."""
-        return max((metadata.number(each, key) for each in before.values()),
+        return max((metadata.number(each, key) for each in before.values()
+                    if metadata.get(each, marks.RESTORE_ID) == restore_id),
                    default=0)
 
     return (max(known(marks.VOLUMES), len({*before, *resolution.volumes})),
@@ -270,7 +271,7 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
         to_make=[item.wanted for item in to_fill
                  if not item.volume or plan.options.drill],
         to_thicken=[item.wanted for item in to_fill if not item.volume
-                    or not metadata.get(item.volume, marks.RESTORED_AT)],
+                    or not marks.get(item.volume, marks.RESTORED_AT)],
         servers=servers,
         proofs=sorted((i.wanted.size for i in plan.items if i.can_be_proven),
                       reverse=True)[: plan.options.parallel] if plan.verify

@@ -55,8 +55,7 @@ class Restore:
     @property
     def restored_at(self) -> str:
         """When the last volume had its data; empty if not all have."""
-        times = [metadata.get(each, marks.RESTORED_AT)
-                 for each in self.volumes]
+        times = [marks.get(each, marks.RESTORED_AT) for each in self.volumes]
         return max(times, default='') if all(times) else ''
 
     @property
@@ -68,8 +67,7 @@ class Restore:
     def state(self) -> str:
         """COMPLETE or INCOMPLETE."""
         active = [s for s in self.servers if s['status'] == 'ACTIVE']
-        differs = any(metadata.get(each, marks.DIFFERS)
-                      for each in self.volumes)
+        differs = any(marks.get(each, marks.DIFFERS) for each in self.volumes)
         is_complete = (
             bool(self.restored_at) and not differs
             and len(self.volumes) == self._wanted(marks.VOLUMES)
@@ -78,12 +76,15 @@ class Restore:
 
     def _wanted(self, key: str) -> int:
         """Return a count, as the run with the most servers has written it."""
-        return max(
-            (metadata.number(each, key) for each in self.volumes), default=0)
+        return max((metadata.number(each, key) for each in self.volumes
+                    if metadata.get(each, marks.RESTORE_ID) == self.id),
+                   default=0)
 
     def _get(self, key: str) -> str:
         for each in [*self.volumes, *self.servers]:
-            if found := metadata.get(each, key):
+            # What Cinder has copied is of another restore.
+            if (metadata.get(each, marks.RESTORE_ID) == self.id
+                    and (found := metadata.get(each, key))):
                 return found
         return ''
 
@@ -93,10 +94,7 @@ def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
     volumes: dict[str, list[dict[str, Any]]] = {}
     servers: dict[str, list[dict[str, Any]]] = {}
     for volume in targets.everything(cloud):
-        # A restore that was interrupted may have no metadata of ours.
-        owner = metadata.get(
-            volume, marks.RESTORE_ID) or marks.maker(volume)[0]
-        if owner:
+        if owner := marks.owner(volume):
             volumes.setdefault(owner, []).append(volume)
     for server in cloud.pages(
             'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION):
@@ -127,13 +125,14 @@ def find(cloud: cloud_api.Cloud, name_or_id: str) -> Restore:
 def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     """Delete the servers, ports and volumes of a restore.
 
-    Target volumes stay, with their data, and are given up; backups are never
-    touched. If something cannot be deleted, the rest is. May be repeated as
-    often as one likes.
+    Volumes that it has not made, which are target volumes, stay with their
+    data, and are given up; backups are never touched. If something cannot be
+    deleted, the rest is. May be repeated as often as one likes.
 
     :raises errors.ApplicationError: something is left; the message names it
     """
-    kept = {each['id'] for each in restore.volumes if marks.target_of(each)}
+    kept = {each['id'] for each in restore.volumes if marks.target_of(each)
+            or marks.maker(each)[0] != restore.id}
     failures: list[str] = []
 
     def carry_out(step: Callable[..., None], *args: Any) -> bool:
@@ -166,7 +165,7 @@ def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
 
     :param volume: as Cinder shows it now
     """
-    if metadata.get(volume, marks.RESTORE_ID) != restore_id:
+    if marks.get(volume, marks.RESTORE_ID) != restore_id:
         return
     # RESTORED_AT stays: the volume takes up its size.
     marks.erase(cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.STARTED,

@@ -63,8 +63,10 @@ def ensure(
                 {marks.TARGET_OF: volume.id,
                  marks.APPLICATION: volume.application})
         elif marks.target_of(found) != volume.id:
-            marks.write(site.cloud, found['id'], {marks.TARGET_OF: volume.id})
-        return _made(waiter, volume, found)
+            marks.begin(site.cloud, found, {marks.TARGET_OF: volume.id})
+        made = _made(waiter, volume, found)
+        marks.sign(site.cloud, made)
+        return made
 
     found = concurrency.run_all(one, wanted, threads=_THREADS)
     return {v.id: each for v, each in zip(wanted, found, strict=True)}
@@ -85,7 +87,7 @@ def find(site: sites.Site, volume: resolved.Volume,
 
     :param there: all volumes of the project
     """
-    origin = metadata.get(volume.manifest, marks.TARGET_OF)
+    origin = marks.get(volume.manifest, marks.TARGET_OF)
     found = [
         dict(each) for each in there
         if (each['id'] == origin and each['size'] == volume.size)

@@ -97,11 +97,10 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
         'name': volume['name'],
         'id': volume['id'],
         'size': volume['size'],
-        'source_id': (
-            metadata.get(volume, marks.SOURCE) or marks.maker(volume)[1]),
-        'copy_id': metadata.get(volume, marks.BACKUP_ID),
+        'source_id': marks.source(volume),
+        'copy_id': marks.get(volume, marks.BACKUP_ID),
         'status': volume['status'],
-        'restored_at': metadata.get(volume, marks.RESTORED_AT),
+        'restored_at': marks.get(volume, marks.RESTORED_AT),
         'verified': marks.verified(volume)}
 
 

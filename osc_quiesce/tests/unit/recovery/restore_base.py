@@ -122,7 +122,8 @@ class FakeSite:
                 return http.pages(
                     lambda page: self.network('GET', page), path, key)
             if where.path == '/volumes/detail':
-                rows = list(self.volumes.values())
+                rows = [self._look_at_restore(each) if 'from' in each
+                        else each for each in self.volumes.values()]
             elif where.path == '/servers/detail':
                 rows = list(self.servers.values())
             elif where.path == '/backups/detail':
@@ -224,7 +225,7 @@ class FakeSite:
             'data': '',
             **values,
         }
-        self.volumes[volume['id']] = volume
+        self.volumes[str(volume['id'])] = volume
         return volume
 
     def add_backup(self, volume_id: str, data: str, **values: Any) -> str:
@@ -287,6 +288,8 @@ class FakeSite:
                 volume['status'] = self.deletes_to.pop(0)
             else:
                 del self.volumes[id_]
+        elif method == 'PUT' and len(more) == 1:
+            volume.update(body['volume'])
         elif more[0] == 'metadata':
             if method == 'PUT':
                 volume['metadata'] = {}
@@ -297,8 +300,7 @@ class FakeSite:
             volume['status'] = 'available'
             return {'volume': {**volume, 'status': 'creating'}}
         elif volume['status'] == 'restoring-backup':
-            self._end_restore(volume)
-            return {'volume': {**volume, 'status': 'restoring-backup'}}
+            return {'volume': self._look_at_restore(volume)}
         return {'volume': volume}
 
     def _volume_action(self, volume: Any, body: Any) -> None:
@@ -317,8 +319,27 @@ class FakeSite:
         else:
             raise AssertionError(action)
 
+    def _look_at_restore(self, volume: dict[str, Any]) -> dict[str, Any]:
+        """Return what a GET shows; what it goes on with comes after it.
+
+        Cinder restores one layer after the other, each with its metadata.
+        """
+        shown = dict(volume)
+        backup = self.backup_rows[volume['from']]
+        if volume.setdefault('layers', 2) == 2:
+            if backup['source_metadata']:
+                volume['metadata'] = dict(backup['source_metadata'])
+            if (not volume['name']
+                    or volume['name'].startswith('restore_backup_')):
+                volume.update(backup.get('source_name', {}))
+            volume['layers'] = 1
+        else:
+            self._end_restore(volume)
+        return shown
+
     def _end_restore(self, volume: dict[str, Any]) -> None:
         backup = self.backup_rows[volume.pop('from')]
+        volume.pop('layers', None)
         backup['status'] = 'available'
         volume['status'] = 'available'
         if self.restores_to:
@@ -328,6 +349,8 @@ class FakeSite:
         volume['data'] = backup['data']
         if backup['source_metadata']:
             volume['metadata'] = dict(backup['source_metadata'])
+        if backup['volume_id'] != volume['id']:
+            volume['metadata']['src_backup_id'] = backup['id']
         self.damage(volume)
 
     def _backups(self, method: str, id_: str, *more: Any) -> dict[str, Any]:
@@ -470,6 +493,14 @@ class FakeSite:
         return f'{kind}-{self._number}'
 
 
+def taken(volume_id: str, restore_id: str = 'x', name: str = 'other',
+          **more: str) -> dict[str, str]:
+    """Return the metadata of a volume that a restore has."""
+    return metadata.ours({
+        marks.VOLUME: volume_id, marks.RESTORE_ID: restore_id,
+        marks.RESTORE: name, **more})
+
+
 def _row(rows: dict[str, dict[str, Any]], id_: str) -> dict[str, Any]:
     if id_ not in rows:
         raise cloud_api.NotThere(f'{id_} is not there', 404)
@@ -573,6 +604,8 @@ class TestCase(fakes.TestCase):
             name='target',
             description=marks.target_description(volume['id']),
         )
+        marks.sign(self.cloud, target)
+        self.site.log.clear()
         self.site.add_backup(
             target['id'],
             f'data of {volume["id"]}',

@@ -278,11 +278,12 @@ class TestTargetVolumes(TestCase):
     def test_one_that_is_not_free_is_not_touched(self) -> None:
         for change in (
             {'status': 'in-use', 'attachments': [{'server_id': 'someone'}]},
-            {'metadata': metadata.ours({marks.RESTORE_ID: 'other'})},
+            {'metadata': restore_base.taken('t-db-vda')},
             {'status': 'error'},
             # The place to go back to after a failover
             {'description': 'mine',
-             'metadata': metadata.ours({marks.TARGET_OF: 'db-vda'})},
+             'metadata': metadata.ours({marks.TARGET_OF: 'db-vda',
+                                        marks.VOLUME: 't-db-vda'})},
         ):
             with self.subTest(change):
                 self.setUp()
@@ -317,7 +318,7 @@ class TestTargetVolumes(TestCase):
 
     def test_one_that_a_restore_takes_while_it_is_cloned_stays_taken(
             self) -> None:
-        taken = metadata.ours({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+        taken = restore_base.taken('t-db-vda')
 
         def take(line: str) -> None:
             if line == 'POST /volumes':
@@ -329,8 +330,7 @@ class TestTargetVolumes(TestCase):
         self.assertEqual(taken, self.target('db-vda')['metadata'])
 
     def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
-        self.target('db-vda')['metadata'] = metadata.ours(
-            {marks.RESTORE_ID: 'elsewhere', marks.SOURCE: 'another'})
+        self.target('db-vda')['metadata'] = restore_base.taken('db-vda')
         self.assertEqual([True] * 3, [
             v.verified for v in self.drill().report.volumes])
         self.assert_nothing_is_left()
@@ -406,6 +406,18 @@ class TestInterruptions(TestCase):
                 self.assert_nothing_is_left()
                 self.assertEqual({('', '', '')}, self.recorded())
 
+    def test_marks_that_cinder_has_copied_hide_nothing(self) -> None:
+        for source in SOURCES:
+            self.site.backup_rows[f'b-{source}']['source_metadata'] = (
+                restore_base.taken(source, 'before', 'earlier'))
+        self.site.is_admin = False  # so the volumes are the drill's own
+        for for_good in False, True:
+            self.stop_at('POST /volumes/volume-', for_good)
+            if for_good:
+                self.assertLess(3, len(self.site.volumes))
+                drill.prepare(self.waiter, self.point)
+            self.assert_nothing_is_left()
+
     def test_after_a_kill_the_same_command_ends_right(self) -> None:
         for beginning in STEPS:
             with self.subTest(beginning):
@@ -449,8 +461,8 @@ class TestInterruptions(TestCase):
     def test_proofs_of_a_restore_that_took_over_are_left(self) -> None:
         def take_over(line: str) -> None:
             if line == 'POST /servers':
-                self.target('db-vda')['metadata'].update(metadata.ours(
-                    {marks.RESTORE_ID: 'real', marks.RESTORE: 'real'}))
+                self.target('db-vda')['metadata'].update(
+                    restore_base.taken('t-db-vda', 'real'))
                 self.site.add_backup(
                     't-db-vda', 'x', id='its-proof',
                     metadata=metadata.ours({marks.PROOF_OF: 'b-db-vda'}))

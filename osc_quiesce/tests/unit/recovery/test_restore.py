@@ -443,8 +443,8 @@ class TestTakenTargets(TestCase):
 
     def test_so_it_is_if_that_failed(self) -> None:
         plan = self.plan(name='late')
-        taken = {'status': 'error_restoring', 'metadata': metadata.ours(
-            {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})}
+        taken = {'status': 'error_restoring',
+                 'metadata': restore_base.taken('t-db-vda')}
         self.target('db-vda').update(taken)
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
             restore.create(self.client, self.cloud, plan,
@@ -454,7 +454,7 @@ class TestTakenTargets(TestCase):
 
     def test_one_taken_while_the_backup_was_waited_for(self) -> None:
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
-        taken = metadata.ours({marks.RESTORE_ID: 'x', marks.RESTORE: 'other'})
+        taken = restore_base.taken('t-db-vda')
 
         def sleep(seconds: float) -> None:
             self.nova.sleep(seconds)
@@ -473,8 +473,8 @@ class TestTakenTargets(TestCase):
         def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             answer = volume(method, path, *args, **kwargs)
             if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
-                self.target('db-vda')['metadata'].update(metadata.ours(
-                    {marks.RESTORE_ID: 'x', marks.RESTORE: 'other'}))
+                self.target('db-vda')['metadata'].update(
+                    restore_base.taken('t-db-vda'))
             return answer
 
         self.site.volume = take  # type: ignore[method-assign]
@@ -571,10 +571,10 @@ class TestResume(TestCase):
     def test_marks_that_cinder_has_put_on_a_volume_are_no_obstacle(
             self) -> None:
         # To go back, what was restored elsewhere is restored here.
-        elsewhere = metadata.ours({
-            marks.RESTORE_ID: 'elsewhere', marks.RESTORE: 'nightly',
-            marks.SOURCE: 't-db-vda', marks.TARGET_OF: 't-db-vda',
-            marks.RESTORED_AT: 'then', marks.VERIFIED: 'then'})
+        elsewhere = restore_base.taken(
+            'db-vda', 'elsewhere', 'nightly', **{
+                marks.SOURCE: 't-db-vda', marks.TARGET_OF: 't-db-vda',
+                marks.RESTORED_AT: 'then', marks.VERIFIED: 'then'})
         self.site.backup_rows['b-db-vda']['source_metadata'] = {
             'owner': 'db', **elsewhere}
         self.stop_at('POST /volumes/t-db-vda/action')
@@ -781,6 +781,8 @@ class TestSnapshots(TestCase):
             [f's-{source}' for source in SOURCES],
             [self.site.volumes[v.id]['snapshot_id'] for v in report.volumes],
         )
+        for volume in self.site.volumes.values():
+            self.assertTrue(volume['description'].endswith(volume['id']))
         self.assertEqual(2, len(self.site.servers))
         self.assertEqual(0, self.restored())
 

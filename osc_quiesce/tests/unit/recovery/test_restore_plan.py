@@ -65,9 +65,7 @@ class TestPlan(restore_base.TestCase):
         self.assertIn('is attached to server someone', self.refused())
 
     def test_a_target_with_the_data_of_another_restore(self) -> None:
-        self.target('db-vda')['metadata'] = metadata.ours(
-            {marks.RESTORE_ID: 'other-id', marks.RESTORE: 'other',
-             marks.SOURCE: 'db-vda'})
+        self.target('db-vda')['metadata'] = restore_base.taken('t-db-vda')
         self.assertIn('has the data of restore other', self.refused())
 
     def test_two_volumes_with_one_target(self) -> None:
@@ -173,7 +171,8 @@ class TestProofs(restore_base.TestCase):
         self.unregister('db-vda')
         self.site.add_volume(
             id='db-vda',
-            metadata=metadata.ours({marks.TARGET_OF: 'elsewhere'}))
+            metadata=metadata.ours({marks.TARGET_OF: 'elsewhere',
+                                    marks.VOLUME: 'db-vda'}))
         items = {item.wanted.id: item for item in self.plan().items}
         self.assertIsNone(items['db-vda'].volume)
         self.assertFalse(items['db-vda'].can_be_proven)
@@ -219,7 +218,7 @@ class TestRoom(restore_base.TestCase):
             'take up 3 GiB.', self.refused(),
         )
         self.target('db-vda')['metadata'] = metadata.ours(
-            {marks.RESTORED_AT: 'before'})
+            {marks.RESTORED_AT: 'before', marks.VOLUME: 't-db-vda'})
         self.assertEqual([], self.plan().refusals)
 
     def test_pools_that_do_not_tell_are_no_obstacle(self) -> None:

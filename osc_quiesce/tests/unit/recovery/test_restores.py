@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
@@ -142,7 +144,9 @@ class TestRestores(restore_base.TestCase):
     def test_what_cinder_is_at_work_on_is_waited_for(self) -> None:
         self.unregister('db-vda')
         self.site.add_volume(
-            id='new', status='creating', metadata=metadata.ours(
+            id='new', status='creating',
+            description=marks.own_description('x', 'db-vda'),
+            metadata=metadata.ours(
                 {marks.RESTORE_ID: 'x', marks.RESTORE: 'nightly'}))
         restores.delete(self.find(), self.waiter)
         self.assertNotIn('new', self.site.volumes)
@@ -150,8 +154,7 @@ class TestRestores(restore_base.TestCase):
     def test_a_target_volume_under_way_is_given_up_at_once(self) -> None:
         self.target('db-vda').update(
             {'status': 'restoring-backup', 'from': 'b-db-vda',
-             'metadata': metadata.ours({marks.RESTORE_ID: 'x',
-                                        marks.RESTORE: 'nightly'})})
+             'metadata': restore_base.taken('t-db-vda', name='nightly')})
         restores.delete(self.find(), self.waiter)
         self.assertEqual([], restores.find_all(self.cloud))
 
@@ -168,8 +171,7 @@ class TestRestores(restore_base.TestCase):
     def test_one_that_another_restore_has_taken_is_not_given_up(self) -> None:
         self.restore(start=False)
         found = self.find()
-        taken = metadata.ours(
-            {marks.RESTORE_ID: 'other', marks.VERIFIED: 'now'})
+        taken = restore_base.taken('t-db-vda', **{marks.VERIFIED: 'now'})
         self.target('db-vda')['metadata'] = dict(taken)
         restores.delete(found, self.waiter)
         self.assertEqual(taken, self.target('db-vda')['metadata'])
@@ -188,3 +190,96 @@ class TestRestores(restore_base.TestCase):
         found = self.find()
         restores.delete(found, self.waiter)
         restores.delete(found, self.waiter)
+
+
+class TestCopies(restore_base.TestCase):
+    """Cinder copies marks onto whatever a backup is restored into."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.unregister('db-vda')
+
+    def restore_by_hand(self, volume: dict[str, Any]) -> dict[str, Any]:
+        """Return a volume into which a backup of another one is restored."""
+        self.site.add_backup(
+            volume['id'], 'by hand', id='by-hand',
+            source_metadata=dict(volume['metadata']), source_name={
+                key: volume[key] for key in ('name', 'description')})
+        mine = self.site.add_volume(name='restore_backup_by-hand')
+        self.cloud.volume('POST', '/backups/by-hand/restore',
+                          {'restore': {'volume_id': mine['id']}})
+        return self.waiter.volume(mine['id'], {'restoring-backup'})
+
+    def test_a_copy_of_a_restored_volume_is_never_deleted(self) -> None:
+        self.restore(start=False)
+        (made,) = [v for v in self.site.volumes.values() if marks.maker(v)[0]]
+        copied = self.restore_by_hand(made)
+        self.assertEqual(
+            (made['name'], made['description']),
+            (copied['name'], copied['description']))
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(3, len(found.volumes))
+        restores.delete(found, self.waiter)
+        self.assertNotIn(made['id'], self.site.volumes)
+        self.assertIn(copied['id'], self.site.volumes)
+
+    def test_a_volume_is_signed_before_it_has_data(self) -> None:
+        def look(line: str) -> None:
+            if line == 'POST /backups/b-db-vda/restore':
+                signed.update({
+                    each['id'] for each in self.site.volumes.values()
+                    if each['description'].endswith(each['id'])})
+
+        signed: set[str] = set()
+        self.site.hooks.append(look)
+        self.restore(start=False)
+        self.assertEqual(set(self.site.volumes), signed)
+
+    def test_a_copy_of_a_target_volume_is_none(self) -> None:
+        self.restore(start=False)
+        copied = self.restore_by_hand(self.target('db-vdb'))
+        self.assertEqual(('', ''), (
+            marks.target_of(copied), marks.owner(copied)))
+
+    def test_a_volume_that_was_gone_back_to_is_never_deleted(self) -> None:
+        self.restore()
+        server = next(s for s in self.site.servers.values()
+                      if s['name'] == 'db')
+        found = restores.find(self.cloud, 'nightly')
+        original = self.site.add_volume(
+            id='original', description='mine', status='in-use',
+            attachments=[{'server_id': server['id']}],
+            metadata=restore_base.taken(
+                'original', found.id, 'nightly', owner='x'))
+        server['os-extended-volumes:volumes_attached'].append(
+            {'id': 'original', 'delete_on_termination': True})
+        restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
+        self.assertIs(original, self.site.volumes['original'])
+        self.assertEqual('', marks.owner(original))
+
+    def test_marks_of_the_source_do_not_count(self) -> None:
+        self.site.backup_rows['b-db-vda']['source_metadata'] = (
+            restore_base.taken('db-vda', 'before', 'earlier', **dict.fromkeys(
+                (marks.RESTORED_AT, marks.VERIFIED, marks.DIFFERS,
+                 marks.TARGET_OF), 'then')))
+        self.site.hooks.append(self.stop)
+        with self.assertRaises(KeyboardInterrupt):
+            self.restore(parallel=1)
+        self.site.hooks.clear()
+        (own,) = [v for v in self.site.volumes.values() if marks.maker(v)[0]]
+        self.assertEqual('before', metadata.get(own, marks.RESTORE_ID))
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual((self.plan().restore_id, '', 0), (
+            found.id, found.restored_at, found.verified))
+        self.restore()
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(('nightly', 'complete', 2), (
+            found.name, found.state, found.verified))
+        self.assertEqual('', marks.target_of(own))
+        restores.delete(found, self.waiter)
+        self.assertNotIn(own['id'], self.site.volumes)
+
+    @staticmethod
+    def stop(line: str) -> None:
+        if line.startswith('POST /volumes/volume-') and 'action' in line:
+            raise KeyboardInterrupt

@@ -49,6 +49,48 @@ class TestTargets(restore_base.TestCase):
         self.assertEqual(made['id'], self.ensure(self.wanted())['db-vda'][
             'id'])
 
+    def test_its_description_names_it(self) -> None:
+        made = self.ensure(self.wanted())['db-vda']
+        copied = {**self.site.volumes[made['id']], 'id': 'a copy'}
+        self.assertEqual('db-vda', marks.target_of(made))
+        self.assertEqual('', marks.target_of(copied))
+        log = list(self.site.log)
+        self.ensure(self.wanted())
+        self.assertEqual(log, self.site.log)
+
+    def test_an_original_that_has_copied_marks(self) -> None:
+        self.site.add_volume(id='original', metadata={
+            'owner': 'db', **restore_base.taken('another')})
+        wanted = dataclasses.replace(self.wanted(), manifest={
+            'id': 'db-vda', 'metadata': metadata.ours(
+                {marks.TARGET_OF: 'original', marks.VOLUME: 'db-vda'})})
+        found = self.site.volumes[self.ensure(wanted)['db-vda']['id']]
+        self.assertEqual(('original', 'db-vda', ''), (
+            found['id'], marks.target_of(found), marks.owner(found)))
+        self.assertEqual('db', found['metadata']['owner'])
+
+    def test_a_copy_has_not_the_target_of_its_original(self) -> None:
+        self.site.add_volume(id='original')
+        wanted = dataclasses.replace(self.wanted(), manifest={
+            'id': 'db-vda', 'metadata': metadata.ours(
+                {marks.TARGET_OF: 'original', marks.VOLUME: 'another'})})
+        self.assertNotEqual('original', self.ensure(wanted)['db-vda']['id'])
+
+    def test_an_original_is_one_while_cinder_restores_into_it(self) -> None:
+        # The metadata are those of the volume that goes back to it.
+        volume = {'id': 'original', 'metadata': restore_base.taken(
+            'db-vda', **{marks.TARGET_OF: 'original'})}
+        self.assertEqual(('db-vda', ''), (
+            marks.target_of(volume), marks.owner(volume)))
+
+    def test_one_that_a_restore_has_made_can_be_given_up(self) -> None:
+        volume = {'id': 'made', 'metadata': restore_base.taken(
+            'made', '', **{marks.TARGET_OF: 'db-vda'}),
+            'description': marks.own_description('x', 'db-vda')}
+        self.assertEqual('', marks.owner(volume))
+        volume['metadata'] = {}
+        self.assertEqual('x', marks.owner(volume))
+
     def test_a_grown_volume_gets_a_new_one(self) -> None:
         first = self.ensure(self.wanted())['db-vda']
         grown = dataclasses.replace(self.wanted(), size=2)
@@ -71,7 +113,8 @@ class TestTargets(restore_base.TestCase):
     def test_what_was_made_of_an_original_goes_back_to_it(self) -> None:
         self.site.add_volume(id='original')
         wanted = dataclasses.replace(self.wanted(), manifest={
-            'metadata': metadata.ours({marks.TARGET_OF: 'original'})})
+            'id': 'db-vda', 'metadata': metadata.ours(
+                {marks.TARGET_OF: 'original', marks.VOLUME: 'db-vda'})})
         found = self.ensure(wanted)['db-vda']
         self.assertEqual('original', found['id'])
         self.assertEqual(
