@@ -3,9 +3,7 @@
 """Volumes filled with the data of their copies, and made as they were.
 
 Cinder always restores into a volume that is there: into a new one, some of its
-releases restore an incremental backup wrong. It replaces the metadata, and
-sets neither the bootable flag nor the image metadata reliably: so all of that
-is written afterwards, and the mark that says that the data are complete last.
+releases restore an incremental backup wrong.
 
 Each step finds out where an earlier run has come to, so that the same command
 again continues.
@@ -17,18 +15,23 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import datetime
 import threading
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.recovery import furnishing
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import targets
 from osc_quiesce.recovery import waiting
+
+#: seconds for which writing what is no data is tried: Cinder's API may be
+#: started again just then
+_PATIENCE: Final = 600.0
 
 
 class NotRestored(errors.ApplicationError):
@@ -98,6 +101,7 @@ class Filler:
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
         found = item.volume or self._make(item)
+        self._check_not_taken(item, found['id'])
         # If a run was interrupted, Cinder may still be at it.
         volume = self._waiter.volume(found['id'], waiting.BUSY)
         if item.is_done(volume, self._plan.restore_id):
@@ -169,6 +173,25 @@ class Filler:
                       'id': volume['id'],
                       'status': volume['status'],
                       'why': self._waiter.reason(volume['id']).rstrip('.')})
+
+    def _check_not_taken(self, item: restore_plan.Item,
+                         volume_id: str) -> None:
+        """Check that Cinder restores nothing else into a volume now.
+
+        :raises NotRestored: it does, or may do so
+        """
+        volume = self._waiter.volume(volume_id, ())
+        if volume['status'] != 'restoring-backup':
+            return
+        status = self._waiter.backup(item.copy.id, ())['status']
+        if restore_plan.is_another_under_way(
+                self._waiter.volume(volume_id, ()), status,
+                self._plan.restore_id):
+            raise NotRestored(
+                _('Volume %(volume)s was not restored: another backup is '
+                  'being restored into volume %(id)s.') % {
+                      'volume': item.wanted.label, 'id': volume_id},
+                _('Run the same command again when that has ended.'))
 
     def _check_unused(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
@@ -245,7 +268,8 @@ class Filler:
                 volume['status'] == 'error' and is_made):
             return False
         try:
-            self._act(volume, 'os-reset_status', {'status': 'available'})
+            furnishing.act(self._cloud, volume, 'os-reset_status',
+                           {'status': 'available'})
         except cloud_api.CloudError as exc:
             if exc.status != 403:
                 raise
@@ -268,8 +292,7 @@ class Filler:
             if not exc.outcome_unknown:
                 raise self._failure(item, volume, str(exc)) from exc
             # If it was heard, the volume's status tells.
-            if self._waiter.read_volume(volume['id'])['status'] == (
-                    'available'):
+            if self._waiter.volume(volume['id'], ())['status'] == 'available':
                 raise self._failure(item, volume, str(exc)) from exc
         found = self._waiter.volume(volume['id'], {'restoring-backup'})
         self._waiter.backup(backup, {'restoring'})
@@ -283,47 +306,39 @@ class Filler:
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:
         return NotRestored(
-            _('Volume %(volume)s was not restored from backup %(backup)s into '
+            _('Volume %(volume)s was not restored from %(kind)s %(copy)s into '
               'volume %(id)s: %(why)s.') % {
                   'volume': item.wanted.label,
-                  'backup': item.copy.id,
+                  'kind': item.copy.kind,
+                  'copy': item.copy.id,
                   'id': volume['id'],
                   'why': why.rstrip('.')},
             _('The same command again tries it again.'))
 
     def _furnish(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a restored volume what its source was, but for the data."""
-        recorded = item.wanted.manifest
-        volume = self._waiter.read_volume(volume['id'])
-        self._set_image_metadata(item.wanted.image_metadata, volume)
-        bootable = bool(recorded.get(
-            'bootable', recorded.get('boot_index') == 0))
-        if bootable != (volume['bootable'] == 'true'):
-            self._act(volume, 'os-set_bootable', {'bootable': bootable})
-        marks.sign(self._cloud, volume)
-        # Last, since it says that all is done.
-        done = self._marks(item, volume['id'], is_done=True)
-        self._cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
-            'metadata': {**marks.foreign(recorded.get('metadata')),
-                         **metadata.ours(done)}})
-        return self._waiter.read_volume(volume['id'])
+        """Make a restored volume what its source was, but for the data.
 
-    def _set_image_metadata(self, wanted: Mapping[str, str] | None,
-                            volume: Mapping[str, Any]) -> None:
-        if wanted is None:
-            return  # not known: those of the moment of the backup stay
-        there = volume.get('volume_image_metadata') or {}
-        for key in sorted(set(there) - set(wanted)):
-            self._act(volume, 'os-unset_image_metadata', {'key': key})
-        if wanted.items() - there.items():
-            self._act(
-                volume, 'os-set_image_metadata', {'metadata': dict(wanted)})
+        Hours of copying are not to be lost with one answer.
+        """
+        def write() -> dict[str, Any]:
+            found = self._waiter.read_volume(volume['id'])
+            if item.is_done(found, self._plan.restore_id):
+                return found  # only the last answer was lost
+            self._check_holder(item, found)
+            self._check(item, found)
+            furnishing.furnish(
+                self._cloud, item.wanted, found,
+                self._marks(item, found['id'], is_done=True))
+            return self._waiter.read_volume(found['id'])
 
-    def _act(self, volume: Mapping[str, Any], action: str,
-             details: Any) -> None:
-        self._cloud.volume(
-            'POST', f'/volumes/{volume["id"]}/action', {action: details})
+        try:
+            return self._waiter.timer.repeat(
+                write, cloud_api.pause_after, _PATIENCE)
+        except cloud_api.CloudError as exc:
+            raise self._failure(item, volume, _(
+                'the data are there, but not the flags and metadata (%s)'
+            ) % str(exc).rstrip('.')) from exc
 
 
 def _now() -> str:

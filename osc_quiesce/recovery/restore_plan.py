@@ -149,6 +149,21 @@ def holder(volume: Mapping[str, Any], restore_id: str) -> str:
     return '' if found == restore_id else found
 
 
+def is_another_under_way(volume: Mapping[str, Any], copy_status: str,
+                         restore_id: str) -> bool:
+    """Return whether Cinder may be restoring something else into a volume.
+
+    The metadata tell nothing: after its first layer, they are those of the
+    source.
+
+    :param copy_status: of the backup that the plan restores, read before the
+        volume
+    """
+    return (volume['status'] == 'restoring-backup'
+            and marks.owner(volume) != restore_id
+            and copy_status != 'restoring')
+
+
 def damage(volume: Mapping[str, Any]) -> str:
     """Return why a restored volume must not be used, or ''.
 

@@ -47,11 +47,13 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
     there = {each['id']: each for each in targets.everything(cloud)}
     rows = list(resolution.rows)
 
-    def may_use(target: Mapping[str, Any]) -> bool:
+    def may_use(target: Mapping[str, Any], copy: points.Copy) -> bool:
         # A drill needs it for the proof only.
         return not options.drill or (
             cloud.is_admin and options.verify is not False
-            and restore_plan.is_free(target, restore_id))
+            and restore_plan.is_free(target, restore_id)
+            and not restore_plan.is_another_under_way(
+                target, copy.status, restore_id))
 
     items = [item for wanted in resolution.volumes.values() if (item := _item(
         point, wanted, there, restore_id, may_use, options, rows))]
@@ -102,7 +104,7 @@ def _chosen(point: points.Point, options: restore_plan.Options,
 
 def _item(point: points.Point, wanted: resolved.Volume,
           there: Mapping[str, Mapping[str, Any]], restore_id: str,
-          may_use: Callable[[Mapping[str, Any]], bool],
+          may_use: Callable[[Mapping[str, Any], points.Copy], bool],
           options: restore_plan.Options,
           rows: list[resolved.Row]) -> restore_plan.Item | None:
     """Return a volume to fill, with the row that shows it.
@@ -120,7 +122,7 @@ def _item(point: points.Point, wanted: resolved.Volume,
     # written over, even if it is the target of what runs elsewhere now.
     is_target = (point.kind == points.BACKUP and copy.volume_id != wanted.id
                  and bool(target and marks.target_of(target)
-                          and may_use(target)))
+                          and may_use(target, copy)))
     own = [each for each in there.values()
            if marks.maker(each) == (restore_id, wanted.id)
            and not options.drill]  # which always begins again
@@ -173,6 +175,9 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
                      'id': volume['id'],
                      'name': metadata.get(volume, marks.RESTORE),
                      'holder': holder}
+    if restore_plan.is_another_under_way(volume, copy.status, restore_id):
+        return _('another backup is being restored into volume %s: run the '
+                 'same command again when that has ended') % volume['id']
     return ''
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import copy
+import dataclasses
 import threading
 from typing import Any
 from urllib import parse
@@ -636,8 +637,13 @@ class TestCase(fakes.TestCase):
             '2026-01-01T00:00:00Z',
             self.state,
             self.servers,
-            self.copies,
+            {source: self._as_it_is(each)
+             for source, each in self.copies.items()},
         )
+
+    def _as_it_is(self, known: points.Copy) -> points.Copy:
+        row = self.site.backup_rows.get(known.id, {'status': known.status})
+        return dataclasses.replace(known, status=row['status'])
 
     @property
     def mapping(self) -> mappings.Mapping:

@@ -300,6 +300,21 @@ class TestTargetVolumes(TestCase):
                     v.verified for v in outcome.report.volumes])
                 self.assertEqual(before, self.target('db-vda'))
 
+    def test_one_into_which_something_is_restored_is_not_touched(
+            self) -> None:
+        other = self.site.add_backup(
+            't-db-vda', 'of another set', status='restoring')
+        plan = self.plan(drill=True, force=True)
+        self.target('db-vda').update(
+            {'status': 'restoring-backup', 'from': other})
+        late = drill.run(
+            self.client, self.cloud, plan, restore.Means(60.0, 60.0))
+        self.assertIn('another backup is being restored', late.why)
+        self.target('db-vda').update(
+            {'status': 'restoring-backup', 'from': other})
+        item = self.plan(drill=True, force=True).items[0]
+        self.assertEqual((None, False), (item.volume, item.is_target))
+
     def test_what_a_restore_has_taken_since_the_plan_is_not_touched(
             self) -> None:
         drill.prepare(self.waiter, self.point)

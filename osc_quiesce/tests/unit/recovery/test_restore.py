@@ -467,6 +467,48 @@ class TestTakenTargets(TestCase):
         self.assertEqual(taken, self.target('db-vda')['metadata'])
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
+    def under_way(self) -> str:
+        """Let another backup be restored into a target; return its ID.
+
+        Its first layer is done, so that no mark tells whose it is.
+        """
+        other = self.site.add_backup(
+            't-db-vda', 'of another set', status='restoring')
+        self.target('db-vda').update(
+            {'status': 'restoring-backup', 'from': other, 'metadata': {}})
+        return other
+
+    def test_one_into_which_another_backup_is_restored(self) -> None:
+        self.under_way()
+        self.assertIn('another backup is being restored into volume t-db-vda',
+                      self.refused())
+        # That of this plan may be what is restored.
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        self.assertEqual([], self.plan().refusals)
+
+    def test_one_into_which_another_backup_is_restored_by_now(self) -> None:
+        plan = self.plan()
+        self.under_way()
+        before = copy.deepcopy(self.target('db-vda')['metadata'])
+        with self.assertRaisesRegex(
+                filling.NotRestored, 'db-vda .* was not restored: another '
+                'backup is being restored into volume t-db-vda'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(before, self.target('db-vda')['metadata'])
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+    def test_one_taken_at_the_end_of_its_restore(self) -> None:
+        def take(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-db-vda':
+                volume['metadata'] = restore_base.taken('t-db-vda')
+
+        self.site.damage = take
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertEqual(restore_base.taken('t-db-vda'),
+                         self.target('db-vda')['metadata'])
+
     def test_one_taken_just_before_it_is_restored(self) -> None:
         volume = self.site.volume
 
@@ -591,6 +633,43 @@ class TestResume(TestCase):
         self.target('db-vda')['metadata'] = {'src_backup_id': 'b-db-vda'}
         self.restore()
         self.assertEqual(3, self.restored())
+
+    def test_no_lost_answer_makes_cinder_restore_again(self) -> None:
+        volume = self.site.volume
+        lost: set[tuple[str, str]] = set()
+
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            """Lose the first answer of each kind when a restore has ended."""
+            end = self.site.backup_rows['b-db-vda']['status'] == 'available'
+            if not (end and self.restored() and path.startswith(
+                    '/volumes/t-db-vda')) or (method, path) in lost:
+                return volume(method, path, *args, **kwargs)
+            lost.add((method, path))
+            if method == 'PUT':  # it was heard
+                volume(method, path, *args, **kwargs)
+            raise cloud_api.CloudError('try later', 503)
+
+        self.site.volume = lose  # type: ignore[method-assign]
+        report = self.restore(start=False, parallel=1)
+        self.assertEqual(3, self.restored())
+        self.assertLessEqual(
+            {('GET', '/volumes/t-db-vda'),
+             ('POST', '/volumes/t-db-vda/action'),
+             ('PUT', '/volumes/t-db-vda/metadata')}, lost)
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assert_restored()
+
+    def test_what_cannot_be_written_after_the_restore_is_told(self) -> None:
+        def refuse(line: str) -> None:
+            if line == 'PUT /volumes/t-db-vda/metadata':
+                raise cloud_api.CloudError('no such policy', 403)
+
+        self.site.hooks.append(refuse)
+        with self.assertRaisesRegex(
+                filling.NotRestored, 'db-vda .* was not restored from backup '
+                'b-db-vda into volume t-db-vda: the data are there, but not '
+                r'the flags and metadata \(no such policy\)\. The same'):
+            self.restore()
 
     def test_a_failed_one_is_reset_by_administrators(self) -> None:
         self.target('db-vda')['status'] = 'error_restoring'

@@ -49,9 +49,7 @@ class TestPlan(restore_base.TestCase):
     def test_a_backup_that_is_missing_or_not_available(self) -> None:
         del self.copies['db-vdb']
         self.assertIn('its backup is not there', self.refused())
-        old = self.copies['db-vda']
-        self.copies['db-vda'] = points.Copy(
-            old.id, old.kind, 1, 'error', old.volume_id)
+        self.site.backup_rows['b-db-vda']['status'] = 'error'
         self.assertIn('backup b-db-vda is error', self.refused())
 
     def test_a_target_of_another_size(self) -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Restored volumes made what their sources were, but for the data.
+
+A restore replaces the metadata of a volume, and sets neither the bootable flag
+nor the image metadata reliably. So all of that is written afterwards, and the
+mark that says that the data are complete last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import metadata
+from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import resolved
+
+
+def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
+            volume: Mapping[str, Any], values: Mapping[str, str]) -> None:
+    """Write what is not right yet; may be repeated as often as one likes.
+
+    :param volume: as Cinder shows it now
+    :param values: our keys
+    """
+    recorded = wanted.manifest
+    _set_image_metadata(cloud, wanted.image_metadata, volume)
+    bootable = bool(recorded.get('bootable', recorded.get('boot_index') == 0))
+    if bootable != (volume['bootable'] == 'true'):
+        act(cloud, volume, 'os-set_bootable', {'bootable': bootable})
+    marks.sign(cloud, volume)
+    # Last, since it says that all is done.
+    cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
+        'metadata': {**marks.foreign(recorded.get('metadata')),
+                     **metadata.ours(values)}})
+
+
+def act(cloud: cloud_api.Cloud, volume: Mapping[str, Any], action: str,
+        details: Any) -> None:
+    """Ask Cinder for an action on a volume."""
+    cloud.volume('POST', f'/volumes/{volume["id"]}/action', {action: details})
+
+
+def _set_image_metadata(cloud: cloud_api.Cloud,
+                        wanted: Mapping[str, str] | None,
+                        volume: Mapping[str, Any]) -> None:
+    if wanted is None:
+        return  # not known: those of the moment of the backup stay
+    there = volume.get('volume_image_metadata') or {}
+    for key in sorted(set(there) - set(wanted)):
+        act(cloud, volume, 'os-unset_image_metadata', {'key': key})
+    if wanted.items() - there.items():
+        act(cloud, volume, 'os-set_image_metadata', {'metadata': dict(wanted)})
