@@ -119,9 +119,12 @@ def _item(point: points.Point, wanted: resolved.Volume,
     wanted = dataclasses.replace(wanted, size=copy.size)
     target = there.get(copy.volume_id)
     # A backup that was made here is one of its source, which must not be
-    # written over, even if it is the target of what runs elsewhere now.
+    # written over, even if it is the target of what runs elsewhere now. One
+    # that has grown since gives way to a new volume, unless it is ours.
     is_target = (point.kind == points.BACKUP and copy.volume_id != wanted.id
                  and bool(target and marks.target_of(target)
+                          and (target['size'] == copy.size
+                               or marks.owner(target) == restore_id)
                           and may_use(target, copy)))
     own = [each for each in there.values()
            if marks.maker(each) == (restore_id, wanted.id)
@@ -251,11 +254,13 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
     if unproven and not options.drill:
         why.append(_('It cannot be proven that these volumes are restored '
                      'right, since their backups are not registered with a '
-                     'target volume of this site: %s.') % unproven)
+                     'target volume of this site that has their size: %s.')
+                   % unproven)
     elif unproven and cloud.is_admin:
         why.append(_('It cannot be proven that these volumes are restored '
-                     'right, since they have no target volume at this site '
-                     'that no server and no restore has: %s.') % unproven)
+                     'right, since they have no target volume of their size '
+                     'at this site that no server and no restore has: %s.')
+                   % unproven)
     if options.verify:
         problems += why
         return not why, []

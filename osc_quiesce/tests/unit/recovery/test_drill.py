@@ -280,6 +280,7 @@ class TestTargetVolumes(TestCase):
             {'status': 'in-use', 'attachments': [{'server_id': 'someone'}]},
             {'metadata': restore_base.taken('t-db-vda')},
             {'status': 'error'},
+            {'size': 2},
             # The place to go back to after a failover
             {'description': 'mine',
              'metadata': metadata.ours({marks.TARGET_OF: 'db-vda',

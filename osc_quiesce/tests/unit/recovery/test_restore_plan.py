@@ -54,6 +54,26 @@ class TestPlan(restore_base.TestCase):
 
     def test_a_target_of_another_size(self) -> None:
         self.target('db-vda')['size'] = 2
+        plan = self.plan()
+        self.assertEqual([], plan.refusals)
+        self.assertIn('not registered with a target volume of this site that '
+                      'has their size: db-vda', plan.warnings[0])
+        self.assertNotIn('web-vda', plan.warnings[0])
+        self.assertIn('has their size: db-vda', self.refused(verify=True))
+        self.assertEqual([False, True, True], [
+            v.verified for v in self.restore().volumes])
+        self.assertEqual(('', 2), (self.target('db-vda')['data'],
+                                   self.target('db-vda')['size']))
+        (made,) = [v for v in self.site.volumes.values() if marks.maker(v)[0]]
+        self.assertEqual(('data of db-vda', 1), (made['data'], made['size']))
+
+    def test_a_target_that_has_grown_since_it_was_restored(self) -> None:
+        self.restore()
+        self.target('db-vda')['size'] = 2
+        self.restore()
+        self.assertEqual(3, len(self.site.volumes))
+        self.target('db-vda')['metadata'][
+            marks.PREFIX + marks.RESTORED_AT] = ''
         self.assertIn('volume t-db-vda has 2 GiB, the backup 1',
                       self.refused())
 
@@ -149,7 +169,8 @@ class TestProofs(restore_base.TestCase):
     def test_without_a_target_volume_nothing_can_be_proven(self) -> None:
         self.unregister('db-vda')
         self.assertIn(
-            'not registered with a target volume of this site: db-vda',
+            'not registered with a target volume of this site that has their '
+            'size: db-vda',
             self.refused(verify=True),
         )
         plan = self.plan()
