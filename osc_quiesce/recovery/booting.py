@@ -61,7 +61,7 @@ class Booter:
         if found:
             found = self._settled(found)
             if _never_ran(found):
-                self._discard(found)
+                self._discard(server, found)
                 found = None
         if not found:
             made = self._make(server, [self._port(p) for p in server.ports])
@@ -109,12 +109,14 @@ class Booter:
               'again; or delete the restore with "openstack application '
               'restore delete %s".') % self._plan.restore_id)
 
-    def _discard(self, server: Mapping[str, Any]) -> None:
+    def _discard(self, server: resolved.Server,
+                 found: Mapping[str, Any]) -> None:
         """Delete a server of ours that never ran, and no volume with it."""
         restores.delete_server(
-            self._waiter, server, set(self._volumes.values()))
-        for volume in self._volumes.values():
-            self._waiter.volume(volume, {'detaching', 'reserved'})
+            self._waiter, found, set(self._volumes.values()))
+        for volume in server.volumes:
+            self._waiter.volume(
+                self._volumes[volume['id']], {'detaching', 'reserved'})
 
     def _port(self, port: resolved.Port) -> str:
         """Return the ID of a port; make it if it is not there yet."""

@@ -193,14 +193,16 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
                   kept: set[str]) -> None:
     """Delete a server, and none of these volumes with it."""
     cloud, path = waiter.cloud, f'/servers/{server["id"]}'
-    try:
-        for each in server.get('os-extended-volumes:volumes_attached') or ():
-            if each['id'] in kept and each.get('delete_on_termination'):
+    for each in server.get('os-extended-volumes:volumes_attached') or ():
+        if each['id'] in kept and each.get('delete_on_termination'):
+            # One that was detached since is not deleted with the server.
+            with contextlib.suppress(cloud_api.NotThere):
                 cloud.compute(
                     'PUT', f'{path}/os-volume_attachments/{each["id"]}',
                     {'volumeAttachment': {'volumeId': each['id'],
                                           'delete_on_termination': False}},
                     _ATTACHMENT_MICROVERSION)
+    try:
         cloud.compute('DELETE', path)
     except cloud_api.NotThere:
         return

@@ -467,10 +467,11 @@ class FakeSite:
 
     @staticmethod
     def _attachment(server: dict[str, Any], volume: str) -> dict[str, Any]:
-        return next(
-            each for each in server['os-extended-volumes:volumes_attached']
-            if each['id'] == volume
-        )
+        for each in server['os-extended-volumes:volumes_attached']:
+            if each['id'] == volume:
+                found: dict[str, Any] = each
+                return found
+        raise cloud_api.NotThere(f'{volume} is not attached', 404)
 
     @staticmethod
     def _detach(volume: dict[str, Any], server_id: str) -> None:

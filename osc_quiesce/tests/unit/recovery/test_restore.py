@@ -785,6 +785,19 @@ class TestResume(TestCase):
         self.assertEqual('ACTIVE', self.server('db')['status'])
         self.assertEqual(2, len(self.site.ports))
 
+    def test_a_neighbour_that_does_not_build_holds_up_no_server(self) -> None:
+        self.servers[1].update({'order': 0, 'stage': 0})
+        self.site.builds_to = ['ERROR', 'BUILD']
+        with self.assertRaises(errors.ApplicationError):
+            self.restore()
+        for _again in range(2):
+            self.target('web-vda')['status'] = 'reserved'
+            with self.assertRaisesRegex(
+                    errors.ApplicationError, '^Server .* is still being '
+                    'built after 60 s'):
+                self.restore()
+            self.assertEqual('ACTIVE', self.server('db')['status'])
+
     def test_a_server_that_has_run_is_left_as_it_is(self) -> None:
         """Its volumes go with it, with what it has written."""
         self.restore()

@@ -178,6 +178,15 @@ class TestRestores(restore_base.TestCase):
         self.assertEqual(
             '', metadata.get(self.target('db-vdb'), marks.RESTORE_ID))
 
+    def test_a_server_goes_though_a_volume_was_detached_from_it(self) -> None:
+        self.restore()
+        found = self.find()
+        (db,) = [s for s in self.site.servers.values() if s['name'] == 'db']
+        db['os-extended-volumes:volumes_attached'].clear()
+        restores.delete(found, self.waiter)
+        self.assertEqual({}, self.site.servers)
+        self.assertIn('t-db-vdb', self.site.volumes)
+
     def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
         self.site.ports['others'] = {'id': 'others', 'description': 'x'}
         self.restore()
