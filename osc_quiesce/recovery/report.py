@@ -11,6 +11,7 @@ import datetime
 from typing import Any
 
 from osc_quiesce.recovery import points
+from osc_quiesce.recovery import protection
 
 
 @dataclasses.dataclass
@@ -57,14 +58,14 @@ class Report:
     """What one run of a restore has done.
 
     :param rpo: seconds from the moment of the set to the failure, or to the
-        begin of the restore
+        begin of the restore; None if the moment is damaged
     :param phases: seconds of each, in their order
     """
 
     id: str
     name: str
     point: points.Point
-    rpo: float
+    rpo: float | None
     clock: Callable[[], float]
     volumes: list[Volume] = dataclasses.field(default_factory=list)
     servers: list[Server] = dataclasses.field(default_factory=list)
@@ -92,15 +93,16 @@ class Report:
                 'servers': [_rounded(each) for each in self.servers]}
 
 
-def rpo(created_at: str, failed_at: datetime.datetime | None = None) -> float:
-    """Return how many seconds of work are lost.
+def rpo(created_at: str,
+        failed_at: datetime.datetime | None = None) -> float | None:
+    """Return how many seconds of work are lost; None if that is not known.
 
     :param created_at: the moment of the set, such as ``2026-11-29T02:00:00Z``
     :param failed_at: when the source failed; by default now
     """
-    moment = datetime.datetime.fromisoformat(created_at)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
+    moment = protection.moment(created_at)
+    if moment is None:
+        return None
     end = failed_at or datetime.datetime.now(datetime.UTC)
     return (end - moment).total_seconds()
 

@@ -204,7 +204,8 @@ def shown(report: reports.Report) -> tuple[Any, ...]:
     return (
         report.id, report.name, report.point.name, report.point.id,
         report.point.application, report.point.state, report.point.created_at,
-        round(report.rpo, 1), round(report.rto, 1),
+        None if report.rpo is None else round(report.rpo, 1),
+        round(report.rto, 1),
         base.Table([
             {'phase': phase, 'seconds': seconds}
             for phase, seconds in rows['phases'].items()]),

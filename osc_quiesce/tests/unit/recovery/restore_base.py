@@ -593,6 +593,7 @@ class TestCase(fakes.TestCase):
             manifest('db', 0, 'vda', 'vdb'), manifest('web', 1, 'vda')
         ]
         self.state = 'consistent'
+        self.created_at = '2026-01-01T00:00:00Z'
         self.text = MAPPING
         self.copies: dict[str, points.Copy] = {}
         for server in self.servers:
@@ -635,7 +636,7 @@ class TestCase(fakes.TestCase):
             'nightly',
             self.kind,
             'shop',
-            '2026-01-01T00:00:00Z',
+            self.created_at,
             self.state,
             self.servers,
             {source: self._as_it_is(each)

@@ -21,6 +21,7 @@ from osc_quiesce.recovery import proof
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restores
 from osc_quiesce.tests.unit.recovery import restore_base
+from osc_quiesce.v2 import application_restore_create
 
 SOURCES = 'db-vda', 'db-vdb', 'web-vda'
 
@@ -82,6 +83,14 @@ class TestRestore(TestCase):
         self.assertEqual(sum(report.phases.values()), report.rto)
         self.assertEqual([1, 1, 2], [
             row['stage'] for row in report.rows()['volumes']])
+
+    def test_a_damaged_moment_only_hides_the_rpo(self) -> None:
+        for text in '', 'yesterday':
+            self.created_at = text
+            report = self.restore()
+            self.assertIsNone(report.rpo)
+            self.assertEqual(2, len(report.servers))
+            self.assertIn(None, application_restore_create.shown(report))
 
     def test_all_is_verified_before_anything_boots(self) -> None:
         self.restore()
