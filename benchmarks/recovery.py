@@ -85,7 +85,7 @@ class Ours:
         seconds = self._run(
             way, B, 'restore', 'create', application.set,
             '--mapping', str(application.mapping), '--check', 'true',
-            '--no-verify' if way == OURS else '--verify')
+            '--no-verify' if way == OURS else '--verify-all')
         restored = sum(
             each.is_restore for each in self.runs[way][-1].requests)
         if restored != len(application.volumes):

@@ -153,5 +153,5 @@ def _warn(report: verifying.Report) -> None:
               'since they are not compressed, or compressed by zstd. They are '
               'good now; but if they were damaged later, Cinder would restore '
               'them without an error. Verify the set again from time to time, '
-              'and restores with --verify.'),
+              'and restores with --verify-all.'),
             {'silent': report.silent, 'all': report.objects})

@@ -79,7 +79,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_checks(parser: argparse.ArgumentParser) -> None:
     verify = parser.add_mutually_exclusive_group()
     verify.add_argument(
-        '--verify', dest='verify', action='store_true', default=None,
+        '--verify-all', dest='verify', action='store_true', default=None,
         help=_('Prove that each volume is equal to its backup before a server '
                'is started, and refuse if that cannot be done (default: prove '
                'what can be proven; admin only)'))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import base64
 import contextlib
 import json
 import pathlib
@@ -267,9 +268,7 @@ class TestOtherSite(BackupTest):
         self.openstack(
             A, f'application backup export {made["id"]} --output {exported}'
         )
-        self.assertEqual(
-            json.loads(bundle.read_text()), json.loads(exported.read_text())
-        )
+        self.assertEqual(self.content(bundle), self.content(exported))
         self.assertEqual(0o600, bundle.stat().st_mode & 0o777)
         with self.without('identity'), self.without('volume'):
             plan = self.json(
@@ -287,6 +286,19 @@ class TestOtherSite(BackupTest):
         self.assertEqual('consistent', there['consistency'])
         self.assertEqual(made['servers'], there['servers'])
         self.assertEqual(6, len(self.backups(B)))
+
+    @staticmethod
+    def content(bundle: pathlib.Path) -> Any:
+        """Return what is in a bundle, but for times that Cinder changes.
+
+        It counts the dependents of a backup when these are there already.
+        """
+        content = json.loads(bundle.read_text())
+        content['records'] = [
+            json.loads(base64.b64decode(each['backup_url'])) | {
+                'updated_at': None, 'num_dependent_backups': None}
+            for each in content['records']]
+        return content
 
     @contextlib.contextmanager
     def without(self, role: str) -> Iterator[None]:

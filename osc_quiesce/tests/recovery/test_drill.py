@@ -59,7 +59,7 @@ class TestDrill(test_restore.RestoreTest):
         """Drill meanwhile, and kill that if it does not end."""
         running = subprocess.Popen(
             ['openstack', '--os-cloud', B, 'application', 'drill', 'second',
-             '--mapping', self.mapping, '--verify'],
+             '--mapping', self.mapping, '--verify-all'],
             env=base.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ class TestDrill(test_restore.RestoreTest):
 
     def test_nothing_is_left_but_the_result(self) -> None:
         report = self.drill(
-            'second', '--verify', '--check',
+            'second', '--verify-all', '--check',
             "'test -n \"$OSC_QUIESCE_SERVER_ID\"'")
         self.assertEqual(('ok', True), (report['result'], report['deleted']))
         self.assertEqual({True}, {v['verified'] for v in report['volumes']})
@@ -139,7 +139,7 @@ class TestDrill(test_restore.RestoreTest):
             if each['Name'] == 'beside']
         self.assertEqual('consistent', row['Consistency'])
         self.assertEqual({'ok'}, self.recorded('second'))
-        report = self.drill('beside', '--verify')
+        report = self.drill('beside', '--verify-all')
         self.assertEqual('ok', report['result'])
         # What other tests expect to be the newest set
         self.openstack(A, f'application backup delete beside --to-cloud {B}')

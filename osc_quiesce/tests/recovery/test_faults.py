@@ -124,8 +124,8 @@ class FaultsTest(base.QuickTest):
         """Return a command that is interrupted, and run again."""
         options = {
             BACKUP: f'--to-cloud {self.TARGET} --parallel 1',
-            RESTORE: '--verify --timeout 60',
-            DRILL: '--verify --timeout 60',
+            RESTORE: '--verify-all --timeout 60',
+            DRILL: '--verify-all --timeout 60',
         }[command]
         return (f'application {command} {name} --mapping {self.mapping} '
                 f'{options} -f json')

@@ -133,7 +133,7 @@ class TestPorts(base.RecoveryTest):
         return done.stderr if expect else done.data
 
     def test_addresses_and_macs_are_kept(self) -> None:
-        report = self.restore('--verify')
+        report = self.restore('--verify-all')
         self.assertEqual(
             [[address] for address, _mac in PORTS.values()],
             [server['addresses'] for server in report['servers']])

@@ -100,7 +100,7 @@ class TestShow(ProtectionTest):
         self.assertIsNone(self.show(B)['verified'])
         self.openstack(
             B, f'application restore create {self.name} --mapping '
-            f'{self.mapping} --no-start --verify --name {self.name}')
+            f'{self.mapping} --no-start --verify-all --name {self.name}')
         self.addCleanup(self.openstack, B,
                         f'application restore delete {self.name}')
         verified = self.show(B)['verified']

@@ -223,7 +223,7 @@ class TestRefusals(RestoreTest):
         target = self.places(report)['db-vdb']
         before = base.data_of(B, target)[5 * base.MIB]
         base.write(B, target, 5 * base.MIB, bytes([before ^ 1]))
-        said = self.restore('second', '--no-start', '--verify', expect=1)
+        said = self.restore('second', '--no-start', '--verify-all', expect=1)
         self.assertIn(f'Volume {target} DIFFERS from backup', said)
         said = self.restore('second', '--no-start', '--no-verify', expect=1)
         self.assertIn(f'volume {target} DIFFERS from backup', said)
@@ -234,7 +234,7 @@ class TestRefusals(RestoreTest):
             'volume_id': target, 'name': 'foreign', 'incremental': True,
         }})['backup']['id']
         self.wait(B, 'backup', foreign)
-        said = self.restore('second', '--no-start', '--verify', expect=1)
+        said = self.restore('second', '--no-start', '--verify-all', expect=1)
         self.assertIn(f'none of ours ({foreign})', said)
         self.assertNotIn('DIFFERS', said)
         base.cloud(B).volume('DELETE', f'/backups/{foreign}')
@@ -242,7 +242,7 @@ class TestRefusals(RestoreTest):
             lambda: foreign not in [b['id'] for b in base.cloud(B).backups()],
             'the foreign backup is deleted')
 
-        report = self.restore('second', '--no-start', '--verify')
+        report = self.restore('second', '--no-start', '--verify-all')
         self.assertEqual({True}, {v['verified'] for v in report['volumes']})
         self.assert_equal('second', self.places(report))
 

@@ -64,7 +64,7 @@ class TestAtOnce(SplitBrainTest):
         running = [
             subprocess.Popen(
                 ['openstack', '--os-cloud', B, 'application', 'restore',
-                 'create', 'second', '--mapping', self.mapping, '--verify',
+                 'create', 'second', '--mapping', self.mapping, '--verify-all',
                  *each.split()],
                 env=base.environment(), text=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -77,7 +77,7 @@ class TestAtOnce(SplitBrainTest):
 
     def test_the_same_restore_is_one_restore(self) -> None:
         self.at_once('', '')
-        self.assert_restored('second', self.restore('second', '--verify'))
+        self.assert_restored('second', self.restore('second', '--verify-all'))
         self.assertEqual(['second'], [
             each['Name'] for each in self.json(B, 'application restore list')])
 
@@ -91,19 +91,19 @@ class TestAtOnce(SplitBrainTest):
         if 'two' in found:
             self.openstack(B, f'application restore delete {found["two"]}')
         self.assert_restored(
-            'second', self.restore('second', '--verify', '--name one'), 'one')
+            'second', self.restore('second', '--verify-all', '--name one'), 'one')
         self.assertEqual({'one'}, set(self.servers()))
 
 
 class TestChanges(SplitBrainTest):
     def test_the_mapping_changes_between_runs(self) -> None:
-        before = self.restore('second', '--no-start', '--verify')
+        before = self.restore('second', '--no-start', '--verify-all')
         restored = self.restored_at()
         usual = self.mapping
         self.addCleanup(setattr, test_restore.RestoreTest, 'mapping', usual)
         test_restore.RestoreTest.mapping = self.map(
             **{'tiny: tiny': 'tiny: tiny-two-disks'})
-        started = self.restore('second', '--verify')
+        started = self.restore('second', '--verify-all')
         self.assert_restored('second', started)
         self.assertEqual(self.places(before), self.places(started))
         self.assertEqual(restored, self.restored_at())
@@ -120,7 +120,7 @@ class TestChanges(SplitBrainTest):
                 'volumes']}
 
     def test_somebody_deletes_a_server_and_its_volume(self) -> None:
-        self.restore('second', '--verify')
+        self.restore('second', '--verify-all')
         server = next(each for each in self.servers()['second']
                       if each['name'].startswith('web-'))
         volume = self.targets()['web-vda']
@@ -130,7 +130,7 @@ class TestChanges(SplitBrainTest):
         self.until(lambda: 'web-vda' not in self.targets(), 'it is deleted')
         (row,) = self.json(B, 'application restore list')
         self.assertEqual('incomplete', row['Status'])
-        said = self.restore('second', '--verify', expect=1)
+        said = self.restore('second', '--verify-all', expect=1)
         self.assertIn('It cannot be proven', said)
         self.assertIn('Nothing was restored', said)
         report = self.restore('second')
@@ -144,7 +144,7 @@ class TestChanges(SplitBrainTest):
         self._clean()
         # The next backup gets a target volume again.
         self._back_up('third')
-        self.assert_restored('third', self.restore('third', '--verify'))
+        self.assert_restored('third', self.restore('third', '--verify-all'))
         self.openstack(A, f'application backup delete third --to-cloud {B}')
 
 
@@ -153,7 +153,7 @@ class TestClocks(SplitBrainTest):
 
     def test_it_is_ahead(self) -> None:
         self.back_up_at('ahead', datetime.timedelta(hours=1))
-        self.assert_restored('ahead', self.restore('ahead', '--verify'))
+        self.assert_restored('ahead', self.restore('ahead', '--verify-all'))
         # A set of which the moment is still to come must not be the last.
         said = self.openstack(
             A, f'application backup delete first second ahead --keep-last 1 '
@@ -164,9 +164,9 @@ class TestClocks(SplitBrainTest):
 
     def test_it_is_behind(self) -> None:
         self.back_up_at('behind', -datetime.timedelta(hours=1))
-        self.assert_restored('behind', self.restore('behind', '--verify'))
+        self.assert_restored('behind', self.restore('behind', '--verify-all'))
         self._clean()
-        self.assert_restored('second', self.restore('second', '--verify'))
+        self.assert_restored('second', self.restore('second', '--verify-all'))
         self._clean()
         self.openstack(A, f'application backup delete behind --to-cloud {B}')
 

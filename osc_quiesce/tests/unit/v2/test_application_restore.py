@@ -285,7 +285,7 @@ class TestCreate(TestCase):
             ('--timeout', '0'),
             ('--parallel', '0'),
             ('--failed-at', 'yesterday'),
-            ('--verify', '--no-verify'),
+            ('--verify-all', '--no-verify'),
         ):
             with self.subTest(argv):
                 self.assertEqual(2, self.create(*argv))
