@@ -91,7 +91,8 @@ class TestAtOnce(SplitBrainTest):
         if 'two' in found:
             self.openstack(B, f'application restore delete {found["two"]}')
         self.assert_restored(
-            'second', self.restore('second', '--verify-all', '--name one'), 'one')
+            'second', self.restore('second', '--verify-all', '--name one'),
+            'one')
         self.assertEqual({'one'}, set(self.servers()))
 
 
