@@ -97,7 +97,7 @@ class TestAtOnce(SplitBrainTest):
 
 
 class TestChanges(SplitBrainTest):
-    def test_the_mapping_changes_between_runs(self) -> None:
+    def test_another_mapping_between_runs(self) -> None:
         before = self.restore('second', '--no-start', '--verify-all')
         restored = self.restored_at()
         usual = self.mapping
@@ -120,6 +120,7 @@ class TestChanges(SplitBrainTest):
             for each in base.cloud(B).volume('GET', '/volumes/detail')[
                 'volumes']}
 
+    # The last one, since the set has no target volume any more.
     def test_somebody_deletes_a_server_and_its_volume(self) -> None:
         self.restore('second', '--verify-all')
         server = next(each for each in self.servers()['second']
