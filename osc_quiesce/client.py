@@ -118,9 +118,9 @@ class Client:
         :param request_id: of a request to quiesce: only its freeze is ended,
             and if it has never arrived, it is withdrawn; by default, the
             freeze of any request is ended
-        :returns: the id of the thaw, or what the request has become; without
-            ``request_id``, ``ended`` may also mean that another request is
-            thawing the server
+        :returns: a :class:`.model.Unquiesced`: the id of the thaw, or what the
+            request has become; without ``request_id``, ``ended`` may also mean
+            that another request is thawing the server
         :raises errors.Refused: nothing was changed
         :raises errors.Unreachable: no usable answer in all that time
         """
@@ -135,7 +135,7 @@ class Client:
             job.action_id, None if job.action_id else states.ENDED)
 
     def get_server(self, server: Server | str) -> Server:
-        """Return what Nova shows of a server.
+        """Return a :class:`.model.Server`: what Nova shows of it.
 
         :raises errors.ServerNotFound: there is none, or no longer
         """
@@ -174,7 +174,7 @@ class Client:
 
     def freezes(self, servers: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:
-        """Return what is, or may be, frozen.
+        """Return what is, or may be, frozen, as :class:`.model.Freeze`.
 
         :param servers: UUIDs, to leave out all others
         :param all_projects: in all projects, and not only in the caller's own
@@ -216,7 +216,7 @@ class Client:
 
         :param request_id: what :meth:`quiesce` returned
         :param timeout: seconds
-        :returns: the server as it was last seen, and how long that took
+        :returns: a :class:`.verbs.Job`: the server as it was last seen
         :raises errors.NotSupported: it cannot be; nothing was frozen
         :raises errors.Failed: the guest may be frozen
         :raises errors.NoLongerQuiesced: it was frozen, and thawed since
@@ -236,7 +236,7 @@ class Client:
             If that is None, nothing was begun, and only the state of the
             server is looked at
         :param timeout: seconds
-        :returns: the server as it was last seen, and how long that took
+        :returns: a :class:`.verbs.Job`: the server as it was last seen
         :raises errors.Failed: the guest may still be frozen
         :raises errors.QuiescedByAnother: it was thawed, and frozen since by
             another request

@@ -108,7 +108,7 @@ class ServiceUnavailable(Refused, Transient):
 
 
 class Unreachable(Transient):
-    """No usable answer: none, a 5xx but for 503, or one not of Nova.
+    """No answer of Nova: silence, a page of a proxy, or another 5xx.
 
     The request may have been carried out.
     """
@@ -119,7 +119,7 @@ class NotSupported(QuiesceError):
 
 
 class Failed(QuiesceError):
-    """Freeze or thaw has failed: the guest may be frozen, and is thawed."""
+    """The freeze or the thaw has failed; the guest may be frozen."""
 
     advice = _(
         'The guest MAY STILL BE FROZEN: the cloud goes on trying to thaw it, '

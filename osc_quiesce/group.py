@@ -2,10 +2,11 @@
 
 """Several servers frozen together: in stages, all or none, then thawed.
 
-The promise of :func:`quiesced`: the block inside runs only while every server
-is frozen, and however it is left, every server that this block froze, or may
-have frozen, is thawed, the last stage first. What other requests froze is left
-alone. It knows no command line and no storage.
+The promise of :func:`quiesced`: the block inside begins when every server was
+seen frozen, and ``verify`` tells whether all stayed so. However it is left,
+every server that this block froze, or may have frozen, is thawed, the last
+stage first. What other requests froze is left alone. It knows no command line
+and no storage.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

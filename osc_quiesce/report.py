@@ -14,7 +14,9 @@ from osc_quiesce import verbs
 
 @dataclasses.dataclass
 class Member:
-    """One server of a group, and when it was frozen. Times are in UTC.
+    """One server of a group, and when it was frozen.
+
+    Times are in UTC, by the clock of the client; None if unknown.
 
     :ivar freeze: the request to quiesce it, and how far that came
     :ivar thaw: the same of the request to thaw it
@@ -47,7 +49,7 @@ class Member:
 
     @property
     def requested_at(self) -> datetime.datetime | None:
-        """Just before it was asked to quiesce: not frozen before; or None."""
+        """Just before the first request to quiesce it; None without one."""
         return self._utc(self.freeze.asked)
 
     @property
