@@ -144,11 +144,14 @@ class QuiesceManager(manager.Manager):
         schema.check()
         self._sweep(nova_context.get_admin_context())
 
-    def graceful_shutdown(self, timeout: float) -> None:
+    def graceful_shutdown(self, timeout: float | None = None) -> None:
         """Report that this service is stopped, and end what is in hand.
 
-        :param timeout: for how many seconds to wait for what is in hand
+        :param timeout: for how many seconds to wait for what is in hand; Nova
+            33 gives none
         """
+        if timeout is None:
+            timeout = CONF.graceful_shutdown_timeout
         end = time.monotonic() + timeout
         self._is_stopping = True
         self._retire()
@@ -162,8 +165,8 @@ class QuiesceManager(manager.Manager):
             self.store.retire(self._report)
 
     def cleanup_host(self) -> None:
-        """Do the same, for Nova until 2026.1."""
-        self.graceful_shutdown(CONF.graceful_shutdown_timeout)
+        """Do the same, for Nova 31 and 32."""
+        self.graceful_shutdown()
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:

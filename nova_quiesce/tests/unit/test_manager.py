@@ -117,10 +117,16 @@ class TestManager(world.WorldTest):
         self.assertAlmostEqual(5, self.passed - began, delta=0.2)
 
     def test_one_that_is_stopped_is_not_called_down(self) -> None:
-        self.sweep('ctl1')
-        self.services['ctl1'].graceful_shutdown(10)
-        self.assertNotIn('ctl1', [report[0] for report
-                                  in self.store.reports()])
+        # Nova 31 and 32, 33, and 34.
+        for host, name, arguments in (('ctl3', 'cleanup_host', ()),
+                                      ('ctl4', 'graceful_shutdown', ()),
+                                      ('ctl5', 'graceful_shutdown', (10,))):
+            with self.subTest(host):
+                self.restart(host)
+                self.sweep(host)
+                getattr(self.services[host], name)(*arguments)
+                self.assertNotIn(host, [report[0] for report
+                                        in self.store.reports()])
 
     def test_unless_another_process_of_its_name_goes_on(self) -> None:
         self.sweep('ctl1')
