@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, Final
 
-import jsonschema
 import yaml
 
 from osc_quiesce.application import errors
@@ -101,6 +100,9 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
         raise _error(path, line, exc.reason) from exc
     except RecursionError as exc:
         raise _error(path, 1, _('it is nested too deeply')) from exc
+    # Every ``openstack`` command loads this module, whatever it does.
+    import jsonschema
+
     prepare(data)
     document = Document(path, data, node)
     first = min(jsonschema.Draft7Validator(schema).iter_errors(data),
