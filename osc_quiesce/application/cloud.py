@@ -2,8 +2,8 @@
 
 """What is read from and written to the services of a site, as plain JSON."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 from urllib import parse
 
 from keystoneauth1 import exceptions as ksa_exceptions
@@ -14,15 +14,18 @@ from requests import adapters
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import http
+from osc_quiesce import retry
 
 THREADS: Final = 32  # requests under way at once
-PATIENCE: Final = 60.0  # seconds, with one request
+PATIENCE: Final = 60.0  # seconds, with one request, and with its repetition
 
 _VOLUME_MICROVERSION: Final = '3.0'
 _COMPUTE_MICROVERSION: Final = '2.1'
 _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 #: of backups with metadata
 BACKUP_MICROVERSION: Final = '3.43'
+
+_T = TypeVar('_T')
 
 
 class CloudError(errors.ApplicationError):
@@ -57,6 +60,16 @@ def pause_after(error: Exception) -> float | None:
     if isinstance(error, CloudError) and error.is_transient:
         return error.retry_after
     return None
+
+
+def until_answered(timer: retry.Timer, call: Callable[[], _T],
+                   patience: float = PATIENCE) -> _T:
+    """Return what a request returns, repeated as long as that may help.
+
+    :param patience: after how many seconds not to repeat it any more
+    :raises CloudError: what the last attempt has raised
+    """
+    return timer.repeat(call, pause_after, patience)
 
 
 class NotThere(CloudError):

@@ -200,4 +200,4 @@ def _mark(made: taking.Taking,
         snapshot_sets.mark(made.cloud, made.snapshots, marks)
         return snapshot_sets.find(made.cloud, made.set_id)
 
-    return made.client.timer.repeat(mark, cloud_api.pause_after, SEAL_PATIENCE)
+    return cloud_api.until_answered(made.client.timer, mark, SEAL_PATIENCE)

@@ -141,9 +141,9 @@ class Taking:
         Cinder that stays away is, at the deadline of the whole step.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
-        return timer.repeat(lambda: self.cloud.volume('GET', path),
-                            cloud_api.pause_after,
-                            self._deadline - timer.clock())
+        return cloud_api.until_answered(
+            timer, lambda: self.cloud.volume('GET', path),
+            self._deadline - timer.clock())
 
 
 @contextlib.contextmanager

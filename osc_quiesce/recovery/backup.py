@@ -30,8 +30,6 @@ from osc_quiesce import retry
 PARALLEL: Final = 4
 #: seconds for all of them: reading a volume may take hours
 TIMEOUT: Final = 86400.0
-#: seconds for a Cinder that is away when the set is sealed
-PATIENCE: Final = 60.0
 #: seconds after which the user is told that it goes on
 _NEWS: Final = 30.0
 #: seconds without news after which it is looked whether anybody is at work
@@ -227,8 +225,8 @@ class _Run:
                 values[backup_sets.REGISTERED] = self._destination.name
                 # First there: a set that is sealed here is so there as well.
                 self._destination.seal(self._plan.id, backups, values)
-            made = self._timer.repeat(lambda: self._mark(backups, values),
-                                      cloud_api.pause_after, PATIENCE)
+            made = cloud_api.until_answered(
+                self._timer, lambda: self._mark(backups, values))
         except errors.ApplicationError as exc:
             raise NotDone(self._plan,
                           [_('All backups are there, but cannot be marked: '

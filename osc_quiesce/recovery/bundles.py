@@ -28,9 +28,6 @@ from osc_quiesce import retry
 KIND: Final = 'osc-quiesce-backup-set'
 FORMAT: Final = 1
 
-#: seconds for which a Cinder that is away is asked for a record
-_PATIENCE: Final = 60.0
-
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
@@ -104,9 +101,8 @@ def reader(cloud: cloud_api.Cloud, timer: retry.Timer,
 
     def read(backup_id: str) -> records.Record:
         if backup_id not in known:
-            known[backup_id] = timer.repeat(
-                lambda: records.export(cloud, backup_id),
-                cloud_api.pause_after, _PATIENCE)
+            known[backup_id] = cloud_api.until_answered(
+                timer, lambda: records.export(cloud, backup_id))
         return known[backup_id]
 
     return read

@@ -45,9 +45,6 @@ LOG = logging.getLogger(__name__)
 CLONES: Final = 'clones'
 DELETION: Final = 'deletion'
 
-#: seconds for which writing the result is tried
-_PATIENCE: Final = 60.0
-
 
 @dataclasses.dataclass
 class Outcome:
@@ -178,9 +175,8 @@ class _Drill:
         with self.report.phase(DELETION):
             for step in steps:
                 try:
-                    for each in self._timer.repeat(
-                            self._found, cloud_api.pause_after,
-                            waiter.timeout):
+                    for each in cloud_api.until_answered(
+                            self._timer, self._found, waiter.timeout):
                         step(each, waiter)
                 except errors.ApplicationError as exc:
                     why.append(exc.fact)
@@ -224,11 +220,10 @@ class _Drill:
             marks.DRILL_RTO: '' if outcome.rto is None else str(
                 round(outcome.rto))}
         try:
-            self._timer.repeat(
-                lambda: backup_sets.mark(self._cloud, [
+            cloud_api.until_answered(
+                self._timer, lambda: backup_sets.mark(self._cloud, [
                     {'id': copy.id} for copy in point.copies.values()],
-                    values),
-                cloud_api.pause_after, _PATIENCE)
+                    values))
         except errors.ApplicationError as exc:
             LOG.error(
                 _('The result of the drill, %(result)s, is not recorded with '

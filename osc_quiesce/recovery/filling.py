@@ -333,8 +333,8 @@ class Filler:
             return self._waiter.read_volume(found['id'])
 
         try:
-            return self._waiter.timer.repeat(
-                write, cloud_api.pause_after, _PATIENCE)
+            return cloud_api.until_answered(
+                self._waiter.timer, write, _PATIENCE)
         except cloud_api.CloudError as exc:
             raise self._failure(item, volume, _(
                 'the data are there, but not the flags and metadata (%s)'

@@ -36,8 +36,6 @@ LOG = logging.getLogger(__name__)
 CONTAINER: Final = 'osc-quiesce-proofs'
 #: how often one volume is compared, if that ends early or newer backups come
 _ATTEMPTS: Final = 3
-#: seconds for which a request is repeated that is not answered
-_PATIENCE: Final = 60.0
 #: seconds for a backup to have another status: cinder-backup sets it
 _RESET_TIMEOUT: Final = 120.0
 
@@ -291,8 +289,7 @@ class Prover:
         self._repeat(write)
 
     def _repeat(self, call: Callable[[], _T]) -> _T:
-        return self._waiter.timer.repeat(
-            call, cloud_api.pause_after, _PATIENCE)
+        return cloud_api.until_answered(self._waiter.timer, call)
 
     def backups(self, volume_id: str = '') -> list[dict[str, Any]]:
         """Return the backups of a volume; by default of all volumes."""

@@ -32,8 +32,6 @@ from osc_quiesce.recovery import targets
 from osc_quiesce.recovery import waiting
 from osc_quiesce import retry
 
-#: seconds for which the other site may be away
-PATIENCE: Final = 60.0
 #: seconds for an imported backup to become available
 IMPORT_TIMEOUT: Final = 120.0
 #: how often a set is marked there
@@ -262,7 +260,7 @@ class Destination:
         return found.state
 
     def _repeat(self, call: Callable[[], _T]) -> _T:
-        return self._timer.repeat(call, cloud_api.pause_after, PATIENCE)
+        return cloud_api.until_answered(self._timer, call)
 
     def _record(self, backup_id: str) -> records.Record:
         if backup_id not in self._records:

@@ -41,9 +41,6 @@ _U = TypeVar('_U')
 VOLUMES: Final = 'volumes'
 PROOF: Final = 'verification'
 
-#: seconds for which writing what a proof has found is tried
-_PATIENCE: Final = 60.0
-
 
 @dataclasses.dataclass(frozen=True)
 class Means:
@@ -201,8 +198,7 @@ class Run:
                  'restore': self._plan.restore_id})
 
     def _repeat(self, call: Callable[[], _T]) -> _T:
-        return self._waiter.timer.repeat(
-            call, cloud_api.pause_after, _PATIENCE)
+        return cloud_api.until_answered(self._waiter.timer, call)
 
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
         """Write on a backup that it was proven; no restore fails by that."""

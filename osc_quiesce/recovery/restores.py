@@ -138,8 +138,8 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     def carry_out(step: Callable[..., None], *args: Any) -> bool:
         """Go on if one step fails: the others free what they can."""
         try:
-            waiter.timer.repeat(lambda: step(*args), cloud_api.pause_after,
-                                waiter.timeout)
+            cloud_api.until_answered(
+                waiter.timer, lambda: step(*args), waiter.timeout)
         except cloud_api.NotThere:
             pass
         except errors.ApplicationError as exc:

@@ -114,8 +114,8 @@ class Waiter:
         deadline = self.timer.clock() + self.timeout
         pauses = retry.pauses()
         while True:
-            found = self.timer.repeat(
-                look, cloud_api.pause_after, deadline - self.timer.clock())
+            found = cloud_api.until_answered(
+                self.timer, look, deadline - self.timer.clock())
             if found is not None:
                 return found
             pause = next(pauses)
