@@ -73,10 +73,10 @@ class Records:
             request has ended all the same
         """
         before, after = (ACTIVE, states.QUIESCING), (vm_state, None)
+        is_over = vm_state == ACTIVE
 
         @schema.retried
         def save() -> tuple[bool, bool]:
-            is_over = vm_state == ACTIVE
             with db.transaction(cell, instance.uuid):
                 is_open = actions.is_open(cell, instance.uuid, row.request_id)
                 moved = is_open and db.move(

@@ -65,10 +65,11 @@ class Sweep:
         found = db.in_task_state(context, states.TASK_STATES)
         for first in range(0, len(found), PORTION):
             without = self._without_row(found[first:first + PORTION])
+            if not without:
+                continue
             # The row is written before the state and goes after it. So work
             # that has ended since, and perhaps has begun once more, shows.
-            again = without and db.states_of(
-                context, [each.uuid for each in without])
+            again = db.states_of(context, [each.uuid for each in without])
             for server in self._without_row(
                     [each for each in again if each in without]):
                 self._adopt(context, cell_uuid, server)
@@ -76,8 +77,6 @@ class Sweep:
     def _without_row(self, servers: Sequence[db.ServerStates],
                      ) -> list[db.ServerStates]:
         """Return those of these servers that have no row."""
-        if not servers:
-            return []
         known = {row.instance_uuid for row in self._store.find(
             instance_uuids=[server.uuid for server in servers])}
         return [server for server in servers if server.uuid not in known]

@@ -141,6 +141,15 @@ class TestLostHints(FaultTest):
 
 class TestApiDied(FaultTest):
 
+    def die_before_the_state(self) -> str:
+        """Ask for a freeze of which only the row is written."""
+        request_id = world.new_id()
+        with mock.patch.object(api.API, '_begin_quiesce',
+                               side_effect=world.Killed), \
+                self.assertRaises(world.Killed):
+            self.quiesce(request_id=request_id)
+        return request_id
+
     def test_between_row_and_state(self) -> None:
         self._patch(mock.patch.object(
             api.API, '_begin_quiesce', side_effect=world.Killed))
@@ -154,22 +163,14 @@ class TestApiDied(FaultTest):
         self.assertEqual([], self.actions())
 
     def test_between_row_and_state_and_the_client_asks_again(self) -> None:
-        request_id = world.new_id()
-        with mock.patch.object(api.API, '_begin_quiesce',
-                               side_effect=world.Killed), \
-                self.assertRaises(world.Killed):
-            self.quiesce(request_id=request_id)
+        request_id = self.die_before_the_state()
         self.quiesce(request_id=request_id)
         self.deliver()
         self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('quiesced', frozen=True)
 
     def test_between_row_and_state_and_the_server_is_stopped(self) -> None:
-        request_id = world.new_id()
-        with mock.patch.object(api.API, '_begin_quiesce',
-                               side_effect=world.Killed), \
-                self.assertRaises(world.Killed):
-            self.quiesce(request_id=request_id)
+        request_id = self.die_before_the_state()
         self.set(vm_state='stopped')
         with self.assertRaises(exception.InstanceInvalidState):
             self.quiesce(request_id=request_id)
