@@ -36,7 +36,9 @@ def members(page, set_id):
 def is_consistent(members):
     """Return whether these are all of a set, and consistent."""
     good = {}
-    for member in members:
+    # Of two good backups of one snapshot, the newest counts.
+    for member in sorted(members, key=lambda each: each['created_at'],
+                         reverse=True):
         metadata, status = member['metadata'], member['status']
         if PREFIX + 'backup_set_id' in metadata:
             key, mark = metadata[PREFIX + 'snapshot_id'], 'sealed'
@@ -46,8 +48,8 @@ def is_consistent(members):
             key, mark = member['id'], 'consistency'
             is_good = status in ('available', 'backing-up')
         if is_good:
-            good[key] = (metadata[PREFIX + 'volumes'],
-                         metadata.get(PREFIX + mark))
+            good.setdefault(key, (metadata[PREFIX + 'volumes'],
+                                  metadata.get(PREFIX + mark)))
     return set(good.values()) == {(str(len(good)), 'consistent')}
 
 

@@ -104,7 +104,8 @@ class TestReadSet(unittest.TestCase):
         key = 'backup_set_id' if kind == 'backup' else 'set_id'
         listed = []
         for index in range(number):
-            each = {**one, 'id': str(index), 'metadata': dict(one['metadata'])}
+            each = {**one, 'id': str(index), 'metadata': dict(one['metadata']),
+                    'created_at': '2026-11-29T00:01:00.000000'}
             each['metadata']['osc_quiesce:snapshot_id'] = str(index)
             listed.append(each)
         for name, value in changed.items():
@@ -131,11 +132,22 @@ class TestReadSet(unittest.TestCase):
         one = json.loads((SAMPLES / 'backup-of-set.json').read_text())
         one['metadata']['osc_quiesce:snapshot_id'] = '0'
         servers, said = self.of_a_list(
-            'backup', 3, {**one, 'status': 'error'})
+            'backup', 3, {**one, 'status': 'error',
+                          'created_at': '2026-11-29T00:02:00.000000'})
         self.assertEqual(('', 1), (said, len(servers)))
         servers, said = self.of_a_list(
             'backup', 3, status='error', hidden_by='another')
         self.assertEqual(('', 1), (said, len(servers)))
+
+    def test_the_newest_of_two_good_backups_counts(self) -> None:
+        one = json.loads((SAMPLES / 'backup-of-set.json').read_text())
+        one['metadata'].update({'osc_quiesce:snapshot_id': '0',
+                                'osc_quiesce:sealed': ''})
+        for minute, is_whole in (('00', True), ('02', False)):
+            with self.subTest(minute):
+                servers, _said = self.of_a_list('backup', 3, {
+                    **one, 'created_at': f'2026-11-29T00:{minute}:00.000000'})
+                self.assertEqual(is_whole, servers is not None)
 
     def test_a_set_that_is_not_whole_or_not_consistent(self) -> None:
         cases: list[tuple[str, int, dict[str, str]]] = [
