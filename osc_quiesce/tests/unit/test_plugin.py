@@ -48,6 +48,17 @@ class TestPlugin(unittest.TestCase):
             - {'__future__'},
         )
 
+    def test_loading_all_commands_imports_none(self) -> None:
+        added = _modules_after(
+            'import stevedore\n'
+            'em = stevedore.ExtensionManager("openstack.server_quiesce.v2")\n'
+            'assert len(em.names()) > 15, em.names()'
+        )
+        self.assertEqual(
+            {'osc_quiesce', 'osc_quiesce.v2'},
+            {name for name in added if name.startswith('osc_quiesce')},
+        )
+
     def test_the_client_half_imports_neither_nova_nor_the_server_half(
         self,
     ) -> None:
