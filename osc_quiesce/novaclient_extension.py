@@ -104,7 +104,7 @@ _server_argument = utils.arg('server', metavar='<server>', help=_(
 
 @_server_argument
 @utils.arg('--unquiesce-after', metavar='<seconds>',
-           type=options.whole_seconds, default=None, help=_(
+           type=options.number, default=None, help=_(
                'Have the cloud unquiesce the server automatically this many '
                'seconds after it was quiesced (default: set by the cloud).'))
 @utils.arg('--poll', dest='poll', action='store_true', default=False,

@@ -35,13 +35,13 @@ def timeout(text: str) -> float:
         _('"%s" is not a positive number of seconds') % text)
 
 
-def whole_seconds(text: str) -> int:
-    """Return the whole number of seconds that an option gives."""
+def number(text: str) -> int:
+    """Return the whole number that an option gives, of seconds or of sets."""
     with contextlib.suppress(ValueError):
         if int(text) > 0:
             return int(text)
     raise argparse.ArgumentTypeError(
-        _('"%s" is not a whole number of seconds above 0') % text)
+        _('"%s" is not a whole number above 0') % text)
 
 
 def check_columns(command: Any, parsed_args: argparse.Namespace,

@@ -62,10 +62,13 @@ DeleteApplicationRestore = _late(
 ListApplicationRestore = _late('application_restore', 'ListApplicationRestore')
 ShowApplicationRestore = _late('application_restore', 'ShowApplicationRestore')
 CreateApplicationSnapshot = _late(
-    'application_create', 'CreateApplicationSnapshot')
-DeleteApplicationSnapshot = _late('application', 'DeleteApplicationSnapshot')
-ListApplicationSnapshot = _late('application', 'ListApplicationSnapshot')
-ShowApplicationSnapshot = _late('application', 'ShowApplicationSnapshot')
+    'application_snapshot_create', 'CreateApplicationSnapshot')
+DeleteApplicationSnapshot = _late(
+    'application_snapshot', 'DeleteApplicationSnapshot')
+ListApplicationSnapshot = _late(
+    'application_snapshot', 'ListApplicationSnapshot')
+ShowApplicationSnapshot = _late(
+    'application_snapshot', 'ShowApplicationSnapshot')
 ListQuiescedServer = _late('server', 'ListQuiescedServer')
 QuiesceServer = _late('server', 'QuiesceServer')
 UnquiesceServer = _late('server', 'UnquiesceServer')

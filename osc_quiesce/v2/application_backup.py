@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import logging
 from typing import Any
 
@@ -13,7 +12,6 @@ from cliff import columns
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import metadata
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
@@ -82,13 +80,8 @@ class ListApplicationBackup(base.Command, command.Lister):
             '--long', action='store_true', help=_('List more columns'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
-        try:
-            found = backup_sets.find_all(self._cloud)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
+        found = backup_sets.find_all(self._cloud)
         more = LONG_COLUMNS if parsed_args.long else ()
         return (*LIST_COLUMNS, *more), [
             (each.id, each.name, each.application, each.created_at, each.state,
@@ -105,13 +98,8 @@ class ShowApplicationBackup(base.Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return with_set(super().get_parser(prog_name))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
-        try:
-            found = backup_sets.find(self._cloud, parsed_args.set)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
+        found = backup_sets.find(self._cloud, parsed_args.set)
         return SHOW_COLUMNS, shown(found)
 
 
@@ -127,7 +115,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                             help=_('All sets of this application that were '
                                    'made at this site, with --keep-last'))
         parser.add_argument(
-            '--keep-last', metavar='<n>', type=options.whole_seconds,
+            '--keep-last', metavar='<n>', type=options.number,
             help=_('Of these sets, keep the last <n> consistent ones of each '
                    'application, and all backups that they need'))
         parser.add_argument(
@@ -163,24 +151,21 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                 'With --other-site-is-gone, --to-cloud has no meaning: give '
                 'one of them.'))
         cloud, elsewhere = self._cloud, None
-        try:
-            if parsed_args.to_cloud:
-                elsewhere = base.connect(parsed_args.to_cloud)
-                if elsewhere.volume_url == cloud.volume_url:
-                    raise osc_exceptions.CommandError(
-                        _('Cloud %s is this site, and not another one.')
-                        % parsed_args.to_cloud)
-            plan = retention.plan(
-                cloud, parsed_args.set, parsed_args.application,
-                parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,
-                parsed_args.to_cloud or '', parsed_args.other_site_is_gone)
-            self._check(plan, parsed_args.dry_run)
-            if not parsed_args.dry_run:
-                deleting.carry_out(
-                    plan, cloud, elsewhere, self._client.timer,
-                    parsed_args.timeout, options.progress_of(self.app))
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        if parsed_args.to_cloud:
+            elsewhere = base.connect(parsed_args.to_cloud)
+            if elsewhere.volume_url == cloud.volume_url:
+                raise osc_exceptions.CommandError(
+                    _('Cloud %s is this site, and not another one.')
+                    % parsed_args.to_cloud)
+        plan = retention.plan(
+            cloud, parsed_args.set, parsed_args.application,
+            parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,
+            parsed_args.to_cloud or '', parsed_args.other_site_is_gone)
+        self._check(plan, parsed_args.dry_run)
+        if not parsed_args.dry_run:
+            deleting.carry_out(
+                plan, cloud, elsewhere, self._client.timer,
+                parsed_args.timeout, options.progress_of(self.app))
 
     def _check(self, plan: retention.Removal, dry_run: bool) -> None:
         for warning in plan.warnings:

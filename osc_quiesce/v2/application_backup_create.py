@@ -10,7 +10,6 @@ Otherwise what is finished is kept, and the same command again continues.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import logging
 from typing import Any
 
@@ -18,7 +17,6 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
@@ -66,7 +64,7 @@ class CreateApplicationBackup(base.Interruptible,
         full.add_argument('--full', action='store_true',
                           help=_('Make full backups, and no incremental ones'))
         full.add_argument(
-            '--full-every', metavar='<n>', type=options.whole_seconds,
+            '--full-every', metavar='<n>', type=options.number,
             default=chains.FULL_EVERY,
             help=_('Length of a chain: each <n>th backup of a volume is full '
                    '(default: %d); the first one, and one of a volume that '
@@ -92,7 +90,7 @@ class CreateApplicationBackup(base.Interruptible,
     @staticmethod
     def _add_how(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            '--parallel', metavar='<n>', type=options.whole_seconds,
+            '--parallel', metavar='<n>', type=options.number,
             default=backup.PARALLEL,
             help=_('Number of backups that are made at once (default: %d)')
             % backup.PARALLEL)
@@ -103,9 +101,7 @@ class CreateApplicationBackup(base.Interruptible,
         parser.add_argument('--dry-run', action='store_true', help=_(
             'Show what would be done and refused, and do nothing'))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         # An unknown column name must not come to light after the work.
         options.check_columns(self, parsed_args,
                               PLAN_COLUMNS if parsed_args.dry_run
@@ -116,20 +112,17 @@ class CreateApplicationBackup(base.Interruptible,
             raise osc_exceptions.CommandError(_(
                 '--mapping and --no-target-volumes are of no use without '
                 '--to-cloud.'))
-        try:
-            cloud = self._cloud
-            destination = self._destination(cloud, parsed_args)
-            plan = self._plan(cloud, destination, parsed_args)
-            for problem in plan.problems:
-                LOG.error('%s', problem)
-            if parsed_args.dry_run:
-                self._exit_code = 1 if plan.problems else 0
-                return PLAN_COLUMNS, _planned(plan)
-            if plan.problems:
-                raise osc_exceptions.CommandError(_('No backup was made.'))
-            made = self._create(cloud, plan, destination, parsed_args)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        cloud = self._cloud
+        destination = self._destination(cloud, parsed_args)
+        plan = self._plan(cloud, destination, parsed_args)
+        for problem in plan.problems:
+            LOG.error('%s', problem)
+        if parsed_args.dry_run:
+            self._exit_code = 1 if plan.problems else 0
+            return PLAN_COLUMNS, _planned(plan)
+        if plan.problems:
+            raise osc_exceptions.CommandError(_('No backup was made.'))
+        made = self._create(cloud, plan, destination, parsed_args)
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)
 
     def _destination(

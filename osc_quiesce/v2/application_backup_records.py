@@ -9,7 +9,6 @@ another site goes there in a file.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import logging
 from typing import Any
 
@@ -49,23 +48,18 @@ class ExportApplicationBackup(base.Interruptible,
                             help=_('File to write'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
-        try:
-            cloud = self._cloud
-            bundles.check_path(parsed_args.output)
-            found = backup_sets.find(cloud, parsed_args.set)
-            if found.state != backup_sets.CONSISTENT:
-                raise application_errors.ApplicationError(
-                    _('Backup set %(name)s (%(id)s) is %(state)s: finish it '
-                      'first, with the command that has begun it.') % {
-                          'name': found.name, 'id': found.id,
-                          'state': found.state})
-            bundle = bundles.make(cloud, found, self._client.timer)
-            bundles.save(bundle, parsed_args.output)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
+        cloud = self._cloud
+        bundles.check_path(parsed_args.output)
+        found = backup_sets.find(cloud, parsed_args.set)
+        if found.state != backup_sets.CONSISTENT:
+            raise application_errors.ApplicationError(
+                _('Backup set %(name)s (%(id)s) is %(state)s: finish it '
+                  'first, with the command that has begun it.') % {
+                      'name': found.name, 'id': found.id,
+                      'state': found.state})
+        bundle = bundles.make(cloud, found, self._client.timer)
+        bundles.save(bundle, parsed_args.output)
         return EXPORT_COLUMNS, (
             base.printable(parsed_args.output), found.id, found.name,
             found.application, len(bundle.by_id))
@@ -86,29 +80,24 @@ class ImportApplicationBackup(base.Interruptible,
             'Show what would be done and refused, and do nothing'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         options.check_columns(self, parsed_args,
                               PLAN_COLUMNS if parsed_args.dry_run
                               else application_backup.SHOW_COLUMNS)
         application_backup_create.check_mapping(parsed_args)
-        try:
-            cloud = self._cloud
-            bundle = bundles.load(parsed_args.file)
-            destination = self._destination(cloud, bundle, parsed_args)
-            plan = importing.plan(bundle, destination)
-            for problem in plan.problems:
-                LOG.error('%s', problem)
-            if parsed_args.dry_run:
-                self._exit_code = 1 if plan.problems else 0
-                return PLAN_COLUMNS, _planned(plan)
-            if plan.problems:
-                raise osc_exceptions.CommandError(_('Nothing was imported.'))
-            made = importing.register(
-                plan, destination, options.progress_of(self.app))
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        cloud = self._cloud
+        bundle = bundles.load(parsed_args.file)
+        destination = self._destination(cloud, bundle, parsed_args)
+        plan = importing.plan(bundle, destination)
+        for problem in plan.problems:
+            LOG.error('%s', problem)
+        if parsed_args.dry_run:
+            self._exit_code = 1 if plan.problems else 0
+            return PLAN_COLUMNS, _planned(plan)
+        if plan.problems:
+            raise osc_exceptions.CommandError(_('Nothing was imported.'))
+        made = importing.register(
+            plan, destination, options.progress_of(self.app))
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)
 
     def _destination(

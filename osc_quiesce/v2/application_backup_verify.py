@@ -5,16 +5,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import logging
-from typing import Any
 
 from keystoneauth1 import session as ksa_session
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
@@ -62,15 +60,13 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
             'URL, or <bucket> after s3://, the command reads all backups '
             'there, instead of in the container of each'))
         parser.add_argument('--parallel', metavar='<n>',
-                            type=options.whole_seconds,
+                            type=options.number,
                             default=DEFAULT_PARALLEL,
                             help=_('How many volumes are verified at once '
                                    '(default: %d)') % DEFAULT_PARALLEL)
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         options.check_columns(self, parsed_args, COLUMNS)
         if bool(parsed_args.set) == bool(parsed_args.bundle):
             raise osc_exceptions.CommandError(
@@ -82,8 +78,6 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
             report = self._report(parsed_args)
         except cloud_api.CloudError as exc:
             raise osc_exceptions.CommandError(_why(exc)) from exc
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
         self._exit_code = 0 if report.is_good else 1
         return COLUMNS, [
             (each.backup_id, each.volume_id, each.state, each.object,

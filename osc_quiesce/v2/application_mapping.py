@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import errors as application_errors
+from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import site as sites
@@ -42,24 +40,19 @@ class CreateApplicationMapping(base.Command, command.ShowOne):
                 'while the set is not registered at this site'))
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         cloud = self._cloud
-        try:
-            source = cloud
-            if parsed_args.from_cloud:
-                source = base.connect(
-                    parsed_args.from_cloud)
-            point = points.find(source, parsed_args.set)
-            made = skeleton.make(
-                sites.Site(cloud), point.servers,
-                _('Mapping of application %(application)s,\nfor '
-                  '%(set)s.') % {
-                      'application': point.application, 'set': point.label})
-            _write(parsed_args.output, made.text)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        source = cloud
+        if parsed_args.from_cloud:
+            source = base.connect(
+                parsed_args.from_cloud)
+        point = points.find(source, parsed_args.set)
+        made = skeleton.make(
+            sites.Site(cloud), point.servers,
+            _('Mapping of application %(application)s,\nfor '
+              '%(set)s.') % {
+                  'application': point.application, 'set': point.label})
+        _write(parsed_args.output, made.text)
         return COLUMNS, (base.printable(parsed_args.output), point.application,
                          made.filled, base.Sentences(made.empty))
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce import model
@@ -60,7 +59,7 @@ class ShowApplicationProtection(base.Command, command.Lister):
             help=_('Show this application, even if it has no set (repeat for '
                    'more; default: all that have sets)'))
         parser.add_argument(
-            '--max-age', metavar='<seconds>', type=options.whole_seconds,
+            '--max-age', metavar='<seconds>', type=options.number,
             help=_('For alarms: exit with code 1, and name each application '
                    'without a set that is at most this many seconds old'))
         parser.add_argument('--openmetrics', metavar='<file>', help=_(
@@ -72,14 +71,9 @@ class ShowApplicationProtection(base.Command, command.Lister):
     def run(self, parsed_args: argparse.Namespace) -> int:
         return int(super().run(parsed_args) or self._exit_code)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
-        try:
-            found = protection.find(self._cloud, parsed_args.application)
-            left = capacity.left(self._cloud)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
+        found = protection.find(self._cloud, parsed_args.application)
+        left = capacity.left(self._cloud)
         if parsed_args.max_age is not None:
             self._raise_alarms(found, parsed_args.max_age)
         if parsed_args.openmetrics:

@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import logging
 from typing import Any
 
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
+from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import checking
 from osc_quiesce.recovery import marks
@@ -33,13 +32,8 @@ SHOW_COLUMNS = ('id', 'name', 'application', 'set_id', 'status', 'restored_at',
 class ListApplicationRestore(base.Command, command.Lister):
     _description = _('List the restores of the project at this site.')
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
-        try:
-            found = restores.find_all(self._cloud)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
+        found = restores.find_all(self._cloud)
         return LIST_COLUMNS, [
             (each.id, each.name, each.application, each.state,
              len(each.volumes), each.verified, len(each.servers),
@@ -53,13 +47,8 @@ class ShowApplicationRestore(base.Command, command.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return _with_restore(super().get_parser(prog_name))
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
-        try:
-            found = restores.find(self._cloud, parsed_args.restore)
-        except application_errors.ApplicationError as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
+        found = restores.find(self._cloud, parsed_args.restore)
         return SHOW_COLUMNS, (
             found.id, found.name, found.application, found.set_id, found.state,
             found.restored_at, found.verified,

@@ -10,7 +10,7 @@ command again continues.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import contextlib
 import dataclasses
 import logging
@@ -22,9 +22,7 @@ from osc_lib.command import command
 from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import errors as application_errors
 from osc_quiesce.cli import options
-from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import points
@@ -85,29 +83,23 @@ class Planned(base.Interruptible, command.ShowOne):
     COLUMNS: tuple[str, ...]
     REFUSED: str
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], tuple[Any, ...]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         # An unknown column name must not come to light after the work.
         options.check_columns(
             self, parsed_args,
             PLAN_COLUMNS if parsed_args.dry_run else self.COLUMNS)
         cloud = self._cloud
-        try:
-            plan = self._plan(cloud, parsed_args)
-            for refusal in plan.refusals:
-                LOG.error('%s', refusal)
-            if parsed_args.dry_run:
-                self._exit_code = 1 if plan.refusals else 0
-                return PLAN_COLUMNS, planned(plan)
-            if plan.refusals:
-                raise osc_exceptions.CommandError(self.REFUSED)
-            for warning in plan.warnings:
-                LOG.warning('%s', warning)
-            return self.COLUMNS, self._carry_out(cloud, plan, parsed_args)
-        except (application_errors.ApplicationError,
-                errors.QuiesceError) as exc:
-            raise osc_exceptions.CommandError(str(exc)) from exc
+        plan = self._plan(cloud, parsed_args)
+        for refusal in plan.refusals:
+            LOG.error('%s', refusal)
+        if parsed_args.dry_run:
+            self._exit_code = 1 if plan.refusals else 0
+            return PLAN_COLUMNS, planned(plan)
+        if plan.refusals:
+            raise osc_exceptions.CommandError(self.REFUSED)
+        for warning in plan.warnings:
+            LOG.warning('%s', warning)
+        return self.COLUMNS, self._carry_out(cloud, plan, parsed_args)
 
     def _plan(self, cloud: cloud_api.Cloud,
               parsed_args: argparse.Namespace) -> restore_plan.Plan:

@@ -103,7 +103,7 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--parallel', metavar='<n>',
-                        type=options.whole_seconds, default=DEFAULT_PARALLEL,
+                        type=options.number, default=DEFAULT_PARALLEL,
                         help=_('Number of volumes that are restored at once '
                                '(default: %d)') % DEFAULT_PARALLEL)
     parser.add_argument(

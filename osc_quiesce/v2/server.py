@@ -96,7 +96,7 @@ class QuiesceServer(_ServerCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('--unquiesce-after', metavar='<seconds>',
-                            type=options.whole_seconds,
+                            type=options.number,
                             help=_('Have the cloud unquiesce each server '
                                    'automatically this many seconds after it '
                                    'was quiesced (default: set by the cloud)'))

@@ -10,12 +10,12 @@ import pathlib
 import tempfile
 from typing import Any
 
-from osc_quiesce.tests.unit.v2 import test_application
+from osc_quiesce.tests.unit.v2 import test_application_snapshot
 from osc_quiesce.tests.unit.v2 import test_application_backup
 from osc_quiesce.tests.unit.v2 import test_application_restore
-from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_snapshot
 from osc_quiesce.v2 import application_backup_create
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_snapshot_create
 from osc_quiesce.v2 import application_mapping
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
@@ -93,8 +93,8 @@ class OneSentence:
                 self.assertLess(len(said[0]), 1500)
 
 
-class SnapshotTest(OneSentence, test_application.TestCase):
-    command = application_create.CreateApplicationSnapshot
+class SnapshotTest(OneSentence, test_application_snapshot.TestCase):
+    command = application_snapshot_create.CreateApplicationSnapshot
 
     def test_nothing_is_asked_for_nonsense(self) -> None:
         lines = self.errors.lines
@@ -114,8 +114,8 @@ class SnapshotTest(OneSentence, test_application.TestCase):
 
     def test_an_empty_name_is_none_of_a_set(self) -> None:
         self.create()
-        for command in (application.ShowApplicationSnapshot,
-                        application.DeleteApplicationSnapshot):
+        for command in (application_snapshot.ShowApplicationSnapshot,
+                        application_snapshot.DeleteApplicationSnapshot):
             self.command = command  # type: ignore[assignment]
             self.check(self.errors.lines, '')
         self.assertEqual(4, len(self.cinder.made))

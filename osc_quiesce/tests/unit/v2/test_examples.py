@@ -33,18 +33,18 @@ from osc_quiesce import model
 from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.application import test_manifest
 from osc_quiesce.tests.unit.recovery import test_drill as drill
-from osc_quiesce.tests.unit.v2 import test_application
+from osc_quiesce.tests.unit.v2 import test_application_snapshot
 from osc_quiesce.tests.unit.v2 import test_application_backup
 from osc_quiesce.tests.unit.v2 import test_application_backup_verify
 from osc_quiesce.tests.unit.v2 import test_application_protection
 from osc_quiesce.tests.unit.v2 import test_application_restore
 from osc_quiesce.tests.unit.v2 import test_server
-from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_snapshot
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
 from osc_quiesce.v2 import application_backup_verify
-from osc_quiesce.v2 import application_create
+from osc_quiesce.v2 import application_snapshot_create
 from osc_quiesce.v2 import application_drill
 from osc_quiesce.v2 import application_mapping
 from osc_quiesce.v2 import application_protection
@@ -180,7 +180,7 @@ class TestServer(Mixin, test_server.TestCase):
             'server-unquiesce', server.UnquiesceServer, 'server', 'unquiesce')
 
 
-class TestSnapshot(Mixin, test_application.TestCase):
+class TestSnapshot(Mixin, test_application_snapshot.TestCase):
     WORDS = ('application', 'snapshot')
 
     def setUp(self) -> None:
@@ -197,10 +197,10 @@ class TestSnapshot(Mixin, test_application.TestCase):
 
     def test_snapshots(self) -> None:
         for verb, command in (
-            ('create', application_create.CreateApplicationSnapshot),
-            ('list', application.ListApplicationSnapshot),
-            ('show', application.ShowApplicationSnapshot),
-            ('delete', application.DeleteApplicationSnapshot),
+            ('create', application_snapshot_create.CreateApplicationSnapshot),
+            ('list', application_snapshot.ListApplicationSnapshot),
+            ('show', application_snapshot.ShowApplicationSnapshot),
+            ('delete', application_snapshot.DeleteApplicationSnapshot),
         ):
             self.example(
                 f'application-snapshot-{verb}', command, *self.WORDS, verb)
@@ -209,7 +209,7 @@ class TestSnapshot(Mixin, test_application.TestCase):
                     'snapshot-of-set', self.cinder.made['s-db-vda'])
 
     def test_plan(self) -> None:
-        self.plan_of(application_create.CreateApplicationSnapshot,
+        self.plan_of(application_snapshot_create.CreateApplicationSnapshot,
                      'application-snapshot-create')
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import unittest
 
 from osc_quiesce.tests.unit.v2 import test_examples
-from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_snapshot
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
 from osc_quiesce.v2 import application_protection
@@ -216,7 +216,7 @@ class TestPage(unittest.TestCase):
     def test_every_key_of_a_plan(self) -> None:
         table = PAGE.partition('\nPlans\n')[2]
         for command, names in {
-            'snapshot create': application.PLAN_COLUMNS,
+            'snapshot create': application_snapshot.PLAN_COLUMNS,
             'backup create': application_backup_create.PLAN_COLUMNS,
             'backup import': application_backup_records.PLAN_COLUMNS,
             'restore create': application_restore_create.PLAN_COLUMNS,

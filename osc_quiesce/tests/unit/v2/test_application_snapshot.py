@@ -27,8 +27,8 @@ from osc_quiesce.cli import interrupts
 from osc_quiesce import errors as quiesce_errors
 from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit.application import base
-from osc_quiesce.v2 import application
-from osc_quiesce.v2 import application_create as commands
+from osc_quiesce.v2 import application_snapshot
+from osc_quiesce.v2 import application_snapshot_create as commands
 
 
 class Stderr(io.StringIO):
@@ -106,7 +106,7 @@ class TestCreate(TestCase):
     def test_the_set_is_shown_with_what_a_restore_needs(self) -> None:
         self.assertEqual(0, self.run_create('-f', 'json'), self.said)
         made = self.printed()
-        self.assertEqual(list(application.SHOW_COLUMNS), list(made))
+        self.assertEqual(list(application_snapshot.SHOW_COLUMNS), list(made))
         self.assertEqual('consistent', made['consistency'])
         self.assertEqual('nightly', made['name'])
         self.assertEqual(4, made['snapshots'])
@@ -262,7 +262,7 @@ class TestCreate(TestCase):
     def test_a_dry_run_shows_the_plan_and_does_nothing(self) -> None:
         self.assertEqual(0, self.run_create('--dry-run', '-f', 'json'))
         plan = self.printed()
-        self.assertEqual(list(application.PLAN_COLUMNS), list(plan))
+        self.assertEqual(list(application_snapshot.PLAN_COLUMNS), list(plan))
         volumes = [
             volume
             for server in plan['servers']
@@ -464,10 +464,10 @@ class TestOthers(TestCase):
         self.made = self.create(description='d', properties={'ticket': '7'})
 
     def test_list_tells_how_consistent_and_how_long(self) -> None:
-        self.command = application.ListApplicationSnapshot
+        self.command = application_snapshot.ListApplicationSnapshot
         self.assertEqual(0, self.run_command('-f', 'json'))
         [row] = self.printed()
-        self.assertEqual(list(application.LIST_COLUMNS), list(row))
+        self.assertEqual(list(application_snapshot.LIST_COLUMNS), list(row))
         self.assertEqual(
             ('nightly', 'shop', 'consistent', 4),
             (
@@ -480,7 +480,7 @@ class TestOthers(TestCase):
         self.assertEqual(self.made.window, row['Window'])
 
     def test_show_gives_everything_to_programs(self) -> None:
-        self.command = application.ShowApplicationSnapshot
+        self.command = application_snapshot.ShowApplicationSnapshot
         for name in ('nightly', self.made.id):
             self.assertEqual(0, self.run_command(name, '-f', 'json'))
             shown = self.printed()
@@ -494,7 +494,7 @@ class TestOthers(TestCase):
             )
 
     def test_show_gives_a_summary_to_people(self) -> None:
-        self.command = application.ShowApplicationSnapshot
+        self.command = application_snapshot.ShowApplicationSnapshot
         self.assertEqual(0, self.run_command('nightly'))
         shown = self.stdout.getvalue()
         self.assertIn('1. db (', shown)
@@ -504,7 +504,7 @@ class TestOthers(TestCase):
         )
 
     def test_a_snapshot_that_is_gone_is_shown_as_none(self) -> None:
-        self.command = application.ShowApplicationSnapshot
+        self.command = application_snapshot.ShowApplicationSnapshot
         del self.cinder.made['s-web-vdb']
         self.assertEqual(0, self.run_command('nightly'))
         self.assertIn(
@@ -512,7 +512,7 @@ class TestOthers(TestCase):
         )
 
     def test_delete_deletes_the_whole_set(self) -> None:
-        self.command = application.DeleteApplicationSnapshot
+        self.command = application_snapshot.DeleteApplicationSnapshot
         self.assertEqual(0, self.run_command('nightly'), self.said)
         self.assertEqual({}, self.cinder.made)
 
@@ -523,7 +523,7 @@ class TestOthers(TestCase):
     ) -> None:
         # Its volume was transferred: no snapshot of it is shown any more.
         del self.cinder.made['s-web-vdb']
-        self.command = application.DeleteApplicationSnapshot
+        self.command = application_snapshot.DeleteApplicationSnapshot
         self.assertEqual(0, self.run_command('nightly'), self.said)
         self.assertEqual({}, self.cinder.made)
         self.assertIn('Only 3 of the 4 snapshots of set nightly', self.said)
@@ -533,7 +533,7 @@ class TestOthers(TestCase):
         )
 
     def test_delete_goes_on_after_a_failure(self) -> None:
-        self.command = application.DeleteApplicationSnapshot
+        self.command = application_snapshot.DeleteApplicationSnapshot
         self.assertEqual(1, self.run_command('weekly', 'nightly'))
         self.assertEqual({}, self.cinder.made)
         self.assertIn('"weekly"', self.said)
@@ -544,15 +544,15 @@ class TestOthers(TestCase):
         self.client = self.client.with_sleep(
             mock.Mock(side_effect=interrupts.Interrupted(2))
         )
-        self.command = application.DeleteApplicationSnapshot
+        self.command = application_snapshot.DeleteApplicationSnapshot
         self.assertEqual(0, self.run_command('nightly'), self.said)
         self.assertEqual({}, self.cinder.made)
 
     def test_a_set_that_is_not_there_is_named(self) -> None:
         for command, more in (
-            (application.ShowApplicationSnapshot, ''),
+            (application_snapshot.ShowApplicationSnapshot, ''),
             (
-                application.DeleteApplicationSnapshot,
+                application_snapshot.DeleteApplicationSnapshot,
                 ' It may already have been deleted.',
             ),
         ):
@@ -568,9 +568,9 @@ class TestOthers(TestCase):
         error = cloud_api.CloudError('Cinder is away')
         self.patch(self.cinder, 'snapshots', mock.Mock(side_effect=error))
         for command, argv in (
-            (application.ListApplicationSnapshot, ()),
-            (application.ShowApplicationSnapshot, ('nightly',)),
-            (application.DeleteApplicationSnapshot, ('nightly',)),
+            (application_snapshot.ListApplicationSnapshot, ()),
+            (application_snapshot.ShowApplicationSnapshot, ('nightly',)),
+            (application_snapshot.DeleteApplicationSnapshot, ('nightly',)),
         ):
             self.command = command
             self.errors.lines.clear()

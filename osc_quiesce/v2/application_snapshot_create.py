@@ -28,7 +28,7 @@ from osc_quiesce.cli import options
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
-from osc_quiesce.v2 import application
+from osc_quiesce.v2 import application_snapshot as snapshot
 from osc_quiesce.v2 import base
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
                    'in seconds (default: %g)') % retry.DEFAULT_TIMEOUT)
         parser.add_argument(
             '--unquiesce-after', metavar='<seconds>',
-            type=options.whole_seconds, default=DEFAULT_UNQUIESCE_AFTER,
+            type=options.number, default=DEFAULT_UNQUIESCE_AFTER,
             help=_('Have the cloud unquiesce each server this many seconds '
                    'after it was quiesced, even if this command dies '
                    '(default: %d)') % DEFAULT_UNQUIESCE_AFTER)
@@ -101,8 +101,8 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
     def run(self, parsed_args: argparse.Namespace) -> int:
         # An unknown column name must not come to light after a freeze.
         options.check_columns(self, parsed_args,
-                              application.PLAN_COLUMNS if parsed_args.dry_run
-                              else application.SHOW_COLUMNS)
+                              snapshot.PLAN_COLUMNS if parsed_args.dry_run
+                              else snapshot.SHOW_COLUMNS)
         try:
             return super().run(parsed_args)
         except Exception as exc:
@@ -124,12 +124,12 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
             LOG.error('%s', refusal)
         if parsed_args.dry_run:
             self._exit_code = 1 if plan.refusals else 0
-            return application.PLAN_COLUMNS, application.planned(plan)
+            return snapshot.PLAN_COLUMNS, snapshot.planned(plan)
         if plan.refusals:
             raise osc_exceptions.CommandError(_(
                 'Nothing was quiesced, and no snapshot was taken.'))
         self._made = self._create(plan, parsed_args)
-        return application.SHOW_COLUMNS, application.shown(self._made)
+        return snapshot.SHOW_COLUMNS, snapshot.shown(self._made)
 
     def _plan(self, parsed_args: argparse.Namespace) -> planning.Plan:
         if parsed_args.file is not None:
