@@ -190,17 +190,14 @@ class Frozen:
 
         The cloud accepts a thaw by our request only of what that has frozen,
         without a break. But a guest may tell afterwards that it was not: some
-        give up a freeze after a while. One that cannot be thawed tells nothing
-        of that kind.
+        give up a freeze after a while. So one that was not seen thawed proves
+        nothing.
         """
         thaw = member.thaw
-        if thaw.doubt or not thaw.action_id or not member.freeze.is_done:
-            return
-        if thaw.is_done:
+        if (thaw.is_done and thaw.action_id and not thaw.doubt
+                and member.freeze.is_done):
             thaw.doubt = self._client.doubt(thaw)
             member.is_proven = thaw.doubt is None
-        else:
-            member.is_proven = isinstance(thaw.error, errors.Failed)
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:
         # A failing progress callback must not prevent a thaw.

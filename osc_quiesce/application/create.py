@@ -67,13 +67,13 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
         frozen.verify()
         _check_volumes(client, plan)
         client.timer.sleep(0)  # where a signal may stop us
-        return _seal(made, frozen.report.window, frozen.report.complete)
+        return _seal(made, frozen.report)
     except Kept:
         raise
     except BaseException as exc:
         with shield():
-            if is_whole and frozen:
-                _keep_if_wanted(made, exc, frozen.report, keep_inconsistent)
+            if is_whole:
+                _keep_if_wanted(made, exc, keep_inconsistent)
             _undo(made, progress)
         raise
 
@@ -97,8 +97,8 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     concurrency.run_all(check, plan.servers)
 
 
-def _seal(made: taking.Taking, window: float | None,
-          complete: float | None) -> snapshot_sets.SnapshotSet:
+def _seal(made: taking.Taking,
+          report: reports.Report) -> snapshot_sets.SnapshotSet:
     """Mark the set as consistent, and return it as Cinder has it.
 
     It is, whatever becomes of the marks: if Cinder does not take them for a
@@ -107,8 +107,8 @@ def _seal(made: taking.Taking, window: float | None,
     try:
         found = _mark(made, {
             'consistency': snapshot_sets.CONSISTENT,
-            'window': '' if window is None else f'{window:.3f}',
-            'complete': '' if complete is None else f'{complete:.3f}'})
+            'window': f'{report.window:.3f}',
+            'complete': f'{report.complete:.3f}'})
     except cloud_api.NotThere:
         raise  # a snapshot is gone: it is not a whole set any more
     except cloud_api.CloudError as exc:
@@ -134,40 +134,24 @@ def _seal(made: taking.Taking, window: float | None,
 
 
 def _keep_if_wanted(made: taking.Taking, exc: BaseException,
-                    report: reports.Report, keep_inconsistent: bool) -> None:
-    """Keep a set that is consistent, or marked; raise Kept if it is kept.
+                    keep_inconsistent: bool) -> None:
+    """Keep a set that is not proven, and raise Kept, if that is wanted.
 
     :param exc: what went wrong when all snapshots had been taken
     """
-    if not isinstance(exc, (quiesce_errors.NotConsistent,
-                            quiesce_errors.ThawFailed)):
+    if not keep_inconsistent or not isinstance(
+            exc, (quiesce_errors.NotConsistent, quiesce_errors.ThawFailed)):
         return
-    is_consistent = report.is_consistent
     try:
-        if is_consistent:
-            _check_volumes(made.client, made.plan)
-    except (errors.ApplicationError, quiesce_errors.QuiesceError) as error:
-        LOG.error('%s', error)
-        is_consistent = False
-    try:
-        if is_consistent:
-            _seal(made, None, report.complete)
-            message = _(
-                '%(why)s. Snapshot set %(name)s (%(id)s) is consistent.')
-        elif keep_inconsistent:
-            _mark(made, {'consistency': snapshot_sets.INCONSISTENT})
-            message = _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT '
-                        'CONSISTENT; it is kept and marked so.')
-        else:
-            return
-    except Kept as kept:
-        raise Kept(f'{exc} {kept}') from exc
+        _mark(made, {'consistency': snapshot_sets.INCONSISTENT})
     except errors.ApplicationError as error:
         LOG.error(_('The set cannot be marked: %s'), error)
         return
-    raise Kept(message % {
-        'why': str(exc).rstrip('.'), 'name': made.plan.name,
-        'id': made.set_id}) from exc
+    raise Kept(
+        _('%(why)s. Snapshot set %(name)s (%(id)s) is NOT CONSISTENT; it is '
+          'kept and marked so.') % {
+              'why': str(exc).rstrip('.'), 'name': made.plan.name,
+              'id': made.set_id}) from exc
 
 
 def _undo(made: taking.Taking, progress: Callable[[str], object]) -> None:

@@ -14,7 +14,6 @@ import time
 
 import openstack
 from osc_quiesce import client
-from osc_quiesce import errors
 from osc_quiesce import group
 
 
@@ -65,7 +64,6 @@ def take(cloud, name, servers, stop):
         attached.volume_id for [server] in stages
         for attached in connection.compute.volume_attachments(server.id)]
     snapshots = []
-    is_whole = False
     try:
         with group.quiesced(quiesce, stages, unquiesce_after=120,
                             shield=stop.shield) as frozen:
@@ -77,14 +75,10 @@ def take(cloud, name, servers, stop):
                 stop.check()
                 storage.wait_for_status(
                     snapshot, 'available', ['error'], interval=0.2, wait=60)
-            is_whole = True
         frozen.verify()  # raises if a server did not stay frozen
         stop.check()
-    except BaseException as error:
-        # A server that cannot be thawed does not make the data bad.
-        if not (is_whole and isinstance(error, errors.ThawFailed)
-                and frozen.report.is_consistent):
-            discard(storage, snapshots)
+    except BaseException:
+        discard(storage, snapshots)
         raise
     print(f'Snapshots: {len(snapshots)}. Servers were frozen for at most '
           f'{frozen.report.window:.1f} s.')

@@ -743,19 +743,15 @@ class TestFailures(ApplicationTest):
         self.assertIn('Not all snapshots were made within 5 s', said)
         self.check_undone(server)
 
-    def test_a_thaw_that_fails_leaves_a_consistent_set(self) -> None:
+    def test_a_thaw_that_fails_leaves_no_set(self) -> None:
+        # The guest cannot tell whether it stayed frozen.
         first, _volumes = self.with_volumes()
         second, _volumes = self.with_volumes(unquiesce='fail')
         said = self.create('--server', first, '--server', second,
                            '--allow-local-disk', expect=1).stderr
         self.assertIn('MAY STILL BE FROZEN', said)
         self.assertIn(second, said)
-        self.assertIn('is consistent', said)
-        self.assertEqual(('active', None), self.states(first))
-        shown = self.openstack(
-            'application snapshot show -f json %s' % self.set_name).data
-        self.assertEqual('consistent', shown['consistency'])
-        self.openstack('application snapshot delete %s' % self.set_name)
+        self.check_undone(first)
 
     def test_volume_detached_after_the_preflight(self) -> None:
         server, [volume, _other] = self.with_volumes(2)

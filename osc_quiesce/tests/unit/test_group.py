@@ -675,13 +675,13 @@ class TestThaw(TestCase):
             self.assertEqual('active', server.vm_state)
         self.assertIsNone(frozen.report.window)
 
-    def test_a_thaw_that_fails_when_accepted_is_a_proof(self) -> None:
+    def test_a_thaw_that_fails_when_accepted_is_no_proof(self) -> None:
+        # The guest may have ended its freeze long before.
         self.app1.thaw_to = ('error', 'Error', 'agent is gone')
         with self.assertRaises(errors.ThawFailed):
             with self.quiesced() as frozen:
                 pass
-        frozen.verify()
-        self.assertTrue(frozen.report.is_consistent)
+        self.assertEqual({'app1'}, self.unproven(frozen))
 
     def test_a_thaw_that_stays_refused_keeps_no_other_frozen(self) -> None:
         said_no = fault(403, 'Policy says no')

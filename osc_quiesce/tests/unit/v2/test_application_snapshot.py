@@ -379,13 +379,13 @@ class TestCreate(TestCase):
                     self.assertEqual(1, len(self.announced))
                     self.assert_nothing_is_left()
 
-    def test_a_failed_thaw_keeps_the_set_and_fails(self) -> None:
+    def test_a_failed_thaw_leaves_no_set_and_fails(self) -> None:
         _db, web = self.nova.servers.values()
         web.thaw_to = ('error', 'Error', 'the guest does not answer')
         self.assertEqual(1, self.run_create())
-        made = snapshot_sets.find(self.cloud, 'nightly')
-        self.assertEqual(snapshot_sets.CONSISTENT, made.state)
-        for words in ('MAY STILL BE FROZEN', web.id, made.id):
+        self.assertEqual({}, self.cinder.made)
+        for words in ('MAY STILL BE FROZEN', web.id,
+                      'No consistent snapshot set "nightly" was made.'):
             self.assertIn(words, self.said)
         self.assertEqual('', self.stdout.getvalue())
 
