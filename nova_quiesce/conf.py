@@ -81,6 +81,8 @@ guest stays frozen until a request to unquiesce it comes.
         min=1,
         help="""
 The longest ``unquiesce_after``, in seconds, that a request may have.
+
+It limits ``default_unquiesce_after`` as well, unless that is 0.
 """),
     cfg.BoolOpt(
         'restore_after_thaw',

@@ -219,11 +219,11 @@ class QuiesceController(wsgi.Controller):
 
 def _unquiesce_after(details: dict[str, Any]) -> int:
     """Return after how many seconds to thaw; 0 if never."""
+    most: int = CONF.quiesce.max_unquiesce_after
     if 'unquiesce_after' not in details:
-        return int(CONF.quiesce.default_unquiesce_after)
+        return min(CONF.quiesce.default_unquiesce_after, most)
     # To JSON Schema 60.0 is an integer, too.
     seconds = int(details['unquiesce_after'])
-    most = CONF.quiesce.max_unquiesce_after
     if seconds > most:
         raise exc.HTTPBadRequest(explanation=_(
             'unquiesce_after is %(asked)d seconds; this cloud allows at most '

@@ -107,6 +107,14 @@ class StateChanged(GuestError):
                 '(now vm_state %(vm_state)s, task_state %(task_state)s)')
 
 
+class NotBegun(GuestError):
+    """The server is not, or no longer, to be quiesced by the request."""
+
+    outcome = states.Outcome.REFUSED
+    msg_fmt = _('nova-api stopped before it had passed the request on, or the '
+                'state of the server was reset: nothing was frozen')
+
+
 class Conflict(QuiesceError):
     """The server is not in the right condition; nothing was changed."""
 

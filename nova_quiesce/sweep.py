@@ -96,7 +96,6 @@ class Sweep:
             if db.move(context, server.uuid,
                        (server.vm_state, server.task_state),
                        (server.vm_state, None)):
-                error = exceptions.StateChanged(
-                    vm_state=server.vm_state, task_state=None)
+                error = exceptions.NotBegun()
                 actions.finish(context, server.uuid, self._host, None, error,
                                others=error)

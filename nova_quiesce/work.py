@@ -8,8 +8,8 @@ state and the end of its event are one transaction, and the row goes after it.
 A service that stops anywhere in between leaves a row, which another service
 takes when the lease has ended.
 
-This module must never delete a row, except if nothing was frozen or if there
-is no server.  What thaws is :mod:`nova_quiesce.thawing`.
+This module must never delete a row, except if nothing is frozen by it or if
+there is no server.  What thaws is :mod:`nova_quiesce.thawing`.
 """
 
 from collections.abc import Callable
@@ -104,10 +104,12 @@ class Work:
                 self._freeze(cell, instance, row)
                 return
             error = exceptions.NotTakenUp(seconds=waited)
-        elif found == (ACTIVE, None) and waited < times.ASK_GRACE:
-            # nova-api has not come to the server's state yet.
-            self._store.release(row, times.ASK_PAUSE)
-            return
+        elif found == (ACTIVE, None):
+            if waited < times.ASK_GRACE:
+                # nova-api has not come to the server's state yet.
+                self._store.release(row, times.ASK_PAUSE)
+                return
+            error = exceptions.NotBegun()
         else:
             error = records.state_changed(instance)
         if instance.task_state == states.QUIESCING:

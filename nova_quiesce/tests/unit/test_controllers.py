@@ -66,6 +66,20 @@ class TestBody(unittest.TestCase):
         self.assertEqual(90, after({}))
         self.assertEqual(5, after({'unquiesce_after': 5}))
 
+    def test_the_limit_holds_for_the_default_too(self) -> None:
+        after = controllers._unquiesce_after
+        for default, deadline in (90, 60), (0, 0):
+            with self.subTest(default):
+                controllers.CONF.set_override(
+                    'default_unquiesce_after', default, 'quiesce')
+                self.addCleanup(controllers.CONF.clear_override,
+                                'default_unquiesce_after', 'quiesce')
+                controllers.CONF.set_override(
+                    'max_unquiesce_after', 60, 'quiesce')
+                self.addCleanup(controllers.CONF.clear_override,
+                                'max_unquiesce_after', 'quiesce')
+                self.assertEqual(deadline, after({}))
+
     def test_more_than_the_cloud_allows_is_refused_in_words(self) -> None:
         after = controllers._unquiesce_after
         self.assertEqual(86400, after({'unquiesce_after': 86400}))
