@@ -123,8 +123,11 @@ class Booter:
         description = ports.description(self._plan.restore_id, port.id)
         query = parse.urlencode({'description': description})
         found = self._cloud.network('GET', f'/ports?{query}')['ports']
-        if found:
-            return str(found[0]['id'])
+        for each in found:
+            if each['device_id'] or ports.fits(each, port.body):
+                return str(each['id'])
+            # It is of an earlier run, and the mapping has changed.
+            self._cloud.network('DELETE', f'/ports/{each["id"]}')
         try:
             made = self._cloud.network('POST', '/ports', {'port': {
                 **port.body,

@@ -111,6 +111,8 @@ def choose(snapshot: Mapping[str, Any], volume: Mapping[str, Any],
     parent = parent_for(snapshot, backups)
     if parent is None:
         return Choice(FULL, _('there is no earlier backup'))
+    if any(_is_passed_over(each, parent, snapshot) for each in backups):
+        return Choice(FULL, _('a later full backup is in use now'))
     if parent['size'] != volume['size']:
         return Choice(FULL,
                       _('the volume has grown from %(old)d to %(new)d GiB') % {
@@ -121,6 +123,19 @@ def choose(snapshot: Mapping[str, Any], volume: Mapping[str, Any],
     return Choice(INCREMENTAL,
                   _('number %(number)d of a chain') % {'number': length + 1},
                   parent['id'])
+
+
+def _is_passed_over(backup: Mapping[str, Any], parent: Mapping[str, Any],
+                    snapshot: Mapping[str, Any]) -> bool:
+    """Return whether a full backup will look like what differences are of.
+
+    Cinder takes only what is available. So if a later one is not, but will be
+    again, :func:`line_of` would end at it, and the real parent could go.
+    """
+    return (not backup.get('is_incremental')
+            and moment(parent) < moment(backup) < moment(snapshot)
+            and (backup['status'] in ('creating', 'restoring')
+                 or bool(metadata.get(backup, marks.HIDDEN_BY))))
 
 
 def ancestors(backup_id: str,

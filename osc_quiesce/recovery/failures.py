@@ -25,7 +25,8 @@ _RESTARTED: Final = (
 _NO_TEMPORARY: Final = re.compile(r'volume \S+ could not be found')
 # Of several that make the bucket of S3 at once, one does.
 _BUCKET_MADE: Final = 'bucketalreadyownedbyyou'
-_NEEDS_FULL: Final = 'full backup'
+# The latter is of a volume that has grown since the backup before.
+_NEEDS_FULL: Final = ('full backup', 'list index out of range')
 _NO_SERVICE: Final = 'service not found for creating backup'
 _CEPH: Final = ('rbd', 'errno 17')
 
@@ -53,7 +54,7 @@ def is_passing(why: str) -> bool:
 
 def needs_full(why: str) -> bool:
     """Return whether only a full backup can succeed."""
-    return _NEEDS_FULL in why.lower()
+    return any(words in why.lower() for words in _NEEDS_FULL)
 
 
 def may_delete(backup: Mapping[str, Any]) -> bool:

@@ -45,6 +45,7 @@ class Point:
         ``inconsistent``
     :param servers: what is recorded of them, in the order of freezing
     :param copies: by the ID of the source volume
+    :param volumes: how many copies there are if none is missing
     """
 
     id: str
@@ -55,6 +56,7 @@ class Point:
     state: str
     servers: Sequence[Mapping[str, Any]]
     copies: Mapping[str, Copy]
+    volumes: int
 
     @property
     def is_consistent(self) -> bool:
@@ -101,7 +103,8 @@ def find_backup_set(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
                  found.created_at, found.state, found.servers, {
                      metadata.get(each, 'source_volume_id'): Copy(
                          each['id'], BACKUP, int(each['size']), each['status'],
-                         each['volume_id']) for each in found.backups})
+                         each['volume_id']) for each in found.backups},
+                 found.volumes)
 
 
 def _of_snapshots(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
@@ -111,4 +114,4 @@ def _of_snapshots(cloud: cloud_api.Cloud, name_or_id: str) -> Point:
         found.state, found.servers,
         {each['volume_id']: Copy(each['id'], SNAPSHOT, int(each['size']),
                                  each['status'], each['volume_id'])
-         for each in found.snapshots})
+         for each in found.snapshots}, found.volumes)

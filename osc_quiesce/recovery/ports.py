@@ -167,6 +167,24 @@ def _add_security(rows: tables.Rows, port: Mapping[str, Any],
     body['security_groups'] = sorted({g['id'] for g in found if g})
 
 
+def fits(port: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Return whether a port is as one would be made now.
+
+    :param port: as Neutron has it
+    :param body: of the request that would make it
+    """
+    fixed = body.get('fixed_ips')
+    groups = body.get('security_groups')
+    return (port['network_id'] == body['network_id']
+            and body.get('mac_address', port['mac_address']).lower()
+            == port['mac_address']
+            and (groups is None or groups == sorted(port['security_groups']))
+            and (fixed is None or len(fixed) == len(port['fixed_ips'])
+                 and all(any(wanted.items() <= each.items()
+                             for each in port['fixed_ips'])
+                         for wanted in fixed)))
+
+
 def description(restore_id: str, port_id: str) -> str:
     """Return the description by which a port of a restore is found again."""
     return f'{MARK}{restore_id};port_id={port_id}'

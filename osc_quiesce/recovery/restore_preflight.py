@@ -61,6 +61,7 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
+    warnings += _lost(point)
     plan = restore_plan.Plan(
         name, restore_id, point, options, resolution, items,
         sorted(rows, key=lambda row: row.stage), problems, verify, warnings,
@@ -80,6 +81,16 @@ def _state_problems(point: points.Point,
               'belong together; --allow-inconsistent accepts that.') % {
                   'set': point.label[:1].upper() + point.label[1:],
                   'state': point.state}]
+
+
+def _lost(point: points.Point) -> list[str]:
+    """Return what may be missing unseen: a server is in its copies only."""
+    if len(point.copies) >= point.volumes:
+        return []
+    return [_('%(set)s has copies of %(there)d of %(all)d volumes: a server '
+              'of which all are missing is not known, and not restored.') % {
+                  'set': point.label[:1].upper() + point.label[1:],
+                  'there': len(point.copies), 'all': point.volumes}]
 
 
 def _chosen(point: points.Point, options: restore_plan.Options,

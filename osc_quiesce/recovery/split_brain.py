@@ -20,6 +20,9 @@ LOG = logging.getLogger(__name__)
 #: statuses of servers that do not run
 _STOPPED: Final = frozenset({'SHUTOFF', 'SHELVED', 'SHELVED_OFFLOADED',
                              'SOFT_DELETED', 'DELETED', 'ERROR'})
+#: of Nova, shown to all users
+_POWER_STATE: Final = 'OS-EXT-STS:power_state'
+_RUNNING: Final = 1
 # Those of keystoneauth that warn of a site that does not answer
 _LOGGERS: Final = ('keystoneauth.identity.generic.base',
                    'keystoneauth.discover', 'keystoneauth.session')
@@ -73,7 +76,11 @@ def _statuses(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]]
             found = cloud.compute('GET', f'/servers/{server["id"]}')['server']
         except cloud_api.NotThere:
             return None
-        return model.label(server['id'], server['name']), found['status']
+        status = found['status']
+        if status == 'ERROR' and found.get(_POWER_STATE) == _RUNNING:
+            # As after a migration or a thaw that failed.
+            status = _('ERROR with a running guest')
+        return model.label(server['id'], server['name']), status
 
     return [each for each in concurrency.run_all(look, servers) if each]
 

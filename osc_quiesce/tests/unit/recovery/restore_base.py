@@ -182,7 +182,10 @@ class FakeSite:
             if where.path.startswith('/quotas'):
                 raise cloud_api.NotThere('no such extension', 404)
             if method == 'POST':
-                port = {**json['port'], 'id': self._id('port')}
+                port = {'device_id': '', 'fixed_ips': [],
+                        'mac_address': 'fa:16:3e:00:00:01',
+                        'security_groups': [],
+                        **json['port'], 'id': self._id('port')}
                 self.ports[port['id']] = port
                 return {'port': copy.deepcopy(port)}
             if method == 'DELETE':
@@ -593,6 +596,7 @@ class TestCase(fakes.TestCase):
             manifest('db', 0, 'vda', 'vdb'), manifest('web', 1, 'vda')
         ]
         self.state = 'consistent'
+        self.volumes = 0    # as many as there are copies
         self.created_at = '2026-01-01T00:00:00Z'
         self.text = MAPPING
         self.copies: dict[str, points.Copy] = {}
@@ -641,6 +645,7 @@ class TestCase(fakes.TestCase):
             self.servers,
             {source: self._as_it_is(each)
              for source, each in self.copies.items()},
+            self.volumes or len(self.copies),
         )
 
     def _as_it_is(self, known: points.Copy) -> points.Copy:

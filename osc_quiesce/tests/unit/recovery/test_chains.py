@@ -58,6 +58,25 @@ class ChooseTest(unittest.TestCase):
                 )
                 self.assertEqual(chains.FULL, made.mode)
 
+    def test_no_difference_is_taken_past_a_later_full_one(self) -> None:
+        # It would look like the parent later, and the real one could go.
+        for later in (
+            backup(3, False, status='creating'),
+            backup(3, False, status='restoring'),
+            backup(3, False, status='error', metadata=metadata.ours(
+                {marks.HIDDEN_BY: 'x'})),
+        ):
+            with self.subTest(later['status']):
+                made = self.choose(backup(1, False), backup(2), later)
+                self.assertEqual(chains.FULL, made.mode)
+        for later in (
+            backup(3, False, status='error'), backup(3, status='restoring'),
+            backup(40, False, status='restoring'),
+        ):
+            with self.subTest(later):
+                made = self.choose(backup(1, False), backup(2), later)
+                self.assertEqual('b2', made.parent_id)
+
     def test_a_volume_that_has_grown_gets_a_full_one(self) -> None:
         made = self.choose(backup(1, False, size=2))
         self.assertEqual(chains.FULL, made.mode)

@@ -413,6 +413,16 @@ class TestFailures(TestCase):
             self.restore()
         self.assert_restored()
 
+    def test_a_port_is_made_again_if_the_mapping_has_changed(self) -> None:
+        self.site.builds_to = ['ERROR']
+        with self.assertRaises(booting.NotBooted):
+            self.restore()
+        self.text = self.text.replace(
+            '{network: b-net}', '{network: other, addresses: new}')
+        self.restore()
+        self.assertEqual(['n2'] * 2, [
+            port['network_id'] for port in self.site.ports.values()])
+
     def test_a_server_that_nova_has_forgotten_is_the_users(self) -> None:
         self.site.builds_to = ['BUILD']
         with self.assertRaisesRegex(

@@ -30,6 +30,12 @@ class TestPlan(restore_base.TestCase):
             self.assertIn(f'is {state}, and not consistent', self.refused())
             self.assertEqual([], self.plan(allow_inconsistent=True).refusals)
 
+    def test_servers_that_may_be_missing_unseen_are_warned_of(self) -> None:
+        self.state = 'incomplete'
+        self.volumes = 5
+        [said] = self.plan(allow_inconsistent=True).warnings
+        self.assertIn('has copies of 3 of 5 volumes', said)
+
     def test_a_server_that_is_not_in_the_set(self) -> None:
         self.assertIn(
             '0 servers of backup set nightly (set-id) have the name or ID '
@@ -128,6 +134,10 @@ class TestPlan(restore_base.TestCase):
             for status in 'SHUTOFF', 'SHELVED_OFFLOADED', 'ERROR':
                 site.servers['db-id']['status'] = status
                 self.assertEqual([], self.plan(**options).refusals)
+            # As after a thaw that failed.
+            site.servers['db-id']['OS-EXT-STS:power_state'] = 1
+            self.assertIn('are ERROR with a running guest: db (db-id)',
+                          self.refused(**options))
             site.servers.clear()
 
     def test_servers_that_may_write_run(self) -> None:
