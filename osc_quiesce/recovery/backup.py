@@ -151,19 +151,24 @@ class _Run:
             return False  # it will answer again, or the time will be up
 
     def _warn_of_service(self) -> None:
-        """Tell the user if no cinder-backup is up; it may come back."""
+        """Tell the user if a cinder-backup is down; it may come back."""
         now = self._timer.clock()
         if now - self._moved_at < _SILENCE:
             return
         self._moved_at = now
         try:
-            up = capacity.services_up(self._cloud)
+            services = capacity.services(self._cloud)
         except cloud_api.CloudError:
             return
-        if up == 0:
+        if services is None:
+            return    # the caller may not see them
+        down = [host for host, is_up in services.items() if not is_up]
+        if down or not services:
             LOG.warning(_(
-                'No cinder-backup service is up at this site: start one. The '
-                'backups that were begun go on, or are made again.'))
+                'No cinder-backup service is up on %s: start it, or, if this '
+                'host is gone, disable its service and back up with --full. '
+                'The backups that were begun go on, or are made again.'),
+                ', '.join(down) or _('any host'))
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)

@@ -85,8 +85,8 @@ def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
     :param site: what messages call it
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
-    up = services_up(cloud)
-    if up is None or up:
+    found = services(cloud)
+    if found is None or any(found.values()):
         return []
     return [
         _('No cinder-backup service is up and enabled at %s: start one, and '
@@ -94,21 +94,21 @@ def service_problems(cloud: cloud_api.Cloud, site: str) -> list[str]:
           'full pool of volumes, it may seem to be down.') % site]
 
 
-def services_up(cloud: cloud_api.Cloud) -> int | None:
-    """Return how many cinder-backup services are up and enabled.
+def services(cloud: cloud_api.Cloud) -> dict[str, bool] | None:
+    """Return which cinder-backup services are enabled, and whether up.
 
-    :returns: None if the caller may not see them
+    :returns: by host; None if the caller may not see them
     :raises cloud_api.CloudError: Cinder cannot be asked
     """
     try:
-        services = cloud.volume(
+        found = cloud.volume(
             'GET', '/os-services?binary=cinder-backup')['services']
     except cloud_api.CloudError as exc:
         if exc.status == 403:
             return None  # by default only administrators may
         raise
-    return sum(each['state'] == 'up' and each['status'] == 'enabled'
-               for each in services)
+    return {each['host']: each['state'] == 'up' for each in found
+            if each['status'] == 'enabled'}
 
 
 def quota_problems(cloud: cloud_api.Cloud, needed: Mapping[str, int],

@@ -205,7 +205,8 @@ class Prover:
                             'count': made['object_count']},
                 _('Run "openstack application backup verify --store", then '
                   'delete the restore and restore again, or restore an older '
-                  'set.'))
+                  'set. If the stored data are damaged, make the next backup '
+                  'with --full.'))
 
     @contextlib.contextmanager
     def _newest(self, volume_id: str,
@@ -296,6 +297,19 @@ class Prover:
         filters = {'volume_id': volume_id} if volume_id else {}
         return list(self._cloud.backups(**filters))
 
+    def _cancel(self, backup_id: str) -> None:
+        """Have Cinder end a proof that is under way, for hours perhaps.
+
+        It was interrupted, since its volume is needed now.
+        """
+        if self._waiter.read_backup(backup_id)['status'] != 'creating':
+            return
+        try:
+            self._cloud.volume('POST', f'/backups/{backup_id}/action',
+                               {'os-force_delete': {}})
+        except cloud_api.CloudError as exc:
+            LOG.debug('Proof %s is not cancelled: %s', backup_id, exc)
+
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
         def ask() -> None:
@@ -303,6 +317,7 @@ class Prover:
                 waiting.ask_to_delete(self._cloud, backup_id)
 
         try:
+            self._cancel(backup_id)
             self._waiter.backup(backup_id, {'creating'})
             self._repeat(ask)
             self._waiter.gone(

@@ -96,7 +96,7 @@ class Protection:
         :param max_age: seconds that the last set may be old
         """
         if self.age is not None and self.age <= max_age:
-            return ''
+            return self._drill_alarm()
         values = {'application': self.application,
                   'seconds': max_age,
                   'why': self._why()}
@@ -110,6 +110,15 @@ class Protection:
                  'the application up.') % {
                      **values, 'name': self.last.name, 'id': self.last.id,
                      'age': math.ceil(self.age or 0)}
+
+    def _drill_alarm(self) -> str:
+        if self.drill is None or self.drill.result == marks.DRILL_OK:
+            return ''
+        return _('The last drill of application %(application)s, on %(when)s, '
+                 'has failed, and so may a restore: remove the cause, and '
+                 'repeat the drill.') % {
+                     'application': self.application,
+                     'when': model.utc_text(self.drill.at)}
 
     def _why(self) -> str:
         """Return why the newest set does not count, as an end of a part."""

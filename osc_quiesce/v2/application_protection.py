@@ -61,7 +61,8 @@ class ShowApplicationProtection(base.Command, command.Lister):
         parser.add_argument(
             '--max-age', metavar='<seconds>', type=options.number,
             help=_('For alarms: exit with code 1, and name each application '
-                   'without a set that is at most this many seconds old'))
+                   'without a set that is at most this many seconds old, or '
+                   'whose last drill has failed'))
         parser.add_argument('--openmetrics', metavar='<file>', help=_(
             'Also write it as OpenMetrics, for the textfile collector of '
             'node_exporter. The file is replaced as a whole, and every user '

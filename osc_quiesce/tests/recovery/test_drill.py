@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import functools
 import signal
 import subprocess
 from typing import Any
@@ -164,6 +165,13 @@ class TestDrill(test_restore.RestoreTest):
             # Cinder ends a restore that it has begun.
             self.until(lambda: self.there() == self.before,
                        f'nothing is left of a drill stopped at its {phase}')
+            for id_ in self.targets().values():
+                self.until(
+                    functools.partial(self.is_free, id_),
+                    f'{id_} is free after a drill stopped at its {phase}')
+
+    def is_free(self, target: str) -> bool:
+        return self.status(B, 'volume', target) == 'available'
 
     def test_a_restore_is_possible_while_servers_of_a_drill_run(self) -> None:
         report = self.drill('first', '--keep')

@@ -27,6 +27,8 @@ from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce import retry
 
+#: a service of cinder-backup
+UP = {'host': 'b1', 'state': 'up', 'status': 'enabled'}
 DRIVER = 'cinder.backup.drivers.posix.PosixBackupDriver'
 RESTARTED = 'incomplete backup reset on manager restart'
 
@@ -98,7 +100,7 @@ class FakeSite:
         self.made: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.parents: dict[str, str | None] = {}
-        self.services = [{'state': 'up', 'status': 'enabled'}]
+        self.services = [UP]
         self.quota = {
             key: {'limit': -1, 'in_use': 0, 'reserved': 0}
             for key in ('backups', 'backup_gigabytes', 'volumes', 'gigabytes')
@@ -271,7 +273,7 @@ class FakeSite:
             self.store.discard(id_)
 
     def _need_service(self) -> None:
-        if {'state': 'up', 'status': 'enabled'} not in self.services:
+        if UP not in self.services:
             raise cloud_api.NotThere(
                 'Service cinder-backup could not be found.', 404)
 

@@ -25,6 +25,8 @@ from osc_quiesce.recovery import restore_preflight
 from osc_quiesce.recovery import waiting
 from osc_quiesce.tests.unit import fakes
 
+#: a service of cinder-backup
+UP = {'host': 'b1', 'state': 'up', 'status': 'enabled'}
 MAPPING = """\
 flavors:
   m1.small: small
@@ -67,14 +69,17 @@ class FakeSite:
         self.ports: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, str]] = {}
         self.messages: list[str] = []
+        #: IDs of backups that were deleted while they were made
+        self.cancelled: list[str] = []
         self.restores_to: list[str] = []
         self.page_size: int | None = None
         self.deletes_to: list[str] = []
         self.builds_to: list[str] = []
+        self.is_slow = False    # so that what is being made is never done
         self.damage: Callable[[dict[str, Any]], object] = lambda volume: None
         self.quotas: dict[str, dict[str, int]] = {}
         self.pools: list[dict[str, Any]] = []
-        self.services = [{'state': 'up', 'status': 'enabled'}]
+        self.services = [UP]
         self._lock = threading.RLock()
         self._number = 0
         self.lists: dict[str, list[dict[str, Any]]] = {
@@ -374,6 +379,9 @@ class FakeSite:
                 raise cloud_api.CloudError('must be available', 400)
             volume.update({'status': 'restoring-backup', 'from': id_})
             backup['status'] = 'restoring'
+        elif more[0] == 'action' and 'os-force_delete' in body:
+            self.cancelled.append(id_)
+            backup['status'] = 'deleting'
         elif more[0] == 'action':
             backup['becomes'] = body['os-reset_status']['status']
         elif more[0] == 'export_record':
@@ -387,7 +395,7 @@ class FakeSite:
         shown = dict(backup)
         if backup['status'] == 'deleting':
             del self.backup_rows[backup['id']]
-        elif backup['status'] == 'creating':
+        elif backup['status'] == 'creating' and not self.is_slow:
             backup['status'] = 'available'
         elif 'becomes' in backup:
             backup['status'] = backup.pop('becomes')
@@ -403,7 +411,7 @@ class FakeSite:
         backup['status'] = 'deleting'
 
     def _need_backup_service(self) -> None:
-        if {'state': 'up', 'status': 'enabled'} not in self.services:
+        if UP not in self.services:
             raise cloud_api.NotThere(
                 'Service cinder-backup could not be found.', 404)
 

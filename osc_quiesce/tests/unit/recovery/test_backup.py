@@ -301,11 +301,18 @@ class TroubleTest(backup_base.TestCase):
     def test_it_is_told_when_nobody_is_at_work(self) -> None:
         self.a.duration = 300.0
         plan = self.plan()
-        self.a.services = []
-        with self.assertLogs('osc_quiesce', level='WARNING') as logs:
-            backup.create(self.cloud, plan, self.timer)
-        self.assertIn('No cinder-backup service is up', logs.output[0])
-        self.assertLessEqual(len(logs.output), 4)
+        for services, where in (
+            ([], 'any host'),
+            # Cinder gives a child to the host of its parent, up or not.
+            ([backup_base.UP, {**backup_base.UP, 'host': 'b2',
+                               'state': 'down'}], 'b2'),
+        ):
+            self.a.services = services
+            with self.assertLogs('osc_quiesce', level='WARNING') as logs:
+                backup.create(self.cloud, plan, self.timer)
+            self.assertIn(f'No cinder-backup service is up on {where}',
+                          logs.output[0])
+            self.assertLessEqual(len(logs.output), 4)
 
     def test_a_backup_that_somebody_deletes_meanwhile_is_told(self) -> None:
         self.clock.after(5, self.a.rows.clear)

@@ -57,8 +57,8 @@ class ThisSiteTest(TestCase):
     def test_no_service(self) -> None:
         for services in (
             [],
-            [{'state': 'down', 'status': 'enabled'}],
-            [{'state': 'up', 'status': 'disabled'}],
+            [{**backup_base.UP, 'state': 'down'}],
+            [{**backup_base.UP, 'status': 'disabled'}],
         ):
             self.a.services = services
             self.assert_refused('No cinder-backup service is up')

@@ -158,7 +158,7 @@ class DeleteTest(TestCase):
 
     def test_without_a_service_nothing_counts_as_gone(self) -> None:
         removal = self.removal('wednesday', elsewhere=self.other)
-        self.a.services = [{'state': 'down', 'status': 'enabled'}]
+        self.a.services = [{**backup_base.UP, 'state': 'down'}]
         with self.assertRaisesRegex(
                 errors.ApplicationError, 'no cinder-backup service is up'):
             deleting.carry_out(removal, self.cloud, self.other, self.timer)

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import waiting
 from osc_quiesce.tests.unit.recovery import restore_base
 
 TARGET = 't-db-vda'
@@ -37,6 +39,15 @@ class TestProof(restore_base.TestCase):
     def test_an_equal_volume_is_proven(self) -> None:
         self.prove()
         self.assert_nothing_is_left()
+
+    def test_one_that_is_interrupted_is_cancelled(self) -> None:
+        self.site.is_slow = True
+        with mock.patch.object(waiting.Waiter, 'backup',
+                               side_effect=[KeyboardInterrupt, {}]):
+            with self.assertRaises(KeyboardInterrupt):
+                self.prove()
+        self.assert_nothing_is_left()
+        self.assertEqual(1, len(self.site.cancelled))
 
     def test_a_changed_byte_is_found(self) -> None:
         self.site.volumes[TARGET]['data'] = 'Data of db-vda'
@@ -222,7 +233,7 @@ class TestProof(restore_base.TestCase):
         begin = self.site._begin_proof
 
         def stop(body: dict[str, Any]) -> dict[str, Any]:
-            self.site.services = [{'state': 'down', 'status': 'enabled'}]
+            self.site.services = [{**restore_base.UP, 'state': 'down'}]
             return begin(body)
 
         self.hidden('newer-1', 'newer-2')
@@ -243,7 +254,7 @@ class TestProof(restore_base.TestCase):
         self.assertIn(f'Backup {left}, which was only made to compare, is not '
                       'deleted: no cinder-backup service is up', self.said)
         self.site._begin_proof = begin  # type: ignore[method-assign]
-        self.site.services = [{'state': 'up', 'status': 'enabled'}]
+        self.site.services = [restore_base.UP]
         self.prove()
         self.assert_nothing_is_left()
 

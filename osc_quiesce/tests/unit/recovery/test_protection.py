@@ -243,6 +243,7 @@ class ProofTest(TestCase):
         drill = self.shop().drill
         assert drill is not None
         self.assertEqual(marks.DRILL_FAILED, drill.result)
+        self.assert_alarm('last drill', self.WHEN, 'has failed')
         self.assertIsNone(drill.rto)
 
     def test_what_is_not_ok_on_all_backups_has_failed(self) -> None:

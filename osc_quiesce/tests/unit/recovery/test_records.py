@@ -33,7 +33,7 @@ class CodeTest(backup_base.TestCase):
 class ExportTest(backup_base.TestCase):
     def test_a_missing_service_is_no_missing_backup(self) -> None:
         first = self.create().backups[0]['id']
-        self.a.services = [{'state': 'up', 'status': 'disabled'}]
+        self.a.services = [{**backup_base.UP, 'status': 'disabled'}]
         with self.assertRaisesRegex(
                 cloud_api.CloudError, 'no cinder-backup service') as caught:
             records.export(self.cloud, first)

@@ -258,6 +258,7 @@ class TestRoom(restore_base.TestCase):
 
     def test_without_cinder_backup_nothing_can_be_restored(self) -> None:
         for state, status in ('down', 'enabled'), ('up', 'disabled'):
-            self.site.services = [{'state': state, 'status': status}]
+            self.site.services = [
+                {**restore_base.UP, 'state': state, 'status': status}]
             self.assertIn('No cinder-backup service is up and enabled at this '
                           'site', self.refused())
