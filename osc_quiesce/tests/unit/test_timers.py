@@ -30,6 +30,8 @@ PROGRAMS = '/opt/osc-quiesce/bin'
 #: what the alarm writes elsewhere
 ELSEWHERE = ('/var/lib/prometheus/node-exporter',)
 UNITS = ('nightly', 'protection')
+#: what the line for cron in the guide runs each month
+MONTHLY = f'cd {FOLDER} && sh monthly.sh >/dev/null'
 
 _FIELD = r'(?:\*|[0-9]+(?:-[0-9]+)?(?:,[0-9]+)*)(?:/[0-9]+)?'
 _CRON = re.compile(rf'((?:{_FIELD}\s+){{5}})(\S+)\s+(.*)')
@@ -72,11 +74,11 @@ class TimersTest(unittest.TestCase):
         (self.folder / 'bin').mkdir()
         self.stand_in(0)
 
-    def stand_in(self, exit_code: int) -> None:
+    def stand_in(self, exit_code: int, prints: str = 'as if') -> None:
         """Let openstack write down its arguments."""
         path = self.folder / 'bin/openstack'
         path.write_text(f'#!/bin/sh\necho "$@" >> {self.folder}/log\n'
-                        f'echo "as if" ; exit {exit_code}\n')
+                        f'echo "{prints}" ; exit {exit_code}\n')
         path.chmod(0o755)
 
     def run_line(self, line: str) -> subprocess.CompletedProcess[str]:
@@ -116,6 +118,30 @@ class TimersTest(unittest.TestCase):
             with self.subTest(line):
                 self.assertEqual(1, self.run_line(line).returncode)
                 self.assertEqual(1, len(self.log()))
+
+    def test_the_newest_consistent_set_is_drilled(self) -> None:
+        self.assertIn(f'   backup  {MONTHLY}\n', (
+            SAMPLES.parent / 'user/disaster-recovery.rst').read_text())
+        self.stand_in(0, '1 consistent\n2 consistent\n3 pending')
+        self.assertEqual(0, self.run_line(MONTHLY).returncode)
+        _listed, drilled = self.log()
+        self.assertEqual(
+            ['drill', '2', '--mapping', 'mapping.yaml'], drilled[3:])
+
+    def test_without_a_consistent_set_nothing_is_drilled(self) -> None:
+        for sets in '', '1 pending\n2 incomplete':
+            with self.subTest(sets):
+                self.stand_in(0, sets)
+                done = self.run_line(MONTHLY)
+                self.assertEqual(1, done.returncode)
+                self.assertIn('no consistent backup set', done.stderr)
+                self.assertEqual(1, len(self.log()))
+
+    def test_a_list_that_fails_is_not_one_without_sets(self) -> None:
+        self.stand_in(2)
+        done = self.run_line(MONTHLY)
+        self.assertEqual((2, ''), (done.returncode, done.stderr))
+        self.assertEqual(1, len(self.log()))
 
     def test_the_alarm_is_asked_at_the_other_site(self) -> None:
         for line in of_systemd('protection'), of_cron()[1]:
