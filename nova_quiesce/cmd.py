@@ -89,7 +89,7 @@ def main() -> None:
     gmr_opts.set_defaults(CONF)
     objects.Service.enable_min_version_cache()
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
-    db.bound_reads()
+    db.bound_waits()
     _bound_notifications()
     try:
         schema.check()

@@ -61,8 +61,7 @@ Number of guests that one nova-quiesce freezes at the same time.
 
 Thaws have the same number of threads, so they never wait behind freezes. The
 guests of one compute host get at most a quarter of each, or four. So a host
-whose guest agents hang delays no other host, and its nova-compute has threads
-left.
+whose guest agents hang delays no other host.
 """),
     cfg.IntOpt(
         'default_unquiesce_after',

@@ -56,19 +56,25 @@ class OpenRequest:
     event_id: int | None
 
 
-def bound_reads() -> None:
-    """Let no statement of this process wait for its answer for ever.
+def bound_waits() -> None:
+    """Let neither this process nor its databases wait for the other for ever.
 
     A database that hangs, or has vanished from the network, keeps its
-    connections, and PyMySQL waits. An operator's own ``read_timeout`` stays.
+    connections, and PyMySQL waits. If this process vanishes so, the database
+    keeps its locks. An operator's own ``read_timeout`` and ``init_command``
+    stay.
     """
-    sa.event.listen(sa.Engine, 'do_connect', _bound_reads)
+    sa.event.listen(sa.Engine, 'do_connect', _bound_waits)
 
 
-def _bound_reads(dialect: sa.Dialect, record: Any, arguments: Any,
+def _bound_waits(dialect: sa.Dialect, record: Any, arguments: Any,
                  parameters: dict[str, Any]) -> None:
     if dialect.driver == 'pymysql':
         parameters.setdefault('read_timeout', times.READ_TIMEOUT)
+        parameters.setdefault(
+            'init_command', 'SET SESSION wait_timeout = %d, '
+            'innodb_lock_wait_timeout = %d' % (
+                times.READ_TIMEOUT, times.LOCK_TIMEOUT))
 
 
 @contextlib.contextmanager

@@ -246,8 +246,7 @@ class Thawing:
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,
                    ) -> bool:
         """Release the row of a server that Nova is at work on."""
-        if (instance.task_state in (None, *states.TASK_STATES)
-                and instance.vm_state not in states.ASLEEP):
+        if not _is_at_work(instance):
             return False
         self._store.release(row, times.WAIT_PAUSE)
         return True
@@ -259,17 +258,28 @@ class Thawing:
         """Return whether the guest that was frozen does not exist any more.
 
         A guest that libvirt calls "not running" may be paused, and frozen.
-        What it really is nova-compute keeps in the database.
+        What it really is nova-compute keeps in the database. If it was just
+        suspended, it comes back frozen.
         """
         if isinstance(error, exceptions.GuestNotRunning):
             found = objects.Instance.get_by_uuid(cell, instance.uuid)
-            return found.power_state in (
+            return not _is_at_work(found) and found.power_state in (
                 power_state.NOSTATE, power_state.SHUTDOWN,
                 power_state.CRASHED)
-        number = db.action_id_of(
-            cell, instance.uuid, row.unquiesce_request_id)
+        since = row.unquiesce_request_id
+        quiesced = db.result_of(cell, instance.uuid, row.request_id)
+        if quiesced and quiesced[0] == 'Success':
+            # Nova begins nothing else before a server is quiesced.
+            since = row.request_id
+        number = db.action_id_of(cell, instance.uuid, since)
         return number is not None and db.has_event_after(
             cell, instance.uuid, RESTARTS, number)
+
+
+def _is_at_work(instance: objects.Instance) -> bool:
+    """Return whether Nova is at work on a server, or it sleeps, frozen."""
+    return (instance.task_state not in (None, *states.TASK_STATES)
+            or instance.vm_state in states.ASLEEP)
 
 
 def is_thawed(error: exceptions.GuestError | None) -> bool:

@@ -60,9 +60,11 @@ CELL_TIMEOUT = 5.0
 #: for how long work waits for a cell to answer, and for how long an answer
 #: holds
 CELL_ANSWER = 1.0
-#: for how long a statement waits for its answer.  More than the time-out of a
-#: lock in MySQL, 50 seconds, whose error leaves the connection usable.
+#: for how long a statement waits for its answer, and MySQL for the next one of
+#: a transaction: a service that vanished in one must not keep its locks
 READ_TIMEOUT = 60
+#: for how long a statement waits for a lock in MySQL.  It is repeated.
+LOCK_TIMEOUT = 5
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen

@@ -563,9 +563,9 @@ class TestMariaDB(StoreTest, unittest.TestCase):
 
     def test_no_statement_waits_for_ever_for_its_answer(self) -> None:
         self.addCleanup(
-            sa.event.remove, sa.Engine, 'do_connect', db._bound_reads)
-        db.bound_reads()
-        db.bound_reads()    # which does no harm
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_waits)
+        db.bound_waits()
+        db.bound_waits()    # which does no harm
         for query, seconds in (('', 1), ('&read_timeout=2', 2)):
             engine = sa.create_engine(self.url + query)
             self.addCleanup(engine.dispose)
@@ -577,6 +577,29 @@ class TestMariaDB(StoreTest, unittest.TestCase):
                     connection.execute(sa.text('SELECT SLEEP(60)'))
                 self.assertLess(time.monotonic() - began, 30)
                 self.assertGreaterEqual(time.monotonic() - began, seconds)
+
+    def test_a_process_that_vanishes_keeps_no_lock(self) -> None:
+        self.ask()
+        self.addCleanup(
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_waits)
+        db.bound_waits()
+        touch = sa.text('UPDATE quiesce_freezes SET attempts = attempts + 1')
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
+        with mock.patch.object(times, 'READ_TIMEOUT', 3), mock.patch.object(
+                times, 'LOCK_TIMEOUT', 1):
+            vanished = engine.connect()
+            self.addCleanup(vanished.invalidate)
+            vanished.execute(touch)
+            with engine.connect() as other:
+                # It waits for the lock, not for the time-out of MySQL, 50 s.
+                began = time.monotonic()
+                with self.assertRaisesRegex(
+                        sa.exc.OperationalError, 'Lock wait timeout'):
+                    other.execute(touch)
+                self.assertLess(time.monotonic() - began, 20)
+            time.sleep(4)    # the transaction is still open here
+            with engine.begin() as other:
+                other.execute(touch)
 
 
 class TestPostgreSQL(StoreTest, unittest.TestCase):

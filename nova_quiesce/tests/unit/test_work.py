@@ -628,6 +628,22 @@ class TestGuestThatDoesNotRun(world.WorldTest):
         self.deliver()
         self.check_at_rest('active')
 
+    def test_one_that_is_suspended_during_its_thaw_comes_back_frozen(
+            self) -> None:
+        def suspend() -> None:
+            self.set(vm_state='suspended', power_state=power_state.SHUTDOWN)
+            raise exceptions.GuestNotRunning(reason='domain is not running')
+
+        self.freeze()
+        self.set(vm_state='active')
+        self.guest.on_thaw = [suspend]
+        self.live(12)
+        self.assertEqual(('suspended', None), self.states)
+        self.assertEqual(State.THAWING, self.row_state)
+        self.set(vm_state='active', power_state=power_state.RUNNING)
+        self.live(12)
+        self.check_at_rest('active')
+
     def test_one_that_is_paused_behind_novas_back_may_be(self) -> None:
         self.freeze()
         self.guest.on_thaw = [world.answer(
@@ -700,6 +716,18 @@ class TestRestarted(world.WorldTest):
         self.live(times.retry_pause(1) + 1)
         self.assertEqual(['freeze', 'thaw', 'thaw'], self.guest.names)
         self.check_at_rest('active')
+
+    def test_since_it_was_quiesced_it_is_not_frozen_either(self) -> None:
+        # As after an evacuation: the guest boots, and its agent is not up.
+        self.freeze()
+        self.set(vm_state='active')
+        self.guest.frozen = False
+        self.reboot(clock=-86400)
+        self.guest.on_thaw = [world.answer(world.not_thawed())] * 2
+        self.live(10)
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.check_at_rest('active')
+        self.assertEqual([], self.faults())
 
     def test_after_its_freeze_failed_it_needs_no_agent(self) -> None:
         self.guest.on_freeze = [world.answer(world.unknown())]
