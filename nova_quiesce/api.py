@@ -33,7 +33,7 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 State = store.State
-_MOMENT = tenacity.Retrying(
+_WHILE_OLD_ROW_GOES = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(exceptions.NotClearedUp),
     stop=tenacity.stop_after_attempt(40), wait=tenacity.wait_fixed(0.05),
     reraise=True)
@@ -69,34 +69,35 @@ class API:
         """
         own_id = request_id or context.request_id
         self._check('schema', schema.check)
-        if request_id and self._is_under_way(context, instance, request_id):
+        if request_id and self._resume(context, instance, request_id):
             return
         try:
             self._check_quiesce(context, instance)
         except (exception.InstanceInvalidState, exceptions.QuiesceError):
             # Another copy of it may have been faster.
             instance.refresh()
-            if request_id and self._is_under_way(
+            if request_id and self._resume(
                     context, instance, request_id):
                 return
             raise
         try:
             # The row of a thaw goes a moment after the state has changed.
-            _MOMENT.copy()(
+            _WHILE_OLD_ROW_GOES.copy()(
                 self._store.ask,
                 request_id=own_id, unquiesce_after=unquiesce_after,
                 **_columns(context, instance))
         except exceptions.RequestKnown:
             instance.refresh()
-            if not self._is_under_way(context, instance, own_id):
+            if not self._resume(context, instance, own_id):
                 raise
             return
         self._begin_quiesce(context, instance, own_id)
 
-    def _is_under_way(self, context: nova_context.RequestContext,
-                      instance: objects.Instance, request_id: str) -> bool:
-        """Return whether this request is quiescing, or has quiesced.
+    def _resume(self, context: nova_context.RequestContext,
+                instance: objects.Instance, request_id: str) -> bool:
+        """Go on with a request that has arrived before.
 
+        :returns: whether it has, and is quiescing or has quiesced
         :raises RequestKnown: if it has ended, or was withdrawn
         """
         # In this order: the row comes together with what is known.

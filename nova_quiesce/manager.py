@@ -170,7 +170,7 @@ class QuiesceManager(manager.Manager):
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:
-        """Look at a server that was asked to quiesce."""
+        """Look at a request to quiesce, which may be withdrawn."""
         self.freezes.submit(instance_uuid, host, hinted=True)
 
     def unquiesce_instance(self, context: nova_context.RequestContext,
@@ -193,6 +193,8 @@ class QuiesceManager(manager.Manager):
                                       busy=pool.busy):
                 pool.submit(row.instance_uuid, row.host)
 
+    # Read at import: the service names its manager, so that the configuration
+    # was read before.
     @periodic_task.periodic_task(spacing=CONF.quiesce.sweep_interval)
     def _sweep(self, context: nova_context.RequestContext) -> None:
         """Report that this service is up, and sweep all cells."""

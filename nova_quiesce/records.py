@@ -29,7 +29,9 @@ from nova_quiesce import times
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR
+ERROR = vm_states.ERROR
+#: states of a server that is to be quiesced
+QUIESCING = states.QUIESCE.accepted_in, states.QUIESCE.task_state
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -51,8 +53,8 @@ class Records:
             # A later request may have put the server into the same states.
             if not actions.is_open(cell, instance.uuid, row.request_id):
                 return False
-            if not db.move(cell, instance.uuid, (ACTIVE, states.QUIESCING),
-                           (states.QUIESCED, None)):
+            if not db.move(cell, instance.uuid, QUIESCING,
+                           states.QUIESCE.end(states.Outcome.DONE)):
                 return False
             if row.frozen_at is not None and row.unquiesce_at is not None:
                 actions.announce(
@@ -65,15 +67,15 @@ class Records:
 
     def save_failed(self, cell: _Context, instance: objects.Instance,
                     row: store.Freeze, error: exceptions.GuestError,
-                    vm_state: str) -> bool:
+                    outcome: states.Outcome) -> bool:
         """Save that a quiesce has failed, and the end of the request.
 
-        :param vm_state: what the server is in after it
+        :param outcome: REFUSED if the guest is not frozen, whatever the error
         :returns: False if the server is not quiescing any more; then the
             request has ended all the same
         """
-        before, after = (ACTIVE, states.QUIESCING), (vm_state, None)
-        is_over = vm_state == ACTIVE
+        before, after = QUIESCING, states.QUIESCE.end(outcome)
+        is_over = outcome is states.Outcome.REFUSED
 
         @schema.retried
         def save() -> tuple[bool, bool]:

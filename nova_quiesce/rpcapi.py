@@ -42,7 +42,7 @@ class QuiesceAPI:
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance_uuid: str, host: str | None) -> None:
-        """Have any nova-quiesce look at a server that must be frozen."""
+        """Have any nova-quiesce look at a freeze that is wanted, or not."""
         self._client.cast(context, 'quiesce_instance',
                           instance_uuid=instance_uuid, host=host)
 

@@ -35,7 +35,7 @@ VERSION_TABLE = 'quiesce_alembic_version'
 metadata = sa.MetaData()
 _uuid, _id = sa.String(36), sa.String(255)
 
-#: The columns are described in :class:`nova_quiesce.store.Freeze`.
+#: :class:`nova_quiesce.store.Freeze` tells what the columns mean.
 FREEZES = sa.Table(
     'quiesce_freezes', metadata,
     sa.Column('instance_uuid', _uuid, primary_key=True),
@@ -126,8 +126,8 @@ def engine() -> sa.Engine:
 def retried(function: Callable[..., Any]) -> Any:
     """Repeat what a deadlock has rolled back.
 
-    One inside of a function of Nova that repeats itself shows as a
-    transaction that must be rolled back.
+    If a function of Nova has repeated it in vain inside, the transaction shows
+    as one that must be rolled back.
     """
     return oslo_db_api.wrap_db_retry(
         max_retries=10, retry_interval=0.05, inc_retry_interval=True,

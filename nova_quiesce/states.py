@@ -2,8 +2,8 @@
 
 """The one table of states and transitions.
 
-What the API accepts, what the service leaves behind and what the
-documentation shows all derive from the two :class:`Action` rows below.
+What the API accepts, what the service leaves behind, and the picture in the
+documentation derive from the two :class:`Action` rows below.
 
 A server is asked in ``accepted_in`` with no task state.  It carries
 ``task_state`` while the service works, and what came of the work
@@ -56,6 +56,10 @@ class Action:
     accepted_in: str
     task_state: str
     ends: Mapping[Outcome, str]
+
+    def end(self, outcome: Outcome) -> tuple[str, None]:
+        """Return the vm_state and the task_state at the end."""
+        return self.ends[outcome], None
 
 
 QUIESCE = Action(

@@ -127,7 +127,7 @@ class Store:
     def ask(self, **values: Any) -> None:
         """Insert the row of a request to quiesce.
 
-        :param values: the columns that :class:`Freeze` has no default for
+        :param values: the columns that tell of the request and its server
         :raises RequestKnown: if the request has arrived before, or was
             withdrawn
         :raises NotClearedUp: if the server has a row already
@@ -242,8 +242,8 @@ class Store:
         """Become the owner of a row, if it is due.
 
         :param lease: for how many seconds
-        :param hinted: whether nova-api has sent a message about it: then one
-            that is asked for, and that no service has begun, is due, too
+        :param hinted: whether nova-api has sent a message about it: then a
+            freeze or a thaw that no service has begun is due, too
         :returns: the row; None if it is not there, or not due
         """
         due = FREEZES.c.due_at <= now()

@@ -80,7 +80,7 @@ class Thawing:
             if current is None:
                 return
             if not self._records.save_failed(
-                    cell, instance, current, error, ERROR):
+                    cell, instance, current, error, states.Outcome.FAILED):
                 # It may be quiesced by now. If who had it before has saved
                 # an error, that stands for this guest.
                 instance.refresh()

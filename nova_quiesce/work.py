@@ -36,7 +36,7 @@ from nova_quiesce import times
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-ACTIVE, ERROR = vm_states.ACTIVE, vm_states.ERROR
+ACTIVE = vm_states.ACTIVE
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -162,8 +162,8 @@ class Work:
             self.thawing.thaw_at_once(cell, instance, current)
             return
         is_wanted = self._store.frozen(current)
-        self._records.tell(cell, instance, (ACTIVE, states.QUIESCING),
-                           (states.QUIESCED, None))
+        self._records.tell(cell, instance, records.QUIESCING,
+                           states.QUIESCE.end(states.Outcome.DONE))
         self._records.notify(cell, instance, states.QUIESCE, 'end')
         LOG.info('The guest is frozen', instance=instance)
         if not is_wanted:
@@ -187,7 +187,8 @@ class Work:
             return
         may_be_frozen = error.may_follow or not thawing.is_thawed(thaw_error)
         is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw
-        ends_in = ACTIVE if is_restored else ERROR
+        ends_as = (states.Outcome.REFUSED if is_restored
+                   else states.Outcome.FAILED)
         text: str | None = error.format_message()
         # First: else nobody would know whose the error is. And it may have
         # been withdrawn.
@@ -196,7 +197,7 @@ class Work:
         if current is None:
             return    # another service goes on with it
         if not self._records.save_failed(
-                cell, instance, current, error, ends_in):
+                cell, instance, current, error, ends_as):
             text = None    # somebody else has set the state
         if not may_be_frozen:
             self._drop(cell, current)
@@ -214,7 +215,8 @@ class Work:
         current = self._store.reread(row)
         if current is None:
             return
-        self._records.save_failed(cell, instance, current, error, ACTIVE)
+        self._records.save_failed(
+            cell, instance, current, error, states.Outcome.REFUSED)
         self._drop(cell, current)
 
     def _drop(self, cell: _Context, row: store.Freeze) -> None:

@@ -63,7 +63,7 @@ class QuiesceManager(base.Manager):
 
         :param unquiesce_after: after how many seconds of being frozen the
             cloud thaws the server automatically
-        :returns: Nova's id of the request
+        :returns: the id of the request
         :raises novaclient.exceptions.ClientException: Nova has refused it;
             nothing was changed
         :raises errors.QuiesceError: anything else, as in
@@ -75,7 +75,8 @@ class QuiesceManager(base.Manager):
     def unquiesce(self, server: Any) -> str | None:
         """Ask Nova to thaw the file systems of a server.
 
-        Returns and raises what :meth:`quiesce` does.
+        :returns: the id of the request; None if the server was active
+        :raises Exception: as :meth:`quiesce`
         """
         with _novaclient_errors():
             return self.library.unquiesce(base.getid(server)).request_id

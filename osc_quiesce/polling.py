@@ -2,15 +2,15 @@
 
 """Asking servers, and looking at them until each got there.
 
-The one loop that asks and polls, whatever is asked for. What a request is,
-which answers to it are final, and what a look shows is said by a *verb*: see
-:mod:`osc_quiesce.verbs`.
+The one loop that asks and polls servers, whatever is asked for. What a request
+is, which answers to it are final, and what a look shows is decided by a
+*verb*: see :mod:`osc_quiesce.verbs`.
 
 Every server has a pause of its own: no answer of one server, and no time that
 one asks for, delays another one. One server is looked at alone; several
 are looked at together, with one request for a hundred.
 
-This module must never decide what becomes of a server.
+This module must never know what is asked for.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -34,7 +34,7 @@ class Member:
 
     @property
     def server(self) -> model.Server:
-        """The server, as it was seen when it was to be quiesced."""
+        """The server, as it was last seen before its thaw."""
         return self.freeze.server
 
     @property

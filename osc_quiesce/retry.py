@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""How long is waited, how often is polled, and the one loop that repeats.
+"""How long is waited, how often servers are polled, and what repeats a call.
 
 All durations are in seconds, by a clock that never goes back.
 """
@@ -12,17 +12,17 @@ from typing import Final, TypeVar
 
 from osc_quiesce import errors
 
-#: that a command waits for servers, unless it is told otherwise
+#: for which a command waits for servers, unless it is told otherwise
 DEFAULT_TIMEOUT: Final = 120.0
-#: that a group waits for each stage, unless it is told otherwise
+#: for which a group waits for each stage, unless it is told otherwise
 GROUP_TIMEOUT: Final = 600.0
 #: for which a request is repeated that is not answered
 PATIENCE: Final = 30.0
 #: for which a request that only reads is repeated
 READ_PATIENCE: Final = 10.0
-#: that one server can hold up the thaw of the next one
+#: for which one server can hold up the thaw of the next one
 ORDER_TIME: Final = 3.0
-#: that the cloud can hold up one thaw by ``Retry-After``
+#: for which the cloud can hold up one thaw by ``Retry-After``
 LONGEST_DEFERRAL: Final = 5.0
 #: between a state of a server and the result of the instance action
 SETTLE_TIME: Final = 5.0

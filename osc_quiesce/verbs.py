@@ -7,8 +7,9 @@ look at one server. What it learns it writes into the :class:`Job` of the
 server. It never waits and never repeats.
 
 *Freeze cautiously, thaw stubbornly*: a refused freeze is given up, for then
-nothing is frozen; a thaw is given up only if the server is gone, or if the
-cloud reports that this request does not freeze it or that the thaw has failed.
+nothing is frozen; a thaw by the request that froze is given up only if the
+server is gone, or if the cloud reports that this request does not freeze it or
+that the thaw has failed.
 """
 
 from collections.abc import Iterator, Mapping

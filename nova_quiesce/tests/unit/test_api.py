@@ -168,7 +168,7 @@ class TestAskedAgain(world.WorldTest):
         instance = self.instance
         self.quiesce(request_id=request_id)
         with mock.patch.object(
-                self.api, '_is_under_way',
+                self.api, '_resume',
                 mock.Mock(side_effect=[False, True])):
             self.api.quiesce(self._context(), instance, 0, request_id)
         self.assertEqual(1, len(self.bus.messages))

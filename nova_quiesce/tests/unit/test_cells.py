@@ -69,7 +69,7 @@ class TestCells(unittest.TestCase):
         while self.cells._get('well').swept_at is not None:
             threading.Event().wait(0.01)
 
-    def test_at_most_one_sweep_is_under_way_in_a_hung_cell(self) -> None:
+    def test_at_most_one_sweep_resume_in_a_hung_cell(self) -> None:
         for _sweep in range(4):
             self.sweep()
             self.passed += 2 * times.CELL_TIMEOUT

@@ -395,7 +395,7 @@ class TestFailed(world.WorldTest):
 
 class TestErrorOfOthers(world.WorldTest):
 
-    def test_set_while_the_freeze_is_under_way_it_is_kept(self) -> None:
+    def test_set_while_the_freeze_resume_it_is_kept(self) -> None:
         def freeze() -> None:
             self.guest.frozen = True
             self.set(vm_state='error', task_state=None)
