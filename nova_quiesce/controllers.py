@@ -292,8 +292,9 @@ def _shown(row: store.Freeze) -> dict[str, Any]:
 def _next(req: wsgi.Request, marker: str) -> str:
     query = [(name, value) for name, value in req.GET.items()
              if name != 'marker']
-    return '%s?%s' % (
-        req.path_url, parse.urlencode([*query, ('marker', marker)]))
+    # As in Nova's own links: behind a proxy, [api]compute_link_prefix.
+    url = common.ViewBuilder()._update_compute_link_prefix(req.path_url)
+    return '%s?%s' % (url, parse.urlencode([*query, ('marker', marker)]))
 
 
 def hooks() -> Iterator[register.Hook]:

@@ -74,8 +74,8 @@ class Client:
         """Ask Nova to freeze the file systems of a server.
 
         Returns as soon as Nova accepts; see :meth:`wait_for_quiesced`. The
-        request is repeated until it is answered, for up to 30 seconds: it is
-        carried out once.
+        request is repeated until it is answered, and carried out once. No
+        attempt begins later than about 30 seconds after the first.
 
         :param unquiesce_after: seconds after which the cloud thaws the server
             automatically; by default as many as the cloud has configured
@@ -112,8 +112,9 @@ class Client:
         """Ask Nova to thaw the file systems of a server.
 
         Returns as soon as Nova answers; see :meth:`wait_for_unquiesced`. The
-        request is repeated until it is answered, for up to 30 seconds. A
-        server that is not quiesced any more is no error.
+        request is repeated until it is answered. No attempt begins later than
+        about 30 seconds after the first. A server that is not quiesced any
+        more is no error.
 
         :param request_id: of a request to quiesce: only its freeze is ended,
             and if it has never arrived, it is withdrawn; by default, the

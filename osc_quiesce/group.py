@@ -188,10 +188,10 @@ class Frozen:
     def _prove(self, member: reports.Member) -> None:
         """Find out whether a server stayed frozen until its thaw.
 
-        The cloud accepts a thaw by our request only of what that has frozen,
-        without a break. But a guest may tell afterwards that it was not: some
-        give up a freeze after a while. So one that was not seen thawed proves
-        nothing.
+        The cloud accepts a thaw by our request only if neither it nor another
+        request has ended our freeze. But a guest may tell afterwards that it
+        did: some give up a freeze after a while. So one that was not seen
+        thawed proves nothing.
         """
         thaw = member.thaw
         if (thaw.is_done and thaw.action_id and not thaw.doubt
@@ -245,7 +245,9 @@ def quiesced(client: quiesce_client.Client,
     :raises errors.QuiesceError: (on entering) a server could not be quiesced;
         all are thawed
     :raises errors.ThawFailed: servers may still be frozen; caused by the
-        exception that the block was left with, if any
+        exception that the block was left with, if any. Raised on entering, it
+        is caused by the error of the server that could not be quiesced: there
+        is no ``Frozen``, and the block did not run
     """
     with Frozen(client, stages, timeout, unquiesce_after, progress,
                 shield) as frozen:

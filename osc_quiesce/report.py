@@ -22,8 +22,8 @@ class Member:
     :ivar thaw: the same of the request to thaw it
     :ivar zero: the time at which the client's clock was 0
     :ivar is_kept: whether :meth:`.group.Frozen.keep` leaves it quiesced
-    :ivar is_proven: whether the cloud has confirmed that it was frozen
-        without a break until the request to thaw it
+    :ivar is_proven: whether it is thawed, and neither the cloud nor another
+        request, nor the guest by its own report, had ended its freeze before
     """
 
     freeze: verbs.Job

@@ -5,8 +5,9 @@
 The promise: either there is a consistent set of snapshots and
 the exit code is 0, or no server stays frozen by this command, no snapshot is
 left (but for ``--keep-inconsistent``), and the exit code is not 0. If only a
-thaw failed, or the set could not be marked as consistent, or could not be
-printed, it is kept and named on stderr, and the exit code is not 0.
+consistent set could not be marked so, or not be printed, it is kept and named
+on stderr, and the exit code is not 0. A server that cannot be thawed is named,
+too.
 """
 
 import argparse
@@ -95,7 +96,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
         parser.add_argument('--dry-run', action='store_true', help=_(
             'Show what would be done and refused, and do nothing'))
         parser.add_argument('--keep-inconsistent', action='store_true', help=_(
-            'If a server turns out not to have stayed frozen, keep the '
+            'If it is not proven that every server stayed frozen, keep the '
             'snapshots and mark them, instead of deleting them'))
 
     def run(self, parsed_args: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ def take(cloud, name, servers, stop):
         for attached in connection.compute.volume_attachments(server.id)]
     snapshots = []
     try:
-        with group.quiesced(quiesce, stages, unquiesce_after=120,
+        with group.quiesced(quiesce, stages, timeout=30, unquiesce_after=120,
                             shield=stop.shield) as frozen:
             for volume in volumes:
                 stop.check()  # nothing else looks at it in this block

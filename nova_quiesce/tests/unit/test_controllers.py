@@ -240,14 +240,25 @@ class TestList(HTTPTest):
         uuids = sorted([self.uuid, self.boot(), self.boot()])
         for self.uuid in uuids:
             self.freeze()
-        answer = self.controller.index(self.request('?limit=2'))
         shown = json.loads(LINKS.read_text())
         [link] = shown['freezes_links']
         marker = link['href'].partition('marker=')[2]
-        link['href'] = link['href'].replace(
-            'https://cloud.example.com', 'http://localhost').replace(
-                marker, uuids[1])
+        link['href'] = link['href'].replace(marker, uuids[1])
+        prefix = 'https://cloud.example.com/compute'
+        controllers.CONF.set_override('compute_link_prefix', prefix, 'api')
+        self.addCleanup(controllers.CONF.clear_override,
+                        'compute_link_prefix', 'api')
+        answer = self.controller.index(self.request('?limit=2'))
         self.assertEqual(shown['freezes_links'], answer['freezes_links'])
+
+    def test_a_link_without_a_prefix_has_the_host_of_the_request(self) -> None:
+        uuids = [self.uuid, self.boot()]
+        for self.uuid in uuids:
+            self.freeze()
+        [link] = self.controller.index(
+            self.request('?limit=1'))['freezes_links']
+        self.assertRegex(
+            link['href'], r'^http://localhost/v2\.1/os-quiesce\?limit=1&')
 
     def test_the_table_is_missing(self) -> None:
         with mock.patch.object(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import datetime
 from typing import Any
 
 from osc_quiesce.application import cloud as cloud_api
@@ -103,6 +104,8 @@ class FakeCinder:
             'id': 's-%s' % body['volume_id'],
             'status': self._status(),
             'size': 1,
+            'created_at': datetime.datetime.now(datetime.UTC).strftime(
+                '%Y-%m-%dT%H:%M:%S.%f'),
         }
         self.made[made['id']] = made
         return dict(made)

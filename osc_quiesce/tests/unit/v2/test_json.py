@@ -104,8 +104,7 @@ class TestReadSet(unittest.TestCase):
         key = 'backup_set_id' if kind == 'backup' else 'set_id'
         listed = []
         for index in range(number):
-            each = {**one, 'id': str(index), 'metadata': dict(one['metadata']),
-                    'created_at': '2026-11-29T00:01:00.000000'}
+            each = {**one, 'id': str(index), 'metadata': dict(one['metadata'])}
             each['metadata']['osc_quiesce:snapshot_id'] = str(index)
             listed.append(each)
         for name, value in changed.items():
@@ -118,6 +117,14 @@ class TestReadSet(unittest.TestCase):
                 path.write_text(json.dumps({f'{kind}s': page}))
             return self.read(
                 '--set', one['metadata'][f'osc_quiesce:{key}'], *paths)
+
+    def test_a_backup_has_everything_that_its_snapshot_had(self) -> None:
+        snapshot, backup = (
+            json.loads((SAMPLES / f'{kind}-of-set.json').read_text())
+            for kind in ('snapshot', 'backup'))
+        self.assertLessEqual(
+            {key for key in snapshot['metadata']
+             if not re.search(r'\.\d+$', key)}, set(backup['metadata']))
 
     def test_a_set_that_is_whole(self) -> None:
         other = {'id': 'x', 'status': 'error', 'metadata': {}}
