@@ -14,19 +14,38 @@ class QuiesceClient(base_compute_client.BaseComputeClient):
     """Service client for quiesce and unquiesce."""
 
     def quiesce_server(
-            self, server_id: str, unquiesce_after: int | None = None,
-    ) -> rest_client.ResponseBody:
+            self, server_id: str, **options: Any) -> rest_client.ResponseBody:
         """Have the file systems of a server flushed and frozen.
 
-        :param unquiesce_after: seconds after which it is thawed by itself
+        :param options: ``unquiesce_after``, the seconds after which the cloud
+            thaws it, and ``request_id``
         """
-        return self.action(server_id, {
-            'quiesce': None if unquiesce_after is None
-            else {'unquiesce_after': unquiesce_after}})
+        return self.action(server_id, {'quiesce': options or None})
 
     def unquiesce_server(self, server_id: str) -> rest_client.ResponseBody:
         """Have the file systems of a quiesced server thawed."""
         return self.action(server_id, {'unquiesce': None})
+
+    def unquiesce_request(
+            self, server_id: str, request_id: str) -> str | None:
+        """Have thawed what a request has frozen.
+
+        :returns: what the request has become; None if a thaw was begun
+        """
+        response, content = self.post(
+            'servers/%s/action' % server_id, json.dumps(
+                {'unquiesce': {'request_id': request_id}}))
+        self.expected_success([200, 202], response.status)
+        return (json.loads(content)['unquiesce']['state']
+                if response.status == 200 else None)
+
+    def list_freezes(self, server_id: str) -> list[dict[str, Any]]:
+        """Return what is or may be frozen of a server, of any project."""
+        response, content = self.get(
+            'os-quiesce?server=%s&all_projects=1' % server_id)
+        self.expected_success(200, response.status)
+        found: list[dict[str, Any]] = json.loads(content)['freezes']
+        return found
 
     def action(self, server_id: str, body: Any) -> rest_client.ResponseBody:
         """POST an action of any body.

@@ -135,9 +135,9 @@ class QuiesceTest(api_version_utils.BaseMicroversionTest,
         return dict(event, action=action['action'])
 
     @classmethod
-    def quiesce(cls, server: str, unquiesce_after: int | None = None) -> str:
+    def quiesce(cls, server: str, **options: Any) -> str:
         """Quiesce a server, and return the id of the request."""
-        answer = cls.quiesce_client.quiesce_server(server, unquiesce_after)
+        answer = cls.quiesce_client.quiesce_server(server, **options)
         cls.wait_for_status(server, 'QUIESCED')
         return cls.request_id(answer)
 

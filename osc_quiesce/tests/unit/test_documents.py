@@ -21,7 +21,7 @@ DOCS = ROOT / 'doc/source'
 #: where each of them is in the HTML, whose root is that of DOCS
 PROJECTS = {'.': DOCS, 'api-ref': ROOT / 'api-ref/source',
             'releasenotes': ROOT / 'releasenotes/source'}
-PACKAGES = ('osc_quiesce', 'nova_quiesce')
+PACKAGES = ('osc_quiesce', 'nova_quiesce', 'quiesce_tempest_plugin')
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from tempest import config
 from tempest.common import waiters
 from tempest.lib import decorators
 from tempest.lib import exceptions as lib_exceptions
+from tempest.lib.common.utils import data_utils
 
 from quiesce_tempest_plugin.tests import base
 
@@ -72,7 +73,7 @@ class QuiesceServersTest(base.QuiesceTest):
 
     @decorators.idempotent_id('40e75306-7d88-4773-8205-3ad03886a5d2')
     def test_unquiesce_after(self) -> None:
-        """A server is unquiesced by itself when its deadline has passed."""
+        """The cloud unquiesces a server when its deadline has passed."""
         began = time.monotonic()
         self.addCleanup(self._unquiesce_if_needed, self.server)
         request = self.quiesce(self.server, unquiesce_after=DEADLINE)
@@ -86,12 +87,37 @@ class QuiesceServersTest(base.QuiesceTest):
         self.assertIn('deadline of request %s' % request, event['details'])
 
     def _actions(self, path: str) -> Any:
-        # What a service does by itself has no user. Nova's schema allows
+        # What only a service wants has no user. Nova's schema allows
         # that; tempest's, which its client checks, does not.
         _response, body = self.admin_servers_client.get(
             'servers/%s/os-instance-actions%s' % (self.server, path))
         [answer] = json.loads(body).values()
         return answer
+
+    @decorators.idempotent_id('5d2f6a0e-5f0c-4c39-9a59-0f6f7f0b7c11')
+    def test_request_id(self) -> None:
+        """A request can be repeated, and only it ends its freeze."""
+        request = 'req-%s' % data_utils.rand_uuid()
+        self.addCleanup(self._unquiesce_if_needed, self.server)
+        for _copy in range(2):
+            self.quiesce_client.quiesce_server(
+                self.server, request_id=request, unquiesce_after=300)
+        self.wait_for_status(self.server, 'QUIESCED')
+        [row] = self.quiesce_client.list_freezes(self.server)
+        self.assertEqual((request, 'frozen'),
+                         (row['request_id'], row['state']))
+        other = 'req-%s' % data_utils.rand_uuid()
+        self.assertEqual('withdrawn', self.quiesce_client.unquiesce_request(
+            self.server, other))
+        self.assertRaises(
+            lib_exceptions.Conflict, self.quiesce_client.quiesce_server,
+            self.server, request_id=other)
+        self.assertIsNone(self.quiesce_client.unquiesce_request(
+            self.server, request))
+        self.wait_for_status(self.server, 'ACTIVE')
+        self.assertEqual([], self.quiesce_client.list_freezes(self.server))
+        self.assertEqual('ended', self.quiesce_client.unquiesce_request(
+            self.server, request))
 
     @decorators.idempotent_id('0e4c2d32-d5e7-40af-9506-fa4fcfb2b4ea')
     def test_reset_state(self) -> None:
@@ -99,7 +125,7 @@ class QuiesceServersTest(base.QuiesceTest):
         self.quiesce_for_this_test(self.server)
         self.admin_servers_client.reset_state(self.server, state='active')
         self.wait_for_status(self.server, 'ACTIVE')
-        # Not before its guest is thawed, which a service does by itself.
+        # Not before its guest is thawed, which needs no request.
         end = time.monotonic() + CONF.compute.build_timeout
         while True:
             try:

@@ -117,7 +117,8 @@ class QuiesceServersNegativeTest(base.QuiesceTest):
         most = CONF.quiesce.max_unquiesce_after
         with self.assertRaisesRegex(
                 exceptions.BadRequest, 'at most %d' % most):
-            self.quiesce_client.quiesce_server(self.server, most + 1)
+            self.quiesce_client.quiesce_server(
+                self.server, unquiesce_after=most + 1)
         self.assert_status('ACTIVE')
 
     @decorators.attr(type='negative')
