@@ -57,13 +57,15 @@ class _Resolver:
         self._from_backups = from_backups
         self._restore_id = restore_id
         self._checks_use = checks_use
+        self._ids: dict[tuple[str, str], str] = {}
         self.rows: list[resolved.Row] = []
         self.volumes: dict[str, resolved.Volume] = {}
 
     def server(self, manifest: Mapping[str, Any]) -> resolved.Server | None:
         """Return a server as it will be here; None if it is left out."""
         rows = tables.Rows(self._site, self._mapping, manifest,
-                           self._restore_id, self.rows, self._checks_use)
+                           self._restore_id, self.rows, self._checks_use,
+                           self._ids)
         own = self._mapping.entry('servers', manifest['id'], manifest['name'])
         if own and own.get('exclude'):
             rows.add(_('server'), manifest['name'], _('left out'))

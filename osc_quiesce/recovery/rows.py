@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
@@ -16,6 +16,11 @@ from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import site as sites
 
 
+#: sections of what must stay apart
+_APART: Final = ('networks', 'drill.networks', 'security_groups',
+                 'server_groups')
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """What is known of one server, as it was and as it will be.
@@ -23,6 +28,7 @@ class Rows:
     :param restore_id: of the restore, whose own ports are no obstacle
     :param rows: all of them, of all servers
     :param checks_use: whether addresses and MACs must be free now
+    :param ids: of what the mapping has by its name, for all servers
     """
 
     site: sites.Site
@@ -31,6 +37,7 @@ class Rows:
     restore_id: str
     rows: list[resolved.Row]
     checks_use: bool = True
+    ids: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
 
     def add(self, what: str, source: str, here: str,
             refused: str = '') -> None:
@@ -71,11 +78,25 @@ class Rows:
             return None
         try:
             found = self._look(section, called[-1], entry)
-            refused = check(found)
+            refused = check(found) or self._ambiguous(section, called)
         except errors.ApplicationError as exc:
             refused = str(exc)
         self.add(what, source, text(found) if found else '', refused)
         return None if refused else found
+
+    def _ambiguous(self, section: str, called: list[str]) -> str:
+        """Return why a name is not enough, as a part of a sentence.
+
+        Two networks of one name would become one, with all their servers.
+        """
+        *ids, name = called
+        if not ids or section not in _APART or self.mapping.entry(
+                section, *ids):
+            return ''
+        if self.ids.setdefault((section, name), ids[0]) == ids[0]:
+            return ''
+        return _('"%(name)s" is the name of several at the source: give the '
+                 'ID %(id)s in the mapping') % {'name': name, 'id': ids[0]}
 
     def _look(self, section: str, called: str,
               entry: mappings.Entry | None) -> dict[str, Any]:

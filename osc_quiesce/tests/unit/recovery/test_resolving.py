@@ -134,6 +134,20 @@ class TestResolving(restore_base.TestCase):
         )
         self.assertIn('subnet o-sub is of another network', self.refusals())
 
+    def test_two_networks_of_one_name_do_not_become_one(self) -> None:
+        port = self.servers[1]['ports'][0]
+        port['network'] = {'id': 'second', 'name': 'a-net'}
+        port['security_groups'].append({'id': 'second-sg', 'name': 'web'})
+        for section, id_, here in (
+            ('networks', 'second', '{network: b-net}'),
+            ('security_groups', 'second-sg', 'web'),
+        ):
+            self.assertIn(f'several at the source: give the ID {id_} in',
+                          self.refusals())
+            self.text = self.text.replace(
+                f'{section}:', f'{section}:\n  {id_}: {here}')
+        self.assertEqual('', self.refusals())
+
     def test_a_network_can_be_left_out(self) -> None:
         self.text = self.text.replace('{network: b-net}', 'none')
         self.assertEqual([], self.resolve().refusals)
