@@ -246,16 +246,16 @@ class FreezesController(wsgi.Controller):
     def index(self, req: wsgi.Request) -> dict[str, Any]:
         """List the servers that are or may be frozen by quiesce."""
         context = _context_of(req)
-        everybodys = self._wants_all(req)
+        all_projects = self._wants_all(req)
         context.can(policies.POLICY_ROOT % (
-            policies.LIST_ALL if everybodys else policies.LIST),
+            policies.LIST_ALL if all_projects else policies.LIST),
             target={'project_id': context.project_id})
         limit, marker = common.get_limit_and_marker(req)
         wanted = req.GET.getall('server')
         with _http_errors('list', ''):
             rows = self.quiesce_api.find(
                 marker=marker, limit=limit + 1,
-                project_id=None if everybodys else context.project_id,
+                project_id=None if all_projects else context.project_id,
                 instance_uuids=wanted or None)
         page = rows[:limit]
         answer: dict[str, Any] = {'freezes': [_shown(row) for row in page]}

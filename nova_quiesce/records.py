@@ -96,14 +96,14 @@ class Records:
         if not is_open:
             return False    # it has ended before
         if moved:
-            self.tell(cell, instance, before, after)
+            self.notify_states(cell, instance, before, after)
         if error.outcome is states.Outcome.FAILED:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
             LOG.error('The quiesce failed: %s', error, instance=instance)
         else:
             # The user finds it in the instance action.
             LOG.info('Nothing was frozen: %s', error, instance=instance)
-        self.notify(cell, instance, states.QUIESCE, 'error', error)
+        self.notify_action(cell, instance, states.QUIESCE, 'error', error)
         return moved
 
     def save_end(self, cell: _Context, instance: objects.Instance,
@@ -147,8 +147,8 @@ class Records:
         save()
         return moved[0] if moved else None
 
-    def tell(self, cell: _Context, instance: objects.Instance,
-             before: db.Pair, after: db.Pair) -> None:
+    def notify_states(self, cell: _Context, instance: objects.Instance,
+                      before: db.Pair, after: db.Pair) -> None:
         """Send Nova's notification of a change of state."""
         instance.vm_state, instance.task_state = after
         instance.obj_reset_changes(['vm_state', 'task_state'])
@@ -160,9 +160,9 @@ class Records:
             LOG.exception('The change of state could not be notified',
                           instance=instance)
 
-    def notify(self, context: _Context, instance: objects.Instance,
-               action: states.Action, phase: str,
-               error: exceptions.GuestError | None = None) -> None:
+    def notify_action(self, context: _Context, instance: objects.Instance,
+                      action: states.Action, phase: str,
+                      error: exceptions.GuestError | None = None) -> None:
         """Send Nova's notification of an action."""
         try:
             try:

@@ -154,9 +154,9 @@ class Thawing:
         after = (states.QUIESCED, states.UNQUIESCING)
         if (instance.vm_state, instance.task_state) == before and (
                 schema.retried(db.move)(cell, instance.uuid, before, after)):
-            self._records.tell(cell, instance, before, after)
+            self._records.notify_states(cell, instance, before, after)
         actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
-        self._records.notify(own, instance, states.UNQUIESCE, 'start')
+        self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         return self._store.update(
             row, times.THAW_LEASE, unquiesce_request_id=request_id,
@@ -184,9 +184,10 @@ class Thawing:
             cell, instance, row, states.Outcome.DONE, error, reason, others)
         self._store.delete(row)
         if change:
-            self._records.tell(cell, instance, *change)
-        self._records.notify(cell, instance, states.UNQUIESCE,
-                             'error' if error else 'end', error)
+            self._records.notify_states(cell, instance, *change)
+        self._records.notify_action(
+            cell, instance, states.UNQUIESCE, 'error' if error else 'end',
+            error)
         LOG.info('The guest is thawed%s', ': %s' % (error or reason)
                  if error or reason else '', instance=instance)
 
@@ -207,10 +208,10 @@ class Thawing:
         change = self._records.save_end(
             cell, instance, row, states.Outcome.FAILED, error, None, None)
         if change:
-            self._records.tell(cell, instance, *change)
+            self._records.notify_states(cell, instance, *change)
         if is_news and change and change[1][0] == ERROR:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
-            self._records.notify(
+            self._records.notify_action(
                 cell, instance, states.UNQUIESCE, 'error', error)
         elif is_news:
             text = row.error    # somebody else has set the state
