@@ -27,12 +27,11 @@ def resolve(rows: tables.Rows,
 
 
 def _port(rows: tables.Rows, port: Mapping[str, Any]) -> resolved.Port | None:
-    network = port.get('network') or {'id': port.get('net_id')}
-    called = [each for each in (network.get('id'), network.get('name'))
-              if each]
+    network = port['network']
+    called = [each for each in (network['id'], network['name']) if each]
     section = rows.mapping.networks
     if section is None:
-        rows.add(_('network'), called[-1], _('none'))
+        rows.add(_('network'), ''.join(called[-1:]), _('none'))
         return None
     entry = rows.mapping.entry(section, *called)
     inner = None
@@ -50,8 +49,7 @@ def _port(rows: tables.Rows, port: Mapping[str, Any]) -> resolved.Port | None:
     _add_addresses(rows, port, entry, found, body)
     _add_mac(rows, port, entry, found, body)
     _add_security(rows, port, body)
-    return resolved.Port(
-        str(port.get('id') or port.get('port_id')), body, port.get('tag'))
+    return resolved.Port(str(port['id']), body, port.get('tag'))
 
 
 def _add_addresses(rows: tables.Rows, port: Mapping[str, Any],
@@ -120,7 +118,7 @@ def _check_free(rows: tables.Rows, network: Mapping[str, Any],
 
 def _add_mac(rows: tables.Rows, port: Mapping[str, Any], entry: mappings.Entry,
              network: Mapping[str, Any], body: dict[str, Any]) -> None:
-    mac = port.get('mac_address') or port.get('mac_addr')
+    mac = port.get('mac_address')
     if not mac:
         return
     if entry.get('mac', mappings.KEEP) == mappings.NEW:

@@ -101,13 +101,11 @@ class _Resolver:
     def _flavor(self, rows: tables.Rows, manifest: Mapping[str, Any],
                 own: mappings.Entry | None) -> str | None:
         recorded = manifest['flavor']
-        # Older sets have Nova's own word for it.
-        name = recorded.get('name') or recorded.get('original_name')
         found = rows.found(
-            'flavors', _('flavor'), (recorded.get('id'), name),
+            'flavors', _('flavor'), (recorded.get('id'), recorded['name']),
             mappings.Entry(own.get('flavor'),
                            own.where) if own and own.get('flavor') else None,
-            losses.flavor_text, losses.flavor_text({**recorded, 'name': name}))
+            losses.flavor_text, losses.flavor_text(recorded))
         return found['id'] if found else None
 
     def _image(self, rows: tables.Rows,
@@ -115,8 +113,6 @@ class _Resolver:
         image = manifest.get('image')
         if not image:
             return None
-        if isinstance(image, str):
-            image = {'id': image}
         found = rows.found(
             'images', _('image'), (image.get('id'), image.get('name')))
         return found['id'] if found else None

@@ -94,12 +94,10 @@ def _wanted(
 
 def _names(server: Mapping[str, Any]) -> Iterator[Any]:
     """Yield sections and names of what a server needs, with what fits."""
-    flavor = dict(server['flavor'])
-    flavor['name'] = flavor.get('name') or flavor.get('original_name')
+    flavor = server['flavor']
     yield ('flavors', flavor['name'], losses.flavor_text(flavor),
            _fits_flavor(flavor))
-    image = server.get('image')
-    yield 'images', _name(image) if isinstance(image, dict) else image
+    yield 'images', _name(server.get('image'))
     for port in server.get('ports') or ():
         yield 'networks', _name(port.get('network'))
         if port.get('port_security_enabled') is not False:

@@ -40,8 +40,7 @@ class Servers(columns.FormattableColumn[Any]):
             _('%(order)d. %(label)s, flavor %(flavor)s') % {
                 'order': server['order'] + 1,
                 'label': model.label(server['id'], server['name']),
-                'flavor': server['flavor'].get('name') or server['flavor'].get(
-                    'original_name')} for server in self._value)
+                'flavor': server['flavor']['name']} for server in self._value)
 
     def machine_readable(self) -> list[dict[str, Any]]:
         return list(self._value)
