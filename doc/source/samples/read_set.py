@@ -29,8 +29,17 @@ def members(page, set_id):
         found, key = page['snapshots'], 'set_id'
     else:
         found, key = page['backups'], 'backup_set_id'
-    return [each for each in found
-            if (each['metadata'] or {}).get(PREFIX + key) == set_id]
+    found = [each for each in found
+             if (each['metadata'] or {}).get(PREFIX + key) == set_id]
+    for each in found:
+        check_format(each['metadata'])
+    return found
+
+
+def check_format(metadata):
+    found = metadata.get(PREFIX + 'format')
+    if found != FORMAT:
+        sys.exit(f'The format is {found}, and not {FORMAT}.')
 
 
 def is_consistent(members):
@@ -55,9 +64,7 @@ def is_consistent(members):
 
 def servers_of(metadata):
     """Return what the metadata of one snapshot or backup tell of servers."""
-    found = metadata.get(PREFIX + 'format')
-    if found != FORMAT:
-        sys.exit(f'The format is {found}, and not {FORMAT}.')
+    check_format(metadata)
     pieces = []
     while piece := metadata.get(f'{PREFIX}servers.{len(pieces)}'):
         pieces.append(piece)

@@ -69,6 +69,7 @@ def take(cloud, name, servers, stop):
                             shield=stop.shield) as frozen:
             for volume in volumes:
                 stop.check()  # nothing else looks at it in this block
+                # If this answer is lost, look for the name later.
                 snapshots.append(storage.create_snapshot(
                     volume_id=volume, name=name, is_forced=True))
             for snapshot in snapshots:
