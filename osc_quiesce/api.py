@@ -131,17 +131,17 @@ class QuiesceAPI:
         with http.parsing(server):
             return _result_of(body['instanceAction'])
 
-    def newest_action(self, server: model.Server,
-                      names: Collection[str]) -> str | None:
-        """Return what :meth:`.client.Client.newest_action` does."""
+    def newest_actions(self, server: model.Server,
+                       *kinds: Collection[str]) -> list[str | None]:
+        """Return what :meth:`.client.Client.newest_actions` does."""
         actions = self.read(
             f'/servers/{http.quoted(server.id)}/os-instance-actions?limit=50',
             server, _ACTIONS_MICROVERSION)
         with http.parsing(server):
-            for action in actions['instanceActions']:
-                if action['action'] in names:
-                    return str(action['request_id'])
-        return None
+            return [next((str(each['request_id'])
+                          for each in actions['instanceActions']
+                          if each['action'] in names), None)
+                    for names in kinds]
 
     def read(self, path: str, server: model.Server | None = None,
              microversion: str = _MICROVERSION) -> dict[str, Any]:

@@ -184,14 +184,14 @@ class Client:
         return self.timer.until_answered(lambda: self.api.freezes(
             servers, all_projects))
 
-    def newest_action(self, server: Server | str,
-                      names: Collection[str]) -> str | None:
-        """Return the id of a server's newest request of these kinds, if any.
+    def newest_actions(self, server: Server | str,
+                       *kinds: Collection[str]) -> list[str | None]:
+        """Return the id of a server's newest request of each kind, if any.
 
-        :param names: of instance actions
+        :param kinds: names of instance actions
         """
-        return self.timer.until_answered(lambda: self.api.newest_action(
-            Server.of(server), names))
+        return self.timer.until_answered(lambda: self.api.newest_actions(
+            Server.of(server), *kinds))
 
     def doubt(self, thaw: Job) -> str | None:
         """Return why a guest may not have been frozen until it was thawed.

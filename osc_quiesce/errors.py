@@ -96,6 +96,13 @@ class NotInstalled(Refused):
                'on its nova-api')
 
 
+class StillThawing(Conflict, Transient):
+    """The guest may still be frozen, and the cloud is thawing it."""
+
+    advice = _('The cloud repeats the thaw until it is confirmed; "openstack '
+               'quiesced server list" lists the server until then')
+
+
 class ServiceUnavailable(Refused, Transient):
     """Nova has no nova-quiesce that is up (503), or is overloaded (429).
 

@@ -75,8 +75,6 @@ class Poller:
 
     def run(self) -> None:
         """Ask and look until all have ended, or an error has stopped it."""
-        for job in self._jobs:
-            job.begun = self._started
         with concurrency.Calls() as calls:
             while not self._is_over():
                 self._release()
@@ -112,7 +110,9 @@ class Poller:
             self._released = self._timer.clock()
             self._pauses = retry.pauses()  # short ones at first, again
             stage = self._waiting.pop(0)
-            self._pending.update({job.server.id: job for job in stage})
+            for job in stage:
+                job.begun = self._released
+                self._pending[job.server.id] = job
             if self._progress:
                 self._progress([job.server for job in stage])
 

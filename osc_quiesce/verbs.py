@@ -13,6 +13,7 @@ that the thaw has failed.
 """
 
 from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
 from typing import Final
 
@@ -38,7 +39,7 @@ class Job:
     :param action_id: the request that was sent or is waited for; None if there
         was nothing to do, or if it is certain that nothing was accepted
     :param is_accepted: whether the cloud has answered the request
-    :ivar begun: when its turn began to be waited for
+    :ivar begun: when it was its turn
     :ivar asked: when it was first asked; None if it was not
     :ivar ended: when it got there, or failed to; None before
     :ivar error: why it did not get there; None if it did
@@ -225,10 +226,15 @@ class Unquiescing(Verb):
             # Perhaps an earlier attempt was heard, or somebody was faster.
             job.server = api.server(job.server)
             state = job.server.vm_state, job.server.task_state
-            if state != (states.ACTIVE, None) and (
-                    job.server.task_state != states.UNQUIESCING):
+            if state == (states.ACTIVE, None):
+                if _may_be_frozen(api, job.server):
+                    raise errors.StillThawing(
+                        _('Server %s is active, but its guest may still be '
+                          'frozen, and is being thawed') % job.server.label,
+                        job.server) from None
+                return True
+            if job.server.task_state != states.UNQUIESCING:
                 raise
-            return state == (states.ACTIVE, None)
         return False
 
     def pause_after(self, error: errors.QuiesceError,
@@ -299,6 +305,14 @@ class Thawing(Unquiescing):
             return super().look(api, job, now)
         except errors.ServerNotFound:
             return _gone(job)
+
+
+def _may_be_frozen(api: quiesce_api.QuiesceAPI, server: model.Server) -> bool:
+    """Return whether a server has a row, as far as the caller may see it."""
+    for all_projects in (True, False):
+        with contextlib.suppress(errors.Refused):
+            return bool(api.freezes([server.id], all_projects))
+    return False
 
 
 def _within_patience(pause: float, seconds: float) -> float | None:

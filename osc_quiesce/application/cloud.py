@@ -175,7 +175,9 @@ class Cloud:
             response = getattr(self._connection, service).request(
                 path, method, json=json, microversion=microversion,
                 timeout=PATIENCE, skip_cache=True,
-                connect_retries=1 if method == 'GET' else 0)
+                connect_retries=1 if method == 'GET' else 0,
+                # clouds.yaml may ask for some: no POST must be repeated.
+                status_code_retries=0)
             sdk_exceptions.raise_from_response(response)
             body = response.json() if response.content else {}
         except sdk_exceptions.NotFoundException as exc:

@@ -10,7 +10,7 @@ same two ids, and no times are compared.
 It waits only while nothing of its own command is frozen, and never for long.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 import contextlib
 from typing import Final
 
@@ -42,6 +42,7 @@ def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
     :raises LostRace: another command wants the servers, and goes first
     """
     with contextlib.ExitStack() as stack:
+        known = {server.newest_quiesce for server in plan.servers}
         for attempt in range(ATTEMPTS):
             frozen = group.Frozen(
                 client, plan.stages, timeout,
@@ -55,17 +56,20 @@ def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
                 break
             except errors.Conflict as exc:
                 is_last = attempt == ATTEMPTS - 1
-                _let_pass(client, frozen.request_id, exc, is_last, progress)
+                known.add(frozen.request_id)
+                _let_pass(client, frozen.request_id, exc, known, is_last,
+                          progress)
                 _check_again(cloud, plan)
         yield frozen
 
 
 def _let_pass(client: quiesce_client.Client, own_id: str,
-              refused: errors.Conflict, is_last: bool,
-              progress: group.Progress) -> None:
+              refused: errors.Conflict, known: Collection[str | None],
+              is_last: bool, progress: group.Progress) -> None:
     """Return when the server that refused us can be frozen.
 
     :param own_id: the id of our request
+    :param known: ids of requests to quiesce that cannot have been in the way
     :param is_last: whether this was the last attempt
     :raises LostRace: another command goes first, or has it for too long
     :raises errors.Conflict: it was not another request that was in the way
@@ -76,11 +80,11 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
     deadline = client.timer.clock() + PATIENCE
     for pause in retry.pauses():
         found = client.get_server(refused.server)
-        other = client.newest_action(refused.server, {states.QUIESCE})
+        [other] = client.newest_actions(refused.server, {states.QUIESCE})
         is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
         is_held = found.vm_state == states.QUIESCED or found.task_state in (
             states.QUIESCING, states.UNQUIESCING)
-        if other is None or not (is_free or is_held):
+        if other is None or not (is_held or is_free and other not in known):
             raise refused
         if is_last:
             what = _('was in the way of the last of %d attempts') % ATTEMPTS

@@ -86,7 +86,7 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
     """
 
     def check(server: planning.Server) -> None:
-        newest = client.newest_action(server, inspector.CHANGES)
+        [newest] = client.newest_actions(server, inspector.CHANGES)
         if newest != server.newest_change:
             raise errors.ApplicationError(
                 _('A volume was attached to server %(server)s, or detached '

@@ -83,8 +83,8 @@ class Inspector:
              server_id: str) -> plan.Server:
         body = self._recorder.server(server_id)
         # Before its volumes: what changes them later is newer.
-        change = self._client.newest_action(
-            model.Server(server_id, body['name']), CHANGES)
+        change, freeze = self._client.newest_actions(
+            model.Server(server_id, body['name']), CHANGES, {states.QUIESCE})
         refused: list[str] = []
         volumes, taken = self._volumes(body, member, refused)
         properties = self._properties(body, volumes)
@@ -98,7 +98,8 @@ class Inspector:
             id=server_id, name=body['name'], stage=stage,
             unquiesce_after=member.unquiesce_after or self._unquiesce_after,
             restore=self._recorder.manifest(body, order, stage, volumes),
-            refused=tuple(refused), newest_change=change)
+            refused=tuple(refused), newest_change=change,
+            newest_quiesce=freeze)
 
     def _volumes(self, body: Mapping[str, Any], member: spec.Member,
                  refused: list[str]) -> tuple[list[dict[str, Any]],

@@ -22,6 +22,7 @@ class Server(model.Server):
     :param refused: why it cannot be part of a snapshot set
     :param newest_change: id of the newest request that has attached or
         detached a volume; None if there was none
+    :param newest_quiesce: the same of the newest request to quiesce
     """
 
     stage: int
@@ -29,6 +30,7 @@ class Server(model.Server):
     restore: Mapping[str, Any]
     refused: tuple[str, ...]
     newest_change: str | None = None
+    newest_quiesce: str | None = None
 
     @property
     def volumes(self) -> Sequence[Mapping[str, Any]]:

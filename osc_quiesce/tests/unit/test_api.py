@@ -424,18 +424,18 @@ class TestResult(ApiTest):
                     self.result_of(events=events)
 
 
-class TestNewestAction(ApiTest):
+class TestNewestActions(ApiTest):
 
     def test_only_some_kinds_count(self) -> None:
         self.freeze()
         self.api.unquiesce(self.server)
         self.assertEqual(
-            self.request_id, self.api.newest_action(self.server, {'quiesce'})
+            [None, self.request_id],
+            self.api.newest_actions(self.server, {'reboot'}, {'quiesce'}),
         )
-        self.assertIsNone(self.api.newest_action(self.server, {'reboot'}))
 
     def test_it_does_not_read_all_that_ever_happened(self) -> None:
-        self.api.newest_action(self.server, {'quiesce'})
+        self.api.newest_actions(self.server, {'quiesce'})
         [limit] = self.requests[-1].qs['limit']
         self.assertLessEqual(int(limit), 100)
 
@@ -446,7 +446,7 @@ class TestNewestAction(ApiTest):
                 with self.assertRaisesRegex(
                     errors.Unreachable, 'not of Nova'
                 ):
-                    self.api.newest_action(self.server, {'quiesce'})
+                    self.api.newest_actions(self.server, {'quiesce'})
 
 
 class TestFakeNova(contract.Contract, ApiTest):

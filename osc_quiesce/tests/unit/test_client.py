@@ -238,6 +238,27 @@ class TestUnquiesce(fakes.TestCase):
         self.assertIsNone(self.client.unquiesce(web.id).request_id)
         self.assertEqual([], web.actions)
 
+    def test_one_that_was_reset_is_not_thawed_before_its_row_goes(
+        self,
+    ) -> None:
+        for after, is_thawed in ((7, True), (retry.PATIENCE + 7, False)):
+            with self.subTest(after):
+                web = self.nova.add('web', freeze='req-of-somebody')
+
+                def thaw(web: fakes.FakeServer = web) -> None:
+                    web.freeze = None
+
+                started = self.nova.now
+                self.nova.at(started + after, thaw)
+                if is_thawed:
+                    self.client.unquiesce(web.id)
+                    self.assertGreaterEqual(self.nova.now, started + after)
+                else:
+                    with self.assertRaisesRegex(
+                        errors.StillThawing, 'web.*may still be frozen'
+                    ):
+                        self.client.unquiesce(web.id)
+
     def test_a_server_in_another_state_is_a_conflict(self) -> None:
         web = self.nova.add('web', vm_state='stopped')
         with self.assertRaisesRegex(errors.Conflict, 'vm_state stopped'):

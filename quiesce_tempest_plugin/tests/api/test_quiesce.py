@@ -103,9 +103,7 @@ class QuiesceServersTest(base.QuiesceTest):
             self.quiesce_client.quiesce_server(
                 self.server, request_id=request, unquiesce_after=300)
         self.wait_for_status(self.server, 'QUIESCED')
-        [row] = self.quiesce_client.list_freezes(self.server)
-        self.assertEqual((request, 'frozen'),
-                         (row['request_id'], row['state']))
+        self._wait_for_row(request, 'frozen')
         other = 'req-%s' % data_utils.rand_uuid()
         self.assertEqual('withdrawn', self.quiesce_client.unquiesce_request(
             self.server, other))
@@ -115,9 +113,23 @@ class QuiesceServersTest(base.QuiesceTest):
         self.assertIsNone(self.quiesce_client.unquiesce_request(
             self.server, request))
         self.wait_for_status(self.server, 'ACTIVE')
-        self.assertEqual([], self.quiesce_client.list_freezes(self.server))
+        self._wait_for_row()
         self.assertEqual('ended', self.quiesce_client.unquiesce_request(
             self.server, request))
+
+    def _wait_for_row(self, *expected: str) -> None:
+        """Wait until the row has this request and state, or is gone.
+
+        It is written a moment before or after the server.
+        """
+        end = time.monotonic() + CONF.compute.build_timeout
+        while True:
+            rows = [(row['request_id'], row['state']) for row in
+                    self.quiesce_client.list_freezes(self.server)]
+            if rows == ([expected] if expected else []):
+                return
+            self.assertLess(time.monotonic(), end, rows)
+            time.sleep(CONF.compute.build_interval)
 
     @decorators.idempotent_id('0e4c2d32-d5e7-40af-9506-fa4fcfb2b4ea')
     def test_reset_state(self) -> None:

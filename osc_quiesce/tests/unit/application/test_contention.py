@@ -289,6 +289,24 @@ class NoContestTest(TestCase):
         )
         self.check('nova-compute is down')
 
+    def test_nor_one_that_somebody_froze_long_before(self) -> None:
+        self.answer(
+            'POST web quiesce',
+            409,
+            '{"conflictingRequest": {"message": "nova-compute is down"}}',
+            times=9,
+        )
+        for request_id in SMALL, GREAT:
+            with self.subTest(request_id):
+                self.nova.others(self.web, 'quiesce', request_id)
+                self.nova.sleep(1)
+                self.others_thaw()
+                self.nova.sleep(1)
+                db, web = self.plan.servers
+                self.plan = dataclasses.replace(self.plan, servers=(
+                    db, dataclasses.replace(web, newest_quiesce=request_id)))
+                self.check('nova-compute is down')
+
     def test_an_interrupt_ends_the_wait(self) -> None:
         self.others_come(let_go_after=None)
         self.before('Waiting', self.stop)
