@@ -116,6 +116,7 @@ class TestCase(unittest.TestCase):
             config={
                 **defaults.get_defaults(),
                 'block_storage_api_version': '3',
+                'block_storage_status_code_retries': 3,
                 'block_storage_endpoint_override': f'{url}/v3',
                 'image_api_version': '2',
                 'image_endpoint_override': f'{url}/v2',
