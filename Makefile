@@ -3,7 +3,7 @@
 #   make          list all targets
 #   make demo     start a real OpenStack, quiesce and unquiesce servers
 #   make test     everything that CI runs
-#   make check    three fast checks, before a change is sent
+#   make check    three fast checks, before each commit
 #   make docs     build the documentation, in doc/build/html
 #
 # No target installs anything outside this directory. What they run, and with
@@ -20,10 +20,10 @@ include tools/tests.mk
 help:
 	@echo 'make demo       start a real OpenStack, quiesce and unquiesce servers'
 	@echo 'make demo-live  the same with real guests (root; see bindep.txt)'
-	@echo 'make demo-app   snapshot an application, on real volumes (the same)'
-	@echo 'make demo-dr    lose a site, start its application at another (the same)'
+	@echo 'make demo-app   snapshot an application, on real volumes (root)'
+	@echo 'make demo-dr    lose a site, start its application at another (root)'
 	@echo 'make demo-dr-fake  the same without real guests, and without root'
-	@echo 'make check      style, types, unit tests: before a change (2 minutes)'
+	@echo 'make check      style, types, unit tests: before each commit (2 minutes)'
 	@echo 'make docs       the documentation, in doc/build/html'
 	@echo 'make test       style, types, documentation, the tests that CI runs'
 	@echo 'make test-faults  kill every process of a cloud at every step'
@@ -31,7 +31,7 @@ help:
 	@echo 'make test-recovery  backups and restores, on two sites'
 	@echo 'make test-disaster  real guests lose their site and come home, 5 times'
 	@echo 'make test-tempest  tempest on a cloud with osc-quiesce, and without it'
-	@echo 'make test-nova-compat  the same with functional tests of Nova'
+	@echo 'make test-nova-compat  functional tests of Nova, with osc-quiesce and without'
 	@echo 'make test-releases  unit and functional tests with each release'
 	@echo 'make test-all   all of these but test-disaster; CI does only make test'
 	@echo 'make bench      measure freezes, backups and restores (root; 80 minutes)'

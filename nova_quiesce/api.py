@@ -45,7 +45,9 @@ class API:
 
     As in nova.compute.api, ``InstanceInvalidState`` is raised for a server in
     a state that does not fit, and ``InstanceIsLocked`` for a locked one;
-    :class:`~nova_quiesce.exceptions.Unavailable` if no service could do it.
+    :class:`~nova_quiesce.exceptions.Unavailable` if no service could do it. A
+    thaw by the id of a request is accepted without a service, and waits for
+    one.
     """
 
     def __init__(self) -> None:

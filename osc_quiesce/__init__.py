@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Freeze and thaw the file systems of servers, one or many, through Nova.
+"""Consistent snapshots, backups and restores of applications of many servers.
 
-This package is the client half: what an operator or a script installs. It
+Their file systems are frozen and thawed through Nova. This package is the client half: what an operator or a script installs. It
 imports neither Nova nor the server half, and does no work when imported.
 """
 

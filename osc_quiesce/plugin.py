@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""OpenStackClient hook: ``openstack server quiesce | unquiesce``.
+"""What OpenStackClient loads of this package, whatever the command.
 
 Every ``openstack`` command imports this module, so it must never import
 anything that is not loaded anyway, nor do any work.

@@ -54,7 +54,9 @@ class Quiesce(base.Command):
                 timeout: float = retry.DEFAULT_TIMEOUT,
                 unquiesce_after: int | None = None, keep: bool = False,
                 all_projects: bool = False) -> list[verbs.Job]:
-        """Freeze servers: one after the other, or all at once.
+        """Freeze servers, one after the other.
+
+        Without ``wait``, none is waited for.
 
         :returns: one for each name
         :raises osc_lib.exceptions.CommandError: a name is unknown or

@@ -25,8 +25,9 @@ class Unquiesce(base.Command):
     def unquiesce(self, names: Sequence[str], *, wait: bool,
                   timeout: float = retry.DEFAULT_TIMEOUT,
                   all_projects: bool = False) -> list[verbs.Job]:
-        """Ask all servers to thaw, and then wait for them together.
+        """Thaw servers, one after the other.
 
+        One delays the next for 3 seconds at most.
         A server that is active already counts as thawed.
 
         :returns: one for each server that was found
