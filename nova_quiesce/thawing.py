@@ -128,7 +128,7 @@ class Thawing:
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
-        if is_thawed(error):
+        if error is None or is_thawed(error):
             self._thawed(cell, instance, begun, error, reason)
         elif self._is_restarted(cell, instance, begun, error):
             self._thawed(cell, instance, begun, None, _(

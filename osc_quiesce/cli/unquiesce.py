@@ -27,8 +27,8 @@ class Unquiesce(base.Command):
                   all_projects: bool = False) -> list[verbs.Job]:
         """Thaw servers, one after the other.
 
-        One delays the next for 3 seconds at most.
-        A server that is active already counts as thawed.
+        One delays the next for 3 seconds at most. A server that is active
+        already counts as thawed, if its guest cannot be frozen.
 
         :returns: one for each server that was found
         """
