@@ -297,29 +297,27 @@ class Prover:
         filters = {'volume_id': volume_id} if volume_id else {}
         return list(self._cloud.backups(**filters))
 
-    def _cancel(self, backup_id: str) -> None:
-        """Have Cinder end a proof that is under way, for hours perhaps.
+    def _ask_to_delete(self, backup_id: str) -> None:
+        """Have Cinder delete a proof, or end one that is under way.
 
-        It was interrupted, since its volume is needed now.
+        That could take hours, and its volume may be needed now.
         """
-        if self._waiter.read_backup(backup_id)['status'] != 'creating':
-            return
-        try:
-            self._cloud.volume('POST', f'/backups/{backup_id}/action',
-                               {'os-force_delete': {}})
-        except cloud_api.CloudError as exc:
-            LOG.debug('Proof %s is not cancelled: %s', backup_id, exc)
+        status = self._waiter.read_backup(backup_id)['status']
+        if status == 'creating':
+            try:
+                self._cloud.volume('POST', f'/backups/{backup_id}/action',
+                                   {'os-force_delete': {}})
+                return
+            except cloud_api.CloudError as exc:
+                LOG.debug('Proof %s is not cancelled: %s', backup_id, exc)
+                self._waiter.backup(backup_id, {'creating'})
+        if status != 'deleting':
+            waiting.ask_to_delete(self._cloud, backup_id)
 
     def _delete(self, backup_id: str) -> None:
         """Delete a proof: one that stays depends on the backup."""
-        def ask() -> None:
-            if self._waiter.read_backup(backup_id)['status'] != 'deleting':
-                waiting.ask_to_delete(self._cloud, backup_id)
-
         try:
-            self._cancel(backup_id)
-            self._waiter.backup(backup_id, {'creating'})
-            self._repeat(ask)
+            self._repeat(lambda: self._ask_to_delete(backup_id))
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)

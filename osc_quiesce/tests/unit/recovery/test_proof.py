@@ -43,11 +43,23 @@ class TestProof(restore_base.TestCase):
     def test_one_that_is_interrupted_is_cancelled(self) -> None:
         self.site.is_slow = True
         with mock.patch.object(waiting.Waiter, 'backup',
-                               side_effect=[KeyboardInterrupt, {}]):
+                               side_effect=KeyboardInterrupt):
             with self.assertRaises(KeyboardInterrupt):
                 self.prove()
         self.assert_nothing_is_left()
         self.assertEqual(1, len(self.site.cancelled))
+
+    def test_one_that_cinder_does_not_cancel_is_waited_for(self) -> None:
+        def refuse(line: str) -> None:
+            if line.startswith('POST') and line.endswith('/action'):
+                raise cloud_api.CloudError('you may not', 403)
+
+        self.site.hooks.append(refuse)
+        with mock.patch.object(waiting.Waiter, 'backup',
+                               side_effect=[KeyboardInterrupt, {}]):
+            with self.assertRaises(KeyboardInterrupt):
+                self.prove()
+        self.assert_nothing_is_left()
 
     def test_a_changed_byte_is_found(self) -> None:
         self.site.volumes[TARGET]['data'] = 'Data of db-vda'
