@@ -29,6 +29,7 @@ ENGLISH_ONLY = ('conf.py', 'openmetrics.py', 'policies.py', 'states.py')
 #: look like sentences, and are commands, names, or what others have said
 NO_SENTENCES = {
     'cmd.py': ('osc-quiesce %s, nova %s',),
+    'db.py': ('SET SESSION wait_timeout = %d, innodb_lock_wait_timeout = %d',),
     'guest.py': (
         '[Error Code %d]',
         "unable to execute QEMU agent command(?: '[^']*')?(?:: )?(.*)",
@@ -54,6 +55,7 @@ NO_SENTENCES = {
         'volume \\S+ could not be found',
         'Traceback (most recent call last)',
         'full backup',
+        'list index out of range',
         'service not found for creating backup',
         'errno 17',
         '"openstack volume set --state ',
