@@ -56,6 +56,7 @@ NO_SENTENCES = {
         'Traceback (most recent call last)',
         'full backup',
         'list index out of range',
+        '[errno 17] file exists',
         'service not found for creating backup',
         'errno 17',
         '"openstack volume set --state ',

@@ -23,8 +23,9 @@ _RESTARTED: Final = (
 # The restart deletes the temporary volume while cinder-volume makes it, which
 # is what cinder-volume tells then.
 _NO_TEMPORARY: Final = re.compile(r'volume \S+ could not be found')
-# Of several that make the bucket of S3 at once, one does.
-_BUCKET_MADE: Final = 'bucketalreadyownedbyyou'
+# Of several that make a bucket of S3, or a directory, at once, one does.
+_DIRECTORY_MADE: Final = '[errno 17] file exists'
+_MADE: Final = ('bucketalreadyownedbyyou', _DIRECTORY_MADE)
 # The latter is of a volume that has grown since the backup before.
 _NEEDS_FULL: Final = ('full backup', 'list index out of range')
 _NO_SERVICE: Final = 'service not found for creating backup'
@@ -49,7 +50,7 @@ def is_passing(why: str) -> bool:
     """Return whether another attempt need not fail: nothing is wrong now."""
     return bool(
         _NO_TEMPORARY.match(why.lower())
-        or any(words in why.lower() for words in (*_RESTARTED, _BUCKET_MADE)))
+        or any(words in why.lower() for words in (*_RESTARTED, *_MADE)))
 
 
 def needs_full(why: str) -> bool:
@@ -63,7 +64,8 @@ def may_delete(backup: Mapping[str, Any]) -> bool:
     With Ceph's driver, it deletes the data of the first one of the volume.
     """
     said = (backup.get('fail_reason') or '').lower()
-    return not any(words in said for words in _CEPH)
+    return _DIRECTORY_MADE in said or not any(
+        words in said for words in _CEPH)
 
 
 def kept(volume: str, backup: Mapping[str, Any]) -> str:

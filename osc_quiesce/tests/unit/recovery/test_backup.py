@@ -222,6 +222,9 @@ class TroubleTest(backup_base.TestCase):
             'S3 client error: An error occurred (BucketAlreadyOwnedByYou) '
             'when calling the CreateBucket operation: you already own it.')
 
+    def test_and_one_that_made_a_directory_too_late(self) -> None:
+        self.assert_made_again("[Errno 17] File exists: '/backups/ab'")
+
     def assert_made_again(self, why: str) -> None:
         """Check that a backup that fails by this is made a second time."""
         self.a.fates = [why]

@@ -173,7 +173,7 @@ class TestProof(restore_base.TestCase):
     def test_one_that_a_restart_has_ended_is_made_again(self) -> None:
         begin = self.site._begin_proof
         left = ['Incomplete backup reset on manager restart',
-                'An error occurred (BucketAlreadyOwnedByYou)']
+                "[Errno 17] File exists: '/backups/osc-quiesce-proofs'"]
 
         def failing(body: object) -> object:
             made = begin(body)  # type: ignore[arg-type]
