@@ -100,7 +100,7 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
         raise _error(path, line, exc.reason) from exc
     except RecursionError as exc:
         raise _error(path, 1, _('it is nested too deeply')) from exc
-    # Every ``openstack`` command loads this module, whatever it does.
+    # It takes long to load, and most commands get no file.
     import jsonschema
 
     prepare(data)

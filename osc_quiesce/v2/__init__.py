@@ -15,6 +15,31 @@ import typing
 if typing.TYPE_CHECKING:
     from osc_lib.command import command
 
+#: each command, and its module
+MODULES = {
+    'CreateApplicationBackup': 'application_backup_create',
+    'DeleteApplicationBackup': 'application_backup',
+    'ExportApplicationBackup': 'application_backup_records',
+    'ImportApplicationBackup': 'application_backup_records',
+    'ListApplicationBackup': 'application_backup',
+    'ShowApplicationBackup': 'application_backup',
+    'VerifyApplicationBackup': 'application_backup_verify',
+    'DrillApplication': 'application_drill',
+    'CreateApplicationMapping': 'application_mapping',
+    'ShowApplicationProtection': 'application_protection',
+    'CreateApplicationRestore': 'application_restore_create',
+    'DeleteApplicationRestore': 'application_restore',
+    'ListApplicationRestore': 'application_restore',
+    'ShowApplicationRestore': 'application_restore',
+    'CreateApplicationSnapshot': 'application_snapshot_create',
+    'DeleteApplicationSnapshot': 'application_snapshot',
+    'ListApplicationSnapshot': 'application_snapshot',
+    'ShowApplicationSnapshot': 'application_snapshot',
+    'ListQuiescedServer': 'server',
+    'QuiesceServer': 'server',
+    'UnquiesceServer': 'server',
+}
+
 
 class _Late:
     """A class of a command whose module is imported with its first object."""
@@ -34,41 +59,7 @@ class _Late:
         """Show cliff which arguments the command takes; never called."""
 
 
-def _late(module: str, name: str) -> type[_Late]:
-    return type(name, (_Late,), {'_module': module})
-
-
-CreateApplicationBackup = _late(
-    'application_backup_create', 'CreateApplicationBackup')
-DeleteApplicationBackup = _late(
-    'application_backup', 'DeleteApplicationBackup')
-ExportApplicationBackup = _late(
-    'application_backup_records', 'ExportApplicationBackup')
-ImportApplicationBackup = _late(
-    'application_backup_records', 'ImportApplicationBackup')
-ListApplicationBackup = _late('application_backup', 'ListApplicationBackup')
-ShowApplicationBackup = _late('application_backup', 'ShowApplicationBackup')
-VerifyApplicationBackup = _late(
-    'application_backup_verify', 'VerifyApplicationBackup')
-DrillApplication = _late('application_drill', 'DrillApplication')
-CreateApplicationMapping = _late(
-    'application_mapping', 'CreateApplicationMapping')
-ShowApplicationProtection = _late(
-    'application_protection', 'ShowApplicationProtection')
-CreateApplicationRestore = _late(
-    'application_restore_create', 'CreateApplicationRestore')
-DeleteApplicationRestore = _late(
-    'application_restore', 'DeleteApplicationRestore')
-ListApplicationRestore = _late('application_restore', 'ListApplicationRestore')
-ShowApplicationRestore = _late('application_restore', 'ShowApplicationRestore')
-CreateApplicationSnapshot = _late(
-    'application_snapshot_create', 'CreateApplicationSnapshot')
-DeleteApplicationSnapshot = _late(
-    'application_snapshot', 'DeleteApplicationSnapshot')
-ListApplicationSnapshot = _late(
-    'application_snapshot', 'ListApplicationSnapshot')
-ShowApplicationSnapshot = _late(
-    'application_snapshot', 'ShowApplicationSnapshot')
-ListQuiescedServer = _late('server', 'ListQuiescedServer')
-QuiesceServer = _late('server', 'QuiesceServer')
-UnquiesceServer = _late('server', 'UnquiesceServer')
+def __getattr__(name: str) -> type[_Late]:
+    if name not in MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return type(name, (_Late,), {'_module': MODULES[name]})

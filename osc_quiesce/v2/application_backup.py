@@ -169,11 +169,7 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
     def _check(self, plan: retention.Removal, dry_run: bool) -> None:
         for warning in plan.warnings:
             LOG.warning('%s', warning)
-        for problem in plan.problems:
-            LOG.error('%s', problem)
-        if plan.problems and not dry_run:
-            raise osc_exceptions.CommandError(_('Nothing was deleted.'))
-        self._exit_code = 1 if plan.problems else 0
+        self._check_plan(plan.problems, dry_run, _('Nothing was deleted.'))
         if dry_run:
             for backup in plan.backups:
                 self.app.stdout.write(

@@ -10,7 +10,6 @@ Otherwise what is finished is kept, and the same command again continues.
 from __future__ import annotations
 
 import argparse
-import logging
 from typing import Any
 
 from osc_lib.command import command
@@ -31,8 +30,6 @@ from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import base
-
-LOG = logging.getLogger(__name__)
 
 PLAN_COLUMNS = (
     'id', 'name', 'application', 'snapshot_set', 'size', 'backups', 'refused')
@@ -115,13 +112,10 @@ class CreateApplicationBackup(base.Interruptible,
         cloud = self._cloud
         destination = self._destination(cloud, parsed_args)
         plan = self._plan(cloud, destination, parsed_args)
-        for problem in plan.problems:
-            LOG.error('%s', problem)
+        self._check_plan(
+            plan.problems, parsed_args.dry_run, _('No backup was made.'))
         if parsed_args.dry_run:
-            self._exit_code = 1 if plan.problems else 0
             return PLAN_COLUMNS, _planned(plan)
-        if plan.problems:
-            raise osc_exceptions.CommandError(_('No backup was made.'))
         made = self._create(cloud, plan, destination, parsed_args)
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)
 

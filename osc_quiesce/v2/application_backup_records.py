@@ -9,11 +9,9 @@ another site goes there in a file.
 from __future__ import annotations
 
 import argparse
-import logging
 from typing import Any
 
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors as application_errors
@@ -27,8 +25,6 @@ from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import base
-
-LOG = logging.getLogger(__name__)
 
 EXPORT_COLUMNS = ('file', 'id', 'name', 'application', 'records')
 PLAN_COLUMNS = ('id', 'name', 'application', 'records', 'records_missing',
@@ -89,13 +85,10 @@ class ImportApplicationBackup(base.Interruptible,
         bundle = bundles.load(parsed_args.file)
         destination = self._destination(cloud, bundle, parsed_args)
         plan = importing.plan(bundle, destination)
-        for problem in plan.problems:
-            LOG.error('%s', problem)
+        self._check_plan(
+            plan.problems, parsed_args.dry_run, _('Nothing was imported.'))
         if parsed_args.dry_run:
-            self._exit_code = 1 if plan.problems else 0
             return PLAN_COLUMNS, _planned(plan)
-        if plan.problems:
-            raise osc_exceptions.CommandError(_('Nothing was imported.'))
         made = importing.register(
             plan, destination, options.progress_of(self.app))
         return application_backup.SHOW_COLUMNS, application_backup.shown(made)

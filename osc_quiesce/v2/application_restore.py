@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-import logging
 from typing import Any
 
 from osc_lib.command import command
@@ -20,8 +19,6 @@ from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restores
 from osc_quiesce.recovery import waiting
 from osc_quiesce.v2 import base
-
-LOG = logging.getLogger(__name__)
 
 LIST_COLUMNS = ('ID', 'Name', 'Application', 'Status', 'Volumes', 'Verified',
                 'Servers', 'Restored At')

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from cliff import columns
 from osc_lib.command import command
-from osc_lib import exceptions as osc_exceptions
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.cli import options
@@ -90,13 +89,9 @@ class Planned(base.Interruptible, command.ShowOne):
             PLAN_COLUMNS if parsed_args.dry_run else self.COLUMNS)
         cloud = self._cloud
         plan = self._plan(cloud, parsed_args)
-        for refusal in plan.refusals:
-            LOG.error('%s', refusal)
+        self._check_plan(plan.refusals, parsed_args.dry_run, self.REFUSED)
         if parsed_args.dry_run:
-            self._exit_code = 1 if plan.refusals else 0
             return PLAN_COLUMNS, planned(plan)
-        if plan.refusals:
-            raise osc_exceptions.CommandError(self.REFUSED)
         for warning in plan.warnings:
             LOG.warning('%s', warning)
         return self.COLUMNS, self._carry_out(cloud, plan, parsed_args)

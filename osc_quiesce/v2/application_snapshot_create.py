@@ -121,14 +121,10 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Record:
         plan = self._plan(parsed_args)
-        for refusal in plan.refusals:
-            LOG.error('%s', refusal)
+        self._check_plan(plan.refusals, parsed_args.dry_run, _(
+            'Nothing was quiesced, and no snapshot was taken.'))
         if parsed_args.dry_run:
-            self._exit_code = 1 if plan.refusals else 0
             return snapshot.PLAN_COLUMNS, snapshot.planned(plan)
-        if plan.refusals:
-            raise osc_exceptions.CommandError(_(
-                'Nothing was quiesced, and no snapshot was taken.'))
         self._made = self._create(plan, parsed_args)
         return snapshot.SHOW_COLUMNS, snapshot.shown(self._made)
 

@@ -81,6 +81,19 @@ class Interruptible(Command):
     def _take_signals(self) -> None:
         self._interrupts.install(self.STOPPING, _('already stopping'))
 
+    def _check_plan(self, problems: Sequence[str], dry_run: bool,
+                    refused: str) -> None:
+        """Show what is in the way of a plan; only a dry run goes on then.
+
+        :param refused: says that nothing was done
+        :raises osc_exceptions.CommandError: something is, and it is no dry run
+        """
+        for problem in problems:
+            LOG.error('%s', problem)
+        if problems and not dry_run:
+            raise osc_exceptions.CommandError(refused)
+        self._exit_code = 1 if problems else 0
+
     def run(self, parsed_args: argparse.Namespace) -> int:
         self._take_signals()
         try:
