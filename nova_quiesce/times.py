@@ -52,9 +52,9 @@ WAIT_PAUSE = 5.0
 #: until the next thaw after one that failed: at first, and at most.  At first
 #: it is shorter than a message lasts, so that a nova-compute that is started
 #: again finds one, and thaws at once.
-RETRY_PAUSES = (5.0, 60.0)
+RETRY_PAUSES = (2.0, 60.0)
 #: thaws that fail until the pauses grow
-STEADY_RETRIES = 6
+STEADY_RETRIES = 10
 #: until a cell whose sweep does not come back counts as hung
 CELL_TIMEOUT = 5.0
 #: for how long work waits for a cell to answer, and for how long an answer

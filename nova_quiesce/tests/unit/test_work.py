@@ -276,7 +276,7 @@ class TestFailed(world.WorldTest):
         self.assertEqual('Error', self.result_of(request_id))
         self.assertEqual(('error', None), self.states)
         self.assertEqual(State.THAWING, self.row_state)
-        self.live(5)
+        self.live(times.retry_pause(1) - 1)
         self.assertEqual(('error', None), self.states)
         self.live(10)
         self.assertEqual(1, len(self.faults()))
@@ -345,7 +345,7 @@ class TestFailed(world.WorldTest):
             moments.append(world.CLOCK.now)
         pauses = [round(late - early)
                   for early, late in zip(moments, moments[1:])]
-        self.assertEqual([5] * 6 + [10, 20, 40] + [60] * 6, pauses)
+        self.assertEqual([2] * 10 + [4, 8, 16, 32, 60], pauses)
         self.check_at_rest('active')
 
     def test_however_often_a_thaw_is_repeated_it_is_one_action(self) -> None:
