@@ -67,8 +67,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         '--from-cloud', metavar='<cloud>', type=base.given, help=_(
             'The site of the source, a name in clouds.yaml: nothing is '
             'restored while its servers run there (any status but SHUTOFF, '
-            'shelved, deleted or ERROR); a site that does not answer is no '
-            'obstacle'))
+            'shelved, deleted, or ERROR without a guest that runs); a site '
+            'that does not answer is no obstacle'))
     parser.add_argument('--force', action='store_true', help=_(
         'Restore although servers of the source run, here or there'))
     parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
