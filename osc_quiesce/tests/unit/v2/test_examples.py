@@ -187,7 +187,8 @@ class TestSnapshot(Mixin, test_application_snapshot.TestCase):
     def setUp(self) -> None:
         super().setUp()
         # With --server, the application has the name of the set.
-        self.plan = dataclasses.replace(self.plan, application='nightly')
+        self.plan = dataclasses.replace(
+            self.plan, name='before-upgrade', application='before-upgrade')
         self.cinder.hooks.append(self.take_time)
         for each in self.plan.servers:
             each.restore['metadata'].update(note='short')
@@ -308,13 +309,14 @@ class AtB(Mixin, test_application_restore.TestCase):
         self.site._build = with_address  # type: ignore[method-assign]
 
     def find(self, cloud: Any, name: str) -> points.Point:
-        self.assertIn(name, ('nightly', self.point.id))
+        self.assertIn(name, ('shop-1', self.point.id))
         return self.point
 
     @property
     def point(self) -> points.Point:
         return dataclasses.replace(
-            super().point, id=str(uuid.uuid5(uuid.NAMESPACE_DNS, 'nightly')))
+            super().point, name='shop-1',
+            id=str(uuid.uuid5(uuid.NAMESPACE_DNS, 'nightly')))
 
 
 class TestRestore(AtB):
