@@ -9,12 +9,16 @@ import re
 import subprocess
 import tempfile
 import unittest
+from typing import Any
+
+import yaml
 
 from nova_quiesce import exceptions
 from nova_quiesce import guest
 
 CODE = pathlib.Path(exceptions.__file__).parent
 GUIDE = CODE.parent / 'doc/source/admin/operator.rst'
+RULES = CODE.parent / 'doc/source/samples/nova-quiesce.rules.yml'
 
 
 #: a line that only repeats an error of a request
@@ -43,6 +47,13 @@ def logged() -> dict[str, set[str]]:
     return texts
 
 
+def alerts() -> list[dict[str, Any]]:
+    """Return the rules of the sample for Prometheus."""
+    [group] = yaml.safe_load(RULES.read_text())['groups']
+    rules: list[dict[str, Any]] = group['rules']
+    return rules
+
+
 def in_one_line(text: str) -> str:
     return ' '.join(text.split())
 
@@ -65,6 +76,18 @@ class TestOperatorGuide(unittest.TestCase):
         for answer in guest.FREEZE_ANSWERS:
             if answer.reason:
                 self.assertIn('``%s``' % answer.reason, self.guide)
+
+    def test_every_alert_is_explained(self) -> None:
+        rules = alerts()
+        self.assertEqual(
+            [rule['alert'] for rule in rules],
+            re.findall(r'\* - ``(NovaQuiesce\w+)``', self.guide))
+        for rule in rules:
+            with self.subTest(rule['alert']):
+                self.assertLessEqual({'alert', 'expr', 'labels',
+                                      'annotations'}, set(rule))
+                self.assertEqual(rule['expr'].count('('),
+                                 rule['expr'].count(')'))
 
     def test_the_probe_of_one_service(self) -> None:
         [probe] = re.findall(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import tempfile
 import types
 import unittest
@@ -24,6 +25,7 @@ from nova_quiesce import schema
 from nova_quiesce import status
 from nova_quiesce import store
 from nova_quiesce import times
+from nova_quiesce.tests.unit import test_operator_guide
 from nova_quiesce.tests.unit import world
 
 PASTE = """
@@ -235,6 +237,24 @@ class TestMetrics(StatusTest):
         for line in lines:
             self.assertRegex(line, r'^(# (TYPE \w+ gauge|EOF)|'
                                    r'\w+(\{[^}]*\})? -?[0-9.]+)$')
+
+    def test_the_alerts_are_of_figures_that_are_printed(self) -> None:
+        self.freeze()
+        self.sweep('ctl1')
+        self.run_status('metrics')
+        printed = self.stdout.getvalue()
+        names = re.findall('^# TYPE (.*) gauge$', printed, re.MULTILINE)
+        for rule in test_operator_guide.alerts():
+            used = re.findall(r'\bnova_quiesce_\w+', rule['expr'])
+            with self.subTest(rule['alert']):
+                self.assertLessEqual(set(used), set(names))
+                for label in re.findall(r'by \((\w+)\)', rule['expr']):
+                    for name in used:
+                        self.assertRegex(printed, r'%s\{.*\b%s="' % (
+                            name, label))
+                for states in re.findall('state=~?"(.*?)"', rule['expr']):
+                    for state in states.split('|'):
+                        self.assertIn('{state="%s"}' % state, printed)
 
     def test_what_a_newer_version_has_written(self) -> None:
         self.freeze()
