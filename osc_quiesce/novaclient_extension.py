@@ -95,7 +95,8 @@ def _novaclient_errors() -> Iterator[None]:
         raise nova_exceptions.ClientException(
             exc.http_status, str(exc)) from exc
     except errors.Refused as exc:
-        error = _REFUSALS.get(type(exc), nova_exceptions.BadRequest)
+        error = next((theirs for ours, theirs in _REFUSALS.items()
+                      if isinstance(exc, ours)), nova_exceptions.BadRequest)
         raise error(error.http_status, str(exc)) from exc
 
 

@@ -150,6 +150,14 @@ class TestManager(TestCase):
                 self.assertIn(web.id, str(caught.exception))
                 self.assertIs(ours, type(caught.exception.__cause__))
 
+    def test_one_that_is_still_being_thawed_is_a_conflict(self) -> None:
+        web = self.nova.add('web', freeze='req-of-somebody')
+        self.novaclient.quiesce.library = self.client
+        with self.assertRaises(nova_exceptions.Conflict) as caught:
+            self.novaclient.quiesce.unquiesce(web.id)
+        self.assertEqual(409, caught.exception.code)
+        self.assertIs(errors.StillThawing, type(caught.exception.__cause__))
+
     def test_no_answer_is_an_error_of_ours(self) -> None:
         web = self.nova.add('web')
         self.novaclient.quiesce.library = self.client

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The script of the guide to other tools, with a stand-in for openstack."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import unittest
+
+SCRIPT = (pathlib.Path(__file__).parents[3]
+          / 'doc/source/samples/quiesce-and-snapshot.sh')
+#: writes down what it is asked; the test adds what some requests do
+OPENSTACK = '''#!/bin/sh
+echo "$@" >> "$LOG"
+case "$*" in
+%s
+"volume snapshot list "*) printf '%%s\\n' db-1 app-1 web-1 ;;
+"quiesced server list "*) printf '%%s frozen\\n' db app web ;;
+esac
+'''
+QUIESCE = 'server quiesce --wait --unquiesce-after 120 db app web'
+UNQUIESCE = 'server unquiesce --wait web app db'
+
+
+class TestScript(unittest.TestCase):
+    def run_script(self, special: str = '') -> tuple[int, list[str]]:
+        """Return the exit code, and the requests in their order.
+
+        :param special: a branch of the stand-in's ``case``; $SCRIPT is the
+            process of the script
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path, log = pathlib.Path(folder, 'openstack'), f'{folder}/log'
+            path.write_text(OPENSTACK % special)
+            path.chmod(0o755)
+            done = subprocess.run(
+                ['bash', '-c', 'SCRIPT=$$ exec bash "$0" 1', str(SCRIPT)],
+                capture_output=True, check=False, timeout=60, env={
+                    **os.environ, 'LOG': log,
+                    'PATH': f'{folder}:{os.environ["PATH"]}'})
+            requests = pathlib.Path(log).read_text().splitlines()
+        self.assertEqual(QUIESCE, requests[0])
+        return done.returncode, requests[1:]
+
+    def test_servers_are_thawed_when_the_snapshots_are_there(self) -> None:
+        exit_code, requests = self.run_script()
+        self.assertEqual(0, exit_code)
+        self.assertEqual(
+            [f'volume snapshot create --force --volume {name}-disk {name}-1'
+             for name in ('app', 'db', 'web')], sorted(requests[:3]))
+        self.assertEqual(UNQUIESCE, requests[-1])
+
+    def test_a_refused_quiesce_thaws_no_freeze_of_another_program(
+            self) -> None:
+        self.assertEqual(
+            (1, []), self.run_script('"server quiesce "*) exit 1 ;;'))
+
+    def test_a_snapshot_that_fails(self) -> None:
+        exit_code, requests = self.run_script('*app-1) exit 1 ;;')
+        self.assertEqual((1, 1), (exit_code, requests.count(UNQUIESCE)))
+
+    def test_a_server_that_is_not_frozen_any_more(self) -> None:
+        exit_code, requests = self.run_script(
+            '"quiesced server list "*) echo db frozen ;;')
+        self.assertEqual((1, UNQUIESCE), (exit_code, requests[-1]))
+
+    def test_a_signal_that_only_the_script_gets(self) -> None:
+        for name in 'INT', 'TERM', 'HUP':
+            with self.subTest('while servers are being frozen', name=name):
+                exit_code, requests = self.run_script(
+                    f'"server quiesce "*) kill -{name} $SCRIPT ;;')
+                self.assertEqual((1, [UNQUIESCE]), (exit_code, requests))
+            with self.subTest('while snapshots are made', name=name):
+                exit_code, requests = self.run_script(
+                    f'"volume snapshot list "*) kill -{name} $SCRIPT ;;')
+                self.assertEqual((1, UNQUIESCE), (exit_code, requests[-1]))
+                self.assertEqual(1, requests.count(UNQUIESCE))
+
+    def test_a_signal_by_which_quiesce_ends(self) -> None:
+        exit_code, requests = self.run_script(
+            '"server quiesce "*) kill -TERM $SCRIPT; kill -TERM $$ ;;')
+        self.assertEqual(
+            (128 + signal.SIGTERM, []), (exit_code, requests))
