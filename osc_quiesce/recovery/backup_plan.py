@@ -81,6 +81,7 @@ class Plan:
     :param items: in the order of the snapshots
     :param problems: every reason why it cannot be done; empty if it can
     :param servers: what is recorded of them
+    :param site: name of the other one, which will know the backups
     """
 
     id: str
@@ -93,6 +94,7 @@ class Plan:
     servers: Sequence[Mapping[str, Any]]
     problems: tuple[str, ...] = ()
     container: str | None = None
+    site: str = ''
 
     @property
     def size(self) -> int:
@@ -114,13 +116,15 @@ class Plan:
         return body
 
     def _own_keys(self, item: Item) -> dict[str, str]:
+        known_at = {backup_sets.KNOWN_AT: self.site} if self.site else {}
         return {backup_sets.NAME: self.name,
                 backup_sets.ID: self.id,
                 backup_sets.SNAPSHOT: item.snapshot_id or '',
                 backup_sets.SOURCE_VOLUME: item.volume_id,
                 backup_sets.SEALED: '',
                 backup_sets.MODE: item.choice.mode,
-                backup_sets.OWNER: self.owner}
+                backup_sets.OWNER: self.owner,
+                **known_at}
 
     def _backup_name(self, item: Item) -> str:
         """Return a name that tells an operator without our commands enough.

@@ -51,8 +51,7 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
         cloud, backups, wants_records or destination is not None)
     if destination is not None:
         if (destination.cloud.volume_url == cloud.volume_url
-                or destination.has_volume(
-                    item.volume_id for item in plan.items)):
+                or destination.has_volume(_telling(plan))):
             problems.append(_('Cloud %s is this site, and not another one.')
                             % destination.name)
         else:
@@ -62,7 +61,8 @@ def make(cloud: cloud_api.Cloud, snapshot_set: str, wish: backup_plan.Wish,
                 [each for id_, each in lines.items() if id_ not in known
                  or metadata.get(each, backup_sets.ID) == plan.id])
             problems += destination.problems(_need(plan, lines, known))
-            plan = _with_full(plan, backups, destination)
+            plan = _with_full(dataclasses.replace(
+                plan, site=destination.name), backups, destination)
     return dataclasses.replace(plan, problems=tuple(problems))
 
 
@@ -177,6 +177,15 @@ class _Reader:
             self.problems += backup_problems.of_volume(
                 item, snapshot, volume, same)
         return item
+
+
+def _telling(plan: backup_plan.Plan) -> list[str]:
+    """Return of which volumes one tells whether a site has all of them.
+
+    One with a snapshot is there, wherever the others are.
+    """
+    there = [each.volume_id for each in plan.items if each.snapshot_id]
+    return there[:1] or [each.volume_id for each in plan.items]
 
 
 def _made_already(backup: Mapping[str, Any]) -> chains.Choice:

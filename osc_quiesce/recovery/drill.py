@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from typing import Final
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -32,7 +32,7 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import filling
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
-from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import proof_backups
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
@@ -93,7 +93,7 @@ def prepare(waiter: waiting.Waiter, point: points.Point) -> None:
         restores.delete(each, waiter)
     if cloud.is_admin:
         # Proofs of restores that have their volumes may be under way.
-        proof.recover(waiter, [
+        proof_backups.recover(waiter, [
             each['id'] for each in targets.everything(cloud)
             if restore_plan.is_free(each, drill_id)])
 
@@ -149,13 +149,13 @@ class _Drill:
         waiter = waiting.Waiter(
             self._cloud, self._timer, self._means.volume_timeout)
         filler = filling.Filler(waiter, self._plan, self._means.progress)
-        prover = proof.Prover(waiter)
+        backups = proof_backups.Backups(waiter)
 
         def clone(item: restore_plan.Item) -> None:
             row = self._run.rows[item.wanted.id]
             target, row.id = row.id, filler.clone(item, row.id)['id']
             # What a proof could not delete is tried again at the end.
-            if not prover.left(target):
+            if not any(map(proof_backups.is_left, backups.of(target))):
                 restores.give_up(self._cloud, waiter.read_volume(target),
                                  self._plan.restore_id)
 
@@ -242,12 +242,11 @@ def _tidy(found: restores.Restore, waiter: waiting.Waiter) -> None:
 
     :raises errors.ApplicationError: something is still there
     """
-    prover = proof.Prover(waiter)
-    left = []
+    backups = proof_backups.Backups(waiter)
+    left: list[dict[str, Any]] = []
     for volume in found.volumes:
         if marks.target_of(volume):
-            prover.tidy(volume['id'])
-            left += prover.left(volume['id'])
+            left += filter(proof_backups.is_left, backups.tidy(volume['id']))
     if left:
         raise errors.ApplicationError(
             _('Proofs have left these backups behind, or in error: %s.')

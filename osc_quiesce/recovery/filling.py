@@ -80,8 +80,7 @@ class Filler:
         # Cinder gives a clone the type and zone of what it is a clone of.
         wanted = dataclasses.replace(item.wanted, type=None, zone=None)
         own = dataclasses.replace(item, wanted=wanted, is_target=False)
-        made = self._make(own, source_volid=volume_id)
-        volume = self._waiter.volume(made['id'], waiting.BUSY)
+        volume = self._make(own, source_volid=volume_id)
         self._check(own, volume)
         return self._furnish(own, volume)
 
@@ -92,8 +91,7 @@ class Filler:
         if volume['status'].startswith('error'):
             self._check_unused(item, volume)
             self._waiter.delete_volume(volume['id'])
-            found = self._make(item, snapshot_id=item.copy.id)
-            volume = self._waiter.volume(found['id'], waiting.BUSY)
+            volume = self._make(item, snapshot_id=item.copy.id)
         self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
             return self._recounted(volume)
@@ -101,32 +99,34 @@ class Filler:
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
         found = item.volume or self._make(item)
-        self._check_not_taken(item, found['id'])
         # If a run was interrupted, Cinder may still be at it.
-        volume = self._waiter.volume(found['id'], waiting.BUSY)
+        volume = self._check_not_taken(item, found['id'])
+        volume = self._waiter.volume(volume['id'], waiting.BUSY, volume)
         if item.is_done(volume, self._plan.restore_id):
             return self._recounted(volume)
         self._check_holder(item, volume)
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
-        # One backup is restored once at a time. It may take hours until then,
-        # and the same command elsewhere may be what has done it.
-        self._waiter.backup(item.copy.id, {'restoring'})
-        volume = self._waiter.volume(volume['id'], waiting.BUSY)
-        if item.is_done(volume, self._plan.restore_id):
-            return self._recounted(volume)
-        self._check_holder(item, volume)
-        self._restore(item, volume)
-        return self._furnish(item, volume)
+        if self._waiter.backup(item.copy.id, ())['status'] == 'restoring':
+            # One is restored once at a time. It may take hours until then, and
+            # the same command elsewhere may be what has done it.
+            self._waiter.backup(item.copy.id, {'restoring'})
+            volume = self._waiter.volume(volume['id'], waiting.BUSY)
+            if item.is_done(volume, self._plan.restore_id):
+                return self._recounted(volume)
+            self._check_holder(item, volume)
+        return self._furnish(item, self._restore(item, volume))
 
-    def _make(self, item: restore_plan.Item, **more: str) -> Mapping[str, Any]:
+    def _make(self, item: restore_plan.Item, **more: str) -> dict[str, Any]:
+        """Have Cinder make a volume; return it when that has ended."""
         description = marks.own_description(
             self._plan.restore_id, item.wanted.id)
         name = metadata.escape(self._plan.prefix) + item.wanted.name
-        return targets.make(
+        made = targets.make(
             self._cloud, item.wanted, description,
             self._marks(item), name=name[:metadata.PIECE], **more)
+        return self._waiter.volume(made['id'], waiting.BUSY, made)
 
     def _marks(self, item: restore_plan.Item, volume_id: str = '',
                is_done: bool = False) -> dict[str, str]:
@@ -175,23 +175,24 @@ class Filler:
                       'why': self._waiter.reason(volume['id']).rstrip('.')})
 
     def _check_not_taken(self, item: restore_plan.Item,
-                         volume_id: str) -> None:
-        """Check that Cinder restores nothing else into a volume now.
+                         volume_id: str) -> dict[str, Any]:
+        """Return a volume if Cinder restores nothing else into it now.
 
         :raises NotRestored: it does, or may do so
         """
         volume = self._waiter.volume(volume_id, ())
         if volume['status'] != 'restoring-backup':
-            return
+            return volume
         status = self._waiter.backup(item.copy.id, ())['status']
+        volume = self._waiter.volume(volume_id, ())
         if restore_plan.is_another_under_way(
-                self._waiter.volume(volume_id, ()), status,
-                self._plan.restore_id):
+                volume, status, self._plan.restore_id):
             raise NotRestored(
                 _('Volume %(volume)s was not restored: another backup is '
                   'being restored into volume %(id)s.') % {
                       'volume': item.wanted.label, 'id': volume_id},
                 _('Run the same command again when that has ended.'))
+        return volume
 
     def _check_unused(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
@@ -254,8 +255,7 @@ class Filler:
                   'makes another volume, which cannot be verified.') % {
                       'id': volume['id']})
         self._waiter.delete_volume(volume['id'])
-        made = self._make(item)
-        return self._waiter.volume(made['id'], waiting.BUSY)
+        return self._make(item)
 
     def _reset(self, volume: Mapping[str, Any]) -> bool:
         """Make a volume in error available; return whether that was done.
@@ -277,8 +277,8 @@ class Filler:
         return True
 
     def _restore(self, item: restore_plan.Item,
-                 volume: Mapping[str, Any]) -> None:
-        """Have Cinder restore, and wait until the data are there."""
+                 volume: Mapping[str, Any]) -> dict[str, Any]:
+        """Have Cinder restore; return the volume when the data are there."""
         backup = item.copy.id
         marks.write(
             self._cloud, volume['id'], self._marks(item, volume['id']))
@@ -294,7 +294,8 @@ class Filler:
             # If it was heard, the volume's status tells.
             if self._waiter.volume(volume['id'], ())['status'] == 'available':
                 raise self._failure(item, volume, str(exc)) from exc
-        found = self._waiter.volume(volume['id'], {'restoring-backup'})
+        found = self._waiter.volume(volume['id'], {'restoring-backup'}, {
+            'id': volume['id'], 'status': 'restoring-backup'})
         self._waiter.backup(backup, {'restoring'})
         if found['status'] != 'available':
             raise self._failure(
@@ -302,6 +303,7 @@ class Filler:
                     'status': found['status'],
                     'why': self._waiter.reason(backup, volume['id']).rstrip(
                         '.')})
+        return found
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:
@@ -316,21 +318,24 @@ class Filler:
             _('The same command again tries it again.'))
 
     def _furnish(self, item: restore_plan.Item,
-                 volume: Mapping[str, Any]) -> dict[str, Any]:
+                 volume: dict[str, Any]) -> dict[str, Any]:
         """Make a restored volume what its source was, but for the data.
 
         Hours of copying are not to be lost with one answer.
+
+        :param volume: as it was read a moment ago
         """
+        id_, known = volume['id'], [volume]
+
         def write() -> dict[str, Any]:
-            found = self._waiter.read_volume(volume['id'])
+            found = known.pop() if known else self._waiter.read_volume(id_)
             if item.is_done(found, self._plan.restore_id):
                 return found  # only the last answer was lost
             self._check_holder(item, found)
             self._check(item, found)
-            furnishing.furnish(
+            return {**found, 'metadata': furnishing.furnish(
                 self._cloud, item.wanted, found,
-                self._marks(item, found['id'], is_done=True))
-            return self._waiter.read_volume(found['id'])
+                self._marks(item, found['id'], is_done=True))}
 
         try:
             return cloud_api.until_answered(

@@ -19,11 +19,13 @@ from osc_quiesce.recovery import resolved
 
 
 def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
-            volume: Mapping[str, Any], values: Mapping[str, str]) -> None:
+            volume: Mapping[str, Any], values: Mapping[str, str],
+            ) -> dict[str, str]:
     """Write what is not right yet; may be repeated as often as one likes.
 
     :param volume: as Cinder shows it now
     :param values: our keys
+    :returns: the metadata that the volume has now
     """
     recorded = wanted.manifest
     _set_image_metadata(cloud, wanted.image_metadata, volume)
@@ -32,9 +34,11 @@ def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
         act(cloud, volume, 'os-set_bootable', {'bootable': bootable})
     marks.sign(cloud, volume)
     # Last, since it says that all is done.
-    cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
-        'metadata': {**marks.foreign(recorded.get('metadata')),
-                     **metadata.ours(values)}})
+    written: dict[str, str] = cloud.volume(
+        'PUT', f'/volumes/{volume["id"]}/metadata', {
+            'metadata': {**marks.foreign(recorded.get('metadata')),
+                         **metadata.ours(values)}})['metadata']
+    return written
 
 
 def act(cloud: cloud_api.Cloud, volume: Mapping[str, Any], action: str,

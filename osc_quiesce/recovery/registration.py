@@ -89,6 +89,7 @@ class Destination:
         self._targets: Mapping[str, Mapping[str, Any]] = {}
         self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
+        self._remains: set[str] = set()
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
 
@@ -98,10 +99,12 @@ class Destination:
 
     def known(self) -> set[str]:
         """Return the IDs of the backups that are usable there."""
+        found = list(self.cloud.backups())
         self._rows = {each['id']: each['volume_id']
-                      for each in self.cloud.backups()
-                      if backup_sets.is_there(each)}
+                      for each in found if backup_sets.is_there(each)}
         self._known = set(self._rows)
+        self._remains = {
+            each['id'] for each in found if records.is_left(each)}
         return self._known
 
     def needs_full(self, volume_id: str, line: Iterable[str]) -> bool:
@@ -276,7 +279,8 @@ class Destination:
                 _check_size(record, target)
                 record = record.for_volume(str(target['id']))
             self._remove_remains(record.id)
-            self._repeat(lambda: self._announce(record.id))
+            if metadata.get(record.data, backup_sets.KNOWN_AT) != self.name:
+                self._repeat(lambda: self._announce(record.id))
             # It may be repeated: one that is there is no error.
             self._repeat(lambda: records.import_(self.cloud, record))
             self._wait(record)
@@ -292,11 +296,7 @@ class Destination:
 
         No other row is ever deleted: that would delete the data.
         """
-        try:
-            row = self._waiter.read_backup(backup_id)
-        except cloud_api.NotThere:
-            return
-        if not records.is_left(row):
+        if backup_id not in self._remains:
             return
         waiting.ask_to_delete(self.cloud, backup_id)
         self._waiter.gone(
@@ -304,26 +304,31 @@ class Destination:
             _('what is left of an earlier import is still there'))
 
     def _wait(self, record: records.Record) -> None:
-        def look() -> bool | None:
-            try:
-                row = self._waiter.read_backup(record.id)
-            except cloud_api.NotThere as exc:
-                raise errors.ApplicationError(
-                    _('it has vanished there')) from exc
-            if row['status'].startswith('error') and not metadata.get(
-                    row, marks.HIDDEN_BY):
-                raise errors.ApplicationError(failures.said(row) or _(
-                    'its status is error'))
-            if not backup_sets.is_there(row):
-                return None
-            if all(each['id'] != record.id for each in self.cloud.backups(
-                    volume_id=record.volume_id)):
-                raise errors.ApplicationError(
-                    _('it is there already, but in another project, or as a '
-                      'backup of volume %s') % row['volume_id'])
-            return True
+        """Wait until a backup is imported, and check that it is there."""
+        try:
+            row = self._waiter.backup(record.id, {'creating', 'deleting'}, {
+                'id': record.id, 'status': 'creating'})
+        except cloud_api.NotThere as exc:
+            raise errors.ApplicationError(_('it has vanished there')) from exc
+        if row['status'].startswith('error') and not metadata.get(
+                row, marks.HIDDEN_BY):
+            raise errors.ApplicationError(
+                failures.said(row) or _('its status is error'))
+        if not backup_sets.is_there(row):
+            raise errors.ApplicationError(
+                _('its status is %s') % row['status'])
+        if row['volume_id'] != record.volume_id or not self._is_ours(row):
+            raise errors.ApplicationError(
+                _('it is there already, but in another project, or as a '
+                  'backup of volume %s') % row['volume_id'])
 
-        self._waiter.until(look, _('it is imported, but not available'))
+    def _is_ours(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a backup is one of the project."""
+        project: str | None = row.get('os-backup-project-attr:project_id')
+        if project is not None:    # to administrators only, by default
+            return project == self.cloud.project_id
+        return any(each['id'] == row['id'] for each in self.cloud.backups(
+            volume_id=row['volume_id']))
 
 
 def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:

@@ -179,7 +179,7 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
 
 def _made(waiter: waiting.Waiter, volume: resolved.Volume,
           found: Mapping[str, Any]) -> dict[str, Any]:
-    made = waiter.volume(found['id'], {'creating'})
+    made = waiter.volume(found['id'], {'creating'}, found)
     if made['status'] == 'error':
         raise errors.ApplicationError(
             _('Volume %(id)s, made for volume %(volume)s, is in error: '

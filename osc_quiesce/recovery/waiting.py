@@ -125,32 +125,48 @@ class Waiter:
                         'what': what, 'seconds': self.timeout}, advice)
             self.timer.sleep(pause)
 
-    def volume(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
-        """Return a volume when it has left these statuses."""
+    def volume(self, id_: str, leaves: Collection[str],
+               known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return a volume when it has left these statuses.
+
+        :param known: what an answer has just told of it, at least its ID and
+            status
+        """
         return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
+                          known,
                           _('Volume %(id)s is still %(statuses)s') % {
                               'id': id_,
                               'statuses': ' / '.join(sorted(leaves))})
 
-    def backup(self, id_: str, leaves: Collection[str]) -> dict[str, Any]:
-        """Return a backup when it has left these statuses."""
+    def backup(self, id_: str, leaves: Collection[str],
+               known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return a backup when it has left these statuses.
+
+        :param known: as for :meth:`volume`
+        """
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
+                          known,
                           _('Backup %(id)s is still %(statuses)s') % {
                               'id': id_,
                               'statuses': ' / '.join(sorted(leaves))})
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
-              leaves: Collection[str], what: str) -> dict[str, Any]:
+              leaves: Collection[str], known: Mapping[str, Any] | None,
+              what: str) -> dict[str, Any]:
         """Return what is read when it has left these statuses."""
         started = self.timer.clock()
-        before: dict[str, Any] = {}
+        before = dict(known or {})
+        is_news = known is not None
 
         def look() -> dict[str, Any] | None:
+            nonlocal is_news
             waited = self.timer.clock() - started
-            if before and self._listings.has(
-                    kind, before, min(_OLDEST, waited / 10)):
-                return None
-            before.update(read())
+            if not is_news:
+                if before and self._listings.has(
+                        kind, before, min(_OLDEST, waited / 10)):
+                    return None
+                before.update(read())
+            is_news = False
             return None if before['status'] in leaves else before
 
         return self.until(look, what)

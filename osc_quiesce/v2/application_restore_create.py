@@ -25,7 +25,7 @@ from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import points
-from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import proof_backups
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
@@ -131,7 +131,7 @@ class CreateApplicationRestore(Planned):
         if not cloud.is_admin or parsed_args.dry_run:
             return point
         # Of other volumes, proofs may be under way.
-        proof.recover(
+        proof_backups.recover(
             waiting.Waiter(cloud, self._client.timer, parsed_args.timeout),
             {copy.volume_id for copy in point.copies.values()})
         return points.find(cloud, point.id)

@@ -119,6 +119,11 @@ class FakeSite:
             and row['project_id'] == self.project_id
         ])
 
+    def pages(self, _service: str, path: str, key: str, _microversion: str,
+              ) -> Iterator[dict[str, Any]]:
+        assert key == 'backups'
+        return self.backups(**dict(parse.parse_qsl(path.partition('?')[2])))
+
     def snapshots(
         self, metadata: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:

@@ -49,7 +49,8 @@ class FakeSite:
     """Stands in for :class:`cloud_api.Cloud`, as far as a restore goes.
 
     :ivar log: the requests that change something, as "METHOD path"
-    :ivar hooks: called with each of these before it is carried out
+    :ivar reads: the paths of the others, but for listings
+    :ivar hooks: called with each that changes something before it is done
     :ivar restores_to: what the next restores come to, each in its turn
     :ivar deletes_to: what the next deleted volumes become, each in its turn
     :ivar page_size: how many ports Neutron lists at once; None: all
@@ -62,6 +63,7 @@ class FakeSite:
     def __init__(self) -> None:
         self.is_admin = True
         self.log: list[str] = []
+        self.reads: list[str] = []
         self.hooks: list[Callable[[str], object]] = []
         self.volumes: dict[str, dict[str, Any]] = {}
         self.backup_rows: dict[str, dict[str, Any]] = {}
@@ -128,13 +130,16 @@ class FakeSite:
                 return http.pages(
                     lambda page: self.network('GET', page), path, key)
             if where.path == '/volumes/detail':
-                rows = [self._look_at_restore(each) if 'from' in each
-                        else each for each in self.volumes.values()]
+                rows = [self._look_at_volume(each, 'status' in query)
+                        for each in self.volumes.values()]
             elif where.path == '/servers/detail':
                 rows = list(self.servers.values())
             elif where.path == '/backups/detail':
                 rows = [
-                    each for each in self.backup_rows.values()
+                    self._look_at_backup(each) if 'status' in query and (
+                        each['status'] != 'creating' or 'parent_id' in each)
+                    else each
+                    for each in list(self.backup_rows.values())
                     if query.items() <= each.items()
                 ]
             else:
@@ -303,6 +308,7 @@ class FakeSite:
             if method == 'PUT':
                 volume['metadata'] = {}
             volume['metadata'].update(body['metadata'])
+            return {'metadata': dict(volume['metadata'])}
         elif more[0] == 'action':
             self._volume_action(volume, body)
         elif volume['status'] == 'creating':
@@ -327,6 +333,17 @@ class FakeSite:
             del volume['volume_image_metadata'][details['key']]
         else:
             raise AssertionError(action)
+
+    def _look_at_volume(self, volume: dict[str, Any], is_waited_for: bool,
+                        ) -> dict[str, Any]:
+        """Return what a listing shows, and let what was begun end after it.
+        """
+        if 'from' in volume:
+            return self._look_at_restore(volume)
+        shown = dict(volume)
+        if is_waited_for and volume['status'] == 'creating':
+            volume['status'] = 'available'
+        return shown
 
     def _look_at_restore(self, volume: dict[str, Any]) -> dict[str, Any]:
         """Return what a GET shows; what it goes on with comes after it.
@@ -495,7 +512,9 @@ class FakeSite:
             volume['status'] = 'in-use' if left else 'available'
 
     def _note(self, method: str, path: str) -> None:
-        if method != 'GET':
+        if method == 'GET':
+            self.reads.append(path)
+        else:
             line = f'{method} {path}'
             self.log.append(line)
             for hook in list(self.hooks):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from typing import Any
@@ -456,6 +457,25 @@ class RegisterTest(backup_base.TestCase):
         self.assertEqual(made.servers, there.servers)
         self.assertEqual('B', made.registered)
         self.assertIn('3 registered at B', self.said[-1])
+
+    def test_what_is_known_is_not_asked_again(self) -> None:
+        plan = self.plan(destination=(there := self.destination()))
+        self.a.log.clear()
+        self.b.log.clear()
+        backup.create(self.cloud, plan, self.timer, destination=there)
+        self.assertEqual(
+            {'POST /backups': 3, 'GET /backups/*': 6, 'PUT /backups/*': 3,
+             'GET /backups/*/export_record': 4}, self.requests(self.a))
+        self.assertEqual(
+            {'POST /backups/import_record': 3, 'GET /backups/*': 6,
+             'PUT /backups/*': 3}, self.requests(self.b))
+
+    @staticmethod
+    def requests(site: Any) -> dict[str, int]:
+        """Return how many requests a site has had that are no listings."""
+        return dict(collections.Counter(
+            re.sub(r'/b\d[^/]*', '/*', line) for line in site.log
+            if not line.endswith('/detail')))
 
     def write_back(self, times: int) -> None:
         """Let a proof at B write metadata back that it had read before."""

@@ -13,6 +13,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import proof
+from osc_quiesce.recovery import proof_backups
 from osc_quiesce.recovery import waiting
 from osc_quiesce.tests.unit.recovery import restore_base
 
@@ -40,12 +41,21 @@ class TestProof(restore_base.TestCase):
         self.prove()
         self.assert_nothing_is_left()
 
-    def test_one_that_is_interrupted_is_cancelled(self) -> None:
-        self.site.is_slow = True
-        with mock.patch.object(waiting.Waiter, 'backup',
-                               side_effect=KeyboardInterrupt):
+    def prove_interrupted(self) -> None:
+        wait = waiting.Waiter.backup
+        with mock.patch.object(
+                waiting.Waiter, 'backup', autospec=True) as first:
+            def then(*args: Any) -> dict[str, Any]:
+                first.side_effect = wait
+                raise KeyboardInterrupt
+
+            first.side_effect = then
             with self.assertRaises(KeyboardInterrupt):
                 self.prove()
+
+    def test_one_that_is_interrupted_is_cancelled(self) -> None:
+        self.site.is_slow = True
+        self.prove_interrupted()
         self.assert_nothing_is_left()
         self.assertEqual(1, len(self.site.cancelled))
 
@@ -55,10 +65,7 @@ class TestProof(restore_base.TestCase):
                 raise cloud_api.CloudError('you may not', 403)
 
         self.site.hooks.append(refuse)
-        with mock.patch.object(waiting.Waiter, 'backup',
-                               side_effect=[KeyboardInterrupt, {}]):
-            with self.assertRaises(KeyboardInterrupt):
-                self.prove()
+        self.prove_interrupted()
         self.assert_nothing_is_left()
 
     def test_a_changed_byte_is_found(self) -> None:
@@ -218,9 +225,9 @@ class TestProof(restore_base.TestCase):
         self.site.add_backup(
             TARGET, 'x', metadata=metadata.ours({marks.PROOF_OF: BACKUP})
         )
-        proof.recover(self.waiter, ['another volume'])
+        proof_backups.recover(self.waiter, ['another volume'])
         self.assertEqual('error', self.site.backup_rows[newer]['status'])
-        proof.recover(self.waiter, [TARGET])
+        proof_backups.recover(self.waiter, [TARGET])
         self.assert_nothing_is_left()
 
     def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:

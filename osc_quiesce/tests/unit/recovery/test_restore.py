@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import os
 import tempfile
@@ -83,6 +84,12 @@ class TestRestore(TestCase):
         self.assertEqual(sum(report.phases.values()), report.rto)
         self.assertEqual([1, 1, 2], [
             row['stage'] for row in report.rows()['volumes']])
+
+    def test_what_is_known_is_not_asked_again(self) -> None:
+        self.restore()
+        reads = collections.Counter(
+            path.split('/')[1] for path in self.site.reads)
+        self.assertEqual((3 * 4, 3 * 6), (reads['volumes'], reads['backups']))
 
     def test_a_damaged_moment_only_hides_the_rpo(self) -> None:
         for text in '', 'yesterday':
