@@ -174,7 +174,10 @@ class TestWhatHappens(base.FunctionalTest):
     def test_reset_while_freezing_is_thawed(self) -> None:
         server = self.boot(quiesce='slow:4')
         response = self.act(server, {'quiesce': None})
-        self.wait(server, 'active', 'quiescing')
+        # Before, nothing is begun: then it takes a minute until that is sure.
+        self.wait_for(
+            lambda: [state for state, _id in base.freezes(server)] == [
+                'freezing'], 'the freeze has begun')
         self.act(server, {'os-resetState': {'state': 'active'}})
         action = self.action_of(server, response)
         self.assertIn('changed by another request',
