@@ -102,11 +102,11 @@ def of_registration(cloud: cloud_api.Cloud, site: str,
     :param backups: those that this one gets
     """
     return [
-        _('Backup set %(name)s (%(id)s) is registered at %(there)s, or a part '
-          'of it, and of what is deleted here only one other site learns: use '
-          '--to-cloud %(there)s. If that is an older name of %(site)s, '
-          'clouds.yaml may have both. For another site, make a set that does '
-          'not need this one, with --full and another --name.') % {
+        _('Backup set %(name)s (%(id)s), or a part of it, may be registered '
+          'at %(there)s, and of what is deleted here only one other site '
+          'learns: use --to-cloud %(there)s. If that is an older name of '
+          '%(site)s, clouds.yaml may have both. For another site, make a '
+          'set that does not need this one, with --full and another --name.') % {
               'name': each.name, 'id': each.id, 'there': each.known_at,
               'site': site}
         for each in backup_sets.group(map(dict, backups))

@@ -99,16 +99,18 @@ class Filler:
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
         found = item.volume or self._make(item)
+        # Before the volume, which then tells what has become of it since.
+        copy = self._waiter.backup(item.copy.id, ())['status']
+        seen = self._check_not_taken(item, found['id'])
         # If a run was interrupted, Cinder may still be at it.
-        volume = self._check_not_taken(item, found['id'])
-        volume = self._waiter.volume(volume['id'], waiting.BUSY, volume)
+        volume = self._waiter.volume(found['id'], waiting.BUSY, seen)
         if item.is_done(volume, self._plan.restore_id):
             return self._recounted(volume)
         self._check_holder(item, volume)
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
-        if self._waiter.backup(item.copy.id, ())['status'] == 'restoring':
+        if copy == 'restoring' or volume != seen:
             # One is restored once at a time. It may take hours until then, and
             # the same command elsewhere may be what has done it.
             self._waiter.backup(item.copy.id, {'restoring'})
@@ -146,7 +148,8 @@ class Filler:
                   marks.VERIFIED: '',
                   marks.DIFFERS: '',
                   marks.TARGET_OF: item.wanted.id if item.is_target else '',
-                  marks.RESTORED_AT: _now() if is_done else ''}
+                  marks.RESTORED_AT: model.utc_text(datetime.datetime.now(
+                      datetime.UTC)) if is_done else ''}
         if volume_id:
             values[marks.VOLUME] = volume_id
         return values
@@ -294,9 +297,10 @@ class Filler:
             # If it was heard, the volume's status tells.
             if self._waiter.volume(volume['id'], ())['status'] == 'available':
                 raise self._failure(item, volume, str(exc)) from exc
-        found = self._waiter.volume(volume['id'], {'restoring-backup'}, {
-            'id': volume['id'], 'status': 'restoring-backup'})
-        self._waiter.backup(backup, {'restoring'})
+        # The volume last: another restore of the backup may have taken it.
+        self._waiter.backup(
+            backup, {'restoring'}, {'id': backup, 'status': 'restoring'})
+        found = self._waiter.volume(volume['id'], {'restoring-backup'})
         if found['status'] != 'available':
             raise self._failure(
                 item, found, _('it is %(status)s (%(why)s)') % {
@@ -344,7 +348,3 @@ class Filler:
             raise self._failure(item, volume, _(
                 'the data are there, but not the flags and metadata (%s)'
             ) % str(exc).rstrip('.')) from exc
-
-
-def _now() -> str:
-    return model.utc_text(datetime.datetime.now(datetime.UTC))

@@ -151,10 +151,8 @@ class Backups:
 
         :param status: of the backup, as it was read a moment ago
         """
-        known = [status]
         try:
-            self._repeat(lambda: self._ask_to_delete(
-                backup_id, known.pop() if known else ''))
+            self._repeat(lambda: self._begin_to_delete(backup_id, status))
             self._wait_until_gone(backup_id)
         except errors.ApplicationError as exc:
             if self._is_gone(backup_id):
@@ -164,6 +162,14 @@ class Backups:
                         'tries again; or delete it with "openstack volume '
                         'backup delete %(id)s" when a cinder-backup is up.'),
                       {'id': backup_id, 'why': str(exc).rstrip('.')})
+
+    def _begin_to_delete(self, backup_id: str, status: str) -> None:
+        try:
+            self._ask_to_delete(backup_id, status)
+        except cloud_api.CloudError as exc:
+            if not status or exc.status != 400:
+                raise
+            self._ask_to_delete(backup_id)  # it has changed since
 
     def _wait_until_gone(self, backup_id: str) -> None:
         with contextlib.suppress(cloud_api.NotThere):

@@ -127,29 +127,42 @@ def is_left(row: Mapping[str, Any]) -> bool:
             and not row.get('container'))
 
 
-def import_(cloud: cloud_api.Cloud, record: Record) -> None:
+def import_(cloud: cloud_api.Cloud, record: Record) -> dict[str, Any] | None:
     """Ask a site to know a backup; that it is known already is no error.
 
     The request is our own: that of openstacksdk 4.22.0 goes to a wrong path.
 
+    :returns: the backup, if it is known already
     :raises cloud_api.CloudError: Cinder refuses it
     """
     try:
         cloud.volume('POST', '/backups/import_record',
                      {'backup-record': encode(record)})
     except cloud_api.CloudError as exc:
-        # Its words may be translated: so it is looked at.
-        if exc.status != 400 or not is_there(cloud, record.id):
+        if exc.status != 400:
             raise
+        # Its words may be translated: so it is looked at.
+        there = find(cloud, record.id)
+        if there is None:
+            raise
+        return there
+    return None
 
 
 def is_there(cloud: cloud_api.Cloud, backup_id: str) -> bool:
     """Return whether a site has a backup, of whatever project one may see."""
+    return find(cloud, backup_id) is not None
+
+
+def find(cloud: cloud_api.Cloud, backup_id: str) -> dict[str, Any] | None:
+    """Return a backup of a site, of whatever project one may see."""
     try:
-        cloud.volume('GET', f'/backups/{backup_id}')
+        found: dict[str, Any] = cloud.volume(
+            'GET', f'/backups/{backup_id}',
+            microversion=cloud_api.BACKUP_MICROVERSION)['backup']
     except cloud_api.NotThere:
-        return False
-    return True
+        return None
+    return found
 
 
 def may_import(cloud: cloud_api.Cloud) -> bool:

@@ -89,7 +89,6 @@ class Destination:
         self._targets: Mapping[str, Mapping[str, Any]] = {}
         self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
-        self._remains: set[str] = set()
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
 
@@ -99,12 +98,10 @@ class Destination:
 
     def known(self) -> set[str]:
         """Return the IDs of the backups that are usable there."""
-        found = list(self.cloud.backups())
         self._rows = {each['id']: each['volume_id']
-                      for each in found if backup_sets.is_there(each)}
+                      for each in self.cloud.backups()
+                      if backup_sets.is_there(each)}
         self._known = set(self._rows)
-        self._remains = {
-            each['id'] for each in found if records.is_left(each)}
         return self._known
 
     def needs_full(self, volume_id: str, line: Iterable[str]) -> bool:
@@ -278,11 +275,13 @@ class Destination:
             if target:
                 _check_size(record, target)
                 record = record.for_volume(str(target['id']))
-            self._remove_remains(record.id)
             if metadata.get(record.data, backup_sets.KNOWN_AT) != self.name:
                 self._repeat(lambda: self._announce(record.id))
             # It may be repeated: one that is there is no error.
-            self._repeat(lambda: records.import_(self.cloud, record))
+            there = self._repeat(lambda: records.import_(self.cloud, record))
+            if there is not None and records.is_left(there):
+                self._remove(record.id)
+                self._repeat(lambda: records.import_(self.cloud, record))
             self._wait(record)
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
@@ -291,13 +290,11 @@ class Destination:
                       'id': record.id, 'site': self.name,
                       'why': str(exc).rstrip('.')}) from exc
 
-    def _remove_remains(self, backup_id: str) -> None:
+    def _remove(self, backup_id: str) -> None:
         """Delete what an import that has failed has left.
 
-        No other row is ever deleted: that would delete the data.
+        No other row may be deleted: that would delete the data.
         """
-        if backup_id not in self._remains:
-            return
         waiting.ask_to_delete(self.cloud, backup_id)
         self._waiter.gone(
             lambda: self._waiter.read_backup(backup_id),

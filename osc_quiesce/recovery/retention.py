@@ -297,11 +297,11 @@ def _registered_problems(
     :param to_cloud: the name of the site that is asked, or empty
     """
     return [
-        _('Backup set %(name)s (%(id)s) is registered at %(site)s, or a part '
-          'of it, and newer backups there may have only the differences to '
-          'it: name that site with --to-cloud. If it has another name now, '
-          'clouds.yaml may have the old one as well. If it is lost for good, '
-          'use --other-site-is-gone.') % {
+        _('Backup set %(name)s (%(id)s), or a part of it, may be registered '
+          'at %(site)s, and newer backups there may have only the '
+          'differences to it: name that site with --to-cloud. If it has '
+          'another name now, clouds.yaml may have the old one as well. If '
+          'it is lost for good, use --other-site-is-gone.') % {
               'name': each.name, 'id': each.id, 'site': each.known_at}
         for each in wanted
         if each.known_at not in ('', to_cloud) and each.id in here.own]

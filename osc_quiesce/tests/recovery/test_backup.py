@@ -457,7 +457,7 @@ class TestDelete(BackupTest):
         said = self.refused(
             f'application backup delete --application shop-{self.app.suffix} '
             '--keep-last 1')
-        self.assertIn(f'is registered at {B}', said)
+        self.assertIn(f'may be registered at {B}', said)
         self.assertIn('Nothing was deleted.', said)
         self.assertEqual(9, len(self.backups()))
 

@@ -410,7 +410,11 @@ class FakeSite:
     def _look_at_backup(self, backup: dict[str, Any]) -> dict[str, Any]:
         """Return what a GET shows, and let what was begun end after it."""
         shown = dict(backup)
-        if backup['status'] == 'deleting':
+        if backup['status'] == 'restoring':
+            for volume in self.volumes.values():
+                if volume.get('from') == backup['id']:
+                    self._look_at_restore(volume)
+        elif backup['status'] == 'deleting':
             del self.backup_rows[backup['id']]
         elif backup['status'] == 'creating' and not self.is_slow:
             backup['status'] = 'available'

@@ -583,6 +583,31 @@ class RegisterTest(backup_base.TestCase):
         )
         self.assertIn(first, self.store)
 
+    def test_nor_is_one_that_another_run_has_imported_since(self) -> None:
+        self.b.import_fates = ['cannot find backup service']
+        with self.assertRaises(backup.NotDone):
+            self.create(destination=self.destination())
+        late = self.destination()
+        plan = self.plan(destination=late)
+        self.create(destination=self.destination())
+        before = set(self.store)
+        self.b.log.clear()
+        made = backup.create(self.cloud, plan, self.timer, destination=late)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertFalse(
+            [line for line in self.b.log if line.startswith('DELETE')])
+        self.assertEqual(before, self.store)
+
+    def test_what_an_import_has_left_in_another_project_is_removed(
+            self) -> None:
+        self.b.import_fates = ['cannot find backup service'] * 3
+        self.b.project_id = 'wrong'
+        with self.assertRaises(backup.NotDone):
+            self.create(destination=self.destination())
+        self.b.project_id = 'project-B'
+        made = self.create(destination=self.destination())
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+
     def test_a_site_that_is_away_for_a_while_is_waited_for(self) -> None:
         destination = self.destination()
         plan = self.plan(destination=destination)

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 import copy
 import os
 import tempfile
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -492,6 +494,58 @@ class TestTakenTargets(TestCase):
             self.restore()
         self.assertEqual(taken, self.target('db-vda')['metadata'])
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+    def at_first_read_of_the_backup(self, do: Callable[[], bool]) -> None:
+        """Do something before the site is asked for a backup, once.
+
+        :param do: returns whether it was done
+        """
+        ask = self.site.volume
+
+        def volume(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            if (method, path) == ('GET', '/backups/b-db-vda'):
+                patch.stop()
+                if not do():
+                    patch.start()
+            return ask(method, path, *args, **kwargs)
+
+        patch = mock.patch.object(self.site, 'volume', volume)
+        patch.start()
+
+    def test_one_taken_while_the_backup_is_restored_once_more(self) -> None:
+        taken = restore_base.taken('t-db-vda')
+        target = self.target('db-vda')
+
+        def take() -> bool:
+            if target.get('data') is None or target['status'] != 'available':
+                return False
+            target.update({'metadata': dict(taken), 'from': 'b-db-vda',
+                           'status': 'restoring-backup'})
+            self.site.backup_rows['b-db-vda'].update(
+                status='restoring', source_metadata=dict(taken))
+            return True
+
+        target['data'] = None
+        self.at_first_read_of_the_backup(take)
+        with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
+            self.restore()
+        self.assertEqual('other', metadata.get(target, marks.RESTORE))
+
+    def test_done_by_the_same_command_elsewhere(self) -> None:
+        plan = self.plan(parallel=1)
+        done = []
+
+        def restore_elsewhere() -> bool:
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+            done.append(copy.deepcopy(self.site.volumes))
+            return True
+
+        self.at_first_read_of_the_backup(restore_elsewhere)
+        report = restore.create(self.client, self.cloud, plan,
+                                restore.Means(60.0, 60.0))
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assertEqual(done, [self.site.volumes])
 
     def under_way(self) -> str:
         """Let another backup be restored into a target; return its ID.
