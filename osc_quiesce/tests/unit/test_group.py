@@ -810,6 +810,17 @@ class TestThaw(TestCase):
         self.assertEqual({'active'}, self.vm_states())
         self.assertTrue(frozen.report.is_consistent)
 
+    def test_a_machine_without_threads_holds_up_no_thaw(self) -> None:
+        patch = mock.patch.object(
+            threading.Thread, 'start',
+            side_effect=RuntimeError("can't start new thread"))
+        with self.quiesced() as frozen:
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.assertEqual({'active'}, self.vm_states())
+        self.assertEqual(['web', 'app1', 'app2', 'db'], self.asked_to_thaw())
+        self.assertTrue(frozen.report.is_consistent)
+
     def test_retry_after_of_one_server_delays_no_other(self) -> None:
         asked = {
             name: self.asked_at(f'POST {name} unquiesce')
