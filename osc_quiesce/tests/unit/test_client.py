@@ -101,13 +101,11 @@ class TestQuiesce(fakes.TestCase):
         self,
     ) -> None:
         web = self.nova.add('web')
-        other = self.new_client()
         theirs: list[str] = []
 
         def hook(request: Any, context: Any) -> None:
             if not theirs:
-                theirs.append(model.new_request_id())
-                other.api.quiesce(model.Server(web.id), theirs[0])
+                theirs.append(self.nova.others(web, 'quiesce'))
                 raise requests.ConnectionError('connection refused')
 
         self.nova.hooks.append(hook)
