@@ -50,9 +50,11 @@ class CloudError(errors.ApplicationError):
     def outcome_unknown(self) -> bool:
         """Whether the request may have been carried out, or may yet be.
 
-        With 502 and 504 it is a proxy that answers, not the service.
+        A service that fails on the way answers 500, and a proxy that gets no
+        answer 502 or 504. With 503 nothing was begun.
         """
-        return self.status in (None, 502, 504)
+        return self.status is None or (
+            self.status >= 500 and self.status != 503)
 
 
 def pause_after(error: Exception) -> float | None:

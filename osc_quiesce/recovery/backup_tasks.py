@@ -139,7 +139,7 @@ class Task:
         if exc.status in (429, 503):
             self._attempts -= 1
             self._put_off(exc.retry_after)
-        elif exc.status is None or exc.status >= 500:
+        elif exc.outcome_unknown:
             self._lost_at = self._now
         elif exc.status == 400 and self._is_solved():
             pass
