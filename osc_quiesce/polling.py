@@ -213,7 +213,7 @@ class Poller:
             asked = now if job.asked is None else job.asked
             pause = self._verb.pause_after(error, now - asked)
         elif isinstance(error, errors.ServerNotFound):
-            error = _gone(job)
+            error = _deleted(job)
         elif isinstance(error, errors.Transient):
             pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
         elif isinstance(error, errors.Refused):
@@ -275,7 +275,7 @@ def _timed_out(job: Job, goal: str, seconds: float) -> errors.TimedOut:
         message, job.server, job.action_id or job.request_id)
 
 
-def _gone(job: Job) -> errors.ServerGone:
+def _deleted(job: Job) -> errors.ServerGone:
     """Return the error of a server that is deleted."""
     return errors.ServerGone(
         _('Server %s was deleted') % job.server.label,

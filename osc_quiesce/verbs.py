@@ -45,8 +45,8 @@ class Job:
     :ivar error: why it did not get there; None if it did
     :ivar unquiesce_at: when the cloud thaws the server automatically, such as
         ``2026-11-23T03:45:00Z``; None if it does not
-    :ivar doubt: of a thaw: why it is not certain that the server was frozen
-        by the request until then; None if it is certain
+    :ivar doubt: of a thaw that got there: why it is not certain that the
+        server was frozen by the request until then; None if it is certain
     """
 
     server: model.Server
@@ -59,14 +59,13 @@ class Job:
     error: errors.QuiesceError | None = None
     unquiesce_at: str | None = None
     doubt: str | None = None
-    # For the loop: is a request under way, does the table of freezes not tell
-    # enough, when is the next request due, why was the last one of no use?
-    is_busy: bool = False
-    is_alone: bool = False
-    due: float = 0.0
-    trouble: errors.QuiesceError | None = None
-    at_rest_since: float | None = None
-    pauses: Iterator[float] = dataclasses.field(default_factory=retry.pauses)
+    is_busy: bool = False  # a request is under way
+    is_alone: bool = False  # the table of freezes does not tell enough
+    due: float = 0.0  # the next request
+    trouble: errors.QuiesceError | None = None  # with the last request
+    at_rest_since: float | None = None  # seen without a task
+    pauses: Iterator[float] = dataclasses.field(  # between two requests
+        default_factory=retry.pauses)
 
     @property
     def is_done(self) -> bool:
@@ -276,7 +275,7 @@ class Thawing(Unquiescing):
         try:
             answer = api.unquiesce(job.server, job.request_id)
         except errors.ServerNotFound:
-            return _gone(job)
+            return _count_as_thawed(job)
         job.action_id = answer.request_id
         if answer.state is None:
             return False
@@ -304,7 +303,7 @@ class Thawing(Unquiescing):
         try:
             return super().look(api, job, now)
         except errors.ServerNotFound:
-            return _gone(job)
+            return _count_as_thawed(job)
 
 
 def _may_be_frozen(api: quiesce_api.QuiesceAPI, server: model.Server) -> bool:
@@ -319,8 +318,8 @@ def _within_patience(pause: float, seconds: float) -> float | None:
     return pause if seconds + pause <= retry.PATIENCE else None
 
 
-def _gone(job: Job) -> bool:
-    """Take a server that is gone for one that is thawed."""
+def _count_as_thawed(job: Job) -> bool:
+    """Take a server that is gone for one that got there."""
     job.server = model.Server(job.server.id, job.server.name, 'DELETED')
     job.doubt = _('it was deleted')
     return True
