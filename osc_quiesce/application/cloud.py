@@ -17,7 +17,7 @@ from osc_quiesce import http
 from osc_quiesce import retry
 
 THREADS: Final = 32  # requests under way at once
-PATIENCE: Final = 60.0  # seconds, with one request, and with its repetition
+PATIENCE: Final = 60.0  # seconds, with silence, and with repeating a request
 
 _VOLUME_MICROVERSION: Final = '3.0'
 _COMPUTE_MICROVERSION: Final = '2.1'

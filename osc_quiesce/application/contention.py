@@ -26,7 +26,7 @@ from osc_quiesce import retry
 from osc_quiesce import states
 
 ATTEMPTS: Final = 3  # to freeze all servers
-PATIENCE: Final = 10.0  # seconds, for another command to let go of a server
+LET_GO_TIME: Final = 10.0  # seconds, for another command to let go of a server
 
 
 class LostRace(errors.ApplicationError):
@@ -78,7 +78,7 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
     if refused.server is None:
         raise refused
     progress(_('Waiting for another command ...'))
-    deadline = client.timer.clock() + PATIENCE
+    deadline = client.timer.clock() + LET_GO_TIME
     for pause in retry.pauses():
         found = client.get_server(refused.server)
         [other] = client.newest_actions(refused.server, {states.QUIESCE})
@@ -94,7 +94,7 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
         elif is_free:
             return
         elif client.timer.clock() + pause > deadline:
-            what = _('still held it after %g s') % PATIENCE
+            what = _('still held it after %g s') % LET_GO_TIME
         else:
             client.timer.sleep(pause)
             continue
