@@ -488,6 +488,13 @@ class TestWaysOut(TestCase):
         self.assertEqual('saved', save())
         self.assertEqual({'active'}, self.vm_states())
 
+    def test_the_thaw_may_come_before_the_end_of_the_block(self) -> None:
+        with self.quiesced() as frozen:
+            frozen.thaw()
+            self.assertEqual({'active'}, self.vm_states())
+            frozen.verify()
+        self.assertEqual(4, len(self.asked_to_thaw()))
+
     def test_a_generator_that_is_closed_thaws_everything(self) -> None:
         def save() -> Generator[str, None, None]:
             with self.quiesced():
