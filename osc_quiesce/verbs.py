@@ -96,10 +96,11 @@ class Verb:
         raise NotImplementedError
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
         """Return in how many seconds to ask, or look, again; None if never.
 
-        :param seconds: since it was first asked
+        :param seconds: since it was first asked; 0 after a look
+        :param is_accepted: whether it was a look that has failed
         """
         raise NotImplementedError
 
@@ -165,7 +166,9 @@ class Freezing(Verb):
         return False
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
+        if is_accepted and isinstance(error, errors.Transient):
+            return min(error.retry_after, retry.LONGEST_DEFERRAL)
         # A refusal is final, unless the cloud says when to come back.
         if isinstance(error, errors.Transient) and (
                 error.retry_after or not isinstance(error, errors.Refused)):
@@ -237,7 +240,7 @@ class Unquiescing(Verb):
         return False
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
         if isinstance(error, errors.Transient):
             return _within_patience(
                 min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
@@ -284,11 +287,13 @@ class Thawing(Unquiescing):
         return answer.state != states.THAWING
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
+        if is_accepted and not isinstance(
+                error, errors.Refused | errors.Transient):
+            return None  # the server itself shows it
         # We have frozen it, or may have: that is better evidence than one
         # refusal, of one of several nova-api.
-        pause: float = getattr(error, 'retry_after', 0.0)
-        return min(pause, retry.LONGEST_DEFERRAL)
+        return min(getattr(error, 'retry_after', 0.0), retry.LONGEST_DEFERRAL)
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is not None and row.request_id == job.request_id:
