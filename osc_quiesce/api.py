@@ -40,8 +40,7 @@ class QuiesceAPI:
     no usable answer: then the request may have been carried out.
 
     :param adapter: of the compute endpoint
-    :param timeout: seconds, as for :func:`http.within`; by default that of
-        the session
+    :param timeout: seconds for one request; by default that of the session
     """
 
     def __init__(self, adapter: ksa_adapter.Adapter,
@@ -52,7 +51,7 @@ class QuiesceAPI:
                                None) or http.REQUEST_TIMEOUT)
 
     def within(self, seconds: float) -> Self:
-        """Return the same, with at most this timeout for a request."""
+        """Return the same, with at most so much time for a request."""
         return type(self)(self._adapter, min(seconds, self._timeout))
 
     def quiesce(self, server: model.Server, request_id: str,

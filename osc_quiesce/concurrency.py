@@ -11,8 +11,6 @@ import threading
 import time
 from typing import Any, Final, Self, TypeVar
 
-from osc_quiesce.i18n import _
-
 #: as many as a session keeps connections to one host
 THREADS: Final = 10
 #: seconds between two looks whether calls have ended
@@ -118,31 +116,6 @@ def _settle(future: Future[_T], call: Callable[[], _T]) -> None:
             raise
     else:
         future.set_result(result)
-
-
-def within(seconds: float, call: Callable[[], _T]) -> _T:
-    """Return what a call returns, waited for at most so many seconds.
-
-    A call that is given up may go on in its thread, which does not keep the
-    process from its end. If the system allows no new thread, the call is made
-    in the calling one, for as long as it takes.
-
-    :raises TimeoutError: it has not come to its end
-    """
-    future: Future[_T] = Future()
-
-    def run() -> None:
-        with contextlib.suppress(BaseException):  # the future has it
-            _settle(future, call)
-
-    try:
-        threading.Thread(target=run, daemon=True).start()
-    except RuntimeError:
-        run()
-    if not concurrent.futures.wait([future], seconds).done:
-        raise TimeoutError(
-            _('no complete answer came within %g s') % seconds)
-    return future.result()
 
 
 def run_all(function: Callable[[_T], _U], items: Iterable[_T],

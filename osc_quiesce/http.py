@@ -16,8 +16,7 @@ import contextlib
 import copy
 import datetime
 import email.utils
-import functools
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib import parse
 
 from keystoneauth1 import adapter as ksa_adapter
@@ -25,18 +24,14 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import session as ksa_session
 import requests
 
-from osc_quiesce import concurrency
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
-#: seconds without a byte of the answer, if the session has no timeout
+#: seconds for one request, if the session has no timeout
 REQUEST_TIMEOUT: Final = 30.0
 
-# What one request may take, in timeouts: a token and the versions of the
-# service may be asked for first.
-_PARTS: Final = 3
-# Fault key that Nova uses for each status; `_OTHER_FAULT` for the rest.
+# The key of the body with which Nova itself answers these, and all others.
 # Source: nova.api.openstack.wsgi.Fault. A 401 is of Keystone's middleware.
 _FAULTS: Final = {
     400: 'badRequest', 403: 'forbidden', 404: 'itemNotFound', 405: 'badMethod',
@@ -54,23 +49,9 @@ _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
     429: errors.ServiceUnavailable,
     503: errors.ServiceUnavailable}
 
-_T = TypeVar('_T')
-
-
-def within(timeout: float, request: Callable[[], _T]) -> _T:
-    """Return the answer to a request, even if it comes byte by byte.
-
-    A timeout of requests bounds each wait for a part of the answer, and not
-    the whole.
-
-    :param timeout: that of the request; it is given three times as long
-    :raises TimeoutError: it was given up; it may yet be carried out
-    """
-    return concurrency.within(_PARTS * timeout, request)
-
 
 def bounded(session: ksa_session.Session) -> ksa_session.Session:
-    """Return a session like this one in which no silence lasts for ever.
+    """Return a session like this one in which no request waits for ever.
 
     Requests for a new token use the session's timeout, which must not change
     for its other users; hence a copy. It keeps what ``--timing`` shows.
@@ -106,24 +87,21 @@ def adapter_of(session: ksa_session.Session | None,
 
 def send(adapter: ksa_adapter.Adapter, method: str, path: str,
          server: model.Server | None = None,
-         timeout: float = REQUEST_TIMEOUT,
          **kwargs: Any) -> requests.Response:
     """Send one request once, and return an answer that is not an error.
 
     :param server: the server that the request is about, for messages
-    :param timeout: see :func:`within`
     :raises errors.Refused: nothing was changed
     :raises errors.Unreachable: no usable answer
     """
     try:
         # Past that of openstacksdk, whose answers may be of a cache.
-        response: requests.Response = within(timeout, functools.partial(
-            ksa_adapter.Adapter.request,
+        response = ksa_adapter.Adapter.request(
             adapter, path, method, raise_exc=False, connect_retries=0,
             status_code_retries=0, microversion_service_type='compute',
             # Else Nova answers what it has no route for in HTML.
-            headers={'Accept': 'application/json'}, timeout=timeout,
-            **kwargs))
+            headers={'Accept': 'application/json'},
+            **kwargs)
     except ksa_exceptions.HttpError as exc:
         # Only Keystone's answers come this way.
         if exc.http_status in (429, *range(500, 600)):

@@ -174,13 +174,12 @@ class Cloud:
               microversion: str | None) -> dict[str, Any]:
         try:
             # Without a cache: clouds.yaml may ask for one.
-            response: requests.Response = http.within(
-                PATIENCE, lambda: getattr(self._connection, service).request(
-                    path, method, json=json, microversion=microversion,
-                    timeout=PATIENCE, skip_cache=True,
-                    connect_retries=1 if method == 'GET' else 0,
-                    # clouds.yaml may ask for some: no POST must be repeated.
-                    status_code_retries=0))
+            response = getattr(self._connection, service).request(
+                path, method, json=json, microversion=microversion,
+                timeout=PATIENCE, skip_cache=True,
+                connect_retries=1 if method == 'GET' else 0,
+                # clouds.yaml may ask for some: no POST must be repeated.
+                status_code_retries=0)
             sdk_exceptions.raise_from_response(response)
             body = response.json() if response.content else {}
         except sdk_exceptions.NotFoundException as exc:
@@ -197,7 +196,7 @@ class Cloud:
             raise CloudError(
                 str(exc), exc.http_status, exc.retry_after) from exc
         except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
-                TimeoutError, ValueError) as exc:
+                ValueError) as exc:
             raise CloudError(str(exc)) from exc
         if not isinstance(body, dict):
             raise CloudError(_('the answer is not a JSON object'))

@@ -101,11 +101,13 @@ class TestQuiesce(fakes.TestCase):
         self,
     ) -> None:
         web = self.nova.add('web')
+        other = self.new_client()
         theirs: list[str] = []
 
         def hook(request: Any, context: Any) -> None:
             if not theirs:
-                theirs.append(self.nova.others(web, 'quiesce'))
+                theirs.append(model.new_request_id())
+                other.api.quiesce(model.Server(web.id), theirs[0])
                 raise requests.ConnectionError('connection refused')
 
         self.nova.hooks.append(hook)

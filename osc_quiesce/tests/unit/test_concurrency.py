@@ -166,24 +166,6 @@ class TestWithoutThreads(unittest.TestCase):
         self.assertEqual([], made)
 
 
-class TestWithin(unittest.TestCase):
-    def test_a_call_in_time_returns_its_result_or_raises(self) -> None:
-        self.assertEqual(
-            (3, 1), concurrency.within(PATIENCE, lambda: divmod(7, 2)))
-        with self.assertRaises(ZeroDivisionError):
-            concurrency.within(PATIENCE, lambda: divmod(7, 0))
-
-    def test_a_call_that_takes_longer_is_given_up(self) -> None:
-        may_end = threading.Event()
-        self.addCleanup(may_end.set)
-        with self.assertRaisesRegex(TimeoutError, 'within 0.1 s'):
-            concurrency.within(0.1, lambda: may_end.wait(PATIENCE))
-
-    def test_without_threads_it_is_made_all_the_same(self) -> None:
-        with no_threads():
-            self.assertEqual(3, concurrency.within(0, lambda: 3))
-
-
 class TestSignals(unittest.TestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
-from http import server as web_server
 import json
-import threading
-import time
 from typing import Any
 import unittest
 from unittest import mock
@@ -342,37 +338,6 @@ class TestBounded(unittest.TestCase):
         session = ksa_session.Session()
         http.bounded(session)
         self.assertIsNone(session.timeout)
-
-
-class Trickle(web_server.BaseHTTPRequestHandler):
-    """Answers one byte after the other."""
-
-    def do_POST(self) -> None:
-        self.send_response(202)
-        self.end_headers()
-        with contextlib.suppress(OSError):  # the client has gone
-            for _number in range(99):
-                self.wfile.write(b'.')
-                time.sleep(0.05)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-class TestTrickle(unittest.TestCase):
-    def test_an_answer_that_never_ends_is_given_up(self) -> None:
-        trickle = web_server.ThreadingHTTPServer(('127.0.0.1', 0), Trickle)
-        trickle.block_on_close = False
-        self.addCleanup(trickle.server_close)
-        self.addCleanup(trickle.shutdown)
-        threading.Thread(target=trickle.serve_forever, daemon=True).start()
-        url = f'http://127.0.0.1:{trickle.server_port}'
-        session = ksa_session.Session(token_endpoint.Token(url, 'a-token'))
-        self.addCleanup(lambda: session.session.close())
-        adapter = ksa_adapter.Adapter(session, endpoint_override=url)
-        with mock.patch.object(http, '_PARTS', 0.05):  # of 30 s
-            with self.assertRaisesRegex(errors.Unreachable, 'within 1.5 s'):
-                http.send(adapter, 'POST', PATH, WEB)
 
 
 class TestQuoted(unittest.TestCase):

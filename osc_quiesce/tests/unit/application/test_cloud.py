@@ -2,11 +2,9 @@
 
 """What is read from Cinder and Glance over real connections."""
 
-import contextlib
 import http.server
 import json
 import threading
-import time
 from typing import Any
 import unittest
 from unittest import mock
@@ -21,7 +19,6 @@ from openstack import connection
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce import concurrency
-from osc_quiesce import http as our_http
 
 MANY = 16
 
@@ -46,15 +43,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.note()
         if path == '/together':
             self.server.barrier.wait()
-        if path == '/trickle':
-            self.send_response_only(200)
-            self.end_headers()
-            with contextlib.suppress(OSError):  # the client has gone
-                for _number in range(99):
-                    self.wfile.write(b' ')
-                    time.sleep(0.05)
-            self.close_connection = True
-            return
         self.answer(
             path,
             *{
@@ -197,13 +185,6 @@ class CloudTest(TestCase):
                     self.cloud.volume('POST', path, {'snapshot': {}})
                 self.assertEqual(unknown, caught.exception.outcome_unknown)
                 self.assertEqual(1, self.server.asked.count(f'POST {path}'))
-
-    def test_an_answer_that_comes_byte_by_byte_is_given_up(self) -> None:
-        with mock.patch.object(our_http, '_PARTS', 0.025):  # of 60 s
-            with self.assertRaisesRegex(
-                    cloud_api.CloudError, 'within 1.5 s') as caught:
-                self.get('/trickle')
-        self.assertTrue(caught.exception.outcome_unknown)
 
     def test_images_are_read_with_their_properties(self) -> None:
         self.assertEqual(
