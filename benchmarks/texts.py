@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
-import datetime
 import pathlib
 import re
 
 from benchmarks import measure
 
 ROOT = pathlib.Path(__file__).parents[1]
-#: when the server half got its table of freezes
-TABLE = datetime.date(2026, 11, 29)
 WORDS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
          'nine', 'ten')
 NOTES, SIZING = 'benchmarks/NOTES.rst', 'doc/source/admin/sizing.rst'
@@ -106,9 +103,7 @@ class Found:
         """Return when results were measured."""
         dates = sorted({self.results(name).measured for name in names})
         return ' and '.join(
-            f'on {date.day} {date:%B %Y}' + (
-                ', with an earlier server half'
-                if date < TABLE else '') for date in dates)
+            f'on {date.day} {date:%B %Y}' for date in dates)
 
     def picture(self) -> str:
         """Return how long the run took of which there is a picture."""

@@ -5,7 +5,8 @@
 The servers are quiesced in order, all their volumes are snapshotted, and the
 servers are thawed in reverse order: by our command, by a shell script of
 ``openstack`` commands, by a Python script with openstacksdk, and by plain
-HTTP requests without any check, which is the least that the APIs permit.
+HTTP requests without any check, one after the other. The APIs permit that to a
+simple program; it is not a lower bound.
 
 The window is what the caller can know: from just before the first server is
 asked to quiesce until the last one is seen thawed.

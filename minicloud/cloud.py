@@ -72,67 +72,29 @@ class Cloud:
     def __init__(self, root: str | pathlib.Path) -> None:
         self.layout = Layout.of(root)
 
-    def up(self, *, driver: str | None = None, broker: str | None = None,
-           database: str | None = None, storage: str | None = None,
-           network: str | None = None,
-           queues: str | None = None, cells: int | None = None,
-           computes: int | None = None, quiesce: bool | None = None,
-           quiesce_services: int | None = None,
-           quiesce_host: str | None = None, backup: str | None = None,
-           store: str | pathlib.Path | None = None,
-           store_access: str | None = None,
-           site_name: str | None = None,
-           release: str | None = None, fresh: bool = False,
-           say: Say = lambda _line: None) -> None:
+    def up(self, *, release: str | None = None, fresh: bool = False,
+           say: Say = lambda _line: None, **settings: Any) -> None:
         """Start what is not running; return when everything answers.
 
         What is not given stays as it was at the last time.
 
-        :param driver: the hypervisor, one of ``config.DRIVERS``
-        :param broker: the message bus, one of ``config.BROKERS``
-        :param database: one of ``config.DATABASES``
-        :param storage: of volumes, one of ``config.STORAGES``
-        :param network: service for networks and ports, one of
-            ``config.NETWORKS``
-        :param queues: of the message bus, one of ``config.QUEUES``
-        :param cells: number of cells that hold servers (default: 1); if
-            there are several, each has a database and a message bus
-        :param computes: number of nova-compute services (default: one in
-            each cell)
-        :param quiesce: whether Nova gets the quiesce actions (default: yes)
-        :param quiesce_services: number of nova-quiesce services (default:
-            1), if the broker lets them be processes of their own
-        :param quiesce_host: whether each of them has a host name of its own,
-            one of ``config.QUIESCE_HOSTS``
-        :param backup: of Cinder, one of ``config.BACKUPS``
-        :param store: the directory of the backups; several clouds may have
-            the same one (default: a directory in the state of the cloud)
-        :param store_access: what this cloud is to the store, one of
-            ``swift.USERS`` (default: its owner)
-        :param site_name: name of the cloud in clouds.yaml (default: that of
-            the root directory)
         :param release: of OpenStack, which must be the installed one
         :param fresh: forget all servers, volumes and users first
         :param say: called with a line for each step
+        :param settings: those of :class:`config.Settings`; ``store`` may be
+            any path
         :raises MinicloudError: in words; what this call started is stopped
         """
-        given = {'driver': driver, 'broker': broker, 'database': database,
-                 'storage': storage, 'network': network,
-                 'queues': queues, 'cells': cells,
-                 'computes': computes, 'quiesce': quiesce,
-                 'quiesce_services': quiesce_services,
-                 'quiesce_host': quiesce_host, 'backup': backup,
-                 'store': store if not store else str(
-                     pathlib.Path(store).expanduser().resolve()),
-                 'store_access': store_access, 'site_name': site_name}
+        if store := settings.get('store'):
+            settings['store'] = str(pathlib.Path(store).expanduser().resolve())
         self._refuse_store()
-        self._check_machine(self._settings(given))
+        self._check_machine(self._settings(settings))
         with processes.locked(self.layout) as token:
-            settings = self._settings(given)
-            packages.check(settings.quiesce, settings.network)
-            found = releases.check(release, settings.network)
+            chosen = self._settings(settings)
+            packages.check(chosen.quiesce, chosen.network)
+            found = releases.check(release, chosen.network)
             say(f'OpenStack {found}')
-            _Start(self.layout, token, settings, fresh, say).run()
+            _Start(self.layout, token, chosen, fresh, say).run()
 
     def down(self, *, purge: bool = False,
              say: Say = lambda _line: None) -> None:

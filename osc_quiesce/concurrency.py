@@ -2,8 +2,11 @@
 
 """Several requests under way at once."""
 
+import collections
 from collections.abc import Callable, Hashable, Iterable
 import concurrent.futures
+import contextlib
+import functools
 import threading
 import time
 from typing import Any, Final, Self, TypeVar
@@ -27,31 +30,52 @@ class Calls:
     then never begins.
 
     :param threads: how many at once; THREADS by default
+    :param may_block: whether a call is made in the calling thread if the
+        system allows no new one: else beginning it raises RuntimeError
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None,
+                 may_block: bool = True) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads or THREADS)
+        self._may_block = may_block
         self._stopped = False
+        self._waiting: collections.deque[
+            tuple[Future[Any], Callable[[], Any]]] = collections.deque()
         self._begun: list[object] = []
         self._ended: list[object] = []
 
     def begin(self, call: Callable[..., _T], *args: Any) -> Future[_T]:
         """Begin a call as soon as a thread is free."""
+        future: Future[_T] = Future()
+        self._waiting.append((future, functools.partial(call, *args)))
+        try:
+            self._pool.submit(self._make_next)
+        except RuntimeError:  # can't start new thread
+            if not self._may_block:
+                raise
+            self._make_next()
+        return future
 
-        def run() -> _T:
+    def _make_next(self) -> None:
+        """Make the call that has waited longest, if one still waits."""
+        try:
             self._begun.append(None)  # before it is seen whether to go on
-            try:
-                if self._stopped:
-                    raise concurrent.futures.CancelledError
-                return call(*args)
-            finally:
-                self._ended.append(None)
-
-        return self._pool.submit(run)
+            future, call = self._waiting.popleft()
+            if self._stopped:
+                future.cancel()
+            else:
+                _settle(future, call)
+        except IndexError:  # the calling thread has made it
+            pass
+        finally:
+            self._ended.append(None)
 
     def stop(self) -> None:
         """Begin no more calls."""
         self._stopped = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._waiting.popleft()[0].cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +104,18 @@ class Calls:
                 interrupt = interrupt or error
         if interrupt:
             raise interrupt
+
+
+def _settle(future: Future[_T], call: Callable[[], _T]) -> None:
+    """Make a call, and note in a future what came of it."""
+    try:
+        result = call()
+    except BaseException as exc:
+        future.set_exception(exc)
+        if not isinstance(exc, Exception):  # a signal, in the main thread
+            raise
+    else:
+        future.set_result(result)
 
 
 def run_all(function: Callable[[_T], _U], items: Iterable[_T],

@@ -147,10 +147,20 @@ class Frozen:
 
     def __exit__(self, exc_type: object, exc: BaseException | None,
                  traceback: object) -> None:
+        self.thaw(exc)
+
+    def thaw(self, exc: BaseException | None = None) -> None:
+        """Thaw every server that may be frozen because of this group.
+
+        The end of the block does it; nothing is thawed twice.
+
+        :param exc: what the servers are thawed for, if it is an error
+        :raises errors.ThawFailed: servers may still be frozen
+        """
         interrupt: BaseException | None = None
         for _attempt in range(2):  # a signal may raise in the first one
             try:
-                self._thaw()
+                self._thaw_all()
                 break
             except BaseException as error:
                 interrupt = interrupt or error
@@ -166,7 +176,7 @@ class Frozen:
         if interrupt:
             raise interrupt
 
-    def _thaw(self) -> None:
+    def _thaw_all(self) -> None:
         """Thaw those that may be frozen because of us."""
         stages = [[member for member in stage if member.to_thaw]
                   for stage in reversed(self._stages)]

@@ -208,16 +208,10 @@ class Poller:
     def _take_error(self, job: Job, error: errors.QuiesceError,
                     now: float) -> None:
         """Ask, or look, again later, unless this error is final."""
-        pause: float | None = None
-        if not job.is_accepted:
-            asked = now if job.asked is None else job.asked
-            pause = self._verb.pause_after(error, now - asked)
-        elif isinstance(error, errors.ServerNotFound):
-            error = _gone(job)
-        elif isinstance(error, errors.Transient):
-            pause = min(error.retry_after, retry.LONGEST_DEFERRAL)
-        elif isinstance(error, errors.Refused):
-            pause = self._verb.pause_after(error, 0.0)
+        asked = now if job.is_accepted or job.asked is None else job.asked
+        pause = self._verb.pause_after(error, now - asked, job.is_accepted)
+        if job.is_accepted and isinstance(error, errors.ServerNotFound):
+            error = _deleted(job)
         if pause is None:
             self._end(job, error)
         else:
@@ -275,7 +269,7 @@ def _timed_out(job: Job, goal: str, seconds: float) -> errors.TimedOut:
         message, job.server, job.action_id or job.request_id)
 
 
-def _gone(job: Job) -> errors.ServerGone:
+def _deleted(job: Job) -> errors.ServerGone:
     """Return the error of a server that is deleted."""
     return errors.ServerGone(
         _('Server %s was deleted') % job.server.label,

@@ -22,7 +22,7 @@ PATIENCE: Final = 30.0
 READ_PATIENCE: Final = 10.0
 #: for which one server can hold up the thaw of the next one
 ORDER_TIME: Final = 3.0
-#: for which the cloud can hold up one thaw by ``Retry-After``
+#: for which the cloud can hold up a thaw, or a look, by ``Retry-After``
 LONGEST_DEFERRAL: Final = 5.0
 #: between a state of a server and the result of the instance action
 SETTLE_TIME: Final = 5.0

@@ -45,8 +45,8 @@ class Job:
     :ivar error: why it did not get there; None if it did
     :ivar unquiesce_at: when the cloud thaws the server automatically, such as
         ``2026-11-23T03:45:00Z``; None if it does not
-    :ivar doubt: of a thaw: why it is not certain that the server was frozen
-        by the request until then; None if it is certain
+    :ivar doubt: of a thaw that got there: why it is not certain that the
+        server was frozen by the request until then; None if it is certain
     """
 
     server: model.Server
@@ -59,14 +59,13 @@ class Job:
     error: errors.QuiesceError | None = None
     unquiesce_at: str | None = None
     doubt: str | None = None
-    # For the loop: is a request under way, does the table of freezes not tell
-    # enough, when is the next request due, why was the last one of no use?
-    is_busy: bool = False
-    is_alone: bool = False
-    due: float = 0.0
-    trouble: errors.QuiesceError | None = None
-    at_rest_since: float | None = None
-    pauses: Iterator[float] = dataclasses.field(default_factory=retry.pauses)
+    is_busy: bool = False  # a request is under way
+    is_alone: bool = False  # the table of freezes does not tell enough
+    due: float = 0.0  # the next request
+    trouble: errors.QuiesceError | None = None  # with the last request
+    at_rest_since: float | None = None  # seen without a task
+    pauses: Iterator[float] = dataclasses.field(  # between two requests
+        default_factory=retry.pauses)
 
     @property
     def is_done(self) -> bool:
@@ -97,10 +96,11 @@ class Verb:
         raise NotImplementedError
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
         """Return in how many seconds to ask, or look, again; None if never.
 
-        :param seconds: since it was first asked
+        :param seconds: since it was first asked; 0 after a look
+        :param is_accepted: whether it was a look that has failed
         """
         raise NotImplementedError
 
@@ -166,7 +166,9 @@ class Freezing(Verb):
         return False
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
+        if is_accepted and isinstance(error, errors.Transient):
+            return min(error.retry_after, retry.LONGEST_DEFERRAL)
         # A refusal is final, unless the cloud says when to come back.
         if isinstance(error, errors.Transient) and (
                 error.retry_after or not isinstance(error, errors.Refused)):
@@ -238,7 +240,7 @@ class Unquiescing(Verb):
         return False
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
         if isinstance(error, errors.Transient):
             return _within_patience(
                 min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
@@ -276,7 +278,7 @@ class Thawing(Unquiescing):
         try:
             answer = api.unquiesce(job.server, job.request_id)
         except errors.ServerNotFound:
-            return _gone(job)
+            return _count_as_thawed(job)
         job.action_id = answer.request_id
         if answer.state is None:
             return False
@@ -285,11 +287,13 @@ class Thawing(Unquiescing):
         return answer.state != states.THAWING
 
     def pause_after(self, error: errors.QuiesceError,
-                    seconds: float) -> float | None:
+                    seconds: float, is_accepted: bool = False) -> float | None:
+        if is_accepted and not isinstance(
+                error, errors.Refused | errors.Transient):
+            return None  # the server itself shows it
         # We have frozen it, or may have: that is better evidence than one
         # refusal, of one of several nova-api.
-        pause: float = getattr(error, 'retry_after', 0.0)
-        return min(pause, retry.LONGEST_DEFERRAL)
+        return min(getattr(error, 'retry_after', 0.0), retry.LONGEST_DEFERRAL)
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
         if row is not None and row.request_id == job.request_id:
@@ -304,7 +308,7 @@ class Thawing(Unquiescing):
         try:
             return super().look(api, job, now)
         except errors.ServerNotFound:
-            return _gone(job)
+            return _count_as_thawed(job)
 
 
 def _may_be_frozen(api: quiesce_api.QuiesceAPI, server: model.Server) -> bool:
@@ -319,8 +323,8 @@ def _within_patience(pause: float, seconds: float) -> float | None:
     return pause if seconds + pause <= retry.PATIENCE else None
 
 
-def _gone(job: Job) -> bool:
-    """Take a server that is gone for one that is thawed."""
+def _count_as_thawed(job: Job) -> bool:
+    """Take a server that is gone for one that got there."""
     job.server = model.Server(job.server.id, job.server.name, 'DELETED')
     job.doubt = _('it was deleted')
     return True

@@ -3,12 +3,12 @@
 """Run what needs more than Python: tools/live.py NAME [ARGUMENT...].
 
 NAME is one of ``scenario`` (tests with real guests), ``scenario_ceph`` (and
-real volumes), ``recovery`` (tests with two sites), ``faults`` (tests that kill
-the processes of a cloud), ``deployments`` (tests with cells, quorum queues and
-more), ``tempest`` (our tests for tempest, with real guests), ``demo`` (with
-real guests), ``demo-app`` (and real volumes), ``demo-dr`` (and two sites),
-``demo-dr-fake`` (without real guests), ``disaster`` (a site is lost, and the
-application comes home again), ``bench`` and ``bench-quick`` (the benchmarks).
+real volumes), ``faults`` (tests that kill the processes of a cloud),
+``deployments`` (tests with cells, quorum queues and more), ``tempest`` (our
+tests for tempest, with real guests), ``demo`` (with real guests), ``demo-app``
+(and real volumes), ``demo-dr`` (and two sites), ``demo-dr-fake`` (without real
+guests), ``disaster`` (a site is lost, and the application comes home again),
+``bench`` and ``bench-quick`` (the benchmarks).
 They need Debian packages, see bindep.txt, and those with real guests need
 root. Without them a program says what is missing, and the tests are skipped
 with that reason, except where CI is set: there nothing may be skipped.
@@ -150,7 +150,6 @@ PROGRAMS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
                      ['minicloud.demo_dr', '--fake']),
     'disaster': (functools.partial(missing_for_guests, 'ceph', 'rabbit'),
                  ['minicloud.rounds_dr']),
-    'recovery': (list, ['tools.recovery']),
     'bench': (functools.partial(
         missing_for_guests, 'ceph', 'rabbit', 'mariadb'),
         ['benchmarks', 'all']),

@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
             start(root, backup, database)
             TABLE.unlink(missing_ok=True)
             return subprocess.run(command, env={
-                'FAULTS_TABLE': str(TABLE), **os.environ,
+                **os.environ, 'FAULTS_TABLE': str(TABLE),
                 'RECOVERY_ROOT': folder}).returncode
         finally:
             for name in 'a', 'b':

@@ -17,7 +17,7 @@ from osc_quiesce import http
 from osc_quiesce import retry
 
 THREADS: Final = 32  # requests under way at once
-PATIENCE: Final = 60.0  # seconds, with one request, and with its repetition
+PATIENCE: Final = 60.0  # seconds, with silence, and with repeating a request
 
 _VOLUME_MICROVERSION: Final = '3.0'
 _COMPUTE_MICROVERSION: Final = '2.1'
@@ -50,9 +50,11 @@ class CloudError(errors.ApplicationError):
     def outcome_unknown(self) -> bool:
         """Whether the request may have been carried out, or may yet be.
 
-        With 502 and 504 it is a proxy that answers, not the service.
+        A service that fails on the way answers 500, and a proxy that gets no
+        answer 502 or 504. With 503 nothing was begun.
         """
-        return self.status in (None, 502, 504)
+        return self.status is None or (
+            self.status >= 500 and self.status != 503)
 
 
 def pause_after(error: Exception) -> float | None:

@@ -15,21 +15,21 @@ import contextlib
 from typing import Final
 
 from osc_quiesce.application import cloud as cloud_api
-from osc_quiesce.application import errors as application_errors
+from osc_quiesce.application import errors
 from osc_quiesce.application import plan as planning
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import errors
+from osc_quiesce import errors as quiesce_errors
 from osc_quiesce import group
 from osc_quiesce.i18n import _
 from osc_quiesce import retry
 from osc_quiesce import states
 
 ATTEMPTS: Final = 3  # to freeze all servers
-PATIENCE: Final = 10.0  # seconds, for another command to let go of a server
+LET_GO_TIME: Final = 10.0  # seconds, for another command to let go of a server
 
 
-class LostRace(application_errors.ApplicationError):
+class LostRace(errors.ApplicationError):
     """Another command goes first; nothing of ours is left."""
 
 
@@ -54,7 +54,7 @@ def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
                     frozen.quiesce()
                     stack.push(attempted.pop_all())
                 break
-            except errors.Conflict as exc:
+            except quiesce_errors.Conflict as exc:
                 is_last = attempt == ATTEMPTS - 1
                 known.add(frozen.request_id)
                 _let_pass(client, frozen.request_id, exc, known, is_last,
@@ -64,7 +64,7 @@ def quiesced(client: quiesce_client.Client, cloud: cloud_api.Cloud,
 
 
 def _let_pass(client: quiesce_client.Client, own_id: str,
-              refused: errors.Conflict, known: Collection[str | None],
+              refused: quiesce_errors.Conflict, known: Collection[str | None],
               is_last: bool, progress: group.Progress) -> None:
     """Return when the server that refused us can be frozen.
 
@@ -72,12 +72,13 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
     :param known: ids of requests to quiesce that cannot have been in the way
     :param is_last: whether this was the last attempt
     :raises LostRace: another command goes first, or has it for too long
-    :raises errors.Conflict: it was not another request that was in the way
+    :raises osc_quiesce.errors.Conflict: it was not another request that was in
+        the way
     """
     if refused.server is None:
         raise refused
     progress(_('Waiting for another command ...'))
-    deadline = client.timer.clock() + PATIENCE
+    deadline = client.timer.clock() + LET_GO_TIME
     for pause in retry.pauses():
         found = client.get_server(refused.server)
         [other] = client.newest_actions(refused.server, {states.QUIESCE})
@@ -93,7 +94,7 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
         elif is_free:
             return
         elif client.timer.clock() + pause > deadline:
-            what = _('still held it after %g s') % PATIENCE
+            what = _('still held it after %g s') % LET_GO_TIME
         else:
             client.timer.sleep(pause)
             continue
@@ -112,7 +113,7 @@ def _check_again(cloud: cloud_api.Cloud, plan: planning.Plan) -> None:
     found = snapshot_sets.find_all(cloud)
     problems = planning.name_problems(found, plan.name)
     if problems:
-        raise application_errors.NotPossible(problems)
+        raise errors.NotPossible(problems)
     wanted = {volume['id'] for _server, volume in plan.snapshots}
     for each in found:
         volumes = {snapshot['volume_id'] for snapshot in each.snapshots}

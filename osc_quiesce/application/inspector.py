@@ -15,7 +15,7 @@ from osc_quiesce.application import plan
 from osc_quiesce.application import spec
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
-from osc_quiesce import errors
+from osc_quiesce import errors as quiesce_errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
@@ -205,7 +205,7 @@ class Inspector:
         query = parse.urlencode({'hypervisor_hostname_pattern': hostname})
         try:
             found = self._recorder.nova(f'/os-hypervisors/detail?{query}')
-        except errors.QuiesceError:
+        except quiesce_errors.QuiesceError:
             return None
         for each in found['hypervisors']:
             if each['hypervisor_hostname'] == hostname:

@@ -14,7 +14,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import network
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
-from osc_quiesce import errors
+from osc_quiesce import errors as quiesce_errors
 from osc_quiesce import http
 from osc_quiesce import model
 
@@ -63,8 +63,8 @@ class Recorder:
             for microversion in _SERVER_MICROVERSIONS[:-1]:
                 try:
                     self.nova(path, server_id, microversion)
-                except errors.Refused as exc:
-                    if type(exc) is not errors.Refused:
+                except quiesce_errors.Refused as exc:
+                    if type(exc) is not quiesce_errors.Refused:
                         raise  # not because of the microversion
                 else:
                     return microversion
@@ -207,5 +207,5 @@ def volume(read: Mapping[str, Any], part: Mapping[str, Any], boot_index: int,
 def _if_shown(read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (cloud_api.CloudError, errors.QuiesceError):
+    except (cloud_api.CloudError, quiesce_errors.QuiesceError):
         return None

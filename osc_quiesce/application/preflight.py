@@ -23,7 +23,7 @@ from osc_quiesce.application import spec
 from osc_quiesce.application.plan import Plan, name_problems
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
-from osc_quiesce import errors
+from osc_quiesce import errors as quiesce_errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
@@ -53,7 +53,7 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
     :param with_user_data: whether to record it; it may hold secrets
     :returns: a plan, perhaps with refusals
     :raises cloud.CloudError: Cinder cannot be asked
-    :raises errors.QuiesceError: Nova cannot be asked
+    :raises osc_quiesce.errors.QuiesceError: Nova cannot be asked
     """
     times = [member.unquiesce_after or unquiesce_after
              for stage in application.stages for member in stage]
@@ -88,7 +88,7 @@ def _find_servers(client: quiesce_client.Client, application: spec.Application,
         for member in stage:
             try:
                 server_id = client.find_server(member.server).id
-            except errors.QuiesceError as exc:
+            except quiesce_errors.QuiesceError as exc:
                 problems.append(str(exc))
                 continue
             if server_id in (id_ for _n, _m, id_ in found):
@@ -104,16 +104,16 @@ def _api_problems(client: quiesce_client.Client,
     try:
         client.freezes([NO_SERVER.id])
         client.api.quiesce(NO_SERVER, model.new_request_id(), unquiesce_after)
-    except errors.ServerNotFound:
+    except quiesce_errors.ServerNotFound:
         pass
-    except errors.Refused as exc:
+    except quiesce_errors.Refused as exc:
         return [_('This cloud would refuse every server: %s') % ' '.join(
             part.rstrip('.') + '.' for part in (exc.why, exc.advice) if part)]
-    except errors.QuiesceError as exc:
+    except quiesce_errors.QuiesceError as exc:
         return [_('The quiesce API cannot be used: %s.') % exc.why.rstrip('.')]
     try:
         services = client.api.read('/os-services?binary=nova-quiesce')
-    except errors.QuiesceError:
+    except quiesce_errors.QuiesceError:
         return []  # only administrators may see them
     if not any(each['state'] == 'up' for each in services['services']):
         return [_('No nova-quiesce service is up.')]

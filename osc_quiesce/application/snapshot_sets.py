@@ -34,8 +34,8 @@ INCOMPLETE: Final = 'incomplete'
 
 #: seconds that deleting waits for Cinder
 DELETE_TIMEOUT: Final = 300.0
-#: seconds after which a request without an answer counts as lost
-LATE_TIME: Final = 10.0
+#: seconds after which a request for a snapshot, without an answer, is lost
+LATE_SNAPSHOT_TIME: Final = 10.0
 
 
 class NoSuchSet(errors.ApplicationError):
@@ -180,7 +180,7 @@ def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
             timer.sleep(1.0)
             continue
         unseen.difference_update(s['volume_id'] for s in left)
-        if not left and (not unseen or seconds > LATE_TIME):
+        if not left and (not unseen or seconds > LATE_SNAPSHOT_TIME):
             return sorted(unseen)
         _ask_to_delete(cloud, left, asked, why)
         # What fails now may succeed a little later.

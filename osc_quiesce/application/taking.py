@@ -45,7 +45,8 @@ class Taking:
         self.set_id = str(uuid.uuid4())
         self._bodies = labels.bodies(plan, self.set_id)
         self._stop = threading.Event()
-        self._calls = concurrency.Calls(cloud_api.THREADS)
+        # Only threads: else nothing looks at the deadline, nor for signals.
+        self._calls = concurrency.Calls(cloud_api.THREADS, may_block=False)
         self._timeout = self._deadline = 0.0
         self.has_begun = False
         self.snapshots: list[str] = []

@@ -41,6 +41,8 @@ class Quiesce(base.Command):
             if self._frozen:  # no further one stops the thaw
                 self._take_signals()
 
+        # The last callback is the first one to run: signals are held, then
+        # servers thawed, then signals given back, even if one of them fails.
         with contextlib.ExitStack() as stack:
             stack.callback(self._interrupts.restore)
             stack.callback(self._thaw)
@@ -183,8 +185,7 @@ class Quiesce(base.Command):
         if frozen is None:
             return
         try:
-            with frozen:
-                pass
+            frozen.thaw()
         except errors.ThawFailed as exc:
             for error in exc.errors:
                 if str(error) != str(told):

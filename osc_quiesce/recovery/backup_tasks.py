@@ -24,8 +24,8 @@ from osc_quiesce import retry
 
 #: how often one backup is begun in one run
 ATTEMPTS: Final = 3
-#: seconds after which a request without an answer counts as lost
-LATE_TIME: Final = 15.0
+#: seconds after which a request for a backup, without an answer, is lost
+LATE_BACKUP_TIME: Final = 15.0
 #: seconds after which what was planned may not be so any more
 _STALE: Final = 5.0
 #: seconds before a request that was put off is sent again, at least
@@ -139,7 +139,7 @@ class Task:
         if exc.status in (429, 503):
             self._attempts -= 1
             self._put_off(exc.retry_after)
-        elif exc.status is None or exc.status >= 500:
+        elif exc.outcome_unknown:
             self._lost_at = self._now
         elif exc.status == 400 and self._is_solved():
             pass
@@ -240,7 +240,7 @@ class Task:
         if self._backup is not None:
             self._lost_at = None
             return True
-        if self._now - self._lost_at < LATE_TIME:
+        if self._now - self._lost_at < LATE_BACKUP_TIME:
             return False
         snapshot = self._maker.cloud.volume(
             'GET', f'/snapshots/{self.item.snapshot_id}')['snapshot']

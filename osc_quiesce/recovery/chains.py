@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Full or incremental, whose differences, and what is needed by what.
+"""Chooses full or incremental, predicts Cinder's parent, and finds dependents.
 
 Which backup Cinder takes as the parent of an incremental one is predicted here
 by its own rule; which one it was, only the export record tells. All of this is

@@ -61,7 +61,9 @@ def needs_full(why: str) -> bool:
 def may_delete(backup: Mapping[str, Any]) -> bool:
     """Return whether deleting a failed backup can harm no other one.
 
-    With Ceph's driver, it deletes the data of the first one of the volume.
+    With Ceph's driver, it deletes the data of the first one of the volume. No
+    record tells the driver of a failed backup. So its reason has to, although
+    other drivers name RBD too if they cannot read the volume.
     """
     said = (backup.get('fail_reason') or '').lower()
     return _DIRECTORY_MADE in said or not any(
@@ -73,7 +75,9 @@ def kept(volume: str, backup: Mapping[str, Any]) -> str:
     return _(
         'Backup %(id)s of volume %(volume)s has failed (%(why)s). It is not '
         "deleted, since with Ceph's backup driver that would destroy the "
-        'first backup of the volume. Use another driver of cinder-backup.') % {
+        'first backup of the volume. If cinder-backup has that driver, use '
+        'another one; else delete this backup with "openstack volume backup '
+        'delete %(id)s".') % {
             'id': backup['id'], 'volume': volume,
             'why': (backup.get('fail_reason') or '').rstrip('.')}
 

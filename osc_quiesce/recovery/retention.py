@@ -128,8 +128,9 @@ def _harmful(here: retention_site.Site,
 
 def _harm_problems(harmful: Iterable[dict[str, Any]]) -> list[str]:
     return [
-        _('%s This one can only be deleted together with all others of the '
-          'volume, by one command.') % failures.kept(each['volume_id'], each)
+        _("%s With Ceph's driver, it can only be deleted together with all "
+          'others of the volume, by one command.')
+        % failures.kept(each['volume_id'], each)
         for each in harmful]
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 import unittest
+from unittest import mock
 
 from osc_quiesce import concurrency
 from osc_quiesce.tests import signals
@@ -111,6 +112,58 @@ class TestCalls(unittest.TestCase):
         self.assertEqual([], begun)
         with self.assertRaises(concurrent.futures.CancelledError):
             future.result(0)
+
+
+def no_threads() -> contextlib.AbstractContextManager[object]:
+    """As at the limit of processes of a container."""
+    return mock.patch.object(
+        threading.Thread, 'start',
+        side_effect=RuntimeError("can't start new thread"))
+
+
+class TestWithoutThreads(unittest.TestCase):
+    def test_every_call_is_made_once(self) -> None:
+        made = []
+
+        def do(item: int) -> int:
+            made.append(item)
+            return -item
+
+        with no_threads():
+            self.assertEqual(
+                [0, -1, -2], concurrency.run_all(do, range(3)))
+        self.assertEqual([0, 1, 2], made)
+
+    def test_an_error_is_that_of_its_call(self) -> None:
+        with concurrency.Calls() as calls, no_threads():
+            bad = calls.begin(divmod, 7, 0)
+            good = calls.begin(divmod, 7, 2)
+        self.assertEqual((3, 1), good.result(0))
+        with self.assertRaises(ZeroDivisionError):
+            bad.result(0)
+
+    def test_threads_that_come_later_make_no_call_again(self) -> None:
+        made: list[int] = []
+        with concurrency.Calls() as calls:
+            with no_threads():
+                calls.begin(made.append, 1)
+            calls.begin(made.append, 2).result(PATIENCE)
+        self.assertEqual([1, 2], made)
+
+    def test_an_interrupt_is_raised_where_it_arrives(self) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        with concurrency.Calls() as calls, no_threads():
+            with self.assertRaises(KeyboardInterrupt):
+                calls.begin(interrupt)
+
+    def test_calls_that_must_not_block_are_refused(self) -> None:
+        made: list[int] = []
+        with concurrency.Calls(may_block=False) as calls, no_threads():
+            with self.assertRaisesRegex(RuntimeError, 'start new thread'):
+                calls.begin(made.append, 1)
+        self.assertEqual([], made)
 
 
 class TestSignals(unittest.TestCase):

@@ -50,6 +50,30 @@ def sources() -> list[pathlib.Path]:
             if 'tests' not in path.parts]
 
 
+class TestEnvironments(unittest.TestCase):
+    def test_what_ci_runs_is_the_same_everywhere(self) -> None:
+        makefile = (ROOT / 'Makefile').read_text()
+        rules = (ROOT / 'tools/tests.mk').read_text()
+        lists = dict(re.findall(r'^(SHORT|TESTS) = (\S+)$', rules, re.M))
+        run = set(
+            lists['TESTS'].replace('$(SHORT)', lists['SHORT']).split(','))
+        starred: set[str] = set()
+        for tool, name in re.findall(
+                r'``(make|tox run -e) ([\w,-]+)`` \\\*',
+                (ROOT / 'CONTRIBUTING.rst').read_text()):
+            if tool == 'make':
+                [recipe] = re.findall(
+                    rf'^{name}: .*\n((?:\t.*\n)+)', makefile, re.M)
+                name, = re.findall(
+                    r'\.venv/bin/tox run -e (\S+)$', recipe, re.M)
+            starred.update(name.split(','))
+        self.assertEqual(run, starred)
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(ROOT / 'tox.ini')
+        self.assertEqual(
+            run - {'bench-quick'}, set(config['tox']['env_list'].split(',')))
+
+
 class TestCommands(unittest.TestCase):
     def test_every_command_has_a_page_with_an_example(self) -> None:
         pages = {path: path.read_text()

@@ -488,6 +488,13 @@ class TestWaysOut(TestCase):
         self.assertEqual('saved', save())
         self.assertEqual({'active'}, self.vm_states())
 
+    def test_the_thaw_may_come_before_the_end_of_the_block(self) -> None:
+        with self.quiesced() as frozen:
+            frozen.thaw()
+            self.assertEqual({'active'}, self.vm_states())
+            frozen.verify()
+        self.assertEqual(4, len(self.asked_to_thaw()))
+
     def test_a_generator_that_is_closed_thaws_everything(self) -> None:
         def save() -> Generator[str, None, None]:
             with self.quiesced():
@@ -808,6 +815,17 @@ class TestThaw(TestCase):
             self.hang(LISTING, 10)
         self.assertLess(asked[0] - left, 6)  # and not 10
         self.assertEqual({'active'}, self.vm_states())
+        self.assertTrue(frozen.report.is_consistent)
+
+    def test_a_machine_without_threads_holds_up_no_thaw(self) -> None:
+        patch = mock.patch.object(
+            threading.Thread, 'start',
+            side_effect=RuntimeError("can't start new thread"))
+        with self.quiesced() as frozen:
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.assertEqual({'active'}, self.vm_states())
+        self.assertEqual(['web', 'app1', 'app2', 'db'], self.asked_to_thaw())
         self.assertTrue(frozen.report.is_consistent)
 
     def test_retry_after_of_one_server_delays_no_other(self) -> None:

@@ -114,6 +114,22 @@ class TestLayout(unittest.TestCase):
                         ('', 'nova', 'nova_quiesce'),
                     )
 
+    def test_two_modules_of_errors_have_two_names(self) -> None:
+        names = {f'{PACKAGE}.application': 'errors', PACKAGE: 'quiesce_errors'}
+        for name, module in modules().items():
+            if room(name) not in ('application', 'recovery'):
+                continue
+            for node in ast.walk(module):
+                if not isinstance(node, ast.ImportFrom):
+                    continue
+                for alias in node.names:
+                    if alias.name == 'errors':
+                        with self.subTest(name):
+                            self.assertEqual(
+                                names[str(node.module)],
+                                alias.asname or alias.name,
+                            )
+
     def test_no_module_is_too_long(self) -> None:
         for path in CODE.rglob('*.py'):
             if CODE / 'tests' not in path.parents:

@@ -185,6 +185,17 @@ class TestFreezing(VerbTest):
         self.assertEqual(0, self.verb.pause_after(error, retry.PATIENCE))
         self.assertIsNone(self.verb.pause_after(error, retry.PATIENCE + 1))
 
+    def test_a_look_without_an_answer_is_repeated(self) -> None:
+        error = errors.ServiceUnavailable('no service is up')
+        self.assertEqual(0, self.verb.pause_after(error, 0, True))
+        error.retry_after = 100
+        self.assertEqual(
+            retry.LONGEST_DEFERRAL, self.verb.pause_after(error, 0, True)
+        )
+        self.assertIsNone(
+            self.verb.pause_after(errors.ServerNotFound('no'), 0, True)
+        )
+
 
 class TestUnquiescing(VerbTest):
     verb: verbs.Verb = verbs.Unquiescing()
@@ -312,6 +323,14 @@ class TestThawing(VerbTest):
         ):
             with self.subTest(error=error):
                 self.assertEqual(0, self.verb.pause_after(error, 10000))
+
+    def test_what_a_look_has_shown_is_final(self) -> None:
+        self.assertIsNone(
+            self.verb.pause_after(errors.Failed('no agent'), 0, True)
+        )
+        self.assertEqual(
+            0, self.verb.pause_after(errors.Forbidden('403'), 0, True)
+        )
 
     def test_politeness_does_not_outrank_a_frozen_guest(self) -> None:
         error = errors.ServiceUnavailable('later')

@@ -67,7 +67,7 @@ class FakeCinder:
         if method == 'POST' and path == '/snapshots':
             body = json['snapshot']
             if body['volume_id'] == self.breaks:
-                raise cloud_api.CloudError('Cinder has no room', 500)
+                raise cloud_api.CloudError('Cinder has no room', 413)
             if body['volume_id'] == self.lost:
                 if self.late is not None:
                     self.nova.at(

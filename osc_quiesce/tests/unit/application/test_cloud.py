@@ -157,7 +157,7 @@ class CloudTest(TestCase):
             ('/forbidden', False, False),
             ('/busy', True, False),
             ('/away', True, False),
-            ('/broken', True, False),
+            ('/broken', True, True),
             ('/cut', True, True),
             ('/html', True, True),
             ('/list', True, True),

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import threading
 import time
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -245,3 +247,15 @@ class CallsTest(base.TestCase):
             self.create()
         self.assert_nothing_is_left()
         self.assertIn('DELETE /snapshots/s-web-vdb', self.cinder.log)
+
+    def test_without_threads_the_servers_are_thawed_at_once(self) -> None:
+        """Else nothing would look at the deadline, nor for signals."""
+        patch = mock.patch.object(
+            threading.Thread, 'start',
+            side_effect=RuntimeError("can't start new thread"))
+        self.addCleanup(patch.stop)
+        self.before('Taking', patch.start)
+        with self.assertRaisesRegex(RuntimeError, 'start new thread'):
+            self.create()
+        self.assertNotIn('POST /snapshots', self.cinder.log)
+        self.assert_nothing_is_left()

@@ -357,6 +357,19 @@ class TestProof(restore_base.TestCase):
         self.assert_nothing_is_left()
         self.assertTrue([line for line in seen if 'export_record' in line])
 
+    def test_a_request_that_fails_on_the_way_is_looked_for(self) -> None:
+        volume = self.site.volume
+
+        def fail(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/backups'):
+                raise cloud_api.CloudError('MessagingTimeout', 500)
+            return answer
+
+        self.site.volume = fail  # type: ignore[method-assign]
+        self.prove()
+        self.assert_nothing_is_left()
+
     def test_what_failed_tells_how_to_go_on(self) -> None:
         begin = self.site._begin_proof
 

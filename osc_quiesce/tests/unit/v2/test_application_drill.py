@@ -53,13 +53,16 @@ class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
         self.site.hooks.append(send)
 
     def test_the_report_has_result_and_times(self) -> None:
+        self.take_time('POST /servers', 30)  # each of two
+        self.take_time('DELETE /volumes/volume-4', 500)
         self.assertEqual(0, self.run_drill('-f', 'json'), self.said)
         shown = self.printed()
         self.assertEqual(list(self.command.COLUMNS), list(shown))
         self.assertEqual(
             ('drill-nightly', 'ok', True),
             tuple(shown[key] for key in ('name', 'result', 'deleted')))
-        self.assertGreaterEqual(shown['rto'], 0)
+        self.assertGreater(shown['rto'], 60)
+        self.assertEqual(round(self.nova.now - 500, 1), shown['rto'])
         self.assertEqual(
             ['volumes', 'verification', 'clones', 'stage 1', 'stage 2',
              'deletion'], [row['phase'] for row in shown['phases']])
