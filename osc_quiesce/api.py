@@ -51,7 +51,7 @@ class QuiesceAPI:
                                None) or http.REQUEST_TIMEOUT)
 
     def within(self, seconds: float) -> Self:
-        """Return the same, with at most so much time for a request."""
+        """Return the same, which waits so long for a part of an answer."""
         return type(self)(self._adapter, min(seconds, self._timeout))
 
     def quiesce(self, server: model.Server, request_id: str,

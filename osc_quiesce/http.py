@@ -51,7 +51,7 @@ _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
 
 
 def bounded(session: ksa_session.Session) -> ksa_session.Session:
-    """Return a session like this one in which no request waits for ever.
+    """Return a session like this one in which no silence lasts for ever.
 
     Requests for a new token use the session's timeout, which must not change
     for its other users; hence a copy. It keeps what ``--timing`` shows.

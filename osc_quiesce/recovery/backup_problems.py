@@ -106,7 +106,7 @@ def of_registration(cloud: cloud_api.Cloud, site: str,
           'at %(there)s, and of what is deleted here only one other site '
           'learns: use --to-cloud %(there)s. If that is an older name of '
           '%(site)s, clouds.yaml may have both. For another site, make a '
-          'set that does not need this one, with --full and another --name.') % {
+          'set that does not need it, with --full and another --name.') % {
               'name': each.name, 'id': each.id, 'there': each.known_at,
               'site': site}
         for each in backup_sets.group(map(dict, backups))
