@@ -109,10 +109,10 @@ class Planned(base.Interruptible, command.ShowOne):
 class CreateApplicationRestore(Planned):
     _description = _(
         'Restore an application from a backup set that is registered at this '
-        'site, or from a snapshot set of this site: its volumes, verified '
-        'where that is possible, and then its servers, stage by stage. '
-        'Everything is checked first. If anything fails, nothing is torn '
-        'down, and the same command again continues.')
+        'site or was made here, or from a snapshot set of this site: its '
+        'volumes, verified where that is possible, and then its servers, '
+        'stage by stage. Everything is checked first. If anything fails, '
+        'nothing is torn down, and the same command again continues.')
 
     COLUMNS = REPORT_COLUMNS
     REFUSED = _('Nothing was restored, and nothing was made.')

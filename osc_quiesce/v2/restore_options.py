@@ -73,7 +73,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         'Restore although servers of the source run, here or there'))
     parser.add_argument('--failed-at', metavar='<time>', type=_moment, help=_(
         'When the source failed, such as 2026-11-29T02:00:00Z: the RPO is '
-        'counted until then (default: now)'))
+        'counted until then; UTC, unless it has an offset (default: now)'))
 
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
@@ -92,10 +92,11 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
                'once; this site must be able to write there (default: '
                '%s)') % proof.CONTAINER)
     parser.add_argument('--check', metavar='<command>', default='', help=_(
-        'Command for /bin/sh that is repeated until it succeeds, for each '
-        'server, before the next stage is started. It gets '
-        'OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, OSC_QUIESCE_STAGE, '
-        'OSC_QUIESCE_ADDRESS and OSC_QUIESCE_ADDRESSES in its environment'))
+        'Command for /bin/sh on this machine that is repeated for each '
+        'server until it succeeds, or --timeout has passed, before the next '
+        'stage is started. It gets OSC_QUIESCE_SERVER, OSC_QUIESCE_SERVER_ID, '
+        'OSC_QUIESCE_STAGE, OSC_QUIESCE_ADDRESS and OSC_QUIESCE_ADDRESSES in '
+        'its environment'))
     parser.add_argument('--no-agent-check', action='store_true',
                         help=_('Do not test the guest agent of each server by '
                                'quiescing it for a moment'))
