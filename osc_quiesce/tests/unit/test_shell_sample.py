@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The script of the guide to other tools, with a stand-in for openstack."""
+"""Scripts and commands of the guides, with stand-ins for what they call."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
 import unittest
 
-SCRIPT = (pathlib.Path(__file__).parents[3]
-          / 'doc/source/samples/quiesce-and-snapshot.sh')
+DOCS = pathlib.Path(__file__).parents[3] / 'doc/source'
+SCRIPT = DOCS / 'samples/quiesce-and-snapshot.sh'
 #: writes down what it is asked; the test adds what some requests do
 OPENSTACK = '''#!/bin/sh
 echo "$@" >> "$LOG"
@@ -85,3 +86,38 @@ class TestScript(unittest.TestCase):
             '"server quiesce "*) kill -TERM $SCRIPT; kill -TERM $$ ;;')
         self.assertEqual(
             (128 + signal.SIGTERM, []), (exit_code, requests))
+
+
+class TestCheck(unittest.TestCase):
+    """A restore runs the command of --check for each server."""
+
+    PAGES = ('user/disaster-recovery.rst', 'cli/application-restore.rst')
+
+    def test_only_the_web_server_must_answer(self) -> None:
+        commands = [command for page in self.PAGES for command in re.findall(
+            "--check '(.*curl.*)'", (DOCS / page).read_text())]
+        self.assertEqual(len(self.PAGES), len(commands))
+        for command in commands:
+            for curl in True, False:
+                for server in 'db', 'app', 'web':
+                    with self.subTest(command, curl=curl, server=server):
+                        self.assertEqual(
+                            curl or server != 'web',
+                            self.succeeds(command, server, curl))
+
+    @staticmethod
+    def succeeds(command: str, server: str, curl: bool) -> bool:
+        """Return whether a check succeeds.
+
+        :param curl: whether curl does, if it gets the address of the server
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, 'curl')
+            path.write_text('#!/bin/sh\n[ "$2" = http://192.0.2.7/ ] && %s\n'
+                            % str(curl).lower())
+            path.chmod(0o755)
+            return subprocess.run(
+                ['/bin/sh', '-c', command], check=False, timeout=60, env={
+                    'OSC_QUIESCE_SERVER': server,
+                    'OSC_QUIESCE_ADDRESS': '192.0.2.7',
+                    'PATH': f'{folder}:{os.environ["PATH"]}'}).returncode == 0
