@@ -113,6 +113,35 @@ class TestOperatorGuide(unittest.TestCase):
                     env={'PATH': home + os.pathsep + os.environ['PATH']})
                 self.assertEqual(is_up, done.returncode == 0)
 
+    def test_the_audit_of_a_compute_host(self) -> None:
+        [audit] = re.findall(
+            r'code-block:: sh\n\n((?:   .*\n)+)',
+            GUIDE.read_text().partition('.. _audit:')[2].partition(
+                '.. _log-lines:')[0])
+        answers = {
+            'known': '{"return":"frozen"}', 'frozen': '{"return":"frozen"}',
+            'thawed': '{"return":"thawed"}',
+            'hung': 'error: Guest agent is not responding',
+            'without': 'error: QEMU guest agent is not configured'}
+        with tempfile.TemporaryDirectory() as home:
+            (pathlib.Path(home) / 'known.json').write_text(
+                '[{"uuid": "known"}]')
+            virsh = pathlib.Path(home) / 'virsh'
+            virsh.write_text(
+                '#!/bin/sh\n[ "$1" = list ] && exec echo %s\ncase "$2" in\n'
+                '%sesac\n' % (' '.join(answers), ''.join(
+                    "%s) echo '%s' %s;;\n" % (
+                        guest, text, '>&2; exit 1' if 'error' in text else '')
+                    for guest, text in answers.items())))
+            virsh.chmod(0o755)
+            done = subprocess.run(
+                ['sh', '-c', audit], check=False, cwd=home,
+                capture_output=True, text=True,
+                env={'PATH': home + os.pathsep + os.environ['PATH']})
+        self.assertEqual(
+            ['%s is not known: %s' % (guest, answers[guest])
+             for guest in ('frozen', 'hung')], done.stdout.splitlines())
+
     def test_every_log_line(self) -> None:
         texts = logged()
         table = self.guide.partition('* - level')[2].partition('.. _errors')[0]
