@@ -75,7 +75,8 @@ class QuiesceManager(base.Manager):
     def unquiesce(self, server: Any) -> str | None:
         """Ask Nova to thaw the file systems of a server.
 
-        :returns: the id of the request; None if the server was active
+        :returns: the id of the request; None if it began no thaw: the server
+            is not quiesced any more, or another request is thawing it
         :raises Exception: as :meth:`quiesce`
         """
         with _novaclient_errors():

@@ -118,6 +118,8 @@ def parse(text: str, path: str, schema: Mapping[str, Any],
 class _Loader(yaml.SafeLoader):
     """Knows the line of each error, and takes no key twice, and no aliases.
 
+    A key is text, whatever it looks like: flavors have IDs such as 1.
+
     A few lines of aliases could stand for more than any machine holds, or for
     themselves.
     """
@@ -155,6 +157,8 @@ class _Loader(yaml.SafeLoader):
                         None, None, _('"%s" is there twice') % key.value,
                         key.start_mark)
                 seen.add(key.value)
+                if key.tag != 'tag:yaml.org,2002:merge':
+                    key.tag = 'tag:yaml.org,2002:str'
         return super().construct_mapping(node, deep)
 
 

@@ -60,9 +60,12 @@ def take(cloud, name, servers, stop):
     storage = connection.block_storage
     quiesce = client.Client(adapter=connection.compute, sleep=stop.sleep)
     stages = [[quiesce.find_server(server)] for server in servers]
-    volumes = [
-        attached.volume_id for [server] in stages
-        for attached in connection.compute.volume_attachments(server.id)]
+    volumes = []
+    for [server] in stages:  # local disks are in no snapshot
+        attached = list(connection.compute.volume_attachments(server.id))
+        if not attached:
+            sys.exit(f'Server {server.name} has no volumes.')
+        volumes += [each.volume_id for each in attached]
     snapshots = []
     try:
         with group.quiesced(quiesce, stages, timeout=30, unquiesce_after=120,

@@ -32,6 +32,7 @@ class TestProgram(fakes.TestCase):
         self.program = runpy.run_path(str(PROGRAM))
         self.stop = self.program['Stop']()
         self.servers = [self.nova.add(name) for name in ('db', 'web')]
+        self.volumes = {server.id: 2 for server in self.servers}
         self.storage = mock.create_autospec(_proxy.Proxy, instance=True)
         self.storage.create_snapshot.side_effect = self.snapshot
         self.seen: list[set[str]] = []
@@ -49,9 +50,9 @@ class TestProgram(fakes.TestCase):
         compute: Any = adapter.Adapter(
             session.Session(token_endpoint.Token(fakes.ENDPOINT, 'a-token')),
             endpoint_override=fakes.ENDPOINT)
-        compute.volume_attachments = lambda server_id: [
+        compute.volume_attachments = lambda server_id: (
             SimpleNamespace(volume_id=f'{server_id}-{number}')
-            for number in range(2)]
+            for number in range(self.volumes[server_id]))
         return SimpleNamespace(compute=compute, block_storage=self.storage)
 
     def snapshot(self, **body: Any) -> SimpleNamespace:
@@ -79,6 +80,12 @@ class TestProgram(fakes.TestCase):
             [('db', 'quiesce'), ('web', 'quiesce'),
              ('web', 'unquiesce'), ('db', 'unquiesce')],
             [tuple(line.split()[1:]) for line in self.nova.posts()])
+
+    def test_a_server_without_volumes_is_refused(self) -> None:
+        self.volumes[self.servers[1].id] = 0
+        with self.assertRaisesRegex(SystemExit, 'web has no volumes'):
+            self.take()
+        self.assertEqual([], self.nova.posts())
 
     def test_a_snapshot_that_fails(self) -> None:
         self.storage.wait_for_status.side_effect = RuntimeError('no space')

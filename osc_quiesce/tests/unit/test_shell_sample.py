@@ -19,7 +19,8 @@ OPENSTACK = '''#!/bin/sh
 echo "$@" >> "$LOG"
 case "$*" in
 %s
-"volume snapshot list "*) printf '%%s\\n' db-1 app-1 web-1 ;;
+"volume snapshot create "*) for name; do :; done; echo "id-$name" ;;
+"volume snapshot list "*) printf '%%s\\n' id-db-1 id-app-1 id-web-1 ;;
 "quiesced server list "*) printf '%%s frozen\\n' db app web ;;
 esac
 '''
@@ -32,12 +33,15 @@ class TestScript(unittest.TestCase):
         """Return the exit code, and the requests in their order.
 
         :param special: a branch of the stand-in's ``case``; $SCRIPT is the
-            process of the script
+            process of the script, and $LOG the file of the requests
         """
         with tempfile.TemporaryDirectory() as folder:
             path, log = pathlib.Path(folder, 'openstack'), f'{folder}/log'
             path.write_text(OPENSTACK % special)
             path.chmod(0o755)
+            pause = pathlib.Path(folder, 'sleep')
+            pause.write_text('#!/bin/sh\n')
+            pause.chmod(0o755)
             done = subprocess.run(
                 ['bash', '-c', 'SCRIPT=$$ exec bash "$0" 1', str(SCRIPT)],
                 capture_output=True, check=False, timeout=60, env={
@@ -51,7 +55,8 @@ class TestScript(unittest.TestCase):
         exit_code, requests = self.run_script()
         self.assertEqual(0, exit_code)
         self.assertEqual(
-            [f'volume snapshot create --force --volume {name}-disk {name}-1'
+            [f'volume snapshot create -f value -c id --force '
+             f'--volume {name}-disk {name}-1'
              for name in ('app', 'db', 'web')], sorted(requests[:3]))
         self.assertEqual(UNQUIESCE, requests[-1])
 
@@ -63,6 +68,32 @@ class TestScript(unittest.TestCase):
     def test_a_snapshot_that_fails(self) -> None:
         exit_code, requests = self.run_script('*app-1) exit 1 ;;')
         self.assertEqual((1, 1), (exit_code, requests.count(UNQUIESCE)))
+
+    def test_only_its_own_snapshots_count(self) -> None:
+        exit_code, requests = self.run_script(
+            '"volume snapshot list "*) [ -e "$LOG.again" ] && echo id-web-1; '
+            "touch \"$LOG.again\"; printf '%s\\n' id-old id-db-1 id-app-1 ;;")
+        self.assertEqual(0, exit_code)
+        self.assertEqual(2, sum(
+            request.startswith('volume snapshot list')
+            for request in requests))
+
+    def test_without_a_number_nothing_is_asked(self) -> None:
+        done = subprocess.run(['/bin/bash', str(SCRIPT)], capture_output=True,
+                              check=False, text=True, timeout=60,
+                              env={**os.environ, 'PATH': '/nowhere'})
+        self.assertNotEqual(0, done.returncode)
+        self.assertIn('Usage: ', done.stderr)
+        self.assertNotIn('openstack', done.stderr)
+
+    def test_a_thaw_that_fails_is_repeated(self) -> None:
+        exit_code, requests = self.run_script(
+            '"server unquiesce "*) [ -e "$LOG.again" ] || '
+            '{ touch "$LOG.again"; exit 1; } ;;')
+        self.assertEqual((0, 2), (exit_code, requests.count(UNQUIESCE)))
+        exit_code, requests = self.run_script(
+            '"server unquiesce "*) exit 1 ;;')
+        self.assertEqual((1, 5), (exit_code, requests.count(UNQUIESCE)))
 
     def test_a_server_that_is_not_frozen_any_more(self) -> None:
         exit_code, requests = self.run_script(
@@ -80,6 +111,16 @@ class TestScript(unittest.TestCase):
                     f'"volume snapshot list "*) kill -{name} $SCRIPT ;;')
                 self.assertEqual((1, UNQUIESCE), (exit_code, requests[-1]))
                 self.assertEqual(1, requests.count(UNQUIESCE))
+
+    def test_a_signal_does_not_end_the_thaw(self) -> None:
+        for name in 'INT', 'TERM', 'HUP':
+            with self.subTest(name):
+                exit_code, requests = self.run_script(
+                    '*app-1) exit 1 ;; "server unquiesce "*) '
+                    f'kill -{name} $SCRIPT; kill -{name} $$; '
+                    'echo thawed >>"$LOG" ;;')
+                self.assertEqual(
+                    (1, [UNQUIESCE, 'thawed']), (exit_code, requests[-2:]))
 
     def test_a_signal_by_which_quiesce_ends(self) -> None:
         exit_code, requests = self.run_script(

@@ -42,6 +42,18 @@ class TestMapping(unittest.TestCase):
         assert entry
         self.assertEqual('b', entry.value)
 
+    def test_a_key_that_looks_like_a_number_is_text(self) -> None:
+        mapping = self.read('flavors:\n  1: "2"\n  010: a\nzones: {no: b}\n')
+        for section, name, value, line in (
+                ('flavors', '1', '2', 2), ('flavors', '010', 'a', 3),
+                ('zones', 'no', 'b', 4)):
+            entry = mapping.entry(section, name)
+            assert entry
+            self.assertEqual(value, entry.value)
+            self.assertIn(f'line {line} ', entry.where)
+        self.assertIn('line 1: "1" is there twice',
+                      self.refused('flavors: {1: a, "1": b}'))
+
     def test_what_is_empty_is_told_from_what_is_missing(self) -> None:
         mapping = self.read('flavors:\n  small:\n')
         entry = mapping.entry('flavors', 'small')
