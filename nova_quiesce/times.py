@@ -3,7 +3,8 @@
 """All times of the server half, and how they depend on each other.
 
 Durations are in seconds.  Moments are seconds since 1970 by the clock of the
-database that holds the table of freezes; no two clocks are compared.
+database that holds the table of freezes.  No two clocks are compared, unless
+that database is a cluster.
 
 What has to hold, and why:
 
@@ -14,6 +15,10 @@ What has to hold, and why:
 - ``expiry_pause > freeze_timeout``: a freeze that was sent just before the end
   of its lease has expired when the last thaw begins.
 - ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
+- ``LOCK_TIMEOUT < LEASE_MARGIN``: in MySQL the time of a statement is that of
+  its beginning.  So a wait for a lock shortens the lease that follows.  What
+  is left of the margin is for the commit, and for the difference between the
+  clocks of a cluster.
 - The pauses of ``BUS_RETRIES`` are short against every lease: what is sent
   when its lease has ended would break a later request.
 - ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
@@ -63,8 +68,9 @@ CELL_ANSWER = 1.0
 #: for how long a statement waits for its answer, and MySQL for the next one of
 #: a transaction: a service that vanished in one must not keep its locks
 READ_TIMEOUT = 60
-#: for how long a statement waits for a lock in MySQL.  It is repeated.
-LOCK_TIMEOUT = 5
+#: for how long a statement waits for a lock in MySQL.  Then its transaction is
+#: repeated.
+LOCK_TIMEOUT = 2
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen

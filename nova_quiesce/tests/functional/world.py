@@ -72,7 +72,9 @@ THAWS = ('works', 'fails', 'is lost on the bus', 'is held up on the bus',
          'works, the answer is lost')
 #: what can become of a commit
 DEADLOCK, NOT_DONE, DONE = 'deadlock', 'lost, not done', 'lost, done'
-COMMITS = (DEADLOCK, NOT_DONE, DONE)
+#: its statement has waited for a lock, after it had read the clock
+LATE = 'late'
+COMMITS = (DEADLOCK, NOT_DONE, DONE, LATE)
 #: what can become of the cell's database
 CELLS = ('works', 'hangs', 'raises')
 HOST = 'compute1'
@@ -682,9 +684,13 @@ class World:
             connection.commit()
             return
         self.commit = None
-        job.faulted = True
         self.tell('job %d: a commit: %s' % (job.number, how))
         SEEN['commit ' + how] += 1
+        if how == LATE:
+            self.advance(times.LOCK_TIMEOUT)
+            connection.commit()
+            return
+        job.faulted = True
         if how == DONE:
             connection.commit()
         else:
