@@ -74,7 +74,7 @@ LOCK_TIMEOUT = 2
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen
-REPORT_INTERVAL = 60.0
+LOG_INTERVAL = 60.0
 
 
 def freeze_timeout() -> float:
@@ -100,6 +100,11 @@ def expiry_pause() -> float:
 def take_up_timeout() -> float:
     """Return after how long a request that no service took up is given up."""
     return float(2 * CONF.quiesce.operation_timeout)
+
+
+def report_pause() -> float:
+    """Return how long after its last sweep a service reports that it is up."""
+    return float(CONF.service_down_time / 3)
 
 
 def retry_pause(attempts: int) -> float:
