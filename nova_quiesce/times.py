@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""All times of the server half, and how they depend on each other.
+"""The times that leases depend on, and how they depend on each other.
 
 Durations are in seconds.  Moments are seconds since 1970 by the clock of the
 database that holds the table of freezes.  No two clocks are compared, unless
-that database is a cluster.
+that database is a cluster.  A pause on which no lease depends may be where it
+is made.
 
 What has to hold, and why:
 
@@ -41,6 +42,8 @@ LEASE_MARGIN = 3.0
 #: of the nova-compute that has it in hand
 THAW_TIMEOUT = 15.0
 CALL_MONITOR_TIMEOUT = 5.0
+#: of that time, how much must be left for a pause and another attempt
+LAST_ATTEMPT = 1.5
 #: for how long a service owns the row of a thaw that it sends, or of a freeze
 #: that was answered
 THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
