@@ -161,7 +161,7 @@ class QuiesceManager(manager.Manager):
         self._retire()    # a sweep that was under way has reported since
 
     def _retire(self) -> None:
-        # Keep the report if a twin runs: it overwrites it in time.
+        # Keep the report if a twin runs: that overwrites it within seconds.
         if not self._has_twin:
             self.store.retire(self._report)
 

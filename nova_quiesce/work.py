@@ -58,9 +58,9 @@ class Work:
             host, freezes, self.guests, self._records)
         self._steps: dict[str, Callable[
             [_Context, objects.Instance, store.Freeze], None]] = {
-                store.State.ASKED: self._asked,
-                store.State.FREEZING: self.thawing.interrupted,
-                store.State.FROZEN: self.thawing.frozen,
+                store.State.ASKED: self._freeze_if_wanted,
+                store.State.FREEZING: self.thawing.take_over,
+                store.State.FROZEN: self.thawing.thaw_if_over,
                 store.State.THAWING: self.thawing.thaw}
 
     def do(self, instance_uuid: str, hinted: bool = False) -> None:
@@ -89,10 +89,10 @@ class Work:
                 self._steps[row.state](cell, instance, row)
         except (exception.InstanceMappingNotFound,
                 exception.InstanceNotFound):
-            self._gone(context, row)
+            self._end_deleted(context, row)
 
-    def _asked(self, cell: _Context, instance: objects.Instance,
-               row: store.Freeze) -> None:
+    def _freeze_if_wanted(self, cell: _Context, instance: objects.Instance,
+                          row: store.Freeze) -> None:
         """Freeze, unless the request is not wanted any more."""
         waited = row.now - row.requested_at
         found = instance.vm_state, instance.task_state
@@ -161,10 +161,9 @@ class Work:
             instance.refresh()
             self.thawing.thaw_at_once(cell, instance, current)
             return
-        is_wanted = self._store.frozen(current)
+        is_wanted = self._store.mark_frozen(current)
         self._records.notify_states(
-            cell, instance, records.QUIESCING,
-            states.QUIESCE.end(states.Outcome.DONE))
+            cell, instance, records.QUIESCING, records.QUIESCED)
         self._records.notify_action(cell, instance, states.QUIESCE, 'end')
         LOG.info('The guest is frozen', instance=instance)
         if not is_wanted:
@@ -191,8 +190,8 @@ class Work:
         ends_as = (states.Outcome.REFUSED if is_restored
                    else states.Outcome.FAILED)
         text: str | None = error.format_message()
-        # First: else nobody would know whose the error is. And it may have
-        # been withdrawn.
+        # Row before state: if this service dies between, the row shows that
+        # this error is ours to clear. And it may have been withdrawn.
         current = self._store.update(
             current, error=text if may_be_frozen else None)
         if current is None:
@@ -231,7 +230,7 @@ class Work:
                 cell, row.instance_uuid, self._host,
                 row.unquiesce_request_id, None)
 
-    def _gone(self, context: _Context, row: store.Freeze) -> None:
+    def _end_deleted(self, context: _Context, row: store.Freeze) -> None:
         """End the requests of a server that was deleted, and drop its row."""
         try:
             cell = objects.CellMapping.get_by_uuid(context, row.cell_uuid)
