@@ -185,23 +185,28 @@ class Work:
             cell, instance, times.undo_timeout())
         if self.thawing.rethaw_if_lost(current):
             return
-        may_be_frozen = error.may_follow or not thawing.is_thawed(thaw_error)
-        is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw
-        ends_as = (states.Outcome.REFUSED if is_restored
-                   else states.Outcome.FAILED)
+        if error.may_follow or not thawing.is_thawed(thaw_error):
+            self._keep_for_thaw(cell, instance, current, error)
+        else:
+            self._end_unfrozen(
+                cell, instance, current, error,
+                states.Outcome.REFUSED if CONF.quiesce.restore_after_thaw
+                else states.Outcome.FAILED)
+
+    def _keep_for_thaw(self, cell: _Context, instance: objects.Instance,
+                       row: store.Freeze, error: exceptions.GuestError,
+                       ) -> None:
+        """End a request whose guest may be frozen; its row stays."""
         text: str | None = error.format_message()
         # Row before state: if this service dies between, the row shows that
         # this error is ours to clear. And it may have been withdrawn.
-        current = self._store.update(
-            current, error=text if may_be_frozen else None)
+        current = self._store.update(row, error=text)
         if current is None:
             return    # another service goes on with it
         if not self._records.save_failed(
-                cell, instance, current, error, ends_as):
+                cell, instance, current, error, states.Outcome.FAILED):
             text = None    # somebody else has set the state
-        if not may_be_frozen:
-            self._drop(cell, current)
-        elif error.may_follow:
+        if error.may_follow:
             # Not before the end of the lease: a freeze may follow until then.
             self._store.update(current, owner=None, error=text)
         else:
@@ -210,13 +215,13 @@ class Work:
 
     def _end_unfrozen(self, cell: _Context, instance: objects.Instance,
                       row: store.Freeze, error: exceptions.GuestError,
+                      ends_as: states.Outcome = states.Outcome.REFUSED,
                       ) -> None:
-        """End a request that has frozen nothing."""
+        """End a request whose guest is not frozen by it."""
         current = self._store.reread(row)
         if current is None:
             return
-        self._records.save_failed(
-            cell, instance, current, error, states.Outcome.REFUSED)
+        self._records.save_failed(cell, instance, current, error, ends_as)
         self._drop(cell, current)
 
     def _drop(self, cell: _Context, row: store.Freeze) -> None:
