@@ -262,6 +262,20 @@ class TestStandstill(StoryTest):
         self.wait_for_no_row()
         self.check_thawed()
 
+    def test_what_it_sends_is_awaited_if_that_is_noted_without_an_answer(
+            self) -> None:
+        self.world.guest.freeze = 'is held up in nova-compute'
+        self.begin('one', SENDS).go()
+        self.world.advance(self.world.due_in() or 0)
+        [uuid] = self.world.services['two'].due()
+        job = self.world.services['two'].take(uuid)
+        job.go_before('thaw')
+        job.go_before(LOOKS)
+        self.world.commit = 0, world.DONE
+        job.go()
+        self.wait_for_no_row()
+        self.check_thawed()
+
     def test_an_unquiesce_of_the_freeze_before_loses_no_row(self) -> None:
         self.quiesce()
         asked = self.world.ask({'unquiesce': None})
