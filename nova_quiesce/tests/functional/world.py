@@ -1065,9 +1065,11 @@ class World:
         row, found = self.row(), self.states()
         if found is None:
             return row is None
+        due_in = self.due_in()
         return found[1] is None and (
             row is None or row['state'] == 'frozen' and (
-                found == (states.QUIESCED, None)))
+                found == (states.QUIESCED, None)) and (
+                    due_in is None or due_in > 0))
 
     def check_end(self) -> None:
         """All is well that is healed."""
