@@ -12,6 +12,7 @@ import datetime
 
 from nova import context as nova_context
 from nova import objects
+from oslo_utils import uuidutils
 
 from nova_quiesce import db
 from nova_quiesce import exceptions
@@ -39,6 +40,11 @@ def own_context(context: nova_context.RequestContext,
     own.mq_connection = context.mq_connection
     own.cell_uuid = context.cell_uuid
     return own
+
+
+def new_request_id() -> str:
+    """Return an id for a request of the service itself."""
+    return 'req-' + str(uuidutils.generate_uuid())
 
 
 @schema.retried
@@ -106,7 +112,7 @@ def finish(context: nova_context.RequestContext, instance_uuid: str,
             context, request.action_id, _name(request.action), host)
         text = why.format_message() if why else details
         db.finish_event(
-            context, event_id, 'Error' if why else 'Success', text)
+            context, event_id, db.ERROR if why else db.SUCCESS, text)
 
 
 def announce(context: nova_context.RequestContext, instance_uuid: str,
@@ -116,7 +122,7 @@ def announce(context: nova_context.RequestContext, instance_uuid: str,
     number = db.action_id_of(context, instance_uuid, request_id)
     if number is not None:
         event_id = db.add_event(context, number, DEADLINE, host, frozen_at)
-        db.finish_event(context, event_id, 'Success', None, deadline)
+        db.finish_event(context, event_id, db.SUCCESS, None, deadline)
 
 
 def _name(action_name: str) -> str:

@@ -54,9 +54,8 @@ class API:
         self._store = store.Store(CONF.host)
         self._rpcapi = rpcapi.QuiesceAPI()
         self._servicegroup = servicegroup.API()
-        #: until when what was found well counts as well, on the monotonic
-        #: clock
-        self._well_until: dict[str, float] = {}
+        #: monotonic time until which a successful check is not repeated
+        self._well_until: dict[tuple[str, ...], float] = {}
 
     # Quiesce --------------------------------------------------------------
 
@@ -70,7 +69,7 @@ class API:
         :raises Conflict: if it cannot be frozen now
         """
         own_id = request_id or context.request_id
-        self._check('schema', schema.check)
+        self._check(('schema',), schema.check)
         if request_id and self._resume(context, instance, request_id):
             return
         try:
@@ -102,8 +101,8 @@ class API:
         :returns: whether it has, and is quiescing or has quiesced
         :raises RequestKnown: if it has ended, or was withdrawn
         """
-        # In this order: the row comes together with what is known.
-        withdrawn = self._store.is_withdrawn(instance.uuid, request_id)
+        # Both rows are inserted in one transaction, so read the request first.
+        withdrawn = self._store.what_is_known(instance.uuid, request_id)
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
             if row.withdrawn or row.state == State.THAWING:
@@ -120,11 +119,11 @@ class API:
     def _ended(self, instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
-        result = (None if self._store.is_withdrawn(**key)
+        result = (None if self._store.what_is_known(**key)
                   else db.result_of(instance._context, **key))
         if result is None:
             return exceptions.RequestWithdrawn(**key)
-        if result[0] == 'Success':
+        if result[0] == db.SUCCESS:
             how = _('it was unquiesced')
         else:
             how = result[1] or _('it failed')
@@ -134,10 +133,11 @@ class API:
     @compute.check_instance_state(vm_state=[states.QUIESCE.accepted_in])
     def _check_quiesce(self, context: nova_context.RequestContext,
                        instance: objects.Instance) -> None:
-        self._check('nova-quiesce', self._check_any_service)
+        self._check(('service',), self._check_any_service)
         if not instance.host:
             raise exceptions.ComputeDown(instance_uuid=instance.uuid)
-        self._check(instance.host, lambda: self._check_compute(instance))
+        self._check(('compute', instance.host),
+                    lambda: self._check_compute(instance))
 
     def _begin_quiesce(self, context: nova_context.RequestContext,
                        instance: objects.Instance, request_id: str, *,
@@ -176,8 +176,8 @@ class API:
     def unquiesce(self, context: nova_context.RequestContext,
                   instance: objects.Instance) -> None:
         """Have the guest of a quiesced server thawed, by any request."""
-        self._check('schema', schema.check)
-        self._check('nova-quiesce', self._check_any_service)
+        self._check(('schema',), schema.check)
+        self._check(('service',), self._check_any_service)
         own = self._start_unquiesce(context, instance)
         if not self._want_thaw(context, instance) and not (
                 self._store.insert_thaw(
@@ -199,7 +199,7 @@ class API:
         :returns: None if a thaw was begun, or the freeze withdrawn; else what
             the request has become: ``state`` and ``message``
         """
-        self._check('schema', schema.check)
+        self._check(('schema',), schema.check)
         self._check_idle(context, instance)
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
@@ -294,12 +294,13 @@ class API:
 
         :param which: see :meth:`.store.Store.find`
         """
-        self._check('schema', schema.check)
+        self._check(('schema',), schema.check)
         return self._store.find(**which)
 
     # Checks ---------------------------------------------------------------
 
-    def _check(self, what: str, check: Callable[[], None]) -> None:
+    def _check(self, what: tuple[str, ...], check: Callable[[], None],
+               ) -> None:
         """Check something that has not been found well a moment ago."""
         # Who dies within this time is found by the lease, or by the call.
         now = time.monotonic()

@@ -2,8 +2,9 @@
 
 """What differs between the releases of Nova that this runs with.
 
-Nothing else in nova_quiesce knows which one it is. What is here imports Nova
-only when it is called, so that a program can import this first.
+No other module asks which one it is: the manager has all methods by which they
+stop a service. What is here imports Nova only when it is called, so that a
+program can import this first.
 """
 
 from importlib import metadata

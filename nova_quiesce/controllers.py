@@ -8,8 +8,8 @@ Loaded by one line of Nova's api-paste.ini::
     paste.app_factory = nova_quiesce.controllers:app_factory
 
 Source of the contract: the Nova blueprint *expose-quiesce-unquiesce-api*.
-This module turns HTTP into calls of :mod:`nova_quiesce.api`, and must never
-decide anything else.
+This module turns HTTP into calls of :mod:`nova_quiesce.api`, with the default
+and the limit of the options, and must never decide anything else.
 """
 
 import contextlib

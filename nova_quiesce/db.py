@@ -26,6 +26,9 @@ from nova_quiesce import times
 #: Nova cuts what it stores about an error off at this length.
 MAX_DETAILS = 255
 
+#: what Nova calls the results of an event
+SUCCESS, ERROR = 'Success', 'Error'
+
 #: vm_state and task_state
 Pair: TypeAlias = tuple[str, str | None]
 
@@ -220,8 +223,8 @@ def finish_event(context: nova_context.RequestContext, event_id: int,
                   'details': details and details[:MAX_DETAILS]})
     action = context.session.get(models.InstanceAction, event.action_id)
     action.update({'updated_at': timeutils.utcnow()})
-    if result == 'Error':
-        action.update({'message': 'Error'})
+    if result == ERROR:
+        action.update({'message': ERROR})
 
 
 @api.pick_context_manager_reader
@@ -236,6 +239,6 @@ def has_event_after(context: nova_context.RequestContext, instance_uuid: str,
         action, action.id == event.action_id
     ).filter(
         action.instance_uuid == instance_uuid, event.event.in_(events),
-        action.id > action_id, event.result == 'Success',
+        action.id > action_id, event.result == SUCCESS,
         event.deleted == 0, action.deleted == 0,
     ).first() is not None

@@ -30,8 +30,6 @@ from nova_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
 
-#: seconds that even the last attempt to thaw has
-MIN_TIMEOUT = 1.0
 THAW_ATTEMPTS = 3
 
 #: What libvirt (qemuAgentCheckError) puts before the words of the agent.
@@ -299,7 +297,7 @@ class Guests:
             began = time.monotonic()
             try:
                 self._compute.unquiesce_instance(
-                    context, instance, max(end - began, MIN_TIMEOUT))
+                    context, instance, end - began)
             except Exception as error:
                 errors.append(_thaw_error(error, time.monotonic() - began))
                 raise errors[-1] from error
@@ -307,7 +305,7 @@ class Guests:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(_can_be_repeated),
             stop=tenacity.stop_after_attempt(THAW_ATTEMPTS)
-            | tenacity.stop_after_delay(timeout),
+            | tenacity.stop_after_delay(timeout - times.LAST_ATTEMPT),
             wait=tenacity.wait_exponential(multiplier=0.2, max=2),
             before_sleep=lambda state: LOG.warning(
                 'Thaw attempt %d failed, trying again: %s',

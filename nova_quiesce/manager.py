@@ -128,7 +128,8 @@ class QuiesceManager(manager.Manager):
         self.freezes = Pool(self.work, 'freeze')
         self.thaws = Pool(self.work, 'thaw')
         self.sweep = sweep.Sweep(self.host, self.store)
-        self._reported_at = time.monotonic()
+        #: when it last reported that it is up, and when it last told the log
+        self._reported_at = self._logged_at = time.monotonic()
         #: what tells this process from others of its name
         self._process = uuid.uuid4().hex
         self._report = json.dumps({'process': self._process})
@@ -160,7 +161,7 @@ class QuiesceManager(manager.Manager):
         self._retire()    # a sweep that was under way has reported since
 
     def _retire(self) -> None:
-        # If another process of its name goes on, its report is the next one.
+        # Keep the report if a twin runs: that overwrites it within seconds.
         if not self._has_twin:
             self.store.retire(self._report)
 
@@ -185,6 +186,9 @@ class QuiesceManager(manager.Manager):
         Those that wait for a thread stay due: so freezes and thaws are looked
         up each on its own, and without those of busy hosts.
         """
+        if (time.monotonic() >= self._reported_at + times.report_pause()
+                and not self._is_stopping):
+            self._report_up()    # sweeps are rare
         for pool, states in (
                 (self.freezes, (store.State.ASKED,)),
                 (self.thaws, (store.State.FREEZING, store.State.FROZEN,
@@ -200,13 +204,10 @@ class QuiesceManager(manager.Manager):
         """Report that this service is up, and sweep all cells."""
         if self._is_stopping:
             return
-        self._report = json.dumps(
-            {'process': self._process, **self.figures()})
-        before = self.store.report(self._report)
-        self._has_twin = bool(before) and self._process not in before
+        self._report_up()
         self.cells.sweep(context, self.sweep.run)
-        if time.monotonic() > self._reported_at + times.REPORT_INTERVAL:
-            self._reported_at = time.monotonic()
+        if time.monotonic() > self._logged_at + times.LOG_INTERVAL:
+            self._logged_at = time.monotonic()
             self.store.forget()
             counts, overdue = self.store.counts()
             LOG.info('Guests: %(counts)s; the oldest is overdue by '
@@ -214,6 +215,13 @@ class QuiesceManager(manager.Manager):
                          'counts': counts or 'none frozen',
                          'overdue': max(0.0, overdue),
                          'figures': self.figures()})
+
+    def _report_up(self) -> None:
+        self._reported_at = time.monotonic()
+        self._report = json.dumps(
+            {'process': self._process, **self.figures()})
+        before = self.store.report(self._report)
+        self._has_twin = bool(before) and self._process not in before
 
     def figures(self) -> dict[str, int]:
         """Return what ``nova-quiesce-status metrics`` shows of a service."""

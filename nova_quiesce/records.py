@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 ERROR = vm_states.ERROR
 #: states of a server that is to be quiesced
 QUIESCING = states.QUIESCE.accepted_in, states.QUIESCE.task_state
+#: those of one that is
+QUIESCED = states.QUIESCED, None
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -53,8 +55,7 @@ class Records:
             # A later request may have put the server into the same states.
             if not actions.is_open(cell, instance.uuid, row.request_id):
                 return False
-            if not db.move(cell, instance.uuid, QUIESCING,
-                           states.QUIESCE.end(states.Outcome.DONE)):
+            if not db.move(cell, instance.uuid, QUIESCING, QUIESCED):
                 return False
             if row.frozen_at is not None and row.unquiesce_at is not None:
                 actions.announce(
@@ -74,7 +75,7 @@ class Records:
         :returns: False if the server is not quiescing any more; then the
             request has ended all the same
         """
-        before, after = QUIESCING, states.QUIESCE.end(outcome)
+        before, after = QUIESCING, (states.QUIESCE.ends[outcome], None)
         is_over = outcome is states.Outcome.REFUSED
 
         @schema.retried
@@ -155,7 +156,7 @@ class Records:
         try:
             notifications.send_update_with_states(
                 cell, instance, before[0], after[0], before[1], after[1],
-                service='nova-quiesce', host=self._host, verify_states=True)
+                service=rpcapi.BINARY, host=self._host, verify_states=True)
         except Exception:
             LOG.exception('The change of state could not be notified',
                           instance=instance)

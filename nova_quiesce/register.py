@@ -135,8 +135,8 @@ def _leaving_quiesced(delete: Callable[..., None]) -> Callable[..., None]:
     def _delete(self: compute.API, context: nova_context.RequestContext,
                 instance: objects.Instance, *args: Any, **kwargs: Any) -> None:
         if instance.vm_state == states.QUIESCED or (
-                # It may be quiesced since this was read. What is assigned is
-                # saved, whatever was read.
+                # It may be quiesced since this was read. Assigning marks the
+                # field dirty, so save() writes it even if it is unchanged.
                 instance.vm_state == states.QUIESCE.accepted_in
                 and instance.task_state == states.QUIESCE.task_state):
             instance.vm_state = vm_states.ACTIVE

@@ -15,10 +15,11 @@ from nova import context as nova_context
 from nova import rpc
 from nova.objects import base
 
+from nova_quiesce import notification_states
 from nova_quiesce import times
 
 #: the program, by which Nova knows its services
-BINARY = 'nova-quiesce'
+BINARY = notification_states.SOURCE
 #: topic on which every nova-quiesce listens
 TOPIC = 'quiesce'
 VERSION = '1.0'

@@ -66,8 +66,8 @@ REQUESTS = sa.Table(
     sa.Column('created_at', sa.Double, nullable=False, index=True),
     mysql_charset='utf8')
 
-#: When each service was last up (without a cell), and when it last swept each
-#: cell to the end.
+#: When each service last swept each cell to the end.  A row with an empty
+#: ``cell_uuid`` is its heartbeat: when it was last up.
 SWEEPS = sa.Table(
     'quiesce_sweeps', metadata,
     sa.Column('host', _id, primary_key=True),

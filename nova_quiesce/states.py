@@ -57,10 +57,6 @@ class Action:
     task_state: str
     ends: Mapping[Outcome, str]
 
-    def end(self, outcome: Outcome) -> tuple[str, None]:
-        """Return the vm_state and the task_state at the end."""
-        return self.ends[outcome], None
-
 
 QUIESCE = Action(
     name='quiesce',

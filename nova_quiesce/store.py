@@ -166,10 +166,11 @@ class Store:
         return True
 
     @schema.retried
-    def is_withdrawn(self, instance_uuid: str, request_id: str) -> bool | None:
+    def what_is_known(self, instance_uuid: str, request_id: str,
+                      ) -> bool | None:
         """Return whether a request was withdrawn before it arrived.
 
-        :returns: None if the request is not known
+        :returns: False if it has arrived; None if the request is not known
         """
         with self._read() as session:
             return session.execute(  # type: ignore[no-any-return]
@@ -288,7 +289,7 @@ class Store:
         return self.update(freeze, due_in, owner=None, **values) is not None
 
     @schema.retried
-    def frozen(self, freeze: Freeze) -> bool:
+    def mark_frozen(self, freeze: Freeze) -> bool:
         """Note that the guest is frozen, until its deadline.
 
         :returns: False if another service has it, or it was withdrawn

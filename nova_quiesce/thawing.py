@@ -15,7 +15,6 @@ from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from oslo_log import log as logging
-from oslo_utils import uuidutils
 
 from nova_quiesce import actions
 from nova_quiesce import db
@@ -59,15 +58,15 @@ class Thawing:
         #: thaws that failed since this service was started
         self.failed = 0
 
-    def interrupted(self, cell: _Context, instance: objects.Instance,
-                    row: store.Freeze) -> None:
+    def take_over(self, cell: _Context, instance: objects.Instance,
+                  row: store.Freeze) -> None:
         """Go on with a freeze that no service works on any more.
 
         If the server is quiesced, the freeze was answered, and nothing but
         its row is missing. Else the guest may be frozen.
         """
         if instance.vm_state == states.QUIESCED and not row.withdrawn:
-            self._store.frozen(row)
+            self._store.mark_frozen(row)
             return
         if instance.vm_state == states.QUIESCED:
             self.thaw_at_once(cell, instance, row)
@@ -92,8 +91,8 @@ class Thawing:
         # and needs nova-conductor.
         self.thaw(cell, instance, row)
 
-    def frozen(self, cell: _Context, instance: objects.Instance,
-               row: store.Freeze) -> None:
+    def thaw_if_over(self, cell: _Context, instance: objects.Instance,
+                     row: store.Freeze) -> None:
         """Thaw a guest past its deadline, or whose server is not quiesced."""
         if instance.vm_state != states.QUIESCED:
             reason = _('The server is %s, and its guest was frozen by request '
@@ -103,7 +102,7 @@ class Thawing:
                        'passed') % {'request': row.request_id,
                                     'when': times.text(row.unquiesce_at)}
         else:    # it was made due for nothing
-            self._store.frozen(row)
+            self._store.mark_frozen(row)
             return
         self.thaw(cell, instance, row, reason)
 
@@ -147,10 +146,9 @@ class Thawing:
     def _begin_thaw(self, cell: _Context, instance: objects.Instance,
                     row: store.Freeze) -> store.Freeze | None:
         """Record that a thaw begins: for the server, and as its action."""
-        request_id = (row.unquiesce_request_id
-                      or 'req-' + uuidutils.generate_uuid())
+        request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
-        before = (states.QUIESCED, None)
+        before = records.QUIESCED
         after = (states.QUIESCED, states.UNQUIESCING)
         if (instance.vm_state, instance.task_state) == before and (
                 schema.retried(db.move)(cell, instance.uuid, before, after)):
@@ -201,7 +199,8 @@ class Thawing:
         is_news = instance.vm_state != ERROR and ERROR == states.end_of_thaw(
             instance.vm_state, states.Outcome.FAILED, False)
         if is_news:
-            # First: else nobody would know whose the error is.
+            # Row before state: if this service dies between, the row shows
+            # that this error is ours to clear.
             text = error.format_message()
             if self._store.update(row, error=text) is None:
                 return    # another service goes on with it
@@ -231,16 +230,18 @@ class Thawing:
         return None
 
     def rethaw_if_lost(self, row: store.Freeze) -> bool:
-        """Return whether a row was taken over during a thaw.
+        """Have a guest thawed again whose row was taken over during a thaw.
 
         If this service has stood still, the guest may have been frozen by
         another request: then this thaw has broken that freeze, and the guest
         is thawed for that request, too.
+
+        :returns: whether the row was taken over
         """
         if self._store.reread(row) is not None:
             return False
         self._store.want_thaw(
-            row.instance_uuid, 'req-' + uuidutils.generate_uuid(),
+            row.instance_uuid, actions.new_request_id(),
             store.State.ASKED, store.State.FREEZING, store.State.FROZEN)
         return True
 
@@ -269,7 +270,7 @@ class Thawing:
                 power_state.CRASHED)
         since = row.unquiesce_request_id
         quiesced = db.result_of(cell, instance.uuid, row.request_id)
-        if quiesced and quiesced[0] == 'Success':
+        if quiesced and quiesced[0] == db.SUCCESS:
             # Nova begins nothing else before a server is quiesced.
             since = row.request_id
         number = db.action_id_of(cell, instance.uuid, since)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""All times of the server half, and how they depend on each other.
+"""The times that leases depend on, and how they depend on each other.
 
 Durations are in seconds.  Moments are seconds since 1970 by the clock of the
-database that holds the table of freezes; no two clocks are compared.
+database that holds the table of freezes.  No two clocks are compared, unless
+that database is a cluster.  A pause on which no lease depends may be where it
+is made.
 
 What has to hold, and why:
 
@@ -14,6 +16,10 @@ What has to hold, and why:
 - ``expiry_pause > freeze_timeout``: a freeze that was sent just before the end
   of its lease has expired when the last thaw begins.
 - ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
+- ``LOCK_TIMEOUT < LEASE_MARGIN``: in MySQL the time of a statement is that of
+  its beginning.  So a wait for a lock shortens the lease that follows.  What
+  is left of the margin is for the commit, and for the difference between the
+  clocks of a cluster.
 - The pauses of ``BUS_RETRIES`` are short against every lease: what is sent
   when its lease has ended would break a later request.
 - ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
@@ -36,6 +42,8 @@ LEASE_MARGIN = 3.0
 #: of the nova-compute that has it in hand
 THAW_TIMEOUT = 15.0
 CALL_MONITOR_TIMEOUT = 5.0
+#: of that time, how much must be left for a pause and another attempt
+LAST_ATTEMPT = 1.5
 #: for how long a service owns the row of a thaw that it sends, or of a freeze
 #: that was answered
 THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
@@ -63,12 +71,13 @@ CELL_ANSWER = 1.0
 #: for how long a statement waits for its answer, and MySQL for the next one of
 #: a transaction: a service that vanished in one must not keep its locks
 READ_TIMEOUT = 60
-#: for how long a statement waits for a lock in MySQL.  It is repeated.
-LOCK_TIMEOUT = 5
+#: for how long a statement waits for a lock in MySQL.  Then its transaction is
+#: repeated.
+LOCK_TIMEOUT = 2
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen
-REPORT_INTERVAL = 60.0
+LOG_INTERVAL = 60.0
 
 
 def freeze_timeout() -> float:
@@ -94,6 +103,11 @@ def expiry_pause() -> float:
 def take_up_timeout() -> float:
     """Return after how long a request that no service took up is given up."""
     return float(2 * CONF.quiesce.operation_timeout)
+
+
+def report_pause() -> float:
+    """Return how long after its last sweep a service reports that it is up."""
+    return float(CONF.service_down_time / 3)
 
 
 def retry_pause(attempts: int) -> float:

@@ -58,9 +58,9 @@ class Work:
             host, freezes, self.guests, self._records)
         self._steps: dict[str, Callable[
             [_Context, objects.Instance, store.Freeze], None]] = {
-                store.State.ASKED: self._asked,
-                store.State.FREEZING: self.thawing.interrupted,
-                store.State.FROZEN: self.thawing.frozen,
+                store.State.ASKED: self._freeze_if_wanted,
+                store.State.FREEZING: self.thawing.take_over,
+                store.State.FROZEN: self.thawing.thaw_if_over,
                 store.State.THAWING: self.thawing.thaw}
 
     def do(self, instance_uuid: str, hinted: bool = False) -> None:
@@ -75,8 +75,11 @@ class Work:
         try:
             self._do(nova_context.get_admin_context(), row)
         except cells.NoAnswer:
-            # What was sent by now counts as unknown.
-            self._store.release(row, times.WAIT_PAUSE)
+            # What was sent by now counts as unknown. So does whether this
+            # service has noted that no freeze can follow.
+            kept = ({'state': row.state}
+                    if row.state == store.State.FREEZING else {})
+            self._store.release(row, times.WAIT_PAUSE, **kept)
 
     def _do(self, context: _Context, row: store.Freeze) -> None:
         try:
@@ -89,10 +92,10 @@ class Work:
                 self._steps[row.state](cell, instance, row)
         except (exception.InstanceMappingNotFound,
                 exception.InstanceNotFound):
-            self._gone(context, row)
+            self._end_deleted(context, row)
 
-    def _asked(self, cell: _Context, instance: objects.Instance,
-               row: store.Freeze) -> None:
+    def _freeze_if_wanted(self, cell: _Context, instance: objects.Instance,
+                          row: store.Freeze) -> None:
         """Freeze, unless the request is not wanted any more."""
         waited = row.now - row.requested_at
         found = instance.vm_state, instance.task_state
@@ -161,10 +164,9 @@ class Work:
             instance.refresh()
             self.thawing.thaw_at_once(cell, instance, current)
             return
-        is_wanted = self._store.frozen(current)
+        is_wanted = self._store.mark_frozen(current)
         self._records.notify_states(
-            cell, instance, records.QUIESCING,
-            states.QUIESCE.end(states.Outcome.DONE))
+            cell, instance, records.QUIESCING, records.QUIESCED)
         self._records.notify_action(cell, instance, states.QUIESCE, 'end')
         LOG.info('The guest is frozen', instance=instance)
         if not is_wanted:
@@ -186,23 +188,28 @@ class Work:
             cell, instance, times.undo_timeout())
         if self.thawing.rethaw_if_lost(current):
             return
-        may_be_frozen = error.may_follow or not thawing.is_thawed(thaw_error)
-        is_restored = not may_be_frozen and CONF.quiesce.restore_after_thaw
-        ends_as = (states.Outcome.REFUSED if is_restored
-                   else states.Outcome.FAILED)
+        if error.may_follow or not thawing.is_thawed(thaw_error):
+            self._keep_for_thaw(cell, instance, current, error)
+        else:
+            self._end_unfrozen(
+                cell, instance, current, error,
+                states.Outcome.REFUSED if CONF.quiesce.restore_after_thaw
+                else states.Outcome.FAILED)
+
+    def _keep_for_thaw(self, cell: _Context, instance: objects.Instance,
+                       row: store.Freeze, error: exceptions.GuestError,
+                       ) -> None:
+        """End a request whose guest may be frozen; its row stays."""
         text: str | None = error.format_message()
-        # First: else nobody would know whose the error is. And it may have
-        # been withdrawn.
-        current = self._store.update(
-            current, error=text if may_be_frozen else None)
+        # Row before state: if this service dies between, the row shows that
+        # this error is ours to clear. And it may have been withdrawn.
+        current = self._store.update(row, error=text)
         if current is None:
             return    # another service goes on with it
         if not self._records.save_failed(
-                cell, instance, current, error, ends_as):
+                cell, instance, current, error, states.Outcome.FAILED):
             text = None    # somebody else has set the state
-        if not may_be_frozen:
-            self._drop(cell, current)
-        elif error.may_follow:
+        if error.may_follow:
             # Not before the end of the lease: a freeze may follow until then.
             self._store.update(current, owner=None, error=text)
         else:
@@ -211,13 +218,13 @@ class Work:
 
     def _end_unfrozen(self, cell: _Context, instance: objects.Instance,
                       row: store.Freeze, error: exceptions.GuestError,
+                      ends_as: states.Outcome = states.Outcome.REFUSED,
                       ) -> None:
-        """End a request that has frozen nothing."""
+        """End a request whose guest is not frozen by it."""
         current = self._store.reread(row)
         if current is None:
             return
-        self._records.save_failed(
-            cell, instance, current, error, states.Outcome.REFUSED)
+        self._records.save_failed(cell, instance, current, error, ends_as)
         self._drop(cell, current)
 
     def _drop(self, cell: _Context, row: store.Freeze) -> None:
@@ -231,7 +238,7 @@ class Work:
                 cell, row.instance_uuid, self._host,
                 row.unquiesce_request_id, None)
 
-    def _gone(self, context: _Context, row: store.Freeze) -> None:
+    def _end_deleted(self, context: _Context, row: store.Freeze) -> None:
         """End the requests of a server that was deleted, and drop its row."""
         try:
             cell = objects.CellMapping.get_by_uuid(context, row.cell_uuid)

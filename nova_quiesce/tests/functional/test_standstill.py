@@ -109,6 +109,21 @@ class TestStandstill(StoryTest):
                     self.wait_for_no_row()
                     self.check_thawed()
 
+    def test_a_wait_for_a_lock_leaves_enough_of_the_lease(self) -> None:
+        self.quiesce_asked()
+        for sends, seconds in (('freeze', world.OPERATION_TIMEOUT),
+                               ('thaw', times.THAW_TIMEOUT)):
+            with self.subTest(sends):
+                job = self.take('one')
+                job.go_before(LOOKS)
+                self.world.commit = 0, world.LATE
+                job.go_before(sends)
+                self.assertGreater(self.world.due_in() or 0, seconds)
+                job.go()
+            if sends == 'freeze':
+                self.assertEqual(202, self.world.post({'unquiesce': None}))
+        self.check_thawed()
+
     def test_it_looks_before_it_sends_the_freeze(self) -> None:
         # Nobody else has it, and it is asked for for so long.
         self.quiesce_asked()
@@ -244,6 +259,20 @@ class TestStandstill(StoryTest):
         for _look in range(10):
             self.world.advance(0.2)
             self.world.work()
+        self.wait_for_no_row()
+        self.check_thawed()
+
+    def test_what_it_sends_is_awaited_if_that_is_noted_without_an_answer(
+            self) -> None:
+        self.world.guest.freeze = 'is held up in nova-compute'
+        self.begin('one', SENDS).go()
+        self.world.advance(self.world.due_in() or 0)
+        [uuid] = self.world.services['two'].due()
+        job = self.world.services['two'].take(uuid)
+        job.go_before('thaw')
+        job.go_before(LOOKS)
+        self.world.commit = 0, world.DONE
+        job.go()
         self.wait_for_no_row()
         self.check_thawed()
 

@@ -331,10 +331,30 @@ def _tell() -> None:
 
 #: how many stories; by default a few, and the same ones each time
 STORIES = os.environ.get('STORIES')
+#: from so many on, they come to each of these
+ENOUGH = 60
+MUST_BE_SEEN = {'quiesced', 'it was thawing', 'it was withdrawn'}
 if STORIES:
     atexit.register(_tell)
-StateMachine.TestCase.settings = hypothesis.settings(
+_Test: Any = StateMachine.TestCase
+_Test.settings = hypothesis.settings(
     max_examples=int(STORIES or 80), stateful_step_count=30, deadline=None,
     derandomize=not STORIES, database=None, print_blob=True,
     suppress_health_check=list(hypothesis.HealthCheck))
-StateMachineTest = StateMachine.TestCase
+
+
+class StateMachineTest(_Test):  # type: ignore[misc]
+    """All stories, and what they must have come to."""
+
+    def runTest(self) -> None:
+        for counter in (world.SEEN, world.EXCLUDED):
+            counter.clear()    # of other tests of this process
+        super().runTest()
+        stories = world.SEEN['stories']
+        self.assertLess(world.EXCLUDED.total(), stories / 2)
+        self.assertGreater(world.SEEN['frozen'], stories / 4)
+        if stories >= ENOUGH:
+            self.assertEqual(set(), MUST_BE_SEEN - set(world.SEEN))
+
+
+del _Test    # else it is found as another test

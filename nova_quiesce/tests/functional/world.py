@@ -72,7 +72,9 @@ THAWS = ('works', 'fails', 'is lost on the bus', 'is held up on the bus',
          'works, the answer is lost')
 #: what can become of a commit
 DEADLOCK, NOT_DONE, DONE = 'deadlock', 'lost, not done', 'lost, done'
-COMMITS = (DEADLOCK, NOT_DONE, DONE)
+#: its statement has waited for a lock, after it had read the clock
+LATE = 'late'
+COMMITS = (DEADLOCK, NOT_DONE, DONE, LATE)
 #: what can become of the cell's database
 CELLS = ('works', 'hangs', 'raises')
 HOST = 'compute1'
@@ -682,9 +684,13 @@ class World:
             connection.commit()
             return
         self.commit = None
-        job.faulted = True
         self.tell('job %d: a commit: %s' % (job.number, how))
         SEEN['commit ' + how] += 1
+        if how == LATE:
+            self.advance(times.LOCK_TIMEOUT)
+            connection.commit()
+            return
+        job.faulted = True
         if how == DONE:
             connection.commit()
         else:
@@ -1059,9 +1065,11 @@ class World:
         row, found = self.row(), self.states()
         if found is None:
             return row is None
+        due_in = self.due_in()
         return found[1] is None and (
             row is None or row['state'] == 'frozen' and (
-                found == (states.QUIESCED, None)))
+                found == (states.QUIESCED, None)) and (
+                    due_in is None or due_in > 0))
 
     def check_end(self) -> None:
         """All is well that is healed."""

@@ -366,14 +366,14 @@ class TestUnquiesceRequest(world.WorldTest):
 
     def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:
         answers: list[tuple[str, dict[str, str] | None]] = []
-        frozen = store.Store.frozen
+        frozen = store.Store.mark_frozen
 
         def slow(*args: object) -> object:
             answers.append(self.unquiesce_request(request_id))
             return frozen(*args)
 
         request_id = self.quiesce()
-        with mock.patch.object(store.Store, 'frozen', slow):
+        with mock.patch.object(store.Store, 'mark_frozen', slow):
             self.deliver()
         [(own, answer)] = answers
         self.assertIsNone(answer)
@@ -420,6 +420,12 @@ class TestNobodyIsThere(world.WorldTest):
         self.set(host=None)
         with self.assertRaises(exceptions.ComputeDown):
             self.quiesce()
+
+    def test_a_compute_host_of_any_name_is_looked_at(self) -> None:
+        for host in ('schema', 'nova-quiesce', 'service', 'compute'):
+            self.uuid = self.boot(host)
+            with self.subTest(host), self.assertRaises(exceptions.ComputeDown):
+                self.quiesce()
 
     def test_services_are_looked_at_as_often_as_they_report(self) -> None:
         with mock.patch.object(

@@ -308,7 +308,7 @@ class TestServiceDied(FaultTest):
         self.check_at_rest('active')
 
     def test_between_state_and_row(self) -> None:
-        self.fail_once(store.Store, 'frozen', world.Killed())
+        self.fail_once(store.Store, 'mark_frozen', world.Killed())
         request_id = self.quiesce()
         self.deliver('ctl1')
         self.assertEqual(('quiesced', None), self.states)
@@ -319,7 +319,7 @@ class TestServiceDied(FaultTest):
         self.check_at_rest('quiesced', frozen=True)
 
     def test_between_state_and_row_and_it_is_unquiesced_at_once(self) -> None:
-        self.fail_once(store.Store, 'frozen', world.Killed())
+        self.fail_once(store.Store, 'mark_frozen', world.Killed())
         request_id = self.quiesce()
         self.deliver('ctl1')
         _own, answer = self.unquiesce_request(request_id)

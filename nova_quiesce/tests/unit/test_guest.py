@@ -328,6 +328,29 @@ class TestThaw(GuestTest):
             self.guests.thaw(self.context, self.instance, 30)
         self.assertEqual([30, 15], timeouts)
 
+    def test_no_attempt_goes_on_after_that_time(self) -> None:
+        now, takes, ends = 0.0, 0.0, set()
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+
+        def answer(context: Any, instance: Any, timeout: float) -> None:
+            self.assertGreaterEqual(timeout, 1)
+            ends.add(round(now - began + timeout, 6))
+            sleep(takes)
+            raise exception.InternalError('no lock')
+
+        self.compute.unquiesce_instance.side_effect = answer
+        with mock.patch('time.monotonic', lambda: now), \
+                mock.patch('time.sleep', sleep):
+            for takes in (0, 5, 7, 7.4, 13, 13.4, 14, 14.9):
+                began = now
+                with self.subTest(takes), \
+                        self.assertRaises(exceptions.UnquiesceFailed):
+                    self.guests.thaw(self.context, self.instance, 15)
+        self.assertEqual({15}, ends)
+
 
 class TestComputeAPI(unittest.TestCase):
 

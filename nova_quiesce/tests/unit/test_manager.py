@@ -81,7 +81,7 @@ class TestManager(world.WorldTest):
         with mock.patch.object(store.Store, 'forget') as forget:
             self.sweep()
             forget.assert_not_called()
-            self.advance(times.REPORT_INTERVAL)
+            self.advance(times.LOG_INTERVAL)
             self.sweep()
             self.sweep()
             self.assertEqual(1, forget.call_count)
@@ -189,6 +189,20 @@ class TestManager(world.WorldTest):
         self.restart('ctl1')
         self.services['ctl1'].init_host()
         self.assertTrue(self.store.is_any_up(60))
+
+    def test_it_is_known_to_be_up_however_rarely_it_sweeps(self) -> None:
+        service = self.services.pop('ctl1')
+        self.services.clear()
+        service.init_host()
+        for _second in range(200):
+            self.advance(1)
+            service._tick(self._context())
+            self.assertTrue(
+                self.store.is_any_up(manager.CONF.service_down_time / 2))
+        service.graceful_shutdown(0)
+        self.advance(100)
+        service._tick(self._context())
+        self.assertFalse(self.store.is_any_up(60))
 
     def test_an_answer_in_no_row_is_counted(self) -> None:
         self.guest.unknown_answers = 3

@@ -188,7 +188,7 @@ class StoreTest:
         return row
 
     def frozen(self: Any, row: store.Freeze, since: float) -> bool:
-        return bool(self.store.frozen(
+        return bool(self.store.mark_frozen(
             dataclasses.replace(row, frozen_at=since)))
 
     # -- the schema -------------------------------------------------------
@@ -276,7 +276,7 @@ class StoreTest:
         self.ask()
         with self.assertRaises(exceptions.NotClearedUp):
             self.ask(request_id='req-2')
-        self.assertIsNone(self.store.is_withdrawn(UUID, 'req-2'))
+        self.assertIsNone(self.store.what_is_known(UUID, 'req-2'))
         self.assertEqual('req-1', self.store.get(UUID).request_id)
 
     def test_a_request_arrives_once(self: Any) -> None:
@@ -284,14 +284,14 @@ class StoreTest:
         self.store.delete(self.take())
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
-        self.assertIs(False, self.store.is_withdrawn(UUID, 'req-1'))
+        self.assertIs(False, self.store.what_is_known(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
         self.ask(OTHER)
 
     def test_one_that_was_withdrawn_never_does(self: Any) -> None:
         self.assertTrue(self.store.withdraw(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
-        self.assertIs(True, self.store.is_withdrawn(UUID, 'req-1'))
+        self.assertIs(True, self.store.what_is_known(UUID, 'req-1'))
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
         self.assertIsNone(self.store.get(UUID))
@@ -528,10 +528,10 @@ class StoreTest:
         self.ask()
         self.store.report('{}')
         self.store.forget()
-        self.assertIs(False, self.store.is_withdrawn(UUID, 'req-1'))
+        self.assertIs(False, self.store.what_is_known(UUID, 'req-1'))
         with mock.patch.object(times, 'REQUEST_MEMORY', -60.0):
             self.store.forget()
-        self.assertIsNone(self.store.is_withdrawn(UUID, 'req-1'))
+        self.assertIsNone(self.store.what_is_known(UUID, 'req-1'))
         self.assertEqual([], list(self.store.reports()))
         self.assertIsNotNone(self.store.get(UUID))
 

@@ -228,7 +228,7 @@ class TestOfNewerVersion(world.WorldTest):
 
     def test_it_is_counted_and_reported(self) -> None:
         self.assertEqual({'resting': 1}, self.store.counts()[0])
-        self.advance(times.REPORT_INTERVAL)
+        self.advance(times.LOG_INTERVAL)
         with self.assertLogs('nova_quiesce', 'INFO') as logged:
             self.sweep()
         self.assertIn("'resting': 1", logged.output[-1])

@@ -23,10 +23,17 @@ class TestTimes(unittest.TestCase):
                 self.assertGreater(times.freeze_lease(), freeze)
                 self.assertGreater(times.freeze_lease(), freeze + undo)
                 self.assertGreater(times.expiry_pause(), freeze)
+                self.assertGreater(
+                    times.freeze_lease() - times.LOCK_TIMEOUT, freeze + undo)
+                self.assertGreater(
+                    times.expiry_pause() - times.LOCK_TIMEOUT, freeze)
                 self.assertGreater(times.take_up_timeout(), times.ASK_PAUSE)
 
     def test_what_has_to_hold_of_a_thaw(self) -> None:
         self.assertGreater(times.THAW_LEASE, times.THAW_TIMEOUT)
+        self.assertGreater(
+            times.THAW_LEASE - times.LOCK_TIMEOUT, times.THAW_TIMEOUT)
+        self.assertLess(times.LOCK_TIMEOUT, times.LEASE_MARGIN)
         self.assertLess(times.CALL_MONITOR_TIMEOUT, times.THAW_TIMEOUT)
 
     def test_pauses_double_after_a_while_up_to_the_longest(self) -> None:

@@ -497,7 +497,7 @@ class TestDeadline(world.WorldTest):
             self) -> None:
         self.quiesce(unquiesce_after=60)
         with mock.patch.object(
-                store.Store, 'frozen', side_effect=world.Killed):
+                store.Store, 'mark_frozen', side_effect=world.Killed):
             self.deliver()
         self.assertEqual('quiesced', self.states[0])
         self.assertNotIn('ctl1', self.services)
