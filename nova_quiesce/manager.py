@@ -186,9 +186,6 @@ class QuiesceManager(manager.Manager):
         Those that wait for a thread stay due: so freezes and thaws are looked
         up each on its own, and without those of busy hosts.
         """
-        if (time.monotonic() >= self._reported_at + times.report_pause()
-                and not self._is_stopping):
-            self._report_up()    # sweeps are rare
         for pool, states in (
                 (self.freezes, (store.State.ASKED,)),
                 (self.thaws, (store.State.FREEZING, store.State.FROZEN,
@@ -196,6 +193,9 @@ class QuiesceManager(manager.Manager):
             for row in self.store.due(4 * CONF.quiesce.threads, *states,
                                       busy=pool.busy):
                 pool.submit(row.instance_uuid, row.host)
+        if (time.monotonic() >= self._reported_at + times.report_pause()
+                and not self._is_stopping):
+            self._report_up()    # sweeps are rare
 
     # Read at import: the service names its manager, so that the configuration
     # was read before.
@@ -217,10 +217,10 @@ class QuiesceManager(manager.Manager):
                          'figures': self.figures()})
 
     def _report_up(self) -> None:
-        self._reported_at = time.monotonic()
         self._report = json.dumps(
             {'process': self._process, **self.figures()})
         before = self.store.report(self._report)
+        self._reported_at = time.monotonic()
         self._has_twin = bool(before) and self._process not in before
 
     def figures(self) -> dict[str, int]:

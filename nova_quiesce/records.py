@@ -68,15 +68,15 @@ class Records:
 
     def save_failed(self, cell: _Context, instance: objects.Instance,
                     row: store.Freeze, error: exceptions.GuestError,
-                    outcome: states.Outcome) -> bool:
+                    outcome: states.Outcome, is_over: bool = False) -> bool:
         """Save that a quiesce has failed, and the end of the request.
 
-        :param outcome: REFUSED if the guest is not frozen, whatever the error
+        :param outcome: REFUSED if the server is as before, whatever the error
+        :param is_over: whether the guest is not frozen
         :returns: False if the server is not quiescing any more; then the
             request has ended all the same
         """
         before, after = QUIESCING, (states.QUIESCE.ends[outcome], None)
-        is_over = outcome is states.Outcome.REFUSED
 
         @schema.retried
         def save() -> tuple[bool, bool]:

@@ -18,16 +18,20 @@ import alembic.migration
 import alembic.script
 import sqlalchemy as sa
 import sqlalchemy.exc
+import tenacity
 from nova.db.api import api as api_database
 from oslo_db import api as oslo_db_api
 from oslo_db.sqlalchemy import enginefacade
+from oslo_log import log as logging
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
 
 from nova_quiesce import conf
 from nova_quiesce import exceptions
+from nova_quiesce import times
 
 CONF = conf.CONF
+LOG = logging.getLogger(__name__)
 
 MIGRATIONS = pathlib.Path(__file__).with_name('migrations')
 VERSION_TABLE = 'quiesce_alembic_version'
@@ -134,6 +138,19 @@ def retried(function: Callable[..., Any]) -> Any:
         max_retry_interval=1, retry_on_deadlock=True,
         exception_checker=lambda error: isinstance(
             error, sqlalchemy.exc.PendingRollbackError))(function)
+
+
+def insistent(function: Callable[..., Any]) -> Any:
+    """Repeat a statement until it succeeds, however long that takes.
+
+    For what has no second chance: without it a guest stays frozen, or a broken
+    freeze counts.
+    """
+    return tenacity.retry(
+        wait=tenacity.wait_exponential(multiplier=0.05, max=times.WAIT_PAUSE),
+        before_sleep=lambda state: LOG.warning(
+            'A statement failed on which a thaw depends; it is repeated: %s',
+            state.outcome and state.outcome.exception()))(function)
 
 
 def _alembic_config() -> alembic.config.Config:

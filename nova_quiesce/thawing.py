@@ -172,8 +172,14 @@ class Thawing:
             # The next thaw is the last one: until then a freeze that was sent
             # at the end of its lease expires, and a nova-compute that had
             # stood still carries it out. Nobody takes the row before.
-            self._store.update(
-                row, times.expiry_pause(), state=store.State.THAWING)
+            try:
+                self._store.update(
+                    row, times.expiry_pause(), state=store.State.THAWING)
+            except Exception:
+                # It may be committed: then the row would be due too early.
+                self._store.release(
+                    row, times.WAIT_PAUSE, state=store.State.FREEZING)
+                raise
             return
         others = (exceptions.Withdrawn()
                   if instance.task_state == states.QUIESCING
@@ -238,9 +244,9 @@ class Thawing:
 
         :returns: whether the row was taken over
         """
-        if self._store.reread(row) is not None:
+        if schema.insistent(self._store.reread)(row) is not None:
             return False
-        self._store.want_thaw(
+        schema.insistent(self._store.want_thaw)(
             row.instance_uuid, actions.new_request_id(),
             store.State.ASKED, store.State.FREEZING, store.State.FROZEN)
         return True

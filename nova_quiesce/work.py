@@ -75,11 +75,8 @@ class Work:
         try:
             self._do(nova_context.get_admin_context(), row)
         except cells.NoAnswer:
-            # What was sent by now counts as unknown. So does whether this
-            # service has noted that no freeze can follow.
-            kept = ({'state': row.state}
-                    if row.state == store.State.FREEZING else {})
-            self._store.release(row, times.WAIT_PAUSE, **kept)
+            # What was sent by now counts as unknown.
+            self._store.release(row, times.WAIT_PAUSE)
 
     def _do(self, context: _Context, row: store.Freeze) -> None:
         try:
@@ -148,7 +145,7 @@ class Work:
             row, times.THAW_LEASE, frozen_at=store.now())
         if current is None:
             # It has stood still; the guest may have been thawed before.
-            self._store.reclaim(row)
+            schema.insistent(self._store.reclaim)(row)
             return
         if current.withdrawn:
             self.thawing.thaw_at_once(cell, instance, current)
@@ -182,7 +179,7 @@ class Work:
             return
         current = self._store.reread(row)
         if current is None:
-            self._store.reclaim(row)
+            schema.insistent(self._store.reclaim)(row)
             return
         thaw_error = self.thawing.try_thaw(
             cell, instance, times.undo_timeout())
@@ -224,7 +221,8 @@ class Work:
         current = self._store.reread(row)
         if current is None:
             return
-        self._records.save_failed(cell, instance, current, error, ends_as)
+        self._records.save_failed(
+            cell, instance, current, error, ends_as, is_over=True)
         self._drop(cell, current)
 
     def _drop(self, cell: _Context, row: store.Freeze) -> None:

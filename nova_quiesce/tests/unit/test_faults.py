@@ -448,6 +448,49 @@ class TestStandsStill(FaultTest):
         self.live(times.expiry_pause() + 3)
         self.check_at_rest('active')
 
+    def test_what_gives_the_late_freeze_a_row_is_repeated(self) -> None:
+        def freeze() -> None:
+            for _second in range(200):
+                self.advance(1)
+                self.tick('ctl2')
+            self.assertIsNone(self.row)
+            self.guest.frozen = True
+
+        reclaim, errors = store.Store.reclaim, [
+            db_exception.DBDeadlock(), db_exception.DBConnectionError()]
+
+        def fail_at_first(*args: Any) -> None:
+            if errors:
+                raise errors.pop()
+            reclaim(*args)
+
+        self.guest.on_freeze = [freeze]
+        self.quiesce()
+        with mock.patch.object(store.Store, 'reclaim', fail_at_first):
+            self.deliver('ctl1')
+        self.live(times.expiry_pause() + 10)
+        self.assertFalse(self.guest.frozen)
+        self.assertIsNone(self.row)
+
+    def test_a_withdrawn_freeze_that_failed_ends_its_thaw_too(self) -> None:
+        for is_restored in True, False:
+            with self.subTest(restore_after_thaw=is_restored):
+                self.set_option('restore_after_thaw', is_restored)
+                self.uuid = self.boot()
+                request_id = self.quiesce(request_id=world.new_id())
+
+                def fail(request_id: str = request_id) -> None:
+                    self.unquiesce_request(request_id)
+                    raise exceptions.QuiesceFailed(reason='a hook failed')
+
+                self.guest.on_freeze = [fail]
+                self.deliver('ctl1')
+                self.deliver_all('ctl1')
+                self.live(10)
+                self.assertIsNone(self.row)
+                self.assertEqual([], list(db.open_requests(
+                    self._context(), self.uuid)))
+
 
 class TestCommitInDoubt(FaultTest):
     """QUIESCED with Success is never said of a guest that may be running."""

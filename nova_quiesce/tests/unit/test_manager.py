@@ -9,6 +9,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
+from oslo_db import exception as db_exception
+
 from nova_quiesce import manager
 from nova_quiesce import store
 from nova_quiesce import times
@@ -135,6 +137,15 @@ class TestManager(world.WorldTest):
         self.sweep('ctl1')
         stopped.graceful_shutdown(10)
         self.assertIn('ctl1', [report[0] for report in self.store.reports()])
+
+    def test_what_is_due_is_looked_for_even_if_it_cannot_report(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(61)
+        with mock.patch.object(store.Store, 'report',
+                               side_effect=db_exception.DBDeadlock):
+            self.assertRaises(db_exception.DBDeadlock,
+                              self.services['ctl1']._tick, self._context())
+        self.assertFalse(self.guest.frozen)
 
     def test_unless_another_process_reports_in_turn_with_it(self) -> None:
         self.services.clear()
