@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import functools
 import math
+import threading
 from typing import Any, Final
 
 from osc_quiesce import api as quiesce_api
@@ -151,12 +152,16 @@ class Poller:
                call: Callable[[quiesce_api.QuiesceAPI], Any],
                seconds: float = math.inf) -> None:
         """Begin a call with an API whose requests end with the time."""
+        thread = threading.get_ident()
 
         def run() -> Any:
             left = self._left  # it may have waited for a thread
             if left <= 0:
                 raise concurrent.futures.CancelledError
-            return call(self._api.within(min(seconds, left + _GRACE)))
+            most = min(seconds, left + _GRACE)
+            if threading.get_ident() == thread:  # all others wait for it
+                most = min(most, retry.ORDER_TIME)
+            return call(self._api.within(most))
 
         self._calls[calls.begin(run)] = take
 

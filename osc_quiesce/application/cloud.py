@@ -51,10 +51,9 @@ class CloudError(errors.ApplicationError):
         """Whether the request may have been carried out, or may yet be.
 
         A service that fails on the way answers 500, and a proxy that gets no
-        answer 502 or 504. With 503 nothing was begun.
+        answer 502 or 504; some, such as Envoy, 503.
         """
-        return self.status is None or (
-            self.status >= 500 and self.status != 503)
+        return self.status is None or self.status >= 500
 
 
 def pause_after(error: Exception) -> float | None:

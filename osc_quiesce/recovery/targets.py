@@ -170,9 +170,11 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
         made: dict[str, Any] = cloud.volume(
             'POST', '/volumes', {'volume': body})['volume']
     except cloud_api.CloudError as exc:
+        text = (_('It is not known whether a volume was made for volume '
+                  '%(volume)s: %(why)s.') if exc.outcome_unknown else
+                _('No volume was made for volume %(volume)s: %(why)s.'))
         raise errors.ApplicationError(
-            _('No volume was made for volume %(volume)s: %(why)s.')
-            % {'volume': volume.label, 'why': str(exc).rstrip('.')},
+            text % {'volume': volume.label, 'why': str(exc).rstrip('.')},
             _('The same command again goes on.')) from exc
     return made
 

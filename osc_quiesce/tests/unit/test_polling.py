@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import threading
 from typing import Any
 from unittest import mock
 
@@ -256,6 +257,15 @@ class TestOrder(PollerTest):
         self.assertIsNone(outcomes['web'].error)
         [asked] = self.times['POST web unquiesce']
         self.assertLess(asked, retry.ORDER_TIME + 2)
+
+    def test_without_threads_one_delays_the_next_by_3_seconds(self) -> None:
+        servers = self.frozen('db', 'app')
+        self.silence('POST db unquiesce')
+        with mock.patch.object(threading.Thread, 'start',
+                               side_effect=RuntimeError):
+            self.run_in(verbs.Thawing(), [[each] for each in servers])
+        first = self.times['POST app unquiesce'][0]
+        self.assertLessEqual(first, retry.ORDER_TIME + GRACE)
 
     def test_it_is_told_which_stage_is_next(self) -> None:
         servers = self.frozen('first', 'second', 'third')
