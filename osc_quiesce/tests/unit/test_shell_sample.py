@@ -28,6 +28,12 @@ QUIESCE = 'server quiesce --wait --unquiesce-after 120 db app web'
 UNQUIESCE = 'server unquiesce --wait web app db'
 
 
+def _heed_signals() -> None:
+    """Undo what a background job inherits: bash traps no ignored signal."""
+    for each in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        signal.signal(each, signal.SIG_DFL)
+
+
 class TestScript(unittest.TestCase):
     def run_script(self, special: str = '') -> tuple[int, list[str]]:
         """Return the exit code, and the requests in their order.
@@ -46,7 +52,8 @@ class TestScript(unittest.TestCase):
                 ['bash', '-c', 'SCRIPT=$$ exec bash "$0" 1', str(SCRIPT)],
                 capture_output=True, check=False, timeout=60, env={
                     **os.environ, 'LOG': log,
-                    'PATH': f'{folder}:{os.environ["PATH"]}'})
+                    'PATH': f'{folder}:{os.environ["PATH"]}'},
+                preexec_fn=_heed_signals)
             requests = pathlib.Path(log).read_text().splitlines()
         self.assertEqual(QUIESCE, requests[0])
         return done.returncode, requests[1:]
