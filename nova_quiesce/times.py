@@ -106,7 +106,7 @@ def take_up_timeout() -> float:
 
 
 def report_pause() -> float:
-    """Return how long after its last sweep a service reports that it is up."""
+    """Return how long after its last report a service is to report again."""
     return float(CONF.service_down_time / 3)
 
 

@@ -118,6 +118,11 @@ def utc_text(when: datetime.datetime) -> str:
     return when.astimezone(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
+def utc_now() -> str:
+    """Return the time of this machine in the same way."""
+    return utc_text(datetime.datetime.now(datetime.UTC))
+
+
 def check_unquiesce_after(seconds: int) -> None:
     """Raise ValueError unless this is a whole number of seconds above 0."""
     if type(seconds) is not int or seconds < 1:

@@ -3,7 +3,6 @@
 """What is written on each snapshot of a set: all that is known of the set."""
 
 from collections.abc import Iterator, Mapping
-import datetime
 import importlib.metadata
 from typing import Any
 import uuid
@@ -23,7 +22,7 @@ def bodies(plan: planning.Plan, set_id: str) -> list[dict[str, Any]]:
         'set': plan.name,
         'set_id': set_id,
         'application': plan.application,
-        'created_at': model.utc_text(datetime.datetime.now(datetime.UTC)),
+        'created_at': model.utc_now(),
         'volumes': str(len(plan.snapshots)),
         'consistency': snapshot_sets.PENDING}
     made = []

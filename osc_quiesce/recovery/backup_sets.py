@@ -25,6 +25,7 @@ from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import records
 
 NAME: Final = 'backup_set'
 ID: Final = 'backup_set_id'
@@ -288,10 +289,7 @@ def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
     """
 
     def add(backup_id: str) -> None:
-        there = cloud.volume(
-            'GET', f'/backups/{backup_id}',
-            microversion=cloud_api.BACKUP_MICROVERSION)['backup'].get(
-                'metadata') or {}
+        there = records.read(cloud, backup_id).get('metadata') or {}
         wanted = {**there, **metadata.ours(values)}
         if wanted != there:
             cloud.volume('PUT', f'/backups/{backup_id}',

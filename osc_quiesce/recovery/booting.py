@@ -10,7 +10,6 @@ its volumes may have data that no backup has, and may go with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-import datetime
 from typing import Any, Final
 from urllib import parse
 
@@ -144,7 +143,7 @@ class Booter:
     def _make(self, server: resolved.Server,
               port_ids: list[str]) -> dict[str, Any]:
         # First: if the answer is lost, a guest may write to them all the same.
-        now = model.utc_text(datetime.datetime.now(datetime.UTC))
+        now = model.utc_now()
         for volume in server.volumes:
             marks.write(self._cloud, self._volumes[volume['id']],
                         {marks.STARTED: now})

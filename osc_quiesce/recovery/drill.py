@@ -17,7 +17,6 @@ a volume or a port that is not its own.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
 from typing import Any, Final
 
@@ -214,8 +213,7 @@ class _Drill:
         """Write the result on the backups; return whether it is there."""
         point = self._plan.point
         values = {
-            marks.DRILLED_AT: model.utc_text(datetime.datetime.now(
-                datetime.UTC)),
+            marks.DRILLED_AT: model.utc_now(),
             marks.DRILL: outcome.result,
             marks.DRILL_RTO: '' if outcome.rto is None else str(
                 round(outcome.rto))}

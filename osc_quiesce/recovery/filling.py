@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import datetime
 import threading
 from typing import Any, Final
 
@@ -148,8 +147,7 @@ class Filler:
                   marks.VERIFIED: '',
                   marks.DIFFERS: '',
                   marks.TARGET_OF: item.wanted.id if item.is_target else '',
-                  marks.RESTORED_AT: model.utc_text(datetime.datetime.now(
-                      datetime.UTC)) if is_done else ''}
+                  marks.RESTORED_AT: model.utc_now() if is_done else ''}
         if volume_id:
             values[marks.VOLUME] = volume_id
         return values

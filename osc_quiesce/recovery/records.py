@@ -155,13 +155,21 @@ def is_there(cloud: cloud_api.Cloud, backup_id: str) -> bool:
 
 
 def find(cloud: cloud_api.Cloud, backup_id: str) -> dict[str, Any] | None:
-    """Return a backup of a site, of whatever project one may see."""
+    """Return a backup of a site, or None if it is not there."""
     try:
-        found: dict[str, Any] = cloud.volume(
-            'GET', f'/backups/{backup_id}',
-            microversion=cloud_api.BACKUP_MICROVERSION)['backup']
+        return read(cloud, backup_id)
     except cloud_api.NotThere:
         return None
+
+
+def read(cloud: cloud_api.Cloud, backup_id: str) -> dict[str, Any]:
+    """Return a backup of a site, of whatever project one may see.
+
+    :raises cloud_api.NotThere: there is no such backup
+    """
+    found: dict[str, Any] = cloud.volume(
+        'GET', f'/backups/{backup_id}',
+        microversion=cloud_api.BACKUP_MICROVERSION)['backup']
     return found
 
 

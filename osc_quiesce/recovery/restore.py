@@ -170,8 +170,7 @@ class Run:
                     raise
                 self._give_up_proof(item)
                 return
-            proven = {marks.VERIFIED: model.utc_text(datetime.datetime.now(
-                datetime.UTC))}
+            proven = {marks.VERIFIED: model.utc_now()}
             self._note(item.copy.id, proven)
             self._repeat(lambda: marks.write(
                 self._cloud, row.id, {**proven, marks.STARTED: ''}))
@@ -184,8 +183,7 @@ class Run:
 
     def _condemn(self, volume_id: str) -> None:
         """Let no later run use a volume that differs from its backup."""
-        values = {marks.DIFFERS: model.utc_text(datetime.datetime.now(
-            datetime.UTC))}
+        values = {marks.DIFFERS: model.utc_now()}
         try:
             self._repeat(lambda: marks.write(self._cloud, volume_id, values))
         except cloud_api.CloudError as exc:

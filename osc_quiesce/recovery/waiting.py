@@ -220,10 +220,7 @@ class Waiter:
         return found
 
     def read_backup(self, id_: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.cloud.volume(
-            'GET', f'/backups/{id_}',
-            microversion=cloud_api.BACKUP_MICROVERSION)['backup']
-        return found
+        return records.read(self.cloud, id_)
 
     def reason(self, *resources: str) -> str:
         """Return what Cinder says of the latest failure of something.
