@@ -36,7 +36,7 @@ help:
 	@echo 'make test-all   all of these but test-disaster; CI does only make test'
 	@echo 'make bench      measure freezes, backups and restores (root; 80 minutes)'
 	@echo 'make bench-quick  a little of that, without real guests'
-	@echo 'make clean      stop the demos and delete what these have made'
+	@echo 'make clean      stop the demos, delete what these have made, .venv and .tox'
 
 demo demo-live demo-app demo-dr demo-dr-fake: .venv/ready
 	@echo 'The first time, packages are installed; that takes a minute.'
