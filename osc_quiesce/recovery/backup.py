@@ -73,9 +73,10 @@ def create(
     :raises errors.NotPossible: the plan has problems
     """
     backup_preflight.check(plan)
+    # Before target volumes are made: that may take minutes, and the plan ages.
+    run = _Run(cloud, plan, timer, parallel, timeout, destination, progress)
     if destination is not None:
         destination.prepare()
-    run = _Run(cloud, plan, timer, parallel, timeout, destination, progress)
     run.make()
     return run.seal()
 
@@ -94,10 +95,8 @@ class _Run:
         self._timeout = timeout
         self._destination = destination
         self._progress = progress
-        self._started = timer.clock()
         self._told = ('', 0.0)
         self._knows_driver = False
-        self._moved_at = self._started
         maker = backup_tasks.Maker(cloud, plan, timer)
         self._tasks = [
             backup_tasks.Task(maker, item)
@@ -110,6 +109,7 @@ class _Run:
         :raises NotDone: not all are
         """
         pauses = retry.pauses()
+        self._started = self._moved_at = self._timer.clock()
         while True:
             for task in self._tasks:
                 if task.is_there and not task.is_settled:

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import re
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
@@ -446,6 +447,21 @@ class TwiceAtOnceTest(backup_base.TestCase):
         for volume in self.SIZES:
             self.begin(volume)
         made = backup.create(self.cloud, plan, self.timer)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.rows))
+
+    def test_and_if_it_ended_while_target_volumes_were_made(self) -> None:
+        there = self.destination()
+        plan = self.plan(destination=there)
+
+        def prepare() -> None:
+            for volume in self.SIZES:
+                self.begin(volume)
+            self.clock.sleep(60)
+
+        with mock.patch.object(there, 'prepare', prepare):
+            made = backup.create(
+                self.cloud, plan, self.timer, destination=there)
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(3, len(self.a.rows))
 
