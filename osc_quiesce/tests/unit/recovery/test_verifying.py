@@ -72,6 +72,7 @@ class TestCase(unittest.TestCase):
                 'created_at': '2026-11-29',
                 'volume_id': self.cinder.records[each].volume_id,
                 'metadata': metadata.ours({
+                    'format': '2',
                     'backup_set_id': 'set',
                     'backup_set': 'monday',
                     'sealed': 'consistent',
