@@ -66,7 +66,7 @@ class Destination:
 
     :param name: what messages call it
     :param mapping: None: no target volumes, the records stay as they are
-    :param read: returns the record of a backup
+    :param read: returns the record of a backup; see :func:`bundles.reader`
     :param announce: is told the ID of each backup before it is imported
     """
 
@@ -87,7 +87,6 @@ class Destination:
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
         self._targets: Mapping[str, Mapping[str, Any]] = {}
-        self._records: dict[str, records.Record] = {}
         self._known: set[str] = set()
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
@@ -218,7 +217,7 @@ class Destination:
 
         :raises errors.ApplicationError: it is not
         """
-        for record in chains.ancestors(backup_id, self._record):
+        for record in chains.ancestors(backup_id, self._read):
             if record.id not in self._known:
                 self._import(record)
                 self._known.add(record.id)
@@ -261,12 +260,6 @@ class Destination:
 
     def _repeat(self, call: Callable[[], _T]) -> _T:
         return cloud_api.until_answered(self._timer, call)
-
-    def _record(self, backup_id: str) -> records.Record:
-        if backup_id not in self._records:
-            self._records[backup_id] = self._repeat(
-                lambda: self._read(backup_id))
-        return self._records[backup_id]
 
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(

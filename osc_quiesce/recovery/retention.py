@@ -82,7 +82,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         problems += hindered
         hindered = []
     # A set that is only partly gone here may be whole there.
-    gone |= there.ids_of({s.id for s in wanted} & here.own)
+    known = {s.id for s in wanted} & here.own
+    gone |= _ids(s for s in there.sets if s.id in known)
     gone |= there.left_of(application)
     return Removal(
         tuple(wanted), (*chains.newest_first(
