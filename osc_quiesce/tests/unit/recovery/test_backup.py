@@ -532,6 +532,15 @@ class RegisterTest(backup_base.TestCase):
             self.create(destination=self.destination())
         self.assertEqual(backup_sets.PENDING, self.find().state)
 
+    def test_without_all_backups_at_a_there_is_none_at_b(self) -> None:
+        # Another program deletes the first, while the others are made.
+        self.clock.after(15.0, lambda: self.a.rows.pop(next(iter(
+            self.a.rows))))
+        with self.assertRaisesRegex(backup.NotDone, 'has become incomplete'):
+            self.create(destination=self.destination(), parallel=1)
+        self.assertEqual(
+            backup_sets.PENDING, self.find(site=self.other).state)
+
     def test_ancestors_that_are_not_there_yet_go_along(self) -> None:
         self.create()
         self.take('tuesday')
