@@ -213,7 +213,7 @@ def _older(candidates: list[backup_sets.BackupSet],
         own = [s for s in candidates if s.application == application]
         good = sorted({
             s.created_at for s in own if s.state == backup_sets.CONSISTENT})
-        if len(good) > keep_last:
+        if len(good) >= keep_last:
             found += [s for s in own if s.created_at < good[-keep_last]]
     return found
 
