@@ -87,7 +87,6 @@ class Destination:
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
         self._targets: Mapping[str, Mapping[str, Any]] = {}
-        self._known: set[str] = set()
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
 
@@ -100,8 +99,7 @@ class Destination:
         self._rows = {each['id']: each['volume_id']
                       for each in self.cloud.backups()
                       if backup_sets.is_there(each)}
-        self._known = set(self._rows)
-        return self._known
+        return set(self._rows)
 
     def needs_full(self, volume_id: str, line: Iterable[str]) -> bool:
         """Return whether an incremental backup could not be used there.
@@ -218,9 +216,8 @@ class Destination:
         :raises errors.ApplicationError: it is not
         """
         for record in chains.ancestors(backup_id, self._read):
-            if record.id not in self._known:
+            if record.id not in self._rows:
                 self._import(record)
-                self._known.add(record.id)
 
     def seal(self, set_id: str, backups: Iterable[Mapping[str, Any]],
              values: Mapping[str, str]) -> None:
@@ -276,6 +273,7 @@ class Destination:
                 self._remove(record.id)
                 self._repeat(lambda: records.import_(self.cloud, record))
             self._wait(record)
+            self._rows[record.id] = record.volume_id
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
                 _('Backup %(id)s is not registered at %(site)s: %(why)s. It '
