@@ -315,8 +315,9 @@ class Destination:
         project: str | None = row.get('os-backup-project-attr:project_id')
         if project is not None:    # to administrators only, by default
             return project == self.cloud.project_id
-        return any(each['id'] == row['id'] for each in self.cloud.backups(
-            volume_id=row['volume_id']))
+        return self._repeat(lambda: any(
+            each['id'] == row['id'] for each in self.cloud.backups(
+                volume_id=row['volume_id'])))
 
 
 def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:

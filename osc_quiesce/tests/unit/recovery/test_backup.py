@@ -640,7 +640,8 @@ class RegisterTest(backup_base.TestCase):
     def test_a_site_that_is_away_for_a_while_is_waited_for(self) -> None:
         destination = self.destination()
         plan = self.plan(destination=destination)
-        self.b.refusals['POST /backups/import_record'] = [AWAY] * 5
+        for line in 'POST /backups/import_record', 'GET /backups/detail':
+            self.b.refusals[line] = [AWAY] * 5
         made = backup.create(
             self.cloud, plan, self.timer, destination=destination
         )
