@@ -300,8 +300,12 @@ class Destination:
             raise errors.ApplicationError(_('it has vanished there')) from exc
         if row['status'].startswith('error') and not metadata.get(
                 row, marks.HIDDEN_BY):
-            raise errors.ApplicationError(
-                failures.said(row) or _('its status is error'))
+            why = failures.said(row) or _('its status is error')
+            raise errors.ApplicationError(why if records.is_left(row) else _(
+                '%(why)s; if the store has its data, an administrator makes '
+                'it usable there with "openstack volume backup set --state '
+                'available %(id)s"') % {
+                    'why': why.rstrip('.'), 'id': record.id})
         if not backup_sets.is_there(row):
             raise errors.ApplicationError(
                 _('its status is %s') % row['status'])

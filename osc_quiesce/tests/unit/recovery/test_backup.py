@@ -605,7 +605,8 @@ class RegisterTest(backup_base.TestCase):
         made = self.create(destination=self.destination())
         first = made.backups[0]['id']
         self.b.rows[first]['status'] = 'error'
-        with self.assertRaises(backup.NotDone):
+        with self.assertRaisesRegex(
+                backup.NotDone, f'backup set --state available {first}"'):
             self.create(destination=self.destination())
         self.assertFalse(
             [line for line in self.b.log if line.startswith('DELETE')]
