@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 import logging
-from typing import Any, Final
+from typing import Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -73,9 +73,10 @@ def create(
     :raises errors.NotPossible: the plan has problems
     """
     backup_preflight.check(plan)
+    # Before target volumes are made: that may take minutes, and the plan ages.
+    run = _Run(cloud, plan, timer, parallel, timeout, destination, progress)
     if destination is not None:
         destination.prepare()
-    run = _Run(cloud, plan, timer, parallel, timeout, destination, progress)
     run.make()
     return run.seal()
 
@@ -94,10 +95,8 @@ class _Run:
         self._timeout = timeout
         self._destination = destination
         self._progress = progress
-        self._started = timer.clock()
         self._told = ('', 0.0)
         self._knows_driver = False
-        self._moved_at = self._started
         maker = backup_tasks.Maker(cloud, plan, timer)
         self._tasks = [
             backup_tasks.Task(maker, item)
@@ -110,6 +109,7 @@ class _Run:
         :raises NotDone: not all are
         """
         pauses = retry.pauses()
+        self._started = self._moved_at = self._timer.clock()
         while True:
             for task in self._tasks:
                 if task.is_there and not task.is_settled:
@@ -226,22 +226,26 @@ class _Run:
         values = {backup_sets.SEALED: backup_sets.CONSISTENT}
         backups = [{'id': task.backup_id} for task in self._tasks]
         try:
-            if self._destination is not None:
-                values[backup_sets.REGISTERED] = self._destination.name
-                # First there: a set that is sealed here is so there as well.
-                self._destination.seal(self._plan.id, backups, values)
-            made = cloud_api.until_answered(
-                self._timer, lambda: self._mark(backups, values))
+            # One may have been deleted since it was made.
+            found = self._find()
+            if found.is_whole:
+                if self._destination is not None:
+                    values[backup_sets.REGISTERED] = self._destination.name
+                    # First there: a set sealed here is so there as well.
+                    self._destination.seal(self._plan.id, backups, values)
+                cloud_api.until_answered(
+                    self._timer, lambda: backup_sets.mark(
+                        self._cloud, backups, values))
+                found = self._find()
         except errors.ApplicationError as exc:
             raise NotDone(self._plan,
                           [_('All backups are there, but cannot be marked: '
                              '%s.') % str(exc).rstrip('.')]) from exc
-        if made.state != backup_sets.CONSISTENT:
+        if found.state != backup_sets.CONSISTENT:
             raise NotDone(
-                self._plan, [_('The set has become %s.') % made.state])
-        return made
+                self._plan, [_('The set has become %s.') % found.state])
+        return found
 
-    def _mark(self, backups: list[dict[str, Any]],
-              values: dict[str, str]) -> backup_sets.BackupSet:
-        backup_sets.mark(self._cloud, backups, values)
-        return backup_sets.find(self._cloud, self._plan.id)
+    def _find(self) -> backup_sets.BackupSet:
+        return cloud_api.until_answered(
+            self._timer, lambda: backup_sets.find(self._cloud, self._plan.id))

@@ -9,7 +9,7 @@ backup does not hold with the hashes of its parent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 import contextlib
 import dataclasses
 import tempfile
@@ -102,14 +102,13 @@ class Check:
         self.hashes = self._get(self._sha256file, self._hashes, _HASHES_LOST)
         if self.hashes:
             self._check_hashes(index, self.hashes)
-        there = self._check_names(index)
+        unlisted = self._check_names(index)
         known = self.hashes if self._check_extents(index) else None
         differing = 0
         for chunk in index.chunks:
             if self._is_away:
                 return  # each of the others would take as long
-            if there is None or chunk.name in there:
-                differing += self._check_chunk(chunk, known)
+            differing += self._check_chunk(chunk, known, unlisted)
         if differing:
             # The objects of an incremental backup may be at a wrong offset.
             self._add(DAMAGED, self._sha256file,
@@ -213,27 +212,24 @@ class Check:
         found.file.close()
         self.hashes = None
 
-    def _check_names(self, index: chunks.Index) -> set[str] | None:
-        """Return which objects are there, if the store tells it.
+    def _check_names(self, index: chunks.Index) -> set[str]:
+        """Return which objects the store does not list.
 
-        Cinder does not restore if there are others than it has written.
+        Cinder does not restore if it lists others than Cinder has written.
         """
         there = self._get(self._container, lambda: set(
             self._reader.names(self._container, self._prefix)),
             _DATA_LOST)
         if there is None:
-            return None
+            return set()
         wanted = {chunk.name for chunk in index.chunks}
-        for name in sorted(wanted - there):
-            self._add(DAMAGED, name, _('It is not in the store.'),
-                      _DATA_LOST)
         for name in sorted(
                 there - wanted - {self._metadata, self._sha256file}):
             self._add(DAMAGED, name,
                       _('The backup does not have this object, and Cinder '
                         'refuses to restore while it is there.'),
                       _('Find out where it is from, and move it away.'))
-        return there
+        return wanted - there
 
     def _check_extents(self, index: chunks.Index) -> bool:
         """Return whether the objects are parts of the volume, in order."""
@@ -260,8 +256,8 @@ class Check:
             return False
         return True
 
-    def _check_chunk(self, chunk: chunks.Chunk,
-                     known: chunks.Hashes | None) -> int:
+    def _check_chunk(self, chunk: chunks.Chunk, known: chunks.Hashes | None,
+                     unlisted: Collection[str]) -> int:
         """Return how many blocks of an object have another hash."""
 
         def compare() -> int:
@@ -277,6 +273,11 @@ class Check:
         if differing is None:
             return 0
         self._reader.good(chunk)
+        if chunk.name in unlisted:  # object stores may list it later
+            self._add(UNKNOWN, chunk.name,
+                      _('It is there, but the store does not list it, and '
+                        'Cinder refuses to restore before it does.'),
+                      READ_AGAIN)
         return differing
 
     def _check_rest(self, index: chunks.Index, own: chunks.Hashes,

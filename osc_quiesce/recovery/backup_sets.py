@@ -218,11 +218,15 @@ def is_of_another_site(found: BackupSet, cloud: cloud_api.Cloud) -> bool:
 
 
 def group(backups: Iterable[dict[str, Any]]) -> list[BackupSet]:
-    """Return the sets that these backups make, the oldest first."""
+    """Return the sets that these backups make, the oldest first.
+
+    What another version has written in another format is none of them.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for backup in backups:
-        if metadata.get(backup, ID):
-            groups.setdefault(metadata.get(backup, ID), []).append(backup)
+        set_id = metadata.get(backup, ID)
+        if set_id and metadata.get(backup, 'format') == snapshot_sets.FORMAT:
+            groups.setdefault(set_id, []).append(backup)
     found = [_set(set_id, members) for set_id, members in groups.items()]
     return sorted(found, key=lambda s: (s.created_at, s.id))
 

@@ -133,7 +133,7 @@ def _is_passed_over(backup: Mapping[str, Any], parent: Mapping[str, Any],
     again, :func:`line_of` would end at it, and the real parent could go.
     """
     return (not backup.get('is_incremental')
-            and moment(parent) < moment(backup) < moment(snapshot)
+            and moment(parent) <= moment(backup) < moment(snapshot)
             and (backup['status'] in ('creating', 'restoring')
                  or bool(metadata.get(backup, marks.HIDDEN_BY))))
 

@@ -44,7 +44,8 @@ def carry_out(removal: retention.Removal, cloud: cloud_api.Cloud,
     rows = []
     unsealed = {backup_sets.SEALED: backup_sets.DELETED}
     if elsewhere is not None:
-        rows = _rows_of(elsewhere, removal.rows)
+        rows = chains.newest_first(
+            each for each in elsewhere.backups() if each['id'] in removal.rows)
         # First, since nothing must look restorable whose data are gone.
         backup_sets.mark(elsewhere, rows, unsealed)
     if not all(map(failures.may_delete, removal.backups)):
@@ -128,14 +129,3 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
         if timer.clock() > deadline:
             return why or _('it is still being deleted'), False
         timer.sleep(next(pauses))
-
-
-def _rows_of(elsewhere: cloud_api.Cloud,
-             ids: frozenset[str]) -> list[dict[str, Any]]:
-    """Return the rows at another site of backups that are gone here.
-
-    Their data are gone: deleting them there only removes rows that would go
-    on to promise a restore.
-    """
-    return chains.newest_first(
-        each for each in elsewhere.backups() if each['id'] in ids)

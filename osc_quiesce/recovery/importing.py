@@ -84,7 +84,13 @@ def register(
             'done': number, 'all': len(backups)})
         destination.register(backup['id'])
     made = backup_sets.find(destination.cloud, plan.bundle.set_id)
-    if not made.is_whole:
+    if made.state == backup_sets.PENDING and backup_sets.DELETED not in {
+            metadata.get(each, backup_sets.SEALED) for each in made.backups}:
+        # A registration was interrupted before the bundle was made.
+        destination.seal(made.id, backups, {
+            backup_sets.SEALED: plan.bundle.backup_set.state})
+        made = backup_sets.find(destination.cloud, made.id)
+    if made.state != backup_sets.CONSISTENT:
         raise errors.ApplicationError(
             _('Backup set %(name)s (%(id)s) is %(state)s after the import.')
             % {'name': made.name, 'id': made.id, 'state': made.state})

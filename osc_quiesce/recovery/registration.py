@@ -66,7 +66,7 @@ class Destination:
 
     :param name: what messages call it
     :param mapping: None: no target volumes, the records stay as they are
-    :param read: returns the record of a backup
+    :param read: returns the record of a backup; see :func:`bundles.reader`
     :param announce: is told the ID of each backup before it is imported
     """
 
@@ -87,8 +87,6 @@ class Destination:
         self._site = sites.Site(cloud)
         self._volumes: list[resolved.Volume] = []
         self._targets: Mapping[str, Mapping[str, Any]] = {}
-        self._records: dict[str, records.Record] = {}
-        self._known: set[str] = set()
         self._rows: dict[str, str] = {}
         self._places: dict[str, str | None] = {}
 
@@ -101,8 +99,7 @@ class Destination:
         self._rows = {each['id']: each['volume_id']
                       for each in self.cloud.backups()
                       if backup_sets.is_there(each)}
-        self._known = set(self._rows)
-        return self._known
+        return set(self._rows)
 
     def needs_full(self, volume_id: str, line: Iterable[str]) -> bool:
         """Return whether an incremental backup could not be used there.
@@ -218,10 +215,9 @@ class Destination:
 
         :raises errors.ApplicationError: it is not
         """
-        for record in chains.ancestors(backup_id, self._record):
-            if record.id not in self._known:
+        for record in chains.ancestors(backup_id, self._read):
+            if record.id not in self._rows:
                 self._import(record)
-                self._known.add(record.id)
 
     def seal(self, set_id: str, backups: Iterable[Mapping[str, Any]],
              values: Mapping[str, str]) -> None:
@@ -262,12 +258,6 @@ class Destination:
     def _repeat(self, call: Callable[[], _T]) -> _T:
         return cloud_api.until_answered(self._timer, call)
 
-    def _record(self, backup_id: str) -> records.Record:
-        if backup_id not in self._records:
-            self._records[backup_id] = self._repeat(
-                lambda: self._read(backup_id))
-        return self._records[backup_id]
-
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
             metadata.get(record.data, backup_sets.SOURCE_VOLUME))
@@ -283,6 +273,7 @@ class Destination:
                 self._remove(record.id)
                 self._repeat(lambda: records.import_(self.cloud, record))
             self._wait(record)
+            self._rows[record.id] = record.volume_id
         except errors.ApplicationError as exc:
             raise errors.ApplicationError(
                 _('Backup %(id)s is not registered at %(site)s: %(why)s. It '
@@ -309,8 +300,12 @@ class Destination:
             raise errors.ApplicationError(_('it has vanished there')) from exc
         if row['status'].startswith('error') and not metadata.get(
                 row, marks.HIDDEN_BY):
-            raise errors.ApplicationError(
-                failures.said(row) or _('its status is error'))
+            why = failures.said(row) or _('its status is error')
+            raise errors.ApplicationError(why if records.is_left(row) else _(
+                '%(why)s; if the store has its data, an administrator makes '
+                'it usable there with "openstack volume backup set --state '
+                'available %(id)s"') % {
+                    'why': why.rstrip('.'), 'id': record.id})
         if not backup_sets.is_there(row):
             raise errors.ApplicationError(
                 _('its status is %s') % row['status'])
@@ -324,8 +319,9 @@ class Destination:
         project: str | None = row.get('os-backup-project-attr:project_id')
         if project is not None:    # to administrators only, by default
             return project == self.cloud.project_id
-        return any(each['id'] == row['id'] for each in self.cloud.backups(
-            volume_id=row['volume_id']))
+        return self._repeat(lambda: any(
+            each['id'] == row['id'] for each in self.cloud.backups(
+                volume_id=row['volume_id'])))
 
 
 def _check_size(record: records.Record, target: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         problems += hindered
         hindered = []
     # A set that is only partly gone here may be whole there.
-    gone |= there.ids_of({s.id for s in wanted} & here.own)
+    known = {s.id for s in wanted} & here.own
+    gone |= _ids(s for s in there.sets if s.id in known)
     gone |= there.left_of(application)
     return Removal(
         tuple(wanted), (*chains.newest_first(
@@ -212,7 +213,7 @@ def _older(candidates: list[backup_sets.BackupSet],
         own = [s for s in candidates if s.application == application]
         good = sorted({
             s.created_at for s in own if s.state == backup_sets.CONSISTENT})
-        if len(good) > keep_last:
+        if len(good) >= keep_last:
             found += [s for s in own if s.created_at < good[-keep_last]]
     return found
 

@@ -64,14 +64,6 @@ class Site:
                    frozenset(foreign - remains), frozenset(remains),
                    frozenset(each['id'] for each in first.backups))
 
-    def ids_of(self, sets: Collection[str]) -> set[str]:
-        """Return the IDs of all backups of sets.
-
-        :param sets: IDs
-        """
-        return {each['id'] for found in self.sets if found.id in sets
-                for each in found.everything}
-
     def left_of(self, application: str | None) -> set[str]:
         """Return the IDs of backups of which a deletion was interrupted.
 

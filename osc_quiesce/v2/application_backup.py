@@ -160,17 +160,19 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
             cloud, parsed_args.set, parsed_args.application,
             parsed_args.keep_last, parsed_args.owner_is_gone, elsewhere,
             parsed_args.to_cloud or '', parsed_args.other_site_is_gone)
-        self._check(plan, parsed_args.dry_run)
+        self._check(plan, parsed_args)
         if not parsed_args.dry_run:
             deleting.carry_out(
                 plan, cloud, elsewhere, self._client.timer,
                 parsed_args.timeout, options.progress_of(self.app))
 
-    def _check(self, plan: retention.Removal, dry_run: bool) -> None:
+    def _check(self, plan: retention.Removal,
+               parsed_args: argparse.Namespace) -> None:
         for warning in plan.warnings:
             LOG.warning('%s', warning)
-        self._check_plan(plan.problems, dry_run, _('Nothing was deleted.'))
-        if dry_run:
+        self._check_plan(plan.problems, parsed_args.dry_run,
+                         _('Nothing was deleted.'))
+        if parsed_args.dry_run:
             for backup in plan.backups:
                 self.app.stdout.write(
                     _('%(set)s: backup %(backup)s, %(mode)s, %(size)d '
@@ -179,6 +181,10 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
                           'backup': backup_sets.label(backup),
                           'mode': backup_sets.mode_of(backup),
                           'size': backup.get('size') or 0})
+            for id_ in sorted(plan.rows - {e['id'] for e in plan.backups}):
+                self.app.stdout.write(
+                    _('Only at %(site)s: backup %(id)s\n') % {
+                        'site': parsed_args.to_cloud, 'id': id_})
 
 
 def with_set(parser: argparse.ArgumentParser,

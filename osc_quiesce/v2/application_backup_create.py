@@ -26,7 +26,6 @@ from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import mapping as mappings
-from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce.v2 import application_backup
 from osc_quiesce.v2 import base
@@ -129,7 +128,7 @@ class CreateApplicationBackup(base.Interruptible,
             parsed_args.to_cloud,
             mappings.from_file(parsed_args.mapping) if parsed_args.mapping
             else None,
-            lambda backup_id: records.export(cloud, backup_id),
+            bundles.reader(cloud, self._client.timer, {}),
             self._client.timer, options.progress_of(self.app),
             # So that a deletion here does not forget that site.
             lambda backup_id: backup_sets.mark(

@@ -48,17 +48,20 @@ class VerifyApplicationBackup(base.Interruptible, command.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = application_backup.with_set(
             super().get_parser(prog_name), nargs='?')
-        parser.add_argument('--bundle', metavar='<file>', help=_(
-            'Verify the set of a file that "application backup export" has '
-            'written, without asking Cinder'))
-        parser.add_argument('--store', metavar='<path|URL>', help=_(
-            "Where the data are: the directory of cinder-backup's posix, NFS "
-            'or GlusterFS driver; https://<host>/v1/<account> of Swift, which '
-            'gets the token of this command; or s3://, with the credentials '
-            'and the endpoint that AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY '
-            'and AWS_ENDPOINT_URL name. With /<container> at the end of the '
-            'URL, or <bucket> after s3://, the command reads all backups '
-            'there, instead of in the container of each'))
+        parser.add_argument(
+            '--bundle', metavar='<file>', type=base.given, help=_(
+                'Verify the set of a file that "application backup export" '
+                'has written, without asking Cinder'))
+        parser.add_argument(
+            '--store', metavar='<path|URL>', type=base.given, help=_(
+                "Where the data are: the directory of cinder-backup's posix, "
+                'NFS or GlusterFS driver; https://<host>/v1/<account> of '
+                'Swift, which gets the token of this command; or s3://, with '
+                'the credentials and the endpoint that AWS_ACCESS_KEY_ID, '
+                'AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL name. With '
+                '/<container> at the end of the URL, or <bucket> after s3://, '
+                'the command reads all backups there, instead of in the '
+                'container of each'))
         parser.add_argument('--parallel', metavar='<n>',
                             type=options.number,
                             default=DEFAULT_PARALLEL,

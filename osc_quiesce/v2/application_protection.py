@@ -55,7 +55,8 @@ class ShowApplicationProtection(base.Command, command.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--application', metavar='<name>', action='append', default=[],
+            '--application', metavar='<name>', type=base.given,
+            action='append', default=[],
             help=_('Show this application, even if it has no set (repeat for '
                    'more; default: all that have sets)'))
         parser.add_argument(
@@ -63,10 +64,11 @@ class ShowApplicationProtection(base.Command, command.Lister):
             help=_('For alarms: exit with code 1, and name each application '
                    'without a set that is at most this many seconds old, or '
                    'whose last drill has failed'))
-        parser.add_argument('--openmetrics', metavar='<file>', help=_(
-            'Also write it as OpenMetrics, for the textfile collector of '
-            'node_exporter. The file is replaced as a whole, and every user '
-            'may read it'))
+        parser.add_argument(
+            '--openmetrics', metavar='<file>', type=base.given, help=_(
+                'Also write it as OpenMetrics, for the textfile collector of '
+                'node_exporter. The file is replaced as a whole, and every '
+                'user may read it'))
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -85,10 +87,12 @@ class ShowApplicationProtection(base.Command, command.Lister):
 
     def _raise_alarms(self, found: Sequence[protection.Protection],
                       max_age: int) -> None:
-        for each in found:
-            if sentence := each.alarm(max_age):
-                LOG.error('%s', sentence)
-                self._exit_code = 1
+        sentences = [each.alarm(max_age) for each in found] or [
+            _('No application of this project has a backup set at this site: '
+              'look whether it is the right project, and back one up.')]
+        for sentence in filter(None, sentences):
+            LOG.error('%s', sentence)
+            self._exit_code = 1
 
     @staticmethod
     def _write(path: str, found: Sequence[protection.Protection],

@@ -23,6 +23,7 @@ from osc_quiesce.recovery import backup
 from osc_quiesce.recovery import backup_plan
 from osc_quiesce.recovery import backup_preflight
 from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import records
 from osc_quiesce.recovery import registration
 from osc_quiesce import retry
@@ -466,7 +467,7 @@ class TestCase(unittest.TestCase):
             site or self.other,
             name,
             None,
-            lambda backup_id: records.export(self.cloud, backup_id),
+            bundles.reader(self.cloud, self.timer, {}),
             self.timer,
             announce=lambda backup_id: backup_sets.mark(
                 self.cloud, [{'id': backup_id}],

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import re
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
@@ -449,6 +450,21 @@ class TwiceAtOnceTest(backup_base.TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(3, len(self.a.rows))
 
+    def test_and_if_it_ended_while_target_volumes_were_made(self) -> None:
+        there = self.destination()
+        plan = self.plan(destination=there)
+
+        def prepare() -> None:
+            for volume in self.SIZES:
+                self.begin(volume)
+            self.clock.sleep(60)
+
+        with mock.patch.object(there, 'prepare', prepare):
+            made = backup.create(
+                self.cloud, plan, self.timer, destination=there)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(3, len(self.a.rows))
+
 
 class RegisterTest(backup_base.TestCase):
     """Each backup is registered at B as soon as it is there."""
@@ -516,6 +532,15 @@ class RegisterTest(backup_base.TestCase):
             self.create(destination=self.destination())
         self.assertEqual(backup_sets.PENDING, self.find().state)
 
+    def test_without_all_backups_at_a_there_is_none_at_b(self) -> None:
+        # Another program deletes the first, while the others are made.
+        self.clock.after(15.0, lambda: self.a.rows.pop(next(iter(
+            self.a.rows))))
+        with self.assertRaisesRegex(backup.NotDone, 'has become incomplete'):
+            self.create(destination=self.destination(), parallel=1)
+        self.assertEqual(
+            backup_sets.PENDING, self.find(site=self.other).state)
+
     def test_ancestors_that_are_not_there_yet_go_along(self) -> None:
         self.create()
         self.take('tuesday')
@@ -580,7 +605,8 @@ class RegisterTest(backup_base.TestCase):
         made = self.create(destination=self.destination())
         first = made.backups[0]['id']
         self.b.rows[first]['status'] = 'error'
-        with self.assertRaises(backup.NotDone):
+        with self.assertRaisesRegex(
+                backup.NotDone, f'backup set --state available {first}"'):
             self.create(destination=self.destination())
         self.assertFalse(
             [line for line in self.b.log if line.startswith('DELETE')]
@@ -615,7 +641,8 @@ class RegisterTest(backup_base.TestCase):
     def test_a_site_that_is_away_for_a_while_is_waited_for(self) -> None:
         destination = self.destination()
         plan = self.plan(destination=destination)
-        self.b.refusals['POST /backups/import_record'] = [AWAY] * 5
+        for line in 'POST /backups/import_record', 'GET /backups/detail':
+            self.b.refusals[line] = [AWAY] * 5
         made = backup.create(
             self.cloud, plan, self.timer, destination=destination
         )

@@ -74,6 +74,11 @@ class StateTest(TestCase):
 
 
 class FindTest(TestCase):
+    def test_a_set_of_another_format_is_none(self) -> None:
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({'format': '3'}))
+        self.assertEqual([], backup_sets.find_all(self.cloud))
+
     def test_a_set_that_is_not_there_is_named(self) -> None:
         with self.assertRaisesRegex(backup_sets.NoSuchSet, '"sunday"'):
             self.find('sunday')

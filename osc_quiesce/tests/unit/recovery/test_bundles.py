@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from osc_quiesce.application import errors
+from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import importing
@@ -116,6 +117,26 @@ class ImportTest(TestCase):
         self.assertEqual((), plan.missing)
         importing.register(plan, destination)
         self.assertEqual(6, len(self.b.rows))
+
+    def seal(self, value: str, backups: int) -> None:
+        for each in self.made.backups[:backups]:
+            self.b.rows[each['id']]['metadata'].update(
+                metadata.ours({backup_sets.SEALED: value}))
+
+    def test_what_was_never_sealed_there_is_sealed(self) -> None:
+        # Of a registration that was interrupted; the set was finished later.
+        importing.register(*self.importing())
+        for backups in 1, 3:
+            self.seal('', backups)
+            made = importing.register(*self.importing())
+            self.assertEqual(backup_sets.CONSISTENT, made.state)
+
+    def test_what_its_own_site_deletes_is_not(self) -> None:
+        importing.register(*self.importing())
+        self.seal(backup_sets.DELETED, 1)
+        with self.assertRaisesRegex(
+                errors.ApplicationError, r'tuesday \(.*\) is pending'):
+            importing.register(*self.importing())
 
     def test_quota_is_checked_before(self) -> None:
         self.b.quota['backups'] = {'limit': 5, 'in_use': 0, 'reserved': 0}

@@ -65,6 +65,8 @@ class ChooseTest(unittest.TestCase):
             backup(3, False, status='restoring'),
             backup(3, False, status='error', metadata=metadata.ours(
                 {marks.HIDDEN_BY: 'x'})),
+            # Of the same snapshot as the parent, in a set of another name.
+            backup(2, False, id='x', status='restoring'),
         ):
             with self.subTest(later['status']):
                 made = self.choose(backup(1, False), backup(2), later)

@@ -217,6 +217,17 @@ class KeepLastTest(TestCase):
             ['monday', 'tuesday'], [each.name for each in removal.sets]
         )
 
+    def test_the_same_again_deletes_what_it_has_left(self) -> None:
+        self.take('thursday')
+        self.create('thursday', full_every=1)
+        self.a.refusals['DELETE /backups'] = [
+            cloud_api.CloudError('is in use', 400)]
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'same command again continues'):
+            self.delete(application='shop', keep_last=1)
+        self.delete(application='shop', keep_last=1)
+        self.assertEqual(['thursday'], self.days())
+
     def test_fewer_than_that_are_all_kept(self) -> None:
         self.assertEqual(
             (), self.removal(application='shop', keep_last=3).sets

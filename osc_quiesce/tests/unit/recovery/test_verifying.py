@@ -72,6 +72,7 @@ class TestCase(unittest.TestCase):
                 'created_at': '2026-11-29',
                 'volume_id': self.cinder.records[each].volume_id,
                 'metadata': metadata.ours({
+                    'format': '2',
                     'backup_set_id': 'set',
                     'backup_set': 'monday',
                     'sealed': 'consistent',
@@ -528,6 +529,16 @@ class UnreadTest(TestCase):
         self.store.failures[container] = [stores.StoreError('Forbidden')]
         [found] = self.wrong(state=backup_check.UNKNOWN)
         self.assertEqual((MIDDLE, container), (found.backup_id, found.object))
+
+    def test_an_object_that_is_not_listed_yet_is_no_damage(self) -> None:
+        late = self.cinder.name(FULL, '-00001')[1]
+        names = self.store.names
+        with mock.patch.object(self.store, 'names', lambda *where: (
+                each for each in names(*where) if each != late)):
+            [found] = self.wrong(state=backup_check.UNKNOWN)
+        self.assertEqual((FULL, late), (found.backup_id, found.object))
+        self.assertIn('does not list it', found.problem)
+        self.assertTrue(self.verify().is_good)
 
     def test_damage_counts_more_than_silence(self) -> None:
         del self.cinder.objects[self.cinder.name(FULL, '-00001')]

@@ -401,6 +401,14 @@ class DeleteTest(TestCase):
         self.assertEqual(3, len(self.stdout.getvalue().splitlines()))
         self.assertEqual(3, len(self.a.rows))
 
+    def test_it_shows_what_only_the_other_site_has(self) -> None:
+        self.a.rows.clear()
+        self.assertEqual(0, self.run_command(
+            'monday', '--to-cloud', 'B', '--dry-run'))
+        for id_ in self.b.rows:
+            self.assertIn(f'Only at B: backup {id_}\n',
+                          self.stdout.getvalue())
+
     def test_another_site_refuses(self) -> None:
         self.here = self.b
         self.assertEqual(1, self.run_command('monday'))

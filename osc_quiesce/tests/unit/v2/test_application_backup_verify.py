@@ -195,6 +195,11 @@ class VerifyTest(TestCase):
                 self.assertEqual((1, []), self.verify(*argv))
                 self.assertIn(why, self.errors())
 
+    def test_an_empty_variable_of_a_script_is_refused(self) -> None:
+        for option in '--store', '--bundle':
+            with self.subTest(option):
+                self.assertEqual((2, []), self.verify('monday', option, ''))
+
 
 class BundleTest(TestCase):
     def test_no_cinder_is_needed(self) -> None:

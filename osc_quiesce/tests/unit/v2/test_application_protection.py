@@ -136,7 +136,8 @@ class ShowTest(TestCase):
 
     def test_nonsense_is_refused(self) -> None:
         for argv in (['--max-age', '0'], ['--max-age', 'x'], ['shop'],
-                     ['-c', 'nothing']):
+                     ['-c', 'nothing'], ['--openmetrics', ''],
+                     ['--application', '']):
             self.assertNotEqual(0, self.run_command(*argv), argv)
 
 
@@ -168,6 +169,15 @@ class AlarmTest(TestCase):
         self.json('--max-age', '7200', '--application', 'bank', code=1)
         self.assertIn('Application bank has no backup set',
                       self.alarms()[0])
+
+    def test_nothing_at_all_is_one(self) -> None:
+        # As in the wrong project, or when all sets are lost.
+        self.b.rows.clear()
+        self.json('--max-age', '7200', code=1)
+        sentence, = self.alarms()
+        self.assertIn('No application of this project has a backup set',
+                      sentence)
+        self.json()
 
     def test_without_a_limit_nothing_is_an_alarm(self) -> None:
         self.age('monday', 9999 * HOUR)
