@@ -189,6 +189,7 @@ class Client:
         """Return the id of a server's newest request of each kind, if any.
 
         :param kinds: names of instance actions
+        :returns: None for a kind that is not among the last 50 requests
         """
         return self.timer.until_answered(lambda: self.api.newest_actions(
             Server.of(server), *kinds))

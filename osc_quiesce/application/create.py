@@ -87,7 +87,8 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
 
     def check(server: planning.Server) -> None:
         [newest] = client.newest_actions(server, inspector.CHANGES)
-        if newest != server.newest_change:
+        # None: newer actions have taken the place of an old change.
+        if newest not in (None, server.newest_change):
             raise errors.ApplicationError(
                 _('A volume was attached to server %(server)s, or detached '
                   'from it, by request %(request)s, since its volumes were '

@@ -196,7 +196,8 @@ class FakeNova:
                 [(action, details)] = request.json().items()
                 return self._act(server, action, details, context)
             case ['os-instance-actions']:
-                return {'instanceActions': server.actions[::-1]}
+                [limit] = parse.parse_qs(url.query)['limit']
+                return {'instanceActions': server.actions[:-1 - int(limit):-1]}
             case ['os-instance-actions', request_id]:
                 for action in server.actions:
                     if action['request_id'] == request_id:
