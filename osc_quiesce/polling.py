@@ -41,7 +41,7 @@ class Poller:
 
     The servers of a stage are asked at once, when those of the stages before
     it are done, or three seconds after the one before it: then order counts
-    less.
+    less. It is even less, if the time would else end before all are asked.
 
     :param stages: what came of it is in the jobs
     :param timeout: seconds, for all together
@@ -63,6 +63,8 @@ class Poller:
         self._progress = progress
         self._started = self._released = timer.clock()
         self._waiting = [list(stage) for stage in stages if stage]
+        self._order_time = min(
+            retry.ORDER_TIME, timeout / 2 / (len(self._waiting) or 1))
         self._jobs = [job for stage in self._waiting for job in stage]
         self._looks_at_rows = verb.looks_at_rows or len(self._jobs) > 1
         self._pending: dict[str, Job] = {}
@@ -107,7 +109,7 @@ class Poller:
         """Let the next stages be asked whose turn it is."""
         while self._waiting and (
                 not self._pending
-                or self._timer.clock() >= self._released + retry.ORDER_TIME):
+                or self._timer.clock() >= self._released + self._order_time):
             self._released = self._timer.clock()
             self._pauses = retry.pauses()  # short ones at first, again
             stage = self._waiting.pop(0)
@@ -174,7 +176,7 @@ class Poller:
             return
         due = [self._started + self._timeout]
         if self._waiting:
-            due.append(self._released + retry.ORDER_TIME)
+            due.append(self._released + self._order_time)
         for job in self._pending.values():
             due.append(self._rows_due if self._is_in_table(job) else job.due)
         self._timer.sleep(max(0.0, min(due) - self._timer.clock()))

@@ -237,6 +237,14 @@ class TestOrder(PollerTest):
             self.assertGreaterEqual(asked, retry.ORDER_TIME * number)
             self.assertLess(asked, retry.ORDER_TIME * number + 2)
 
+    def test_however_many_stages_are_slow_all_are_asked(self) -> None:
+        names = [f'vm{number}' for number in range(50)]
+        servers = self.frozen(*names, thaw_seconds=200)
+        self.thaw(*[[server] for server in servers], timeout=120)
+        asked = [self.times[f'POST {name} unquiesce'][0] for name in names]
+        self.assertEqual(sorted(asked), asked)
+        self.assertLess(asked[-1], 65)
+
     def test_a_freeze_under_way_does_not_hold_up_the_next_thaw(self) -> None:
         slow, web = self.active('slow', 'web', freeze_seconds=40)
         for server in (slow, web):
