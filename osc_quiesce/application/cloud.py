@@ -85,6 +85,13 @@ class NoService(CloudError):
         return False
 
 
+class _Answer(dict[str, Any]):
+    """The JSON object of an answer; a key that it lacks is a CloudError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise CloudError(_('the answer has no "%s"') % key)
+
+
 class Cloud:
     """The services that an openstacksdk connection leads to.
 
@@ -195,11 +202,12 @@ class Cloud:
             raise CloudError(
                 str(exc), exc.http_status, exc.retry_after) from exc
         except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
+                OSError,  # such as certificates that are being replaced
                 ValueError) as exc:
             raise CloudError(str(exc)) from exc
         if not isinstance(body, dict):
             raise CloudError(_('the answer is not a JSON object'))
-        return body
+        return _Answer(body)
 
     def snapshots(self,
                   metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -171,6 +171,27 @@ class CloudTest(TestCase):
                     (error.is_transient, error.outcome_unknown),
                 )
 
+    def test_an_answer_without_what_was_asked_for_is_none(self) -> None:
+        for read in (
+            lambda: self.get('/snapshots/one')['snapshot'],
+            lambda: list(self.cloud.snapshots({})),
+        ):
+            with self.assertRaisesRegex(
+                cloud_api.CloudError, 'answer has no "snapshots?"'
+            ) as caught:
+                read()
+            self.assertTrue(caught.exception.outcome_unknown)
+
+    def test_certificates_that_are_just_replaced_are_trouble(self) -> None:
+        with mock.patch.object(
+            self.cloud._connection.session.session, 'request',
+            side_effect=OSError('no bundle of certificates'),
+        ), self.assertRaisesRegex(
+            cloud_api.CloudError, 'no bundle'
+        ) as caught:
+            self.get('/list')
+        self.assertTrue(caught.exception.is_transient)
+
     def test_errors_tell_when_to_come_back(self) -> None:
         for path, seconds in ('/busy', 7), ('/away', 7), ('/broken', 0):
             with self.subTest(path):
