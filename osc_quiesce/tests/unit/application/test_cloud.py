@@ -33,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Handler)
         self.barrier = threading.Barrier(MANY, timeout=60)
         self.asked: list[str] = []
+        self.answers: dict[str, Any] = {}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 '/list': (200, b'[]'),
                 '/images/tiny': (200, b'{"hw_qemu_guest_agent": "yes"}'),
                 '/images/gone': (404, b'{}'),
-            }.get(path, (200, b'{}')),
+            }.get(path, (200, json.dumps(self.server.answers.get(
+                path.partition('?')[0], {})).encode())),
         )
 
     def do_POST(self) -> None:
@@ -198,6 +200,12 @@ class CloudTest(TestCase):
                 with self.assertRaises(cloud_api.CloudError) as caught:
                     self.get(path)
                 self.assertEqual(seconds, caught.exception.retry_after)
+
+    def test_snapshots_that_a_lost_filter_adds_are_left_out(self) -> None:
+        ours = {'id': 'a', 'metadata': {'k': 'v', 'other': 'w'}}
+        listed = [ours, {'id': 'b', 'metadata': {}}, {'id': 'c'}]
+        self.server.answers['/snapshots/detail'] = {'snapshots': listed}
+        self.assertEqual([ours], list(self.cloud.snapshots({'k': 'v'})))
 
     def test_a_request_that_may_have_been_heard_is_not_repeated(self) -> None:
         for path, unknown in ('/cut', True), ('/away', True):
