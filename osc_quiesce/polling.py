@@ -201,7 +201,7 @@ class Poller:
             self._take_error(job, exc, now)
             return
         except Exception as exc:
-            self._end(job, _unforeseen(job, exc))
+            self._take_error(job, _unforeseen(job, exc), now)
             return
         job.trouble = None
         if not job.is_accepted:

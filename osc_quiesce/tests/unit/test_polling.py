@@ -210,6 +210,20 @@ class TestAsking(PollerTest):
         self.assertRegex(str(outcomes['bad'].error), r'bad \(.*odd')
         self.assertIsNone(outcomes['good'].error)
 
+    def test_an_unforeseen_error_ends_no_thaw(self) -> None:
+        for method in 'POST', 'GET':
+            with self.subTest(method):
+                [web] = self.frozen('web')
+                left = [KeyError('odd')] * 3
+
+                def hook(request: Any, context: Any) -> None:
+                    if left and request.method == method:  # noqa: B023
+                        raise left.pop()  # noqa: B023
+
+                self.nova.hooks.append(hook)
+                self.assert_no_error(self.thaw([web]))
+                self.assertEqual('active', web.vm_state)
+
 
 class TestOrder(PollerTest):
     def test_a_stage_waits_for_the_one_before_it(self) -> None:
