@@ -32,7 +32,8 @@ from osc_quiesce.verbs import Job, Verb
 _TICK: Final = 0.05
 # Seconds for which a request may go on when the time for all is up.
 _GRACE: Final = 1.0
-# Seconds for the first attempt: another nova-api may be faster.
+# Seconds for an attempt, unless the last one failed: another nova-api may be
+# faster.
 _FIRST_ATTEMPT: Final = 10.0
 
 
@@ -128,32 +129,37 @@ class Poller:
         together = []
         for job in self._pending.values():
             if self._is_in_table(job):
-                together.append(job.server.id)
+                together.append(job)
             elif not job.is_busy and job.due <= now:
                 self._begin_one(calls, job, now)
         if together and not self._is_listing and self._rows_due <= now:
             self._is_listing = True
-            self._begin(calls, functools.partial(self._listed, together),
-                        lambda api: api.freezes(together, self._all_projects))
+            ids = [job.server.id for job in together]
+            self._begin(calls, together,
+                        functools.partial(self._listed, together),
+                        lambda api: api.freezes(ids, self._all_projects))
 
     def _begin_one(self, calls: concurrency.Calls, job: Job,
                    now: float) -> None:
         """Ask one server, or look at it."""
         job.is_busy = True
-        seconds = math.inf
         if job.is_accepted:
             call = functools.partial(self._verb.look, job=job, now=now)
         else:
             call = functools.partial(self._verb.ask, job=job)
-            if job.asked is None:
-                job.asked, seconds = now, _FIRST_ATTEMPT
-        self._begin(calls, functools.partial(self._take, job), call, seconds)
+            job.asked = now if job.asked is None else job.asked
+        self._begin(calls, [job], functools.partial(self._take, job), call)
 
-    def _begin(self, calls: concurrency.Calls,
+    def _begin(self, calls: concurrency.Calls, jobs: Sequence[Job],
                take: Callable[[concurrency.Future[Any]], None],
-               call: Callable[[quiesce_api.QuiesceAPI], Any],
-               seconds: float = math.inf) -> None:
-        """Begin a call with an API whose requests end with the time."""
+               call: Callable[[quiesce_api.QuiesceAPI], Any]) -> None:
+        """Begin a call with an API whose requests end with the time.
+
+        :param jobs: of the servers that it is about
+        """
+        seconds = _FIRST_ATTEMPT
+        if any(job.trouble for job in jobs):
+            seconds = math.inf
         thread = threading.get_ident()
 
         def run() -> Any:
@@ -225,10 +231,10 @@ class Poller:
             job.trouble = error
             job.due = now + max(pause, next(job.pauses))
 
-    def _listed(self, looked_at: Sequence[str],
+    def _listed(self, looked_at: Sequence[Job],
                 call: concurrency.Future[Any]) -> None:
         self._is_listing = False
-        found = [job for job in map(self._pending.get, looked_at) if job]
+        found = [job for job in looked_at if job.ended is None]
         pause = next(self._pauses)
         try:
             rows = {row.server_id: row for row in call.result()}

@@ -132,6 +132,15 @@ class TestAsking(PollerTest):
         self.assertLess(self.nova.now, 15)
         self.assertEqual(1, len(web.actions))
 
+    def test_a_first_look_that_hangs_does_not_prolong_a_freeze(self) -> None:
+        for line in 'GET /os-quiesce', 'GET web':
+            with self.subTest(line):
+                servers = self.active('web', *['db'] * (line != 'GET web'))
+                self.silence(line, times=1)
+                started = self.nova.now
+                self.assert_no_error(self.freeze(servers))
+                self.assertLess(self.nova.now - started, 15)
+
     def test_the_pause_that_one_asks_for_is_its_own(self) -> None:
         for name in ('thaw', 'freeze'):
             with self.subTest(name):
