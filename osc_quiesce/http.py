@@ -28,7 +28,8 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
-#: seconds for one request, if the session has no timeout
+#: seconds for one request, if the session has no timeout; in a wait, even if
+#: it has a longer one
 REQUEST_TIMEOUT: Final = 30.0
 
 # The key of the body with which Nova itself answers these, and all others.

@@ -16,13 +16,13 @@ This module must never know what is asked for.
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import functools
-import math
 import threading
 from typing import Any, Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import concurrency
 from osc_quiesce import errors
+from osc_quiesce import http
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import retry
@@ -159,7 +159,7 @@ class Poller:
         """
         seconds = _FIRST_ATTEMPT
         if any(job.trouble for job in jobs):
-            seconds = math.inf
+            seconds = http.REQUEST_TIMEOUT
         thread = threading.get_ident()
 
         def run() -> Any:

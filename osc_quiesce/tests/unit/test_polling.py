@@ -141,6 +141,12 @@ class TestAsking(PollerTest):
                 self.assert_no_error(self.freeze(servers))
                 self.assertLess(self.nova.now - started, 15)
 
+    def test_a_patient_session_makes_no_attempt_last_longer(self) -> None:
+        self.client.api = api.QuiesceAPI(self.client.api._adapter, 600)
+        [web] = self.frozen('web')
+        self.silence('POST web unquiesce', times=3)
+        self.assert_no_error(self.thaw([web], timeout=120))
+
     def test_the_pause_that_one_asks_for_is_its_own(self) -> None:
         for name in ('thaw', 'freeze'):
             with self.subTest(name):
