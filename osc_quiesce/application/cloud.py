@@ -135,13 +135,17 @@ class Cloud:
         return self._send('image', 'GET', f'/images/{image_id}', None, None)
 
     def volume(self, method: str, path: str, json: Any = None,
-               microversion: str = _VOLUME_MICROVERSION) -> dict[str, Any]:
+               microversion: str = _VOLUME_MICROVERSION,
+               timeout: float = PATIENCE) -> dict[str, Any]:
         """Send a request to Cinder.
 
         One whose answer is lost is not sent again unless it only reads: it
         may have made a snapshot.
+
+        :param timeout: for how many seconds silence is endured
         """
-        return self._send('block_storage', method, path, json, microversion)
+        return self._send(
+            'block_storage', method, path, json, microversion, timeout)
 
     def compute(self, method: str, path: str, json: Any = None,
                 microversion: str = _COMPUTE_MICROVERSION) -> dict[str, Any]:
@@ -177,12 +181,13 @@ class Cloud:
                                      microversion), path, key)
 
     def _send(self, service: str, method: str, path: str, json: Any,
-              microversion: str | None) -> dict[str, Any]:
+              microversion: str | None,
+              timeout: float = PATIENCE) -> dict[str, Any]:
         try:
             # Without a cache: clouds.yaml may ask for one.
             response = getattr(self._connection, service).request(
                 path, method, json=json, microversion=microversion,
-                timeout=PATIENCE, skip_cache=True,
+                timeout=timeout, skip_cache=True,
                 connect_retries=1 if method == 'GET' else 0,
                 # clouds.yaml may ask for some: no POST must be repeated.
                 status_code_retries=0)

@@ -139,11 +139,13 @@ class Taking:
         """Return what Cinder has at a path, while servers are frozen.
 
         One answer that does not come is no reason to give up a good set; a
-        Cinder that stays away is, at the deadline of the whole step.
+        Cinder that stays away is, at the deadline of the whole step. Silence
+        is not endured for long: another cinder-api may be faster.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
         return cloud_api.until_answered(
-            timer, lambda: self.cloud.volume('GET', path),
+            timer, lambda: self.cloud.volume(
+                'GET', path, timeout=retry.READ_PATIENCE),
             self._deadline - timer.clock())
 
 
