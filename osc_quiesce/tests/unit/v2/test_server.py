@@ -833,6 +833,12 @@ class TestUnquiesce(TestCase):
             {'a': 'active', 'b': 'paused', 'c': 'active'}, self.vm_states()
         )
 
+    def test_a_name_that_is_no_text_stops_no_other_thaw(self) -> None:
+        self.frozen('a')
+        self.assertEqual(1, self.run_command(os.fsdecode(b'\xff'), 'a'))
+        self.assertEqual(['POST a unquiesce'], self.nova.posts())
+        self.assertIn('No server has the name or ID "\udcff"', self.said)
+
     def test_a_server_that_is_active_already_counts_as_thawed(self) -> None:
         web = self.nova.add('web')
         for wait in ([], ['--wait']):
