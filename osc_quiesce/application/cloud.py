@@ -56,21 +56,10 @@ class CloudError(errors.ApplicationError):
         return self.status is None or self.status >= 500
 
 
-def pause_after(error: Exception) -> float | None:
-    """Return in how many seconds to repeat a request; None if never."""
-    if isinstance(error, CloudError) and error.is_transient:
-        return error.retry_after
-    return None
-
-
 def until_answered(timer: retry.Timer, call: Callable[[], _T],
                    patience: float = PATIENCE) -> _T:
-    """Return what a request returns, repeated as long as that may help.
-
-    :param patience: after how many seconds not to repeat it any more
-    :raises CloudError: what the last attempt has raised
-    """
-    return timer.repeat(call, pause_after, patience)
+    """Do :meth:`.retry.Timer.until_answered`, with more patience."""
+    return timer.until_answered(call, patience)
 
 
 class NotThere(CloudError):
