@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 from typing import Any
 from unittest import mock
@@ -370,6 +371,24 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual(
             {'ACTIVE'}, {row['Status'] for row in self.rows().values()}
         )
+
+    def test_a_status_that_nobody_tells_is_not_waited_for_for_long(
+        self,
+    ) -> None:
+        for name in 'abcd':
+            self.nova.add(name)
+        self.nova.add('e', freeze_to=NO_AGENT)
+
+        def silence(request: Any, context: Any) -> None:
+            if re.fullmatch('GET [a-e]', self.nova.log[-1]):
+                self.nova.now += request.timeout
+                raise requests.ReadTimeout('no answer in time')
+
+        self.at_request(
+            'POST a unquiesce', lambda: self.nova.hooks.append(silence))
+        self.assertEqual(1, self.run_command(*'abcde', '--wait'))
+        self.assertEqual({'active'}, set(self.vm_states().values()))
+        self.assertLess(self.nova.now, 30)
 
     def test_one_that_times_out_is_thawed_as_soon_as_it_can_be(self) -> None:
         self.nova.add('a')
