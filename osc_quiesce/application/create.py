@@ -183,6 +183,9 @@ def _mark(made: taking.Taking,
 
     def mark() -> snapshot_sets.SnapshotSet:
         snapshot_sets.mark(made.cloud, made.snapshots, marks)
-        return snapshot_sets.find(made.cloud, made.set_id)
+        found = snapshot_sets.find(made.cloud, made.set_id)
+        if found.state == snapshot_sets.PENDING:  # a database may lag behind
+            raise cloud_api.CloudError(_('it does not show the marks'))
+        return found
 
     return cloud_api.until_answered(made.client.timer, mark, SEAL_PATIENCE)
