@@ -242,13 +242,11 @@ class Poller:
             for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
-        except errors.QuiesceError:
+        except Exception:
             if self._all_projects:
                 self._all_projects, pause = False, 0.0
             else:
                 self._looks_at_rows = False  # each is looked at alone
-        except Exception:  # which each server is told at its own look
-            self._looks_at_rows = False
         else:
             for job in found:
                 job.trouble = None
