@@ -140,8 +140,8 @@ class Inspector:
         :param refused: is given why it does not
         """
         try:
-            read: dict[str, Any] = cloud_api.until_answered(
-                self._client.timer, lambda: self._cloud.volume(
+            read: dict[str, Any] = self._client.timer.until_answered(
+                lambda: self._cloud.volume(
                     'GET', f'/volumes/{volume_id}')['volume'])
             return read
         except cloud_api.NotThere:

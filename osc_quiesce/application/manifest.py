@@ -130,8 +130,8 @@ class Recorder:
         """Return the image of a server's local disk, as Glance shows it."""
         id_ = body['image']['id']
         return self._once.read(('image', id_), lambda: _if_shown(
-            lambda: cloud_api.until_answered(
-                self._client.timer, lambda: self._cloud.image(id_))))
+            lambda: self._client.timer.until_answered(
+                lambda: self._cloud.image(id_))))
 
     def _flavor(self, shown: Mapping[str, Any]) -> dict[str, Any]:
         name = shown.get('original_name')

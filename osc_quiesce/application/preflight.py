@@ -69,8 +69,8 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
                 description=description, properties=properties or {})
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
-    before = cloud_api.until_answered(
-        client.timer, lambda: snapshot_sets.find_all(cloud))
+    before = client.timer.until_answered(
+        lambda: snapshot_sets.find_all(cloud))
     problems += [*labels.problems(plan), *_rule_problems(client, cloud),
                  *_quota_problems(client, cloud, plan),
                  *name_problems(before, name)]
@@ -130,8 +130,8 @@ def _rule_problems(client: quiesce_client.Client,
     for later in _LATER if cloud.is_restricted else ():
         method, path, _body = later
         try:
-            cloud_api.until_answered(
-                client.timer, functools.partial(cloud.volume, *later))
+            client.timer.until_answered(
+                functools.partial(cloud.volume, *later))
         except cloud_api.CloudError as exc:
             if exc.is_transient:
                 raise
@@ -150,7 +150,7 @@ def _quota_problems(client: quiesce_client.Client, cloud: cloud_api.Cloud,
             for quota in (key, f'{key}_{volume["type"]}'):
                 needed[quota] = needed.get(quota, 0) + amount
     try:
-        quotas = cloud_api.until_answered(client.timer, lambda: cloud.volume(
+        quotas = client.timer.until_answered(lambda: cloud.volume(
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
         )['quota_set'])
     except cloud_api.CloudError as exc:
