@@ -49,6 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             *{
                 '': (200, version(self.path, self.server.server_port)),
                 '/gone': (404, b'{"itemNotFound": {"message": "it is gone"}}'),
+                '/lost': (404, b'default backend - 404'),
                 '/broken': (500, b'<html>'),
                 '/busy': (429, b'<html>'),
                 '/away': (503, b'<html>'),
@@ -146,7 +147,7 @@ class CloudTest(TestCase):
     def test_what_is_gone_is_told_from_other_errors(self) -> None:
         with self.assertRaisesRegex(cloud_api.NotThere, 'it is gone'):
             self.get('/gone')
-        for path in ('/broken', '/html', '/list'):
+        for path in ('/lost', '/broken', '/html', '/list'):
             with self.assertRaises(cloud_api.CloudError) as caught:
                 self.get(path)
             self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
@@ -156,6 +157,7 @@ class CloudTest(TestCase):
     ) -> None:
         for path, is_transient, outcome_unknown in (
             ('/gone', False, False),
+            ('/lost', True, True),
             ('/forbidden', False, False),
             ('/busy', True, False),
             ('/away', True, True),
