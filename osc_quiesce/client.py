@@ -160,9 +160,11 @@ class Client:
         query = {'name': f'^{re.escape(name_or_id)}$'}
         if all_projects:
             query['all_tenants'] = '1'
-        servers = self.timer.until_answered(
-            lambda: list(self.api.servers(query)))
-        found = [server for server in servers if server.name == name_or_id]
+        found = []
+        with contextlib.suppress(UnicodeEncodeError):  # no server is called so
+            found = [server for server in self.timer.until_answered(
+                lambda: list(self.api.servers(query)))
+                if server.name == name_or_id]
         if not found:
             raise errors.ServerNotFound(
                 _('No server has the name or ID "%s"') % name_or_id)
@@ -189,6 +191,7 @@ class Client:
         """Return the id of a server's newest request of each kind, if any.
 
         :param kinds: names of instance actions
+        :returns: None for a kind that is not among the last 50 requests
         """
         return self.timer.until_answered(lambda: self.api.newest_actions(
             Server.of(server), *kinds))

@@ -52,6 +52,7 @@ class Transient(QuiesceError):
         by the cloud; 0 if it named none
     """
 
+    is_transient = True
     retry_after = 0.0
 
 

@@ -286,8 +286,9 @@ def _checked(
         return checked, {}
     if not isinstance(unquiesce_after, Mapping):
         unquiesce_after = dict.fromkeys(ids, unquiesce_after)
-    for server_id, seconds in unquiesce_after.items():
+    times = {id_.lower(): time for id_, time in unquiesce_after.items()}
+    for server_id, seconds in times.items():
         if server_id not in ids:
             raise ValueError(f'server {server_id} is in no stage')
         model.check_unquiesce_after(seconds)
-    return checked, unquiesce_after
+    return checked, times

@@ -14,8 +14,6 @@ caller knows what may be repeated.
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import copy
-import datetime
-import email.utils
 from typing import Any, Final
 from urllib import parse
 
@@ -28,7 +26,8 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
-#: seconds for one request, if the session has no timeout
+#: seconds for one request, if the session has no timeout; in a wait, even if
+#: it has a longer one
 REQUEST_TIMEOUT: Final = 30.0
 
 # The key of the body with which Nova itself answers these, and all others.
@@ -240,21 +239,9 @@ def parsing(server: model.Server | None = None) -> Iterator[None]:
 
 
 def retry_after(response: requests.Response) -> float:
-    """Return the seconds that a Retry-After header asks for, or 0."""
+    """Return the seconds that a Retry-After header asks for, or 0.
+
+    A date counts as nothing: it is of a clock that need not agree with ours.
+    """
     value = response.headers.get('retry-after', '')
-    if value.isascii() and value.isdigit():
-        return float(value)
-    when, now = _date(value), _date(response.headers.get('date', ''))
-    if when is None:
-        return 0.0
-    now = now or datetime.datetime.now(datetime.UTC)
-    return max(0.0, (when - now).total_seconds())
-
-
-def _date(value: str) -> datetime.datetime | None:
-    """Return the time that a header tells, if it tells one."""
-    try:
-        return email.utils.parsedate_to_datetime(value).replace(
-            tzinfo=datetime.UTC)
-    except (OverflowError, ValueError):
-        return None
+    return float(value) if value.isascii() and value.isdigit() else 0.0

@@ -27,7 +27,8 @@ class Server:
     @classmethod
     def of(cls, server: Self | str) -> Self:
         """Return the server itself, or one of which the UUID is known."""
-        return cls(server) if isinstance(server, str) else server
+        # As Nova writes it: it may accept others, and answers are compared.
+        return cls(server.lower()) if isinstance(server, str) else server
 
     @classmethod
     def from_api(cls, body: Mapping[str, Any]) -> Self:

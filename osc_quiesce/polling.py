@@ -16,13 +16,13 @@ This module must never know what is asked for.
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import functools
-import math
 import threading
 from typing import Any, Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import concurrency
 from osc_quiesce import errors
+from osc_quiesce import http
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import retry
@@ -32,7 +32,8 @@ from osc_quiesce.verbs import Job, Verb
 _TICK: Final = 0.05
 # Seconds for which a request may go on when the time for all is up.
 _GRACE: Final = 1.0
-# Seconds for the first attempt: another nova-api may be faster.
+# Seconds for an attempt, unless the last one failed: another nova-api may be
+# faster.
 _FIRST_ATTEMPT: Final = 10.0
 
 
@@ -41,7 +42,7 @@ class Poller:
 
     The servers of a stage are asked at once, when those of the stages before
     it are done, or three seconds after the one before it: then order counts
-    less.
+    less. It is even less, if the time would else end before all are asked.
 
     :param stages: what came of it is in the jobs
     :param timeout: seconds, for all together
@@ -63,6 +64,8 @@ class Poller:
         self._progress = progress
         self._started = self._released = timer.clock()
         self._waiting = [list(stage) for stage in stages if stage]
+        self._order_time = min(
+            retry.ORDER_TIME, timeout / 2 / (len(self._waiting) or 1))
         self._jobs = [job for stage in self._waiting for job in stage]
         self._looks_at_rows = verb.looks_at_rows or len(self._jobs) > 1
         self._pending: dict[str, Job] = {}
@@ -107,7 +110,7 @@ class Poller:
         """Let the next stages be asked whose turn it is."""
         while self._waiting and (
                 not self._pending
-                or self._timer.clock() >= self._released + retry.ORDER_TIME):
+                or self._timer.clock() >= self._released + self._order_time):
             self._released = self._timer.clock()
             self._pauses = retry.pauses()  # short ones at first, again
             stage = self._waiting.pop(0)
@@ -126,32 +129,37 @@ class Poller:
         together = []
         for job in self._pending.values():
             if self._is_in_table(job):
-                together.append(job.server.id)
+                together.append(job)
             elif not job.is_busy and job.due <= now:
                 self._begin_one(calls, job, now)
         if together and not self._is_listing and self._rows_due <= now:
             self._is_listing = True
-            self._begin(calls, functools.partial(self._listed, together),
-                        lambda api: api.freezes(together, self._all_projects))
+            ids = [job.server.id for job in together]
+            self._begin(calls, together,
+                        functools.partial(self._listed, together),
+                        lambda api: api.freezes(ids, self._all_projects))
 
     def _begin_one(self, calls: concurrency.Calls, job: Job,
                    now: float) -> None:
         """Ask one server, or look at it."""
         job.is_busy = True
-        seconds = math.inf
         if job.is_accepted:
             call = functools.partial(self._verb.look, job=job, now=now)
         else:
             call = functools.partial(self._verb.ask, job=job)
-            if job.asked is None:
-                job.asked, seconds = now, _FIRST_ATTEMPT
-        self._begin(calls, functools.partial(self._take, job), call, seconds)
+            job.asked = now if job.asked is None else job.asked
+        self._begin(calls, [job], functools.partial(self._take, job), call)
 
-    def _begin(self, calls: concurrency.Calls,
+    def _begin(self, calls: concurrency.Calls, jobs: Sequence[Job],
                take: Callable[[concurrency.Future[Any]], None],
-               call: Callable[[quiesce_api.QuiesceAPI], Any],
-               seconds: float = math.inf) -> None:
-        """Begin a call with an API whose requests end with the time."""
+               call: Callable[[quiesce_api.QuiesceAPI], Any]) -> None:
+        """Begin a call with an API whose requests end with the time.
+
+        :param jobs: of the servers that it is about
+        """
+        seconds = _FIRST_ATTEMPT
+        if any(job.trouble for job in jobs):
+            seconds = http.REQUEST_TIMEOUT
         thread = threading.get_ident()
 
         def run() -> Any:
@@ -174,7 +182,7 @@ class Poller:
             return
         due = [self._started + self._timeout]
         if self._waiting:
-            due.append(self._released + retry.ORDER_TIME)
+            due.append(self._released + self._order_time)
         for job in self._pending.values():
             due.append(self._rows_due if self._is_in_table(job) else job.due)
         self._timer.sleep(max(0.0, min(due) - self._timer.clock()))
@@ -199,7 +207,7 @@ class Poller:
             self._take_error(job, exc, now)
             return
         except Exception as exc:
-            self._end(job, _unforeseen(job, exc))
+            self._take_error(job, _unforeseen(job, exc), now)
             return
         job.trouble = None
         if not job.is_accepted:
@@ -223,10 +231,10 @@ class Poller:
             job.trouble = error
             job.due = now + max(pause, next(job.pauses))
 
-    def _listed(self, looked_at: Sequence[str],
+    def _listed(self, looked_at: Sequence[Job],
                 call: concurrency.Future[Any]) -> None:
         self._is_listing = False
-        found = [job for job in map(self._pending.get, looked_at) if job]
+        found = [job for job in looked_at if job.ended is None]
         pause = next(self._pauses)
         try:
             rows = {row.server_id: row for row in call.result()}
@@ -234,13 +242,11 @@ class Poller:
             for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
-        except errors.QuiesceError:
+        except Exception:
             if self._all_projects:
                 self._all_projects, pause = False, 0.0
             else:
                 self._looks_at_rows = False  # each is looked at alone
-        except Exception:  # which each server is told at its own look
-            self._looks_at_rows = False
         else:
             for job in found:
                 job.trouble = None

@@ -10,8 +10,6 @@ import dataclasses
 import time
 from typing import Final, TypeVar
 
-from osc_quiesce import errors
-
 #: for which a command waits for servers, unless it is told otherwise
 DEFAULT_TIMEOUT: Final = 120.0
 #: for which a group waits for each stage, unless it is told otherwise
@@ -55,15 +53,15 @@ class Timer:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
 
-    def repeat(self, call: Callable[[], _T],
-               pause_after: Callable[[Exception], float | None],
-               patience: float) -> _T:
-        """Return what a call returns, repeated as long as that may help.
+    def until_answered(self, call: Callable[[], _T],
+                       patience: float = READ_PATIENCE) -> _T:
+        """Return what a request returns, repeated as long as that may help.
 
-        :param pause_after: returns after how many seconds, at least, to
-            repeat a call that has raised this; None if that is final
+        It may if the error that it raises has an attribute ``is_transient``
+        that is true, and ``retry_after``: the least seconds to wait.
+
         :param patience: after how many seconds not to repeat it any more
-        :raises Exception: what the last call has raised
+        :raises Exception: what the last attempt has raised
         """
         deadline = self.clock() + patience
         waits = pauses()
@@ -71,22 +69,9 @@ class Timer:
             try:
                 return call()
             except Exception as exc:
-                least = pause_after(exc)
-                if least is None:
+                if not getattr(exc, 'is_transient', False):
                     raise
-                pause = max(least, next(waits))
+                pause = max(getattr(exc, 'retry_after', 0.0), next(waits))
                 if self.clock() + pause > deadline:
                     raise
             self.sleep(pause)
-
-    def until_answered(self, call: Callable[[], _T],
-                       patience: float = READ_PATIENCE) -> _T:
-        """Return what a request returns, repeated until it is answered.
-
-        :raises errors.QuiesceError: what the last attempt has raised
-        """
-        return self.repeat(call, _pause_after, patience)
-
-
-def _pause_after(error: Exception) -> float | None:
-    return error.retry_after if isinstance(error, errors.Transient) else None

@@ -288,8 +288,7 @@ class Thawing(Unquiescing):
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float, is_accepted: bool = False) -> float | None:
-        if is_accepted and not isinstance(
-                error, errors.Refused | errors.Transient):
+        if isinstance(error, errors.Failed | errors.QuiescedByAnother):
             return None  # the server itself shows it
         # We have frozen it, or may have: that is better evidence than one
         # refusal, of one of several nova-api.

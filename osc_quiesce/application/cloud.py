@@ -56,21 +56,10 @@ class CloudError(errors.ApplicationError):
         return self.status is None or self.status >= 500
 
 
-def pause_after(error: Exception) -> float | None:
-    """Return in how many seconds to repeat a request; None if never."""
-    if isinstance(error, CloudError) and error.is_transient:
-        return error.retry_after
-    return None
-
-
 def until_answered(timer: retry.Timer, call: Callable[[], _T],
                    patience: float = PATIENCE) -> _T:
-    """Return what a request returns, repeated as long as that may help.
-
-    :param patience: after how many seconds not to repeat it any more
-    :raises CloudError: what the last attempt has raised
-    """
-    return timer.repeat(call, pause_after, patience)
+    """Do :meth:`.retry.Timer.until_answered`, with more patience."""
+    return timer.until_answered(call, patience)
 
 
 class NotThere(CloudError):
@@ -83,6 +72,13 @@ class NoService(CloudError):
     @property
     def is_transient(self) -> bool:
         return False
+
+
+class _Answer(dict[str, Any]):
+    """The JSON object of an answer; a key that it lacks is a CloudError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise CloudError(_('the answer has no "%s"') % key)
 
 
 class Cloud:
@@ -128,13 +124,17 @@ class Cloud:
         return self._send('image', 'GET', f'/images/{image_id}', None, None)
 
     def volume(self, method: str, path: str, json: Any = None,
-               microversion: str = _VOLUME_MICROVERSION) -> dict[str, Any]:
+               microversion: str = _VOLUME_MICROVERSION,
+               timeout: float = PATIENCE) -> dict[str, Any]:
         """Send a request to Cinder.
 
         One whose answer is lost is not sent again unless it only reads: it
         may have made a snapshot.
+
+        :param timeout: for how many seconds silence is endured
         """
-        return self._send('block_storage', method, path, json, microversion)
+        return self._send(
+            'block_storage', method, path, json, microversion, timeout)
 
     def compute(self, method: str, path: str, json: Any = None,
                 microversion: str = _COMPUTE_MICROVERSION) -> dict[str, Any]:
@@ -170,19 +170,24 @@ class Cloud:
                                      microversion), path, key)
 
     def _send(self, service: str, method: str, path: str, json: Any,
-              microversion: str | None) -> dict[str, Any]:
+              microversion: str | None,
+              timeout: float = PATIENCE) -> dict[str, Any]:
         try:
             # Without a cache: clouds.yaml may ask for one.
             response = getattr(self._connection, service).request(
                 path, method, json=json, microversion=microversion,
-                timeout=PATIENCE, skip_cache=True,
+                timeout=timeout, skip_cache=True,
                 connect_retries=1 if method == 'GET' else 0,
                 # clouds.yaml may ask for some: no POST must be repeated.
                 status_code_retries=0)
             sdk_exceptions.raise_from_response(response)
             body = response.json() if response.content else {}
         except sdk_exceptions.NotFoundException as exc:
-            raise NotThere(str(exc), exc.status_code) from exc
+            # Else a proxy does not find Cinder.
+            if service != 'block_storage' or 'itemNotFound' in getattr(
+                    exc.response, 'text', ''):
+                raise NotThere(str(exc), exc.status_code) from exc
+            raise CloudError(str(exc)) from exc
         except (sdk_exceptions.ConfigException,  # also: not in the catalog
                 ksa_exceptions.EndpointNotFound) as exc:
             raise NoService(str(exc)) from exc
@@ -195,18 +200,22 @@ class Cloud:
             raise CloudError(
                 str(exc), exc.http_status, exc.retry_after) from exc
         except (sdk_exceptions.SDKException, ksa_exceptions.ClientException,
+                OSError,  # such as certificates that are being replaced
                 ValueError) as exc:
             raise CloudError(str(exc)) from exc
         if not isinstance(body, dict):
             raise CloudError(_('the answer is not a JSON object'))
-        return body
+        return _Answer(body)
 
     def snapshots(self,
                   metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the snapshots of the project that have these metadata."""
         query = parse.urlencode({'metadata': str(dict(metadata))})
-        yield from self.pages('block_storage', f'/snapshots/detail?{query}',
-                              'snapshots', _FILTER_MICROVERSION)
+        for each in self.pages('block_storage', f'/snapshots/detail?{query}',
+                               'snapshots', _FILTER_MICROVERSION):
+            # If a proxy drops the microversion, Cinder lists all.
+            if metadata.items() <= (each.get('metadata') or {}).items():
+                yield each
 
 
 def _enlarge_connection_pool(session: requests.Session) -> None:

@@ -87,7 +87,8 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
 
     def check(server: planning.Server) -> None:
         [newest] = client.newest_actions(server, inspector.CHANGES)
-        if newest != server.newest_change:
+        # None: newer actions have taken the place of an old change.
+        if newest not in (None, server.newest_change):
             raise errors.ApplicationError(
                 _('A volume was attached to server %(server)s, or detached '
                   'from it, by request %(request)s, since its volumes were '
@@ -182,6 +183,9 @@ def _mark(made: taking.Taking,
 
     def mark() -> snapshot_sets.SnapshotSet:
         snapshot_sets.mark(made.cloud, made.snapshots, marks)
-        return snapshot_sets.find(made.cloud, made.set_id)
+        found = snapshot_sets.find(made.cloud, made.set_id)
+        if found.state == snapshot_sets.PENDING:  # a database may lag behind
+            raise cloud_api.CloudError(_('it does not show the marks'))
+        return found
 
     return cloud_api.until_answered(made.client.timer, mark, SEAL_PATIENCE)

@@ -140,8 +140,9 @@ class Inspector:
         :param refused: is given why it does not
         """
         try:
-            read: dict[str, Any] = self._cloud.volume(
-                'GET', f'/volumes/{volume_id}')['volume']
+            read: dict[str, Any] = self._client.timer.until_answered(
+                lambda: self._cloud.volume(
+                    'GET', f'/volumes/{volume_id}')['volume'])
             return read
         except cloud_api.NotThere:
             refused.append(_('has volume %s, which Cinder does not have, or '

@@ -52,8 +52,9 @@ class Recorder:
 
         :param server_id: the server that it is about, for messages
         """
-        return self._client.api.read(
-            path, model.Server(server_id) if server_id else None, microversion)
+        server = model.Server(server_id) if server_id else None
+        return self._client.timer.until_answered(
+            lambda: self._client.api.read(path, server, microversion))
 
     def server(self, server_id: str) -> dict[str, Any]:
         """Return a server, with as much as this Nova can show of it."""
@@ -129,7 +130,8 @@ class Recorder:
         """Return the image of a server's local disk, as Glance shows it."""
         id_ = body['image']['id']
         return self._once.read(('image', id_), lambda: _if_shown(
-            lambda: self._cloud.image(id_)))
+            lambda: self._client.timer.until_answered(
+                lambda: self._cloud.image(id_))))
 
     def _flavor(self, shown: Mapping[str, Any]) -> dict[str, Any]:
         name = shown.get('original_name')

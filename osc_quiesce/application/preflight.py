@@ -10,6 +10,7 @@ of Cinder only when servers are frozen or were.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
+import functools
 import logging
 from typing import Any, Final
 import uuid
@@ -68,9 +69,10 @@ def make(client: quiesce_client.Client, cloud: cloud_api.Cloud, name: str,
                 description=description, properties=properties or {})
     if servers and not plan.snapshots:
         problems.append(_('There is no volume to take a snapshot of.'))
-    before = snapshot_sets.find_all(cloud)
-    problems += [*labels.problems(plan), *_rule_problems(cloud),
-                 *_quota_problems(cloud, plan),
+    before = client.timer.until_answered(
+        lambda: snapshot_sets.find_all(cloud))
+    problems += [*labels.problems(plan), *_rule_problems(client, cloud),
+                 *_quota_problems(client, cloud, plan),
                  *name_problems(before, name)]
     return dataclasses.replace(
         plan, problems=tuple(problems),
@@ -103,7 +105,8 @@ def _api_problems(client: quiesce_client.Client,
                   unquiesce_after: int) -> list[str]:
     try:
         client.freezes([NO_SERVER.id])
-        client.api.quiesce(NO_SERVER, model.new_request_id(), unquiesce_after)
+        client.timer.until_answered(lambda: client.api.quiesce(
+            NO_SERVER, model.new_request_id(), unquiesce_after))
     except quiesce_errors.ServerNotFound:
         pass
     except quiesce_errors.Refused as exc:
@@ -112,7 +115,8 @@ def _api_problems(client: quiesce_client.Client,
     except quiesce_errors.QuiesceError as exc:
         return [_('The quiesce API cannot be used: %s.') % exc.why.rstrip('.')]
     try:
-        services = client.api.read('/os-services?binary=nova-quiesce')
+        services = client.timer.until_answered(
+            lambda: client.api.read('/os-services?binary=nova-quiesce'))
     except quiesce_errors.QuiesceError:
         return []  # only administrators may see them
     if not any(each['state'] == 'up' for each in services['services']):
@@ -120,11 +124,14 @@ def _api_problems(client: quiesce_client.Client,
     return []
 
 
-def _rule_problems(cloud: cloud_api.Cloud) -> Iterator[str]:
+def _rule_problems(client: quiesce_client.Client,
+                   cloud: cloud_api.Cloud) -> Iterator[str]:
     """Yield what the access rules of a credential do not allow."""
-    for method, path, body in _LATER if cloud.is_restricted else ():
+    for later in _LATER if cloud.is_restricted else ():
+        method, path, _body = later
         try:
-            cloud.volume(method, path, body)
+            client.timer.until_answered(
+                functools.partial(cloud.volume, *later))
         except cloud_api.CloudError as exc:
             if exc.is_transient:
                 raise
@@ -135,16 +142,17 @@ def _rule_problems(cloud: cloud_api.Cloud) -> Iterator[str]:
                             'path': path.replace(_NO_ID, '*')}
 
 
-def _quota_problems(cloud: cloud_api.Cloud, plan: Plan) -> list[str]:
+def _quota_problems(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                    plan: Plan) -> list[str]:
     needed: dict[str, int] = {}
     for _server, volume in plan.snapshots:
         for key, amount in (('snapshots', 1), ('gigabytes', volume['size'])):
             for quota in (key, f'{key}_{volume["type"]}'):
                 needed[quota] = needed.get(quota, 0) + amount
     try:
-        quotas = cloud.volume(
+        quotas = client.timer.until_answered(lambda: cloud.volume(
             'GET', f'/os-quota-sets/{cloud.project_id}?usage=True'
-        )['quota_set']
+        )['quota_set'])
     except cloud_api.CloudError as exc:
         if exc.status in (401, 403):
             LOG.warning(_("Cinder's quota could not be checked: %s"), exc)

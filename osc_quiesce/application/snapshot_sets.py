@@ -34,6 +34,8 @@ INCOMPLETE: Final = 'incomplete'
 
 #: seconds that deleting waits for Cinder
 DELETE_TIMEOUT: Final = 300.0
+#: seconds for which it repeats what Cinder refuses
+REFUSED_TIME: Final = 10.0
 #: seconds after which a request for a snapshot, without an answer, is lost
 LATE_SNAPSHOT_TIME: Final = 10.0
 
@@ -171,7 +173,8 @@ def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
         try:
             left = list(cloud.snapshots({metadata.PREFIX + 'set_id': set_id}))
         except cloud_api.CloudError as exc:
-            if seconds > DELETE_TIMEOUT:
+            if seconds > (
+                    DELETE_TIMEOUT if exc.is_transient else REFUSED_TIME):
                 raise errors.ApplicationError(
                     _('Whether snapshots of set %(id)s are left is not known: '
                       '%(why)s. Try "openstack application snapshot delete '
@@ -185,7 +188,7 @@ def delete(cloud: cloud_api.Cloud, set_id: str, timer: retry.Timer,
         _ask_to_delete(cloud, left, asked, why)
         # What fails now may succeed a little later.
         hopeless = all(s['id'] in why for s in left)
-        if left and seconds > (10 if hopeless else DELETE_TIMEOUT):
+        if left and seconds > (REFUSED_TIME if hopeless else DELETE_TIMEOUT):
             raise errors.ApplicationError(
                 _('Not all snapshots of set %(id)s are deleted: %(left)s. Try '
                   '"openstack application snapshot delete %(id)s".') % {

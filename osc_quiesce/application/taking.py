@@ -6,7 +6,7 @@ All snapshots are taken at once. Nothing else is sent then but, for volumes
 that several servers may have, one look at who has them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import itertools
@@ -64,14 +64,24 @@ class Taking:
         self._timeout = timeout
         self._deadline = self.client.timer.clock() + timeout
         self.has_begun = True
-        requests = [self._calls.begin(self._request, b) for b in self._bodies]
+        requests = [self._begin(self._request, b) for b in self._bodies]
         self._wait(requests)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
-        checks = [self._calls.begin(self._check_users, volume)
+        checks = [self._begin(self._check_users, volume)
                   for _server, volume in self.plan.snapshots
                   if volume['multiattach']]
-        self._wait([self._calls.begin(self._watch, made), *checks])
+        self._wait([self._begin(self._watch, made), *checks])
+
+    def _begin(self, call: Callable[[Any], Any],
+               item: Any) -> concurrency.Future[Any]:
+        try:
+            return self._calls.begin(call, item)
+        except RuntimeError as exc:
+            raise errors.ApplicationError(_(
+                'The system started no thread for a request to Cinder: %s. '
+                'End other programs, or raise the limit of processes '
+                '("ulimit -u"), and try again.') % exc) from exc
 
     def _wait(self, futures: Sequence[concurrency.Future[Any]]) -> None:
         pending = set(futures)
@@ -139,11 +149,13 @@ class Taking:
         """Return what Cinder has at a path, while servers are frozen.
 
         One answer that does not come is no reason to give up a good set; a
-        Cinder that stays away is, at the deadline of the whole step.
+        Cinder that stays away is, at the deadline of the whole step. Silence
+        is not endured for long: another cinder-api may be faster.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
         return cloud_api.until_answered(
-            timer, lambda: self.cloud.volume('GET', path),
+            timer, lambda: self.cloud.volume(
+                'GET', path, timeout=retry.READ_PATIENCE),
             self._deadline - timer.clock())
 
 

@@ -45,7 +45,7 @@ def end(exit_code: int, is_interactive: bool = False) -> int:
         return exit_code
     usual = (signal.SIG_DFL, signal.default_int_handler)
     if signal.getsignal(signum) in usual and _is_main_thread():
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             sys.stdout.flush()
         signal.signal(signum, signal.SIG_DFL)
         signal.raise_signal(signum)

@@ -168,7 +168,8 @@ class Quiesce(base.Command):
     def _left(self, job: verbs.Job) -> verbs.Job:
         """Return how a server was left, as Nova has it now, if it does."""
         try:
-            status = self._get_client().api.server(job.server).status
+            status = self._get_client().api.within(
+                retry.ORDER_TIME).server(job.server).status
         except errors.ServerNotFound:
             status = 'DELETED'
         except errors.QuiesceError:

@@ -146,7 +146,7 @@ class _Run:
                 status='creating')}
             return sum(task.look(creating) for task in under_way) > 0
         except cloud_api.CloudError as exc:
-            if cloud_api.pause_after(exc) is None:
+            if not exc.is_transient:
                 raise
             return False  # it will answer again, or the time will be up
 

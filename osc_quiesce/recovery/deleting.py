@@ -124,7 +124,7 @@ def _delete_one(cloud: cloud_api.Cloud, id_: str, timer: retry.Timer,
             return '', False
         except cloud_api.CloudError as exc:
             why = str(exc).rstrip('.')
-            if cloud_api.pause_after(exc) is None:
+            if not exc.is_transient:
                 return why, False
         if timer.clock() > deadline:
             return why or _('it is still being deleted'), False

@@ -184,7 +184,8 @@ class FakeNova:
         parts = parse.unquote(url.path.removeprefix('/v2.1')).split('/')[2:]
         if parts[0] == 'detail':
             return self._list(dict(parse.parse_qsl(url.query)), context)
-        server = self.servers.get(parts[0])
+        # MySQL compares without regard to case.
+        server = self.servers.get(parts[0].lower())
         if server is None or server.vm_state == 'deleted':
             return error(
                 context, 404, f'Instance {parts[0]} could not be found.'
@@ -196,7 +197,8 @@ class FakeNova:
                 [(action, details)] = request.json().items()
                 return self._act(server, action, details, context)
             case ['os-instance-actions']:
-                return {'instanceActions': server.actions[::-1]}
+                [limit] = parse.parse_qs(url.query)['limit']
+                return {'instanceActions': server.actions[:-1 - int(limit):-1]}
             case ['os-instance-actions', request_id]:
                 for action in server.actions:
                     if action['request_id'] == request_id:
@@ -345,13 +347,14 @@ class FakeNova:
         if 'all_projects' in query and not self.is_admin:
             return error(context, 403, 'Policy does not allow it')
         [marker] = query.get('marker', [''])
+        wanted = [each.lower() for each in query.get('server', [])]
         found = sorted(
             (
                 server
                 for server in self.servers.values()
                 if server.freeze
                 and server.id > marker
-                and server.id in query.get('server', [server.id])
+                and (server.id in wanted or not wanted)
                 and ('all_projects' in query or not server.foreign)
             ),
             key=lambda server: server.id,

@@ -218,6 +218,21 @@ class TestOrder(TestCase):
             said,
         )
 
+    def test_uuids_may_be_in_upper_case(self) -> None:
+        for names in ['DB'], ['A', 'B']:
+            with self.subTest(names):
+                servers = [self.nova.add(name) for name in names]
+                ids = [server.id.upper() for server in servers]
+                started = self.nova.now
+                with group.quiesced(
+                    self.client, [ids], unquiesce_after={ids[0]: 60}
+                ) as frozen:
+                    self.assertEqual(
+                        {'quiesced'}, {s.vm_state for s in servers})
+                    self.assertIsNotNone(servers[0].unquiesce_at)
+                self.assertLess(self.nova.now - started, 5)
+                frozen.verify()
+
 
 class TestRequests(fakes.TestCase):
     """What is sent while guests are frozen: nothing that need not be."""

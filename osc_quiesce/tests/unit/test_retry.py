@@ -20,7 +20,14 @@ class TestPauses(unittest.TestCase):
         self.assertLessEqual(pauses[-1], 2)
 
 
-class TestRepeat(unittest.TestCase):
+class Trouble(Exception):
+    def __init__(self, call: int, retry_after: float | None) -> None:
+        super().__init__(call)
+        self.is_transient = retry_after is not None
+        self.retry_after = retry_after
+
+
+class TestUntilAnswered(unittest.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.now = 100.0
@@ -30,44 +37,50 @@ class TestRepeat(unittest.TestCase):
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def call_until(self, calls: int) -> int:
-        """Fail until it is called for the so-manieth time."""
-        self.calls += 1
-        if self.calls < calls:
-            raise ValueError(self.calls)
-        return self.calls
+    def call_until(
+        self, calls: int, retry_after: float | None = 0,
+        timer: retry.Timer | None = None,
+    ) -> int:
+        """Make a call that fails until it is made for the so-manieth time.
+
+        :param retry_after: how it fails; None if that is final
+        """
+
+        def call() -> int:
+            self.calls += 1
+            if self.calls < calls:
+                raise Trouble(self.calls, retry_after)
+            return self.calls
+
+        return (timer or self.timer).until_answered(call, 9)
 
     def test_a_call_that_returns_is_made_once(self) -> None:
-        self.assertEqual(
-            1, self.timer.repeat(lambda: self.call_until(1), lambda exc: 0, 9)
-        )
+        self.assertEqual(1, self.call_until(1))
         self.assertEqual(100, self.now)
 
     def test_trouble_that_may_pass_is_outlasted(self) -> None:
-        self.assertEqual(
-            5, self.timer.repeat(lambda: self.call_until(5), lambda exc: 0, 9)
-        )
+        self.assertEqual(5, self.call_until(5))
         self.assertLess(self.now, 101)
 
     def test_trouble_that_is_final_ends_it(self) -> None:
-        with self.assertRaises(ValueError):
-            self.timer.repeat(lambda: self.call_until(5), lambda exc: None, 9)
+        with self.assertRaises(Trouble):
+            self.call_until(5, None)
         self.assertEqual(1, self.calls)
 
     def test_a_pause_is_at_least_as_long_as_is_asked_for(self) -> None:
-        self.timer.repeat(lambda: self.call_until(3), lambda exc: 3, 9)
+        self.call_until(3, 3)
         self.assertEqual(106, self.now)
 
     def test_patience_ends_with_the_last_error(self) -> None:
-        with self.assertRaises(ValueError) as caught:
-            self.timer.repeat(lambda: self.call_until(999), lambda exc: 0, 9)
+        with self.assertRaises(Trouble) as caught:
+            self.call_until(999)
         self.assertEqual((self.calls,), caught.exception.args)
         self.assertGreater(self.now, 105)
         self.assertLessEqual(self.now, 109)
 
     def test_a_pause_that_ends_too_late_is_not_begun(self) -> None:
-        with self.assertRaises(ValueError):
-            self.timer.repeat(lambda: self.call_until(2), lambda exc: 60, 9)
+        with self.assertRaises(Trouble):
+            self.call_until(2, 60)
         self.assertEqual(100, self.now)
 
     def test_what_sleep_raises_ends_it(self) -> None:
@@ -76,5 +89,5 @@ class TestRepeat(unittest.TestCase):
 
         timer = retry.Timer(lambda: self.now, interrupted)
         with self.assertRaises(KeyboardInterrupt):
-            timer.repeat(lambda: self.call_until(2), lambda exc: 0, 9)
+            self.call_until(2, timer=timer)
         self.assertEqual(1, self.calls)

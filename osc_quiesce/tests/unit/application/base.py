@@ -32,6 +32,7 @@ class FakeCinder:
     :ivar users: of volumes, as Cinder shows them
     :ivar statuses: of new snapshots, in their turn, before ``available``
     :ivar away: how the next reads of a path fail; each takes SLOW seconds
+    :ivar silent: paths of which the next read gets no answer in time
     """
 
     def __init__(self, nova: fakes.FakeNova) -> None:
@@ -46,6 +47,7 @@ class FakeCinder:
         self.users: dict[str, list[dict[str, Any]]] = {}
         self.statuses: list[str] = []
         self.away: dict[str, list[cloud_api.CloudError]] = {}
+        self.silent: set[str] = set()
 
     def snapshots(
         self, metadata: Mapping[str, str]
@@ -61,9 +63,17 @@ class FakeCinder:
         ])
 
     def volume(
-        self, method: str, path: str, json: Any = None
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        timeout: float = cloud_api.PATIENCE,
     ) -> dict[str, Any]:
         self._note(f'{method} {path}')
+        if path in self.silent:
+            self.silent.remove(path)
+            self.nova.now += timeout
+            raise cloud_api.CloudError('no answer in time')
         if method == 'POST' and path == '/snapshots':
             body = json['snapshot']
             if body['volume_id'] == self.breaks:

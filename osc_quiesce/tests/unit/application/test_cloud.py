@@ -33,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Handler)
         self.barrier = threading.Barrier(MANY, timeout=60)
         self.asked: list[str] = []
+        self.answers: dict[str, Any] = {}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             *{
                 '': (200, version(self.path, self.server.server_port)),
                 '/gone': (404, b'{"itemNotFound": {"message": "it is gone"}}'),
+                '/lost': (404, b'default backend - 404'),
                 '/broken': (500, b'<html>'),
                 '/busy': (429, b'<html>'),
                 '/away': (503, b'<html>'),
@@ -57,7 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 '/list': (200, b'[]'),
                 '/images/tiny': (200, b'{"hw_qemu_guest_agent": "yes"}'),
                 '/images/gone': (404, b'{}'),
-            }.get(path, (200, b'{}')),
+            }.get(path, (200, json.dumps(self.server.answers.get(
+                path.partition('?')[0], {})).encode())),
         )
 
     def do_POST(self) -> None:
@@ -144,7 +147,7 @@ class CloudTest(TestCase):
     def test_what_is_gone_is_told_from_other_errors(self) -> None:
         with self.assertRaisesRegex(cloud_api.NotThere, 'it is gone'):
             self.get('/gone')
-        for path in ('/broken', '/html', '/list'):
+        for path in ('/lost', '/broken', '/html', '/list'):
             with self.assertRaises(cloud_api.CloudError) as caught:
                 self.get(path)
             self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
@@ -154,6 +157,7 @@ class CloudTest(TestCase):
     ) -> None:
         for path, is_transient, outcome_unknown in (
             ('/gone', False, False),
+            ('/lost', True, True),
             ('/forbidden', False, False),
             ('/busy', True, False),
             ('/away', True, True),
@@ -171,12 +175,39 @@ class CloudTest(TestCase):
                     (error.is_transient, error.outcome_unknown),
                 )
 
+    def test_an_answer_without_what_was_asked_for_is_none(self) -> None:
+        for read in (
+            lambda: self.get('/snapshots/one')['snapshot'],
+            lambda: list(self.cloud.snapshots({})),
+        ):
+            with self.assertRaisesRegex(
+                cloud_api.CloudError, 'answer has no "snapshots?"'
+            ) as caught:
+                read()
+            self.assertTrue(caught.exception.outcome_unknown)
+
+    def test_certificates_that_are_just_replaced_are_trouble(self) -> None:
+        with mock.patch.object(
+            self.cloud._connection.session.session, 'request',
+            side_effect=OSError('no bundle of certificates'),
+        ), self.assertRaisesRegex(
+            cloud_api.CloudError, 'no bundle'
+        ) as caught:
+            self.get('/list')
+        self.assertTrue(caught.exception.is_transient)
+
     def test_errors_tell_when_to_come_back(self) -> None:
         for path, seconds in ('/busy', 7), ('/away', 7), ('/broken', 0):
             with self.subTest(path):
                 with self.assertRaises(cloud_api.CloudError) as caught:
                     self.get(path)
                 self.assertEqual(seconds, caught.exception.retry_after)
+
+    def test_snapshots_that_a_lost_filter_adds_are_left_out(self) -> None:
+        ours = {'id': 'a', 'metadata': {'k': 'v', 'other': 'w'}}
+        listed = [ours, {'id': 'b', 'metadata': {}}, {'id': 'c'}]
+        self.server.answers['/snapshots/detail'] = {'snapshots': listed}
+        self.assertEqual([ours], list(self.cloud.snapshots({'k': 'v'})))
 
     def test_a_request_that_may_have_been_heard_is_not_repeated(self) -> None:
         for path, unknown in ('/cut', True), ('/away', True):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -159,7 +160,14 @@ class VolumesTest(base.TestCase):
                 dataclasses.replace(web, newest_change='req-to-attach_volume'),
             ),
         )
-        self.assertEqual(snapshot_sets.CONSISTENT, self.create().state)
+        # Nova lists the newest actions: in the last round the change is the
+        # oldest of them before the command, and not among them after it.
+        for others in 0, 47:
+            with self.subTest(others):
+                for _action in range(others):
+                    self.change('reboot')
+                self.cinder.made.clear()
+                self.assertEqual(snapshot_sets.CONSISTENT, self.create().state)
 
     def test_other_actions_change_no_volumes(self) -> None:
         self.before('Quiescing web', lambda: self.change('reboot'))
@@ -232,6 +240,22 @@ class SealTest(base.TestCase):
                         'consistent'
                     )
                 self.assertEqual(snapshot_sets.CONSISTENT, kept.state)
+
+    def test_a_database_that_lags_behind_costs_no_set(self) -> None:
+        read, stale = self.cinder.snapshots, [True, True]
+
+        def lagging(wanted: Any) -> Any:
+            listed = copy.deepcopy(list(read(wanted)))
+            if stale and self.cinder.log.count(
+                    'POST /snapshots/s-db-vda/metadata'):
+                stale.pop()
+                for each in listed:
+                    each['metadata']['osc_quiesce:consistency'] = 'pending'
+            return iter(listed)
+
+        self.cloud.snapshots = lagging
+        self.assertEqual(snapshot_sets.CONSISTENT, self.create().state)
+        self.assertEqual([], stale)
 
     def test_a_set_that_lost_a_snapshot_leaves_nothing(self) -> None:
         self.cinder.marks = [cloud_api.NotThere('it is gone', 404)]

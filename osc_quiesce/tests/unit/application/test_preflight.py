@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
+from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import preflight
 from osc_quiesce.application import spec
 from osc_quiesce.tests.unit.application import preflight_base
@@ -29,6 +31,30 @@ class PlanTest(preflight_base.TestCase):
             [0, 0, -1],
             [volume['boot_index'] for _server, volume in plan.snapshots],
         )
+
+    def test_an_answer_that_is_lost_costs_no_plan(self) -> None:
+        self.boot_from_image(self.web, 'tiny')
+        self.cloud.images['tiny'] = {'hw_qemu_guest_agent': 'yes'}
+        self.nova.more['/flavors'] = {
+            'flavors': [{'id': 'f', 'name': 'tiny'}]}
+        plan = self.accepted(allow_local_disk=True)
+        for line in sorted(set(self.nova.log)):
+            with self.subTest(line):
+                self.answer(line, 502, 'away')
+                self.assertEqual(plan, self.accepted(allow_local_disk=True))
+        for name in 'volume', 'snapshots', 'image':
+            with self.subTest(name):
+                read, seen = getattr(self.cloud, name), set()
+
+                def lost(*args: Any) -> Any:
+                    if str(args) not in seen:  # noqa: B023
+                        seen.add(str(args))  # noqa: B023
+                        raise cloud_api.CloudError('away', 502)
+                    return read(*args)  # noqa: B023
+
+                with mock.patch.object(self.cloud, name, lost):
+                    self.assertEqual(
+                        plan, self.accepted(allow_local_disk=True))
 
     def test_options_of_a_server_count_before_those_of_the_command(
         self,

@@ -185,6 +185,18 @@ class DeleteTest(TestCase):
         ):
             self.delete()
 
+    def test_a_cinder_that_refuses_to_list_is_told_soon(self) -> None:
+        def refuse(metadata: Any) -> Any:
+            raise cloud_api.CloudError('the token has expired', 401)
+
+        self.cloud.snapshots = refuse
+        started = self.nova.now
+        with self.assertRaisesRegex(
+            errors.ApplicationError, 'not known: the token has expired. Try '
+        ):
+            self.delete()
+        self.assertLess(self.nova.now - started, 20)
+
     def test_a_snapshot_that_is_being_deleted_is_waited_for(self) -> None:
         del self.cinder.made['s-db-vda']
         going = self.cinder.made['s-db-vdb']

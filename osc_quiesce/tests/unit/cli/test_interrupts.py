@@ -127,6 +127,10 @@ class TestEnd(unittest.TestCase):
             with self.subTest(signum.name):
                 self.assertEqual(-signum, self.ends(str(128 + signum)))
 
+    def test_it_dies_of_the_signal_also_without_a_stdout(self) -> None:
+        self.assertEqual(
+            -signal.SIGTERM, self.ends('143', 'sys.stdout = None'))
+
     def test_what_it_has_printed_is_not_lost(self) -> None:
         done = subprocess.run(
             [sys.executable, '-c',

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 from typing import Any
 from unittest import mock
@@ -370,6 +371,24 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual(
             {'ACTIVE'}, {row['Status'] for row in self.rows().values()}
         )
+
+    def test_a_status_that_nobody_tells_is_not_waited_for_for_long(
+        self,
+    ) -> None:
+        for name in 'abcd':
+            self.nova.add(name)
+        self.nova.add('e', freeze_to=NO_AGENT)
+
+        def silence(request: Any, context: Any) -> None:
+            if re.fullmatch('GET [a-e]', self.nova.log[-1]):
+                self.nova.now += request.timeout
+                raise requests.ReadTimeout('no answer in time')
+
+        self.at_request(
+            'POST a unquiesce', lambda: self.nova.hooks.append(silence))
+        self.assertEqual(1, self.run_command(*'abcde', '--wait'))
+        self.assertEqual({'active'}, set(self.vm_states().values()))
+        self.assertLess(self.nova.now, 30)
 
     def test_one_that_times_out_is_thawed_as_soon_as_it_can_be(self) -> None:
         self.nova.add('a')
@@ -832,6 +851,12 @@ class TestUnquiesce(TestCase):
         self.assertEqual(
             {'a': 'active', 'b': 'paused', 'c': 'active'}, self.vm_states()
         )
+
+    def test_a_name_that_is_no_text_stops_no_other_thaw(self) -> None:
+        self.frozen('a')
+        self.assertEqual(1, self.run_command(os.fsdecode(b'\xff'), 'a'))
+        self.assertEqual(['POST a unquiesce'], self.nova.posts())
+        self.assertIn('No server has the name or ID "\udcff"', self.said)
 
     def test_a_server_that_is_active_already_counts_as_thawed(self) -> None:
         web = self.nova.add('web')
