@@ -149,13 +149,15 @@ class Taking:
         """Return what Cinder has at a path, while servers are frozen.
 
         One answer that does not come is no reason to give up a good set; a
-        Cinder that stays away is, at the deadline of the whole step. Silence
-        is not endured for long: another cinder-api may be faster.
+        Cinder that stays away is, at the deadline of the whole step. At first,
+        silence is not endured for long: another cinder-api may be faster.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
+        timeouts = itertools.chain(
+            [retry.READ_PATIENCE], itertools.repeat(cloud_api.PATIENCE))
         return cloud_api.until_answered(
             timer, lambda: self.cloud.volume(
-                'GET', path, timeout=retry.READ_PATIENCE),
+                'GET', path, timeout=next(timeouts)),
             self._deadline - timer.clock())
 
 

@@ -48,6 +48,7 @@ class FakeCinder:
         self.statuses: list[str] = []
         self.away: dict[str, list[cloud_api.CloudError]] = {}
         self.silent: set[str] = set()
+        self.slow: dict[str, float] = {}
 
     def snapshots(
         self, metadata: Mapping[str, str]
@@ -73,6 +74,10 @@ class FakeCinder:
         if path in self.silent:
             self.silent.remove(path)
             self.nova.now += timeout
+            raise cloud_api.CloudError('no answer in time')
+        slowness = self.slow.get(path, 0.0)
+        self.nova.now += min(slowness, timeout)
+        if slowness > timeout:
             raise cloud_api.CloudError('no answer in time')
         if method == 'POST' and path == '/snapshots':
             body = json['snapshot']

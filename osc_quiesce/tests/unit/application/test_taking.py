@@ -161,6 +161,14 @@ class ReadsTest(base.TestCase):
                 self.assertEqual(snapshot_sets.CONSISTENT, made.state)
                 self.assertLess(made.window or 99, 15)
 
+    def test_a_read_that_takes_long_is_waited_for(self) -> None:
+        for path in self.reads():
+            with self.subTest(path=path):
+                self.reads()
+                self.cinder.slow = {path: 12.0}
+                made = self.create()
+                self.assertEqual(snapshot_sets.CONSISTENT, made.state)
+
     def test_a_read_that_goes_on_failing_ends_at_the_deadline(self) -> None:
         for path, whose in self.reads().items():
             with self.subTest(path=path):
