@@ -115,7 +115,7 @@ def remove_points() -> None:
     """
     end = time.monotonic() + PATIENCE
     while left := [
-        (site, f'/{kind}/{each["id"]}')
+        (site, f'/{kind}/{each["id"]}', each['status'])
         for site, kind, found in (
             (A, 'backups', cloud(A).backups()),
             (B, 'backups', cloud(B).backups()),
@@ -127,7 +127,7 @@ def remove_points() -> None:
     ]:
         if time.monotonic() > end:
             raise AssertionError(f'not all are deleted: {left}')
-        for site, path in left:
+        for site, path, _status in left:
             with contextlib.suppress(cloud_api.CloudError):
                 cloud(site).volume('DELETE', path)
         time.sleep(0.5)
