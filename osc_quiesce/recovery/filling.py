@@ -281,9 +281,8 @@ class Filler:
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
         backup = item.copy.id
-        marks.write(
-            self._cloud, volume['id'], self._marks(item, volume['id']))
-        marks.sign(self._cloud, volume)
+        furnishing.prepare(
+            self._cloud, volume, self._marks(item, volume['id']))
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.read_volume(volume['id']))
         try:
@@ -305,6 +304,9 @@ class Filler:
                     'status': found['status'],
                     'why': self._waiter.reason(backup, volume['id']).rstrip(
                         '.')})
+        if not furnishing.is_restored(found, item.copy):
+            raise self._failure(item, found, _(
+                'it was reset, and Cinder has restored nothing into it'))
         return found
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],

@@ -931,6 +931,52 @@ class TestResume(TestCase):
         self.assert_restored()
         self.assertEqual(3, self.restored())
 
+    def test_what_cinder_never_restored_is_not_called_restored(self) -> None:
+        for is_heard, source in (
+                (False, 'db-vda'), (True, 'db-vda'), (True, 'db-vdb')):
+            with self.subTest(is_heard=is_heard, source=source):
+                self.setUp()
+                if source == 'db-vdb':  # without metadata, and no target
+                    self.unregister(source)
+                self.assert_is_noticed(source, is_heard)
+
+    def assert_is_noticed(self, source: str, is_heard: bool) -> None:
+        """Lose the message for cinder-backup; an administrator resets."""
+        backup = self.site.backup_rows[f'b-{source}']
+        backup['source_metadata'] = {}
+        volume = self.site.volume
+        lost: list[dict[str, Any]] = []
+
+        def lose(method: str, path: str, json: Any = None,
+                 **kwargs: Any) -> Any:
+            if lost or path != f'/backups/{backup["id"]}/restore':
+                return volume(method, path, json, **kwargs)
+            lost.append(self.site.volumes[json['restore']['volume_id']])
+            lost[0]['status'] = 'restoring-backup'
+            backup['status'] = 'restoring'
+            if not is_heard:
+                raise cloud_api.CloudError('no message can be sent', 500)
+            return {}
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            if lost and 'from' not in lost[0]:
+                lost[0]['status'] = backup['status'] = 'available'
+
+        self.site.volume = lose  # type: ignore[method-assign]
+        self.client = self.client.with_sleep(sleep)
+        with self.assertRaisesRegex(
+                filling.NotRestored, f'Volume {source} .*was not restored .*'
+                'Cinder has restored nothing into it.* The same command'):
+            self.restore(verify=False)
+        self.assertEqual({}, self.site.servers)
+        report = self.restore(verify=False)
+        for row in report.volumes:
+            self.assertEqual(f'data of {row.source_id}',
+                             self.site.volumes[row.id]['data'])
+            self.assertNotIn(
+                'src_backup_id', self.site.volumes[row.id]['metadata'])
+
 
 class TestSnapshots(TestCase):
     """From a snapshot set of the same site: volumes made of snapshots."""
