@@ -10,6 +10,8 @@ its volumes may have data that no backup has, and may go with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
+import threading
 from typing import Any, Final
 from urllib import parse
 
@@ -47,6 +49,7 @@ class Booter:
         self._cloud = waiter.cloud
         self._plan = plan
         self._volumes = volumes
+        self._turn = threading.Lock()
         self._there = {
             metadata.get(each, marks.SOURCE): each
             for each in restore_plan.servers_of(self._cloud, plan.restore_id)}
@@ -56,6 +59,13 @@ class Booter:
 
         :raises NotBooted: it did not become so
         """
+        # Cinder reserves a shared volume for one server at a time.
+        is_shared = any(each.get('multiattach') for each in server.volumes)
+        with self._turn if is_shared else contextlib.nullcontext():
+            self._waiter.timer.sleep(0)  # where a signal may stop us
+            return self._boot(server)
+
+    def _boot(self, server: resolved.Server) -> dict[str, Any]:
         found = self._there.get(server.id)
         if found:
             found = self._settled(found)

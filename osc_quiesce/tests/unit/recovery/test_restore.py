@@ -9,6 +9,7 @@ from collections.abc import Callable
 import copy
 import os
 import tempfile
+import threading
 from typing import Any
 from unittest import mock
 
@@ -182,6 +183,33 @@ class TestRestore(TestCase):
             [(each['id'], each['delete_on_termination'])
              for each in db['os-extended-volumes:volumes_attached']],
         )
+
+    def test_servers_of_a_stage_that_share_a_volume(self) -> None:
+        """Cinder reserves it for one server at a time."""
+        shared = self.servers[0]['volumes'][1]
+        shared['multiattach'] = True
+        self.site.lists['volume_types'][0]['extra_specs'] = {
+            'multiattach': '<is> True'}
+        self.servers[1].update({
+            'order': 0, 'stage': 0,
+            'volumes': [*self.servers[1]['volumes'], shared]})
+        compute, second = self.site.compute, threading.Event()
+
+        def send(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            volume = self.target('db-vdb')
+            if volume['status'] == 'reserved':
+                second.set()
+                raise cloud_api.CloudError('it is reserved', 400)
+            answer = compute(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/servers'):
+                volume['status'] = 'reserved'
+                second.wait(0.2)  # would be made now
+                volume['status'] = 'in-use'
+            return answer
+
+        self.site.compute = send  # type: ignore[method-assign]
+        self.restore()
+        self.assertEqual(2, len(self.target('db-vdb')['attachments']))
 
     def test_a_site_without_networks(self) -> None:
         for server in self.servers:
