@@ -223,13 +223,26 @@ class Booter:
 
     def _finish(self, server: resolved.Server,
                 found: Mapping[str, Any]) -> None:
-        """Set which volumes go with a server, now that it is active."""
-        done = {each['id']
-                for each in found.get('os-extended-volumes:volumes_attached')
-                or () if each.get('delete_on_termination')}
+        """Set which volumes go with a server, now that it is active.
+
+        :raises NotBooted: it does not have one of them
+        """
+        there = {
+            each['id']: each['delete_on_termination']
+            for each in found['os-extended-volumes:volumes_attached']}
         for volume in server.volumes:
             id_ = self._volumes[volume['id']]
-            if volume.get('delete_on_termination') and id_ not in done:
+            if id_ not in there:
+                raise NotBooted(
+                    _('Server %(server)s, made for %(source)s, does not have '
+                      'volume %(id)s (%(device)s).') % {
+                          'server': restore_plan.label_of(found),
+                          'source': server.label,
+                          'id': id_, 'device': volume['device']},
+                    _('Attach it with "openstack server add volume %(server)s '
+                      '%(id)s", and run the same command again.') % {
+                          'server': found['id'], 'id': id_})
+            if volume.get('delete_on_termination') and not there[id_]:
                 self._cloud.compute(
                     'PUT',
                     f'/servers/{found["id"]}/os-volume_attachments/{id_}',

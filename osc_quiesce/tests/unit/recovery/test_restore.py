@@ -921,6 +921,31 @@ class TestResume(TestCase):
         self.server('db')['status'] = 'ACTIVE'
         self.restore()
 
+    def test_a_server_without_one_of_its_volumes_is_not_restored(self) -> None:
+        for goes_with_it in True, False:
+            self.setUp()
+            self.servers[0]['volumes'][1]['delete_on_termination'] = (
+                goes_with_it)
+            self.restore()
+            server = self.server('db')
+            server['os-extended-volumes:volumes_attached'].pop()
+            self.site._detach(self.target('db-vdb'), server['id'])
+            with self.assertRaisesRegex(
+                    booting.NotBooted, rf'Server db \(.*\), made for db .* '
+                    r'does not have volume t-db-vdb \(/dev/vdb\).*"openstack '
+                    f'server add volume {server["id"]} t-db-vdb"'):
+                self.restore()
+
+    def test_a_volume_that_is_there_is_used_though_a_target_fits_now(
+            self) -> None:
+        target = self.target('db-vdb')
+        target['size'] = 2
+        self.restore()
+        target['size'] = 1
+        log = list(self.site.log)
+        self.restore()
+        self.assertEqual(log, self.site.log)
+
     def test_no_volume_goes_with_a_server_that_never_ran(self) -> None:
         self.site.builds_to = ['ERROR']
         with self.assertRaises(booting.NotBooted):
