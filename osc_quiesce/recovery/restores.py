@@ -206,8 +206,13 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
         cloud.compute('DELETE', path)
     except cloud_api.NotThere:
         return
-    waiter.gone(lambda: cloud.compute('GET', path),
-                _('Server %s is still being deleted') % server['id'])
+
+    def look() -> None:
+        # Nova may be configured to keep it, with its volumes, for a while.
+        if cloud.compute('GET', path)['server']['status'] == 'SOFT_DELETED':
+            cloud.compute('POST', f'{path}/action', {'forceDelete': None})
+
+    waiter.gone(look, _('Server %s is still being deleted') % server['id'])
 
 
 def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:

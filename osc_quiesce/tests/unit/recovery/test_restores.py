@@ -187,6 +187,29 @@ class TestRestores(restore_base.TestCase):
         self.assertEqual({}, self.site.servers)
         self.assertIn('t-db-vdb', self.site.volumes)
 
+    def test_a_server_that_nova_would_keep_for_a_while_goes_at_once(
+            self) -> None:
+        self.unregister('db-vda')
+        self.restore()
+        compute = self.site.compute
+
+        def reclaim_later(method: str, path: str, *args: Any,
+                          **kwargs: Any) -> Any:
+            """Delete as Nova does with reclaim_instance_interval."""
+            id_, _, action = path.removeprefix('/servers/').partition('/')
+            if method == 'DELETE':
+                self.site.servers[id_]['status'] = 'SOFT_DELETED'
+                return {}
+            if action == 'action':
+                self.assertEqual(({'forceDelete': None},), args)
+                return compute('DELETE', f'/servers/{id_}')
+            return compute(method, path, *args, **kwargs)
+
+        self.site.compute = reclaim_later  # type: ignore[method-assign]
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual({'t-db-vdb', 't-web-vda'}, set(self.site.volumes))
+
     def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
         self.site.ports['others'] = {'id': 'others', 'description': 'x'}
         self.restore()
