@@ -164,9 +164,11 @@ class Booter:
             made: dict[str, Any] = self._cloud.compute(
                 'POST', '/servers', body, _MICROVERSION)['server']
         except cloud_api.CloudError as exc:
+            text = (_('It is not known whether a server was made for '
+                      '%(server)s: %(why)s.') if exc.outcome_unknown else
+                    _('No server was made for %(server)s: %(why)s.'))
             raise NotBooted(
-                _('No server was made for %(server)s: %(why)s.') % {
-                    'server': server.label, 'why': str(exc).rstrip('.')},
+                text % {'server': server.label, 'why': str(exc).rstrip('.')},
                 _('The same command again goes on.')) from exc
         return made
 

@@ -280,7 +280,7 @@ class Filler:
     def _restore(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
-        backup = item.copy.id
+        backup, lost = item.copy.id, _('it was reset')
         furnishing.prepare(
             self._cloud, volume, self._marks(item, volume['id']))
         # Of two that write at once, the last one has it.
@@ -291,9 +291,7 @@ class Filler:
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
                 raise self._failure(item, volume, str(exc)) from exc
-            # If it was heard, the volume's status tells.
-            if self._waiter.volume(volume['id'], ())['status'] == 'available':
-                raise self._failure(item, volume, str(exc)) from exc
+            lost = str(exc).rstrip('.')
         # The volume last: another restore of the backup may have taken it.
         self._waiter.backup(
             backup, {'restoring'}, {'id': backup, 'status': 'restoring'})
@@ -306,7 +304,7 @@ class Filler:
                         '.')})
         if not furnishing.is_restored(found, item.copy):
             raise self._failure(item, found, _(
-                'it was reset, and Cinder has restored nothing into it'))
+                'Cinder has restored nothing into it (%s)') % lost)
         return found
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],

@@ -76,10 +76,13 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
         to do, mostly to run the same command again
     """
     run = Run(client, cloud, plan, means)
-    run.fill()
-    run.prove()
-    if plan.options.start:
-        run.start()
+    try:
+        run.fill()
+        run.prove()
+        if plan.options.start:
+            run.start()
+    except cloud_api.CloudError as exc:
+        raise _advised(exc) from exc
     return run.report
 
 
@@ -225,7 +228,8 @@ class Run:
                     'or had it, and may have written to it.'
                     ) % item.wanted.label
         if self._plan.options.verify:
-            raise proof.NotProven(message)
+            raise proof.NotProven(
+                message, _('Without --verify-all, the restore goes on.'))
         LOG.warning('%s', message)
 
     def _check_volumes(self) -> None:
@@ -288,7 +292,7 @@ def together(function: Callable[[_T], _U], items: Iterable[_T],
         try:
             return function(item)
         except errors.ApplicationError as exc:
-            failures.append(exc)
+            failures.append(_advised(exc))
             return None
 
     everything = list(items)
@@ -304,3 +308,12 @@ def together(function: Callable[[_T], _U], items: Iterable[_T],
                 each.advice for each in failures if each.advice))
         ) from failures[0]
     return [each for each in found if each is not None]
+
+
+def _advised(exc: errors.ApplicationError) -> errors.ApplicationError:
+    """Return what went wrong, with advice also for an answer of a service."""
+    if not isinstance(exc, cloud_api.CloudError):
+        return exc
+    return errors.ApplicationError(
+        _('%s.') % str(exc).rstrip('.'),
+        _('Nothing is torn down; the same command again continues.'))

@@ -144,15 +144,21 @@ class Waiter:
 
         :param known: as for :meth:`volume`
         """
+        advice = '' if 'restoring' not in leaves else _(
+            'The same command again waits on. If no cinder-backup is at work '
+            'on it, an administrator runs "openstack volume backup set '
+            '--state available %s", and "openstack volume set --state '
+            'available" for its volume; then the same command again restores '
+            'it.') % id_
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
                           known,
                           _('Backup %(id)s is still %(statuses)s') % {
                               'id': id_,
-                              'statuses': ' / '.join(sorted(leaves))})
+                              'statuses': ' / '.join(sorted(leaves))}, advice)
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
               leaves: Collection[str], known: Mapping[str, Any] | None,
-              what: str) -> dict[str, Any]:
+              what: str, advice: str = '') -> dict[str, Any]:
         """Return what is read when it has left these statuses."""
         started = self.timer.clock()
         before = dict(known or {})
@@ -169,7 +175,7 @@ class Waiter:
             is_news = False
             return None if before['status'] in leaves else before
 
-        return self.until(look, what)
+        return self.until(look, what, advice)
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.

@@ -8,6 +8,7 @@ import collections
 from collections.abc import Callable
 import copy
 import os
+import re
 import tempfile
 import threading
 from typing import Any
@@ -441,6 +442,50 @@ class TestFailures(TestCase):
             self.restore(parallel=1)
         # The others are restored all the same.
         self.assertEqual('data of web-vda', self.target('web-vda')['data'])
+
+    def test_a_refusal_of_a_service_tells_how_to_go_on(self) -> None:
+        for refused in (
+                r'POST /volumes/t-db-vda/metadata',  # before the restore
+                r'POST /volumes/t-.*-vda/metadata',  # several at once
+                r'PUT /servers/.*'):
+            with self.subTest(refused):
+                self.setUp()
+
+                def refuse(line: str, pattern: str = refused) -> None:
+                    if re.fullmatch(pattern, line):
+                        raise cloud_api.CloudError('try later.', 503)
+
+                self.site.hooks.append(refuse)
+                with self.assertRaisesRegex(
+                        errors.ApplicationError, r'try later\. Nothing is '
+                        'torn down; the same command again continues'):
+                    self.restore()
+
+    def test_a_server_whose_answer_is_lost_may_be_there(self) -> None:
+        compute = self.site.compute
+
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = compute(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/servers'):
+                raise cloud_api.CloudError('no answer')
+            return answer
+
+        self.site.compute = lose  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                booting.NotBooted, 'It is not known whether a server was made '
+                r'for db \(db-id\): no answer\. The same command again'):
+            self.restore()
+        self.site.compute = compute  # type: ignore[method-assign]
+        self.restore()
+        self.assertEqual(2, len(self.site.servers))
+
+    def test_a_restore_that_never_ends_tells_what_to_do(self) -> None:
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'Backup b-db-vda is still restoring '
+                'after 60 s. .*"openstack volume backup set --state available '
+                'b-db-vda"'):
+            self.restore()
 
     def test_a_server_in_error_keeps_its_volumes(self) -> None:
         self.site.builds_to = ['ERROR']
