@@ -98,7 +98,7 @@ class Booter:
 
     def _not_booted(self, server: resolved.Server,
                     found: Mapping[str, Any]) -> NotBooted:
-        names = {'server': restore_plan.label_of(found),
+        names = {'server': model.label(found['id'], found['name']),
                  'source': server.label,
                  'status': found['status']}
         if _never_ran(found):
@@ -238,7 +238,7 @@ class Booter:
                 raise NotBooted(
                     _('Server %(server)s, made for %(source)s, does not have '
                       'volume %(id)s (%(device)s).') % {
-                          'server': restore_plan.label_of(found),
+                          'server': model.label(found['id'], found['name']),
                           'source': server.label,
                           'id': id_, 'device': volume['device']},
                     _('Attach it with "openstack server add volume %(server)s '

@@ -216,7 +216,7 @@ class Run:
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume should be proven, and can be."""
         row = self.rows[item.wanted.id]
-        if not item.can_be_proven or row.verified:
+        if not item.is_target or row.verified:
             return False
         if row.id not in self._in_use:
             return True

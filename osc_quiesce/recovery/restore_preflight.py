@@ -264,7 +264,7 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
                      'are equal to their backups (the export record of a '
                      'backup tells what was compared).'))
     unproven = ', '.join(
-        item.wanted.label for item in items if not item.can_be_proven)
+        item.wanted.label for item in items if not item.is_target)
     if unproven and not options.drill:
         why.append(_('It cannot be proven that these volumes are restored '
                      'right, since their backups are not registered with a '
@@ -278,7 +278,7 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
     if options.verify:
         problems += why
         return not why, []
-    can = cloud.is_admin and any(item.can_be_proven for item in items)
+    can = cloud.is_admin and any(item.is_target for item in items)
     return can, [_('%s They are not verified.') % each for each in why]
 
 
@@ -297,7 +297,7 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
         to_thicken=[item.wanted for item in to_fill if not item.volume
                     or not marks.get(item.volume, marks.RESTORED_AT)],
         servers=servers,
-        proofs=sorted((i.wanted.size for i in plan.items if i.can_be_proven),
+        proofs=sorted((i.wanted.size for i in plan.items if i.is_target),
                       reverse=True)[: plan.options.parallel] if plan.verify
         else (),
         needs_backup_service=plan.point.kind == points.BACKUP and bool(

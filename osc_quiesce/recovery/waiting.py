@@ -133,10 +133,7 @@ class Waiter:
             status
         """
         return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
-                          known,
-                          _('Volume %(id)s is still %(statuses)s') % {
-                              'id': id_,
-                              'statuses': ' / '.join(sorted(leaves))})
+                          known, _('Volume %s') % id_)
 
     def backup(self, id_: str, leaves: Collection[str],
                known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -151,15 +148,15 @@ class Waiter:
             'available" for its volume; then the same command again restores '
             'it.') % id_
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
-                          known,
-                          _('Backup %(id)s is still %(statuses)s') % {
-                              'id': id_,
-                              'statuses': ' / '.join(sorted(leaves))}, advice)
+                          known, _('Backup %s') % id_, advice)
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
               leaves: Collection[str], known: Mapping[str, Any] | None,
               what: str, advice: str = '') -> dict[str, Any]:
-        """Return what is read when it has left these statuses."""
+        """Return what is read when it has left these statuses.
+
+        :param what: what messages call it
+        """
         started = self.timer.clock()
         before = dict(known or {})
         is_news = known is not None
@@ -175,7 +172,8 @@ class Waiter:
             is_news = False
             return None if before['status'] in leaves else before
 
-        return self.until(look, what, advice)
+        return self.until(look, _('%(what)s is still %(statuses)s') % {
+            'what': what, 'statuses': ' / '.join(sorted(leaves))}, advice)
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.

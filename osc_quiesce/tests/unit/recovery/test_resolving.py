@@ -230,7 +230,8 @@ class TestResolving(restore_base.TestCase):
             path = os.path.join(folder, 'ud')
             self.text = restore_base.MAPPING + (
                 f'servers: {{web: {{user_data_file: {path}}}}}\n')
-            self.assertIn(f'{path} cannot be read', self.refusals())
+            self.assertIn(f'(servers.web): {path} cannot be read',
+                          self.refusals())
             with open(path, 'w') as stream:
                 stream.write('#!/bin/sh\n')
             data = self.resolve().servers[1].user_data
