@@ -164,16 +164,18 @@ class Filler:
             marks.write(self._cloud, volume['id'], self._counts)
         return volume
 
-    def _check(self, item: restore_plan.Item,
-               volume: Mapping[str, Any]) -> None:
+    def _check(self, item: restore_plan.Item, volume: Mapping[str, Any],
+               *blamed: str) -> None:
+        """Check that a volume is available.
+
+        :param blamed: IDs of what may tell the reason rather than the volume
+        """
         if volume['status'] != 'available':
-            raise NotRestored(
-                _('Volume %(volume)s was not restored: volume %(id)s is '
-                  '%(status)s, and must be available (%(why)s).') % {
-                      'volume': item.wanted.label,
-                      'id': volume['id'],
-                      'status': volume['status'],
-                      'why': self._waiter.reason(volume['id']).rstrip('.')})
+            raise self._failure(
+                item, volume, _('it is %(status)s (%(why)s)') % {
+                    'status': volume['status'],
+                    'why': self._waiter.reason(*blamed, volume['id']).rstrip(
+                        '.')})
 
     def _check_not_taken(self, item: restore_plan.Item,
                          volume_id: str) -> dict[str, Any]:
@@ -296,12 +298,7 @@ class Filler:
         self._waiter.backup(
             backup, {'restoring'}, {'id': backup, 'status': 'restoring'})
         found = self._waiter.volume(volume['id'], {'restoring-backup'})
-        if found['status'] != 'available':
-            raise self._failure(
-                item, found, _('it is %(status)s (%(why)s)') % {
-                    'status': found['status'],
-                    'why': self._waiter.reason(backup, volume['id']).rstrip(
-                        '.')})
+        self._check(item, found, backup)
         if not furnishing.is_restored(found, item.copy):
             raise self._failure(item, found, _(
                 'Cinder has restored nothing into it (%s)') % lost)
