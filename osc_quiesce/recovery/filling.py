@@ -91,9 +91,9 @@ class Filler:
             self._check_unused(item, volume)
             self._waiter.delete_volume(volume['id'])
             volume = self._make(item, snapshot_id=item.copy.id)
-        self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
             return self._recounted(volume)
+        self._check(item, volume)
         return self._furnish(item, volume)
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:

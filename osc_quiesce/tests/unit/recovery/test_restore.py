@@ -1115,5 +1115,15 @@ class TestSnapshots(TestCase):
         self.restore()
         self.assertEqual(3, len(self.site.volumes))
 
+    def test_again_goes_on_though_servers_have_the_volumes(self) -> None:
+        self.site.builds_to = ['ACTIVE', 'ERROR']
+        with self.assertRaises(booting.NotBooted):
+            self.restore()
+        self.restore()
+        log = list(self.site.log)
+        self.restore()
+        self.assertEqual(log, self.site.log)
+        self.assertEqual('ACTIVE', self.server('web')['status'])
+
     def restored(self) -> int:
         return sum(line.endswith('/restore') for line in self.site.log)
