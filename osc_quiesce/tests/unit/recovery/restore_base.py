@@ -199,7 +199,8 @@ class FakeSite:
                 self.ports[port['id']] = port
                 return {'port': copy.deepcopy(port)}
             if method == 'DELETE':
-                del self.ports[where.path.split('/')[2]]
+                del self.ports[_row(
+                    self.ports, where.path.split('/')[2])['id']]
                 return {}
             query = dict(parse.parse_qsl(where.query))
             address = query.pop('fixed_ips', '').removeprefix('ip_address=')

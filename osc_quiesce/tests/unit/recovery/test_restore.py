@@ -1045,11 +1045,10 @@ class TestResume(TestCase):
         volume = self.site.volume
         lost: list[dict[str, Any]] = []
 
-        def lose(method: str, path: str, json: Any = None,
-                 **kwargs: Any) -> Any:
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             if lost or path != f'/backups/{backup["id"]}/restore':
-                return volume(method, path, json, **kwargs)
-            lost.append(self.site.volumes[json['restore']['volume_id']])
+                return volume(method, path, *args, **kwargs)
+            lost.append(self.site.volumes[args[0]['restore']['volume_id']])
             lost[0]['status'] = 'restoring-backup'
             backup['status'] = 'restoring'
             if not is_heard:
