@@ -283,10 +283,11 @@ class Filler:
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
         backup, lost = item.copy.id, _('it was reset')
-        furnishing.prepare(
-            self._cloud, volume, self._marks(item, volume['id']))
+        cloud_api.until_answered(
+            self._waiter.timer, lambda: furnishing.prepare(
+                self._cloud, volume, self._marks(item, volume['id'])))
         # Of two that write at once, the last one has it.
-        self._check_holder(item, self._waiter.read_volume(volume['id']))
+        self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
             self._cloud.volume('POST', f'/backups/{backup}/restore',
                                {'restore': {'volume_id': volume['id']}})

@@ -461,6 +461,31 @@ class TestFailures(TestCase):
                         'torn down; the same command again continues'):
                     self.restore()
 
+    def test_what_may_be_asked_twice_is_if_it_fails_once(self) -> None:
+        self.unregister('db-vdb')
+        failed: set[str] = set()
+
+        def fail(method: str, path: str, send: Any, *args: Any,
+                 **kwargs: Any) -> Any:
+            line = f'{method} {path}'
+            if line not in failed and (method == 'PUT' or re.match(
+                    'POST /volumes/.*/metadata|GET /ports|GET /volumes/',
+                    line)):
+                failed.add(line)
+                raise cloud_api.CloudError('try later', 503)
+            return send(method, path, *args, **kwargs)
+
+        plan = self.plan()
+        for name in 'volume', 'compute', 'network':
+            send = getattr(self.site, name)
+            setattr(self.site, name,
+                    lambda method, path, *args, send=send, **kwargs: fail(
+                        method, path, send, *args, **kwargs))
+        restore.create(self.client, self.cloud, plan,
+                       restore.Means(60.0, 60.0))
+        self.assertEqual(2, len(self.site.servers))
+        self.assertLess(10, len(failed))
+
     def test_a_server_whose_answer_is_lost_may_be_there(self) -> None:
         compute = self.site.compute
 
