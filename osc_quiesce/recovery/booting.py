@@ -9,11 +9,11 @@ its volumes may have data that no backup has, and may go with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import contextlib
 import functools
 import threading
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
@@ -27,8 +27,6 @@ from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import restores
 from osc_quiesce.recovery import waiting
-
-_T = TypeVar('_T')
 
 #: with the hostname of a server, which may have dots, or one letter; with
 #: delete_on_termination of an attachment, and tags
@@ -80,11 +78,8 @@ class Booter:
             found = self._settled(made)
         if found['status'] != 'ACTIVE':
             raise self._not_booted(server, found)
-        self._repeat(functools.partial(self._finish, server, found))
+        self._waiter.repeat(functools.partial(self._finish, server, found))
         return found
-
-    def _repeat(self, call: Callable[[], _T]) -> _T:
-        return cloud_api.until_answered(self._waiter.timer, call)
 
     def _settled(self, server: Mapping[str, Any]) -> dict[str, Any]:
         """Return a server when Nova is not at work on it any more."""
@@ -137,7 +132,7 @@ class Booter:
         """Return the ID of a port; make it if it is not there yet."""
         description = ports.description(self._plan.restore_id, port.id)
         query = parse.urlencode({'description': description})
-        found = self._repeat(
+        found = self._waiter.repeat(
             lambda: self._cloud.network('GET', f'/ports?{query}'))['ports']
         for each in found:
             if each['device_id'] or ports.fits(each, port.body):
@@ -162,7 +157,7 @@ class Booter:
         # First: if the answer is lost, a guest may write to them all the same.
         now = model.utc_now()
         for volume in server.volumes:
-            self._repeat(functools.partial(
+            self._waiter.repeat(functools.partial(
                 marks.write, self._cloud, self._volumes[volume['id']],
                 {marks.STARTED: now}))
         body = {'server': self._body(server, port_ids)}

@@ -283,9 +283,8 @@ class Filler:
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
         backup, lost = item.copy.id, _('it was reset')
-        cloud_api.until_answered(
-            self._waiter.timer, lambda: furnishing.prepare(
-                self._cloud, volume, self._marks(item, volume['id'])))
+        self._waiter.repeat(lambda: furnishing.prepare(
+            self._cloud, volume, self._marks(item, volume['id'])))
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
@@ -338,8 +337,7 @@ class Filler:
                 self._marks(item, found['id'], is_done=True))}
 
         try:
-            return cloud_api.until_answered(
-                self._waiter.timer, write, _PATIENCE)
+            return self._waiter.repeat(write, _PATIENCE)
         except cloud_api.CloudError as exc:
             raise self._failure(item, volume, _(
                 'the data are there, but not the flags and metadata (%s)'

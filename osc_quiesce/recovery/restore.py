@@ -175,7 +175,7 @@ class Run:
                 return
             proven = {marks.VERIFIED: model.utc_now()}
             self._note(item.copy.id, proven)
-            self._repeat(lambda: marks.write(
+            self._waiter.repeat(lambda: marks.write(
                 self._cloud, row.id, {**proven, marks.STARTED: ''}))
             row.verified = True
             row.seconds += self._clock() - started
@@ -188,7 +188,8 @@ class Run:
         """Let no later run use a volume that differs from its backup."""
         values = {marks.DIFFERS: model.utc_now()}
         try:
-            self._repeat(lambda: marks.write(self._cloud, volume_id, values))
+            self._waiter.repeat(
+                lambda: marks.write(self._cloud, volume_id, values))
         except cloud_api.CloudError as exc:
             LOG.error(
                 _('Volume %(id)s DIFFERS from its backup, but that cannot be '
@@ -198,13 +199,10 @@ class Run:
                 {'id': volume_id, 'why': str(exc).rstrip('.'),
                  'restore': self._plan.restore_id})
 
-    def _repeat(self, call: Callable[[], _T]) -> _T:
-        return cloud_api.until_answered(self._waiter.timer, call)
-
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
         """Write on a backup that it was proven; no restore fails by that."""
         try:
-            self._repeat(lambda: backup_sets.mark(
+            self._waiter.repeat(lambda: backup_sets.mark(
                 self._cloud, [{'id': backup_id}], proven))
         except cloud_api.CloudError as exc:
             LOG.warning(

@@ -138,8 +138,7 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
     def carry_out(step: Callable[..., object], *args: Any) -> bool:
         """Go on if one step fails: the others free what they can."""
         try:
-            cloud_api.until_answered(
-                waiter.timer, lambda: step(*args), waiter.timeout)
+            waiter.repeat(lambda: step(*args), waiter.timeout)
         except cloud_api.NotThere:
             pass
         except errors.ApplicationError as exc:
@@ -148,8 +147,7 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
         return True
 
     # First: when the rest is gone, nothing leads to them any more.
-    its_ports = cloud_api.until_answered(
-        waiter.timer, lambda: _ports(waiter.cloud, restore.id))
+    its_ports = waiter.repeat(lambda: _ports(waiter.cloud, restore.id))
     stuck = {each['id'] for each in restore.servers if not carry_out(
         delete_server, waiter, each, kept)}
     for port in its_ports:

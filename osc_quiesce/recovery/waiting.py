@@ -103,6 +103,11 @@ class Waiter:
         object.__setattr__(
             self, '_listings', _Listings(self.cloud, self.timer.clock))
 
+    def repeat(self, call: Callable[[], _T],
+               patience: float = cloud_api.PATIENCE) -> _T:
+        """Return what a request returns; see cloud_api.until_answered."""
+        return cloud_api.until_answered(self.timer, call, patience)
+
     def until(self, look: Callable[[], _T | None], what: str,
               advice: str = '') -> _T:
         """Return what a look returns, once that is not None.
@@ -114,8 +119,7 @@ class Waiter:
         deadline = self.timer.clock() + self.timeout
         pauses = retry.pauses()
         while True:
-            found = cloud_api.until_answered(
-                self.timer, look, deadline - self.timer.clock())
+            found = self.repeat(look, deadline - self.timer.clock())
             if found is not None:
                 return found
             pause = next(pauses)
