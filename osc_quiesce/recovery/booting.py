@@ -10,6 +10,9 @@ its volumes may have data that no backup has, and may go with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
+import functools
+import threading
 from typing import Any, Final
 from urllib import parse
 
@@ -47,6 +50,7 @@ class Booter:
         self._cloud = waiter.cloud
         self._plan = plan
         self._volumes = volumes
+        self._turn = threading.Lock()
         self._there = {
             metadata.get(each, marks.SOURCE): each
             for each in restore_plan.servers_of(self._cloud, plan.restore_id)}
@@ -56,6 +60,13 @@ class Booter:
 
         :raises NotBooted: it did not become so
         """
+        # Cinder reserves a shared volume for one server at a time.
+        is_shared = any(each.get('multiattach') for each in server.volumes)
+        with self._turn if is_shared else contextlib.nullcontext():
+            self._waiter.timer.sleep(0)  # where a signal may stop us
+            return self._boot(server)
+
+    def _boot(self, server: resolved.Server) -> dict[str, Any]:
         found = self._there.get(server.id)
         if found:
             found = self._settled(found)
@@ -67,7 +78,7 @@ class Booter:
             found = self._settled(made)
         if found['status'] != 'ACTIVE':
             raise self._not_booted(server, found)
-        self._finish(server, found)
+        self._waiter.repeat(functools.partial(self._finish, server, found))
         return found
 
     def _settled(self, server: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +99,7 @@ class Booter:
 
     def _not_booted(self, server: resolved.Server,
                     found: Mapping[str, Any]) -> NotBooted:
-        names = {'server': restore_plan.label_of(found),
+        names = {'server': model.label(found['id'], found['name']),
                  'source': server.label,
                  'status': found['status']}
         if _never_ran(found):
@@ -121,7 +132,8 @@ class Booter:
         """Return the ID of a port; make it if it is not there yet."""
         description = ports.description(self._plan.restore_id, port.id)
         query = parse.urlencode({'description': description})
-        found = self._cloud.network('GET', f'/ports?{query}')['ports']
+        found = self._waiter.repeat(
+            lambda: self._cloud.network('GET', f'/ports?{query}'))['ports']
         for each in found:
             if each['device_id'] or ports.fits(each, port.body):
                 return str(each['id'])
@@ -145,8 +157,9 @@ class Booter:
         # First: if the answer is lost, a guest may write to them all the same.
         now = model.utc_now()
         for volume in server.volumes:
-            marks.write(self._cloud, self._volumes[volume['id']],
-                        {marks.STARTED: now})
+            self._waiter.repeat(functools.partial(
+                marks.write, self._cloud, self._volumes[volume['id']],
+                {marks.STARTED: now}))
         body = {'server': self._body(server, port_ids)}
         if server.group:
             body['os:scheduler_hints'] = {'group': server.group}
@@ -154,9 +167,11 @@ class Booter:
             made: dict[str, Any] = self._cloud.compute(
                 'POST', '/servers', body, _MICROVERSION)['server']
         except cloud_api.CloudError as exc:
+            text = (_('It is not known whether a server was made for '
+                      '%(server)s: %(why)s.') if exc.outcome_unknown else
+                    _('No server was made for %(server)s: %(why)s.'))
             raise NotBooted(
-                _('No server was made for %(server)s: %(why)s.') % {
-                    'server': server.label, 'why': str(exc).rstrip('.')},
+                text % {'server': server.label, 'why': str(exc).rstrip('.')},
                 _('The same command again goes on.')) from exc
         return made
 
@@ -213,13 +228,26 @@ class Booter:
 
     def _finish(self, server: resolved.Server,
                 found: Mapping[str, Any]) -> None:
-        """Set which volumes go with a server, now that it is active."""
-        done = {each['id']
-                for each in found.get('os-extended-volumes:volumes_attached')
-                or () if each.get('delete_on_termination')}
+        """Set which volumes go with a server, now that it is active.
+
+        :raises NotBooted: it does not have one of them
+        """
+        there = {
+            each['id']: each['delete_on_termination']
+            for each in found['os-extended-volumes:volumes_attached']}
         for volume in server.volumes:
             id_ = self._volumes[volume['id']]
-            if volume.get('delete_on_termination') and id_ not in done:
+            if id_ not in there:
+                raise NotBooted(
+                    _('Server %(server)s, made for %(source)s, does not have '
+                      'volume %(id)s (%(device)s).') % {
+                          'server': model.label(found['id'], found['name']),
+                          'source': server.label,
+                          'id': id_, 'device': volume['device']},
+                    _('Attach it with "openstack server add volume %(server)s '
+                      '%(id)s", and run the same command again.') % {
+                          'server': found['id'], 'id': id_})
+            if volume.get('delete_on_termination') and not there[id_]:
                 self._cloud.compute(
                     'PUT',
                     f'/servers/{found["id"]}/os-volume_attachments/{id_}',

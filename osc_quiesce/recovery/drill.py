@@ -174,8 +174,7 @@ class _Drill:
         with self.report.phase(DELETION):
             for step in steps:
                 try:
-                    for each in cloud_api.until_answered(
-                            self._timer, self._found, waiter.timeout):
+                    for each in waiter.repeat(self._found, waiter.timeout):
                         step(each, waiter)
                 except errors.ApplicationError as exc:
                     why.append(exc.fact)

@@ -91,9 +91,9 @@ class Filler:
             self._check_unused(item, volume)
             self._waiter.delete_volume(volume['id'])
             volume = self._make(item, snapshot_id=item.copy.id)
-        self._check(item, volume)
         if item.is_done(volume, self._plan.restore_id):
             return self._recounted(volume)
+        self._check(item, volume)
         return self._furnish(item, volume)
 
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
@@ -164,16 +164,18 @@ class Filler:
             marks.write(self._cloud, volume['id'], self._counts)
         return volume
 
-    def _check(self, item: restore_plan.Item,
-               volume: Mapping[str, Any]) -> None:
+    def _check(self, item: restore_plan.Item, volume: Mapping[str, Any],
+               *blamed: str) -> None:
+        """Check that a volume is available.
+
+        :param blamed: IDs of what may tell the reason rather than the volume
+        """
         if volume['status'] != 'available':
-            raise NotRestored(
-                _('Volume %(volume)s was not restored: volume %(id)s is '
-                  '%(status)s, and must be available (%(why)s).') % {
-                      'volume': item.wanted.label,
-                      'id': volume['id'],
-                      'status': volume['status'],
-                      'why': self._waiter.reason(volume['id']).rstrip('.')})
+            raise self._failure(
+                item, volume, _('it is %(status)s (%(why)s)') % {
+                    'status': volume['status'],
+                    'why': self._waiter.reason(*blamed, volume['id']).rstrip(
+                        '.')})
 
     def _check_not_taken(self, item: restore_plan.Item,
                          volume_id: str) -> dict[str, Any]:
@@ -280,31 +282,26 @@ class Filler:
     def _restore(self, item: restore_plan.Item,
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
-        backup = item.copy.id
-        marks.write(
-            self._cloud, volume['id'], self._marks(item, volume['id']))
-        marks.sign(self._cloud, volume)
+        backup, lost = item.copy.id, _('it was reset')
+        self._waiter.repeat(lambda: furnishing.prepare(
+            self._cloud, volume, self._marks(item, volume['id'])))
         # Of two that write at once, the last one has it.
-        self._check_holder(item, self._waiter.read_volume(volume['id']))
+        self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
             self._cloud.volume('POST', f'/backups/{backup}/restore',
                                {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
                 raise self._failure(item, volume, str(exc)) from exc
-            # If it was heard, the volume's status tells.
-            if self._waiter.volume(volume['id'], ())['status'] == 'available':
-                raise self._failure(item, volume, str(exc)) from exc
+            lost = str(exc).rstrip('.')
         # The volume last: another restore of the backup may have taken it.
         self._waiter.backup(
             backup, {'restoring'}, {'id': backup, 'status': 'restoring'})
         found = self._waiter.volume(volume['id'], {'restoring-backup'})
-        if found['status'] != 'available':
-            raise self._failure(
-                item, found, _('it is %(status)s (%(why)s)') % {
-                    'status': found['status'],
-                    'why': self._waiter.reason(backup, volume['id']).rstrip(
-                        '.')})
+        self._check(item, found, backup)
+        if not furnishing.is_restored(found, item.copy):
+            raise self._failure(item, found, _(
+                'Cinder has restored nothing into it (%s)') % lost)
         return found
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
@@ -340,8 +337,7 @@ class Filler:
                 self._marks(item, found['id'], is_done=True))}
 
         try:
-            return cloud_api.until_answered(
-                self._waiter.timer, write, _PATIENCE)
+            return self._waiter.repeat(write, _PATIENCE)
         except cloud_api.CloudError as exc:
             raise self._failure(item, volume, _(
                 'the data are there, but not the flags and metadata (%s)'

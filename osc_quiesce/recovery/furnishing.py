@@ -5,17 +5,45 @@
 A restore replaces the metadata of a volume, and sets neither the bootable flag
 nor the image metadata reliably. So all of that is written afterwards, and the
 mark that says that the data are complete last.
+
+A status does not tell whether Cinder has restored anything: an administrator
+may have reset it. So a false note of an earlier restore is written before. It
+goes with the other metadata if the source had any; if not, Cinder corrects it
+at the end. Source: restore_backup in cinder/backup/manager.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
+
+#: the key with which Cinder notes what it has restored
+_NOTE: Final = 'src_backup_id'
+
+
+def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+            values: Mapping[str, str]) -> None:
+    """Write what is there before a restore.
+
+    :param values: our keys
+    """
+    cloud.volume('POST', f'/volumes/{volume["id"]}/metadata', {
+        'metadata': {_NOTE: 'none', **metadata.ours(values)}})
+    marks.sign(cloud, volume)
+
+
+def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:
+    """Return whether Cinder has restored a backup since :func:`prepare`."""
+    note = volume['metadata'].get(_NOTE)
+    # Of a volume's own backup, Cinder only corrects one that is there.
+    return bool(note == copy.id
+                or (note is None and copy.volume_id == volume['id']))
 
 
 def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,

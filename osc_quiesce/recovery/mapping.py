@@ -13,7 +13,6 @@ import dataclasses
 from typing import Any, Final
 
 from osc_quiesce.application import documents
-from osc_quiesce.application import errors
 from osc_quiesce.application import spec
 from osc_quiesce.i18n import _
 
@@ -152,18 +151,6 @@ def from_yaml(text: str, path: str) -> Mapping:
     :raises errors.SpecError: as from_file
     """
     return Mapping(documents.parse(text, path, SCHEMA, _write_out))
-
-
-def user_data_of(path: str, where: str) -> str:
-    """Return the text of a file with user data.
-
-    :param where: where the mapping names it
-    :raises errors.SpecError: it cannot be read
-    """
-    try:
-        return documents.read(path)
-    except errors.SpecError as exc:
-        raise errors.SpecError(f'{where}: {exc}') from exc
 
 
 def _write_out(data: Any) -> None:

@@ -17,6 +17,8 @@ from osc_quiesce.recovery import rows as tables
 
 #: what the descriptions of our ports begin with
 MARK: Final = f'{marks.PREFIX}{marks.RESTORE_ID}='
+#: modes of subnets in which Neutron makes all addresses of MACs
+_OF_MAC: Final = frozenset({'slaac', 'dhcpv6-stateless'})
 
 
 def resolve(rows: tables.Rows,
@@ -70,7 +72,8 @@ def _add_addresses(rows: tables.Rows, port: Mapping[str, Any],
                     _('network %s has no subnet') % network['name'])
             rows.add(_('address'), source, _('new'))
             return
-        body['fixed_ips'] = [_fixed(ip, subnets, network) for ip in old]
+        body['fixed_ips'] = [
+            _fixed(ip, subnets, network, entry) for ip in old]
         _check_free(rows, network, body['fixed_ips'])
     except errors.ApplicationError as exc:
         rows.add(_('address'), source, '', str(exc))
@@ -93,11 +96,19 @@ def _subnet(rows: tables.Rows, entry: mappings.Entry,
 
 
 def _fixed(address: str, subnets: list[dict[str, Any]],
-           network: Mapping[str, Any]) -> dict[str, str]:
+           network: Mapping[str, Any],
+           entry: mappings.Entry) -> dict[str, str]:
     """Return what asks for an address in the one subnet that has it."""
     for subnet in subnets:
         if ipaddress.ip_address(address) in ipaddress.ip_network(
                 subnet['cidr'], strict=False):
+            if entry.get('mac') == mappings.NEW and _OF_MAC & {
+                    subnet.get('ipv6_address_mode'),
+                    subnet.get('ipv6_ra_mode')}:
+                raise errors.ApplicationError(
+                    _('address %(address)s is made of the MAC: with "mac: '
+                      '%(new)s", addresses must be "%(new)s" as well') % {
+                          'address': address, 'new': mappings.NEW})
             return {'subnet_id': subnet['id'], 'ip_address': address}
     raise errors.ApplicationError(
         _('address %(address)s is in no subnet of network %(network)s: with '

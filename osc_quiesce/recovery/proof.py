@@ -149,8 +149,7 @@ class Prover:
 
     def _check(self, volume_id: str, backup_id: str,
                made: Mapping[str, Any]) -> None:
-        record = cloud_api.until_answered(
-            self._waiter.timer,
+        record = self._waiter.repeat(
             lambda: records.export(self._cloud, made['id']))
         parent = records.parent_id(record)
         if not parent:

@@ -8,10 +8,10 @@ interrupted one has left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 import contextlib
 import logging
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -24,8 +24,6 @@ LOG = logging.getLogger(__name__)
 
 #: seconds for a backup to have another status: cinder-backup sets it
 _RESET_TIMEOUT: Final = 120.0
-
-_T = TypeVar('_T')
 
 
 def recover(waiter: waiting.Waiter, volumes: Collection[str]) -> None:
@@ -103,13 +101,13 @@ class Backups:
         that is up, too.
         """
         try:
-            self._repeat(lambda: self._waiter.read_backup(backup_id))
+            self._waiter.repeat(lambda: self._waiter.read_backup(backup_id))
         except cloud_api.CloudError as exc:
             return isinstance(exc, cloud_api.NotThere)
         return False
 
     def _reset(self, backup_id: str, status: str) -> None:
-        self._repeat(lambda: self._cloud.volume(
+        self._waiter.repeat(lambda: self._cloud.volume(
             'POST', f'/backups/{backup_id}/action',
             {'os-reset_status': {'status': status}}))
         other = {'available': 'error', 'error': 'available'}[status]
@@ -125,7 +123,7 @@ class Backups:
                                {'backup': {'metadata': {**kept, **more}}},
                                microversion=cloud_api.BACKUP_MICROVERSION)
 
-        self._repeat(write)
+        self._waiter.repeat(write)
 
     def _ask_to_delete(self, backup_id: str, status: str = '') -> None:
         """Have Cinder delete a proof, or end one that is under way.
@@ -152,7 +150,8 @@ class Backups:
         :param status: of the backup, as it was read a moment ago
         """
         try:
-            self._repeat(lambda: self._begin_to_delete(backup_id, status))
+            self._waiter.repeat(
+                lambda: self._begin_to_delete(backup_id, status))
             self._wait_until_gone(backup_id)
         except errors.ApplicationError as exc:
             if self._is_gone(backup_id):
@@ -178,6 +177,3 @@ class Backups:
             self._waiter.gone(
                 lambda: self._waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)
-
-    def _repeat(self, call: Callable[[], _T]) -> _T:
-        return cloud_api.until_answered(self._waiter.timer, call)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import re
 from typing import Any, Final
 
+from osc_quiesce.application import documents
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import losses
@@ -138,9 +139,9 @@ class _Resolver:
         path = own and own.get('user_data_file')
         if own and path:
             try:
-                text = mappings.user_data_of(path, own.where)
+                text = documents.read(path)
             except errors.SpecError as exc:
-                rows.add(what, source, '', str(exc))
+                rows.add(what, source, '', f'{own.where}: {exc}')
                 return None
             data = base64.b64encode(text.encode()).decode()
             if len(data) > _MOST_USER_DATA:

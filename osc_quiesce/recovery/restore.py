@@ -76,10 +76,13 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
         to do, mostly to run the same command again
     """
     run = Run(client, cloud, plan, means)
-    run.fill()
-    run.prove()
-    if plan.options.start:
-        run.start()
+    try:
+        run.fill()
+        run.prove()
+        if plan.options.start:
+            run.start()
+    except cloud_api.CloudError as exc:
+        raise _advised(exc) from exc
     return run.report
 
 
@@ -172,7 +175,7 @@ class Run:
                 return
             proven = {marks.VERIFIED: model.utc_now()}
             self._note(item.copy.id, proven)
-            self._repeat(lambda: marks.write(
+            self._waiter.repeat(lambda: marks.write(
                 self._cloud, row.id, {**proven, marks.STARTED: ''}))
             row.verified = True
             row.seconds += self._clock() - started
@@ -185,7 +188,8 @@ class Run:
         """Let no later run use a volume that differs from its backup."""
         values = {marks.DIFFERS: model.utc_now()}
         try:
-            self._repeat(lambda: marks.write(self._cloud, volume_id, values))
+            self._waiter.repeat(
+                lambda: marks.write(self._cloud, volume_id, values))
         except cloud_api.CloudError as exc:
             LOG.error(
                 _('Volume %(id)s DIFFERS from its backup, but that cannot be '
@@ -195,13 +199,10 @@ class Run:
                 {'id': volume_id, 'why': str(exc).rstrip('.'),
                  'restore': self._plan.restore_id})
 
-    def _repeat(self, call: Callable[[], _T]) -> _T:
-        return cloud_api.until_answered(self._waiter.timer, call)
-
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
         """Write on a backup that it was proven; no restore fails by that."""
         try:
-            self._repeat(lambda: backup_sets.mark(
+            self._waiter.repeat(lambda: backup_sets.mark(
                 self._cloud, [{'id': backup_id}], proven))
         except cloud_api.CloudError as exc:
             LOG.warning(
@@ -213,7 +214,7 @@ class Run:
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume should be proven, and can be."""
         row = self.rows[item.wanted.id]
-        if not item.can_be_proven or row.verified:
+        if not item.is_target or row.verified:
             return False
         if row.id not in self._in_use:
             return True
@@ -225,7 +226,8 @@ class Run:
                     'or had it, and may have written to it.'
                     ) % item.wanted.label
         if self._plan.options.verify:
-            raise proof.NotProven(message)
+            raise proof.NotProven(
+                message, _('Without --verify-all, the restore goes on.'))
         LOG.warning('%s', message)
 
     def _check_volumes(self) -> None:
@@ -288,7 +290,7 @@ def together(function: Callable[[_T], _U], items: Iterable[_T],
         try:
             return function(item)
         except errors.ApplicationError as exc:
-            failures.append(exc)
+            failures.append(_advised(exc))
             return None
 
     everything = list(items)
@@ -304,3 +306,12 @@ def together(function: Callable[[_T], _U], items: Iterable[_T],
                 each.advice for each in failures if each.advice))
         ) from failures[0]
     return [each for each in found if each is not None]
+
+
+def _advised(exc: errors.ApplicationError) -> errors.ApplicationError:
+    """Return what went wrong, with advice also for an answer of a service."""
+    if not isinstance(exc, cloud_api.CloudError):
+        return exc
+    return errors.ApplicationError(
+        _('%s.') % str(exc).rstrip('.'),
+        _('Nothing is torn down; the same command again continues.'))

@@ -12,7 +12,6 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
@@ -56,19 +55,14 @@ class Item:
 
     :param wanted: with the size of the copy
     :param volume: as Cinder shows it; None if it is made first
-    :param is_target: whether it is a target volume, and not one that the
-        restore makes for itself
+    :param is_target: whether it is a target volume, as one of which the
+        backup is registered, so that it can be proven
     """
 
     wanted: resolved.Volume
     copy: points.Copy
     volume: Mapping[str, Any] | None
     is_target: bool
-
-    @property
-    def can_be_proven(self) -> bool:
-        """Whether the backup is registered as one of this volume."""
-        return self.is_target and self.copy.kind == points.BACKUP
 
     def is_done(self, volume: Mapping[str, Any], restore_id: str) -> bool:
         """Return whether a volume has all the data of the copy."""
@@ -184,8 +178,3 @@ def check(plan: Plan) -> None:
     """Raise errors.NotPossible if the plan has refusals."""
     if plan.refusals:
         raise errors.NotPossible(plan.refusals)
-
-
-def label_of(server: Mapping[str, Any]) -> str:
-    """Return what messages call a server that Nova shows."""
-    return model.label(server['id'], server.get('name'))

@@ -57,7 +57,7 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
 
     items = [item for wanted in resolution.volumes.values() if (item := _item(
         point, wanted, there, restore_id, may_use, options, rows))]
-    problems += _clashes(cloud, point, items, there)
+    problems += _clashes(cloud, point, items)
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
@@ -129,18 +129,22 @@ def _item(point: points.Point, wanted: resolved.Volume,
         return None
     wanted = dataclasses.replace(wanted, size=copy.size)
     target = there.get(copy.volume_id)
+    # The first that this restore has made, of which a server may have one.
+    own = min((each for each in there.values()
+               if marks.maker(each) == (restore_id, wanted.id)
+               and not options.drill),  # which always begins again
+              key=lambda each: (not each['attachments'], each['created_at']),
+              default=None)
     # A backup that was made here is one of its source, which must not be
     # written over, even if it is the target of what runs elsewhere now. One
     # that has grown since gives way to a new volume, unless it is ours.
-    is_target = (point.kind == points.BACKUP and copy.volume_id != wanted.id
+    is_target = (not own and point.kind == points.BACKUP
+                 and copy.volume_id != wanted.id
                  and bool(target and marks.target_of(target)
                           and (target['size'] == copy.size
                                or marks.owner(target) == restore_id)
                           and may_use(target, copy)))
-    own = [each for each in there.values()
-           if marks.maker(each) == (restore_id, wanted.id)
-           and not options.drill]  # which always begins again
-    volume = target if is_target else next(iter(own), None)
+    volume = target if is_target else own
     item = restore_plan.Item(wanted, copy, volume, is_target)
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
     if volume and options.drill:
@@ -196,8 +200,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
 
 
 def _clashes(cloud: cloud_api.Cloud, point: points.Point,
-             items: Iterable[restore_plan.Item],
-             there: Mapping[str, Mapping[str, Any]]) -> list[str]:
+             items: Iterable[restore_plan.Item]) -> list[str]:
     """Return which volumes of the set share a target volume that is used.
 
     Those that are not chosen count: they may have been restored before.
@@ -261,7 +264,7 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
                      'are equal to their backups (the export record of a '
                      'backup tells what was compared).'))
     unproven = ', '.join(
-        item.wanted.label for item in items if not item.can_be_proven)
+        item.wanted.label for item in items if not item.is_target)
     if unproven and not options.drill:
         why.append(_('It cannot be proven that these volumes are restored '
                      'right, since their backups are not registered with a '
@@ -275,7 +278,7 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
     if options.verify:
         problems += why
         return not why, []
-    can = cloud.is_admin and any(item.can_be_proven for item in items)
+    can = cloud.is_admin and any(item.is_target for item in items)
     return can, [_('%s They are not verified.') % each for each in why]
 
 
@@ -294,7 +297,7 @@ def _needs(site: sites.Site, plan: restore_plan.Plan) -> room.Needs:
         to_thicken=[item.wanted for item in to_fill if not item.volume
                     or not marks.get(item.volume, marks.RESTORED_AT)],
         servers=servers,
-        proofs=sorted((i.wanted.size for i in plan.items if i.can_be_proven),
+        proofs=sorted((i.wanted.size for i in plan.items if i.is_target),
                       reverse=True)[: plan.options.parallel] if plan.verify
         else (),
         needs_backup_service=plan.point.kind == points.BACKUP and bool(

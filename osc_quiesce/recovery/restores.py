@@ -135,21 +135,26 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
             or marks.maker(each)[0] != restore.id}
     failures: list[str] = []
 
-    def carry_out(step: Callable[..., None], *args: Any) -> bool:
+    def carry_out(step: Callable[..., object], *args: Any) -> bool:
         """Go on if one step fails: the others free what they can."""
         try:
-            cloud_api.until_answered(
-                waiter.timer, lambda: step(*args), waiter.timeout)
+            waiter.repeat(lambda: step(*args), waiter.timeout)
         except cloud_api.NotThere:
             pass
         except errors.ApplicationError as exc:
-            failures.append(exc.fact)
+            failures.append(_('%s.') % exc.fact.rstrip('.'))
             return False
         return True
 
+    # First: when the rest is gone, nothing leads to them any more.
+    its_ports = waiter.repeat(lambda: _ports(waiter.cloud, restore.id))
     stuck = {each['id'] for each in restore.servers if not carry_out(
         delete_server, waiter, each, kept)}
-    carry_out(_delete_ports, waiter.cloud, restore.id)
+    for port in its_ports:
+        if not carry_out(
+                waiter.cloud.network, 'DELETE', f'/ports/{port["id"]}'):
+            failures.append(_('"openstack port delete %s" deletes that port '
+                              'when it can be deleted.') % port['id'])
     for volume in restore.volumes:
         if not stuck & {a['server_id'] for a in volume['attachments']}:
             carry_out(_release, waiter, volume, kept, restore.id)
@@ -183,12 +188,6 @@ def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],
         waiter.delete_volume(volume['id'])
 
 
-def _delete_ports(cloud: cloud_api.Cloud, restore_id: str) -> None:
-    for port in _ports(cloud, restore_id):
-        with contextlib.suppress(cloud_api.NotThere):
-            cloud.network('DELETE', f'/ports/{port["id"]}')
-
-
 def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
                   kept: set[str]) -> None:
     """Delete a server, and none of these volumes with it."""
@@ -206,8 +205,13 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
         cloud.compute('DELETE', path)
     except cloud_api.NotThere:
         return
-    waiter.gone(lambda: cloud.compute('GET', path),
-                _('Server %s is still being deleted') % server['id'])
+
+    def look() -> None:
+        # Nova may be configured to keep it, with its volumes, for a while.
+        if cloud.compute('GET', path)['server']['status'] == 'SOFT_DELETED':
+            cloud.compute('POST', f'{path}/action', {'forceDelete': None})
+
+    waiter.gone(look, _('Server %s is still being deleted') % server['id'])
 
 
 def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:

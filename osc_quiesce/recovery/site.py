@@ -92,10 +92,6 @@ class Site:
                 self._lists[kind] = list(self._read(kind))
             return self._lists[kind]
 
-    def names(self, kind: str) -> list[str]:
-        """Return the names of all things of a kind, in order."""
-        return sorted({each['name'] for each in self.all(kind)})
-
     def find(self, kind: str, name_or_id: str) -> dict[str, Any]:
         """Return the thing with this ID, or else with exactly this name.
 

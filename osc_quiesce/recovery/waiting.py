@@ -103,6 +103,11 @@ class Waiter:
         object.__setattr__(
             self, '_listings', _Listings(self.cloud, self.timer.clock))
 
+    def repeat(self, call: Callable[[], _T],
+               patience: float = cloud_api.PATIENCE) -> _T:
+        """Return what a request returns; see cloud_api.until_answered."""
+        return cloud_api.until_answered(self.timer, call, patience)
+
     def until(self, look: Callable[[], _T | None], what: str,
               advice: str = '') -> _T:
         """Return what a look returns, once that is not None.
@@ -114,8 +119,7 @@ class Waiter:
         deadline = self.timer.clock() + self.timeout
         pauses = retry.pauses()
         while True:
-            found = cloud_api.until_answered(
-                self.timer, look, deadline - self.timer.clock())
+            found = self.repeat(look, deadline - self.timer.clock())
             if found is not None:
                 return found
             pause = next(pauses)
@@ -133,10 +137,7 @@ class Waiter:
             status
         """
         return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
-                          known,
-                          _('Volume %(id)s is still %(statuses)s') % {
-                              'id': id_,
-                              'statuses': ' / '.join(sorted(leaves))})
+                          known, _('Volume %s') % id_)
 
     def backup(self, id_: str, leaves: Collection[str],
                known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -144,16 +145,22 @@ class Waiter:
 
         :param known: as for :meth:`volume`
         """
+        advice = '' if 'restoring' not in leaves else _(
+            'The same command again waits on. If no cinder-backup is at work '
+            'on it, an administrator runs "openstack volume backup set '
+            '--state available %s", and "openstack volume set --state '
+            'available" for its volume; then the same command again restores '
+            'it.') % id_
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
-                          known,
-                          _('Backup %(id)s is still %(statuses)s') % {
-                              'id': id_,
-                              'statuses': ' / '.join(sorted(leaves))})
+                          known, _('Backup %s') % id_, advice)
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
               leaves: Collection[str], known: Mapping[str, Any] | None,
-              what: str) -> dict[str, Any]:
-        """Return what is read when it has left these statuses."""
+              what: str, advice: str = '') -> dict[str, Any]:
+        """Return what is read when it has left these statuses.
+
+        :param what: what messages call it
+        """
         started = self.timer.clock()
         before = dict(known or {})
         is_news = known is not None
@@ -169,7 +176,8 @@ class Waiter:
             is_news = False
             return None if before['status'] in leaves else before
 
-        return self.until(look, what)
+        return self.until(look, _('%(what)s is still %(statuses)s') % {
+            'what': what, 'statuses': ' / '.join(sorted(leaves))}, advice)
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.

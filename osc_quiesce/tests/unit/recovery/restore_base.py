@@ -199,7 +199,8 @@ class FakeSite:
                 self.ports[port['id']] = port
                 return {'port': copy.deepcopy(port)}
             if method == 'DELETE':
-                del self.ports[where.path.split('/')[2]]
+                del self.ports[_row(
+                    self.ports, where.path.split('/')[2])['id']]
                 return {}
             query = dict(parse.parse_qsl(where.query))
             address = query.pop('fixed_ips', '').removeprefix('ip_address=')
@@ -314,7 +315,7 @@ class FakeSite:
         elif volume['status'] == 'creating':
             volume['status'] = 'available'
             return {'volume': {**volume, 'status': 'creating'}}
-        elif volume['status'] == 'restoring-backup':
+        elif 'from' in volume:
             return {'volume': self._look_at_restore(volume)}
         return {'volume': volume}
 
@@ -375,7 +376,8 @@ class FakeSite:
         volume['data'] = backup['data']
         if backup['source_metadata']:
             volume['metadata'] = dict(backup['source_metadata'])
-        if backup['volume_id'] != volume['id']:
+        noted = volume['metadata'].get('src_backup_id', backup['id'])
+        if backup['volume_id'] != volume['id'] or noted != backup['id']:
             volume['metadata']['src_backup_id'] = backup['id']
         self.damage(volume)
 

@@ -109,8 +109,6 @@ class TestMapping(unittest.TestCase):
     def test_a_file_that_cannot_be_read_is_named(self) -> None:
         with self.assertRaisesRegex(errors.SpecError, '/no/such cannot be'):
             mappings.from_file('/no/such')
-        with self.assertRaisesRegex(errors.SpecError, 'here: /no/such'):
-            mappings.user_data_of('/no/such', 'here')
 
     def test_the_example_of_the_documentation_is_right(self) -> None:
         path = pathlib.Path(__file__).parents[4] / (

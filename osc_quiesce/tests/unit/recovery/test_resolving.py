@@ -118,6 +118,18 @@ class TestResolving(restore_base.TestCase):
             '"addresses: new" the server gets another one', self.refusals(),
         )
 
+    def test_an_address_that_is_made_of_a_mac_goes_with_it(self) -> None:
+        self.site.lists['subnets'].append({
+            'id': 's6', 'name': 'b-sub6', 'network_id': 'n1',
+            'cidr': 'fd00::/64', 'ipv6_address_mode': 'slaac'})
+        self.servers[0]['ports'][0]['fixed_ips'].append(
+            {'ip_address': 'fd00::f816:3eff:fe00:0'})
+        self.assertEqual([], self.resolve().refusals)
+        self.text = self.text.replace(
+            '{network: b-net}', '{network: b-net, mac: new}')
+        self.assertIn('address fd00::f816:3eff:fe00:0 is made of the MAC: '
+                      'with "mac: new"', self.refusals())
+
     def test_an_address_that_somebody_has_is_refused(self) -> None:
         self.site.ports['p'] = {
             'id': 'p', 'network_id': 'n1', 'device_id': 'someone',
@@ -230,7 +242,8 @@ class TestResolving(restore_base.TestCase):
             path = os.path.join(folder, 'ud')
             self.text = restore_base.MAPPING + (
                 f'servers: {{web: {{user_data_file: {path}}}}}\n')
-            self.assertIn(f'{path} cannot be read', self.refusals())
+            self.assertIn(f'(servers.web): {path} cannot be read',
+                          self.refusals())
             with open(path, 'w') as stream:
                 stream.write('#!/bin/sh\n')
             data = self.resolve().servers[1].user_data

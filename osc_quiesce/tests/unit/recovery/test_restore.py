@@ -8,7 +8,9 @@ import collections
 from collections.abc import Callable
 import copy
 import os
+import re
 import tempfile
+import threading
 from typing import Any
 from unittest import mock
 
@@ -182,6 +184,33 @@ class TestRestore(TestCase):
             [(each['id'], each['delete_on_termination'])
              for each in db['os-extended-volumes:volumes_attached']],
         )
+
+    def test_servers_of_a_stage_that_share_a_volume(self) -> None:
+        """Cinder reserves it for one server at a time."""
+        shared = self.servers[0]['volumes'][1]
+        shared['multiattach'] = True
+        self.site.lists['volume_types'][0]['extra_specs'] = {
+            'multiattach': '<is> True'}
+        self.servers[1].update({
+            'order': 0, 'stage': 0,
+            'volumes': [*self.servers[1]['volumes'], shared]})
+        compute, second = self.site.compute, threading.Event()
+
+        def send(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            volume = self.target('db-vdb')
+            if volume['status'] == 'reserved':
+                second.set()
+                raise cloud_api.CloudError('it is reserved', 400)
+            answer = compute(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/servers'):
+                volume['status'] = 'reserved'
+                second.wait(0.2)  # would be made now
+                volume['status'] = 'in-use'
+            return answer
+
+        self.site.compute = send  # type: ignore[method-assign]
+        self.restore()
+        self.assertEqual(2, len(self.target('db-vdb')['attachments']))
 
     def test_a_site_without_networks(self) -> None:
         for server in self.servers:
@@ -413,6 +442,75 @@ class TestFailures(TestCase):
             self.restore(parallel=1)
         # The others are restored all the same.
         self.assertEqual('data of web-vda', self.target('web-vda')['data'])
+
+    def test_a_refusal_of_a_service_tells_how_to_go_on(self) -> None:
+        for refused in (
+                r'POST /volumes/t-db-vda/metadata',  # before the restore
+                r'POST /volumes/t-.*-vda/metadata',  # several at once
+                r'PUT /servers/.*'):
+            with self.subTest(refused):
+                self.setUp()
+
+                def refuse(line: str, pattern: str = refused) -> None:
+                    if re.fullmatch(pattern, line):
+                        raise cloud_api.CloudError('try later.', 503)
+
+                self.site.hooks.append(refuse)
+                with self.assertRaisesRegex(
+                        errors.ApplicationError, r'try later\. Nothing is '
+                        'torn down; the same command again continues'):
+                    self.restore()
+
+    def test_what_may_be_asked_twice_is_if_it_fails_once(self) -> None:
+        self.unregister('db-vdb')
+        failed: set[str] = set()
+
+        def fail(method: str, path: str, send: Any, *args: Any,
+                 **kwargs: Any) -> Any:
+            line = f'{method} {path}'
+            if line not in failed and (method == 'PUT' or re.match(
+                    'POST /volumes/.*/metadata|GET /ports|GET /volumes/',
+                    line)):
+                failed.add(line)
+                raise cloud_api.CloudError('try later', 503)
+            return send(method, path, *args, **kwargs)
+
+        plan = self.plan()
+        for name in 'volume', 'compute', 'network':
+            send = getattr(self.site, name)
+            setattr(self.site, name,
+                    lambda method, path, *args, send=send, **kwargs: fail(
+                        method, path, send, *args, **kwargs))
+        restore.create(self.client, self.cloud, plan,
+                       restore.Means(60.0, 60.0))
+        self.assertEqual(2, len(self.site.servers))
+        self.assertLess(10, len(failed))
+
+    def test_a_server_whose_answer_is_lost_may_be_there(self) -> None:
+        compute = self.site.compute
+
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = compute(method, path, *args, **kwargs)
+            if (method, path) == ('POST', '/servers'):
+                raise cloud_api.CloudError('no answer')
+            return answer
+
+        self.site.compute = lose  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                booting.NotBooted, 'It is not known whether a server was made '
+                r'for db \(db-id\): no answer\. The same command again'):
+            self.restore()
+        self.site.compute = compute  # type: ignore[method-assign]
+        self.restore()
+        self.assertEqual(2, len(self.site.servers))
+
+    def test_a_restore_that_never_ends_tells_what_to_do(self) -> None:
+        self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'Backup b-db-vda is still restoring '
+                'after 60 s. .*"openstack volume backup set --state available '
+                'b-db-vda"'):
+            self.restore()
 
     def test_a_server_in_error_keeps_its_volumes(self) -> None:
         self.site.builds_to = ['ERROR']
@@ -893,6 +991,31 @@ class TestResume(TestCase):
         self.server('db')['status'] = 'ACTIVE'
         self.restore()
 
+    def test_a_server_without_one_of_its_volumes_is_not_restored(self) -> None:
+        for goes_with_it in True, False:
+            self.setUp()
+            self.servers[0]['volumes'][1]['delete_on_termination'] = (
+                goes_with_it)
+            self.restore()
+            server = self.server('db')
+            server['os-extended-volumes:volumes_attached'].pop()
+            self.site._detach(self.target('db-vdb'), server['id'])
+            with self.assertRaisesRegex(
+                    booting.NotBooted, rf'Server db \(.*\), made for db .* '
+                    r'does not have volume t-db-vdb \(/dev/vdb\).*"openstack '
+                    f'server add volume {server["id"]} t-db-vdb"'):
+                self.restore()
+
+    def test_a_volume_that_is_there_is_used_though_a_target_fits_now(
+            self) -> None:
+        target = self.target('db-vdb')
+        target['size'] = 2
+        self.restore()
+        target['size'] = 1
+        log = list(self.site.log)
+        self.restore()
+        self.assertEqual(log, self.site.log)
+
     def test_no_volume_goes_with_a_server_that_never_ran(self) -> None:
         self.site.builds_to = ['ERROR']
         with self.assertRaises(booting.NotBooted):
@@ -930,6 +1053,51 @@ class TestResume(TestCase):
         self.restore()
         self.assert_restored()
         self.assertEqual(3, self.restored())
+
+    def test_what_cinder_never_restored_is_not_called_restored(self) -> None:
+        for is_heard, source in (
+                (False, 'db-vda'), (True, 'db-vda'), (True, 'db-vdb')):
+            with self.subTest(is_heard=is_heard, source=source):
+                self.setUp()
+                if source == 'db-vdb':  # without metadata, and no target
+                    self.unregister(source)
+                self.assert_is_noticed(source, is_heard)
+
+    def assert_is_noticed(self, source: str, is_heard: bool) -> None:
+        """Lose the message for cinder-backup; an administrator resets."""
+        backup = self.site.backup_rows[f'b-{source}']
+        backup['source_metadata'] = {}
+        volume = self.site.volume
+        lost: list[dict[str, Any]] = []
+
+        def lose(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            if lost or path != f'/backups/{backup["id"]}/restore':
+                return volume(method, path, *args, **kwargs)
+            lost.append(self.site.volumes[args[0]['restore']['volume_id']])
+            lost[0]['status'] = 'restoring-backup'
+            backup['status'] = 'restoring'
+            if not is_heard:
+                raise cloud_api.CloudError('no message can be sent', 500)
+            return {}
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            if lost and 'from' not in lost[0]:
+                lost[0]['status'] = backup['status'] = 'available'
+
+        self.site.volume = lose  # type: ignore[method-assign]
+        self.client = self.client.with_sleep(sleep)
+        with self.assertRaisesRegex(
+                filling.NotRestored, f'Volume {source} .*was not restored .*'
+                'Cinder has restored nothing into it.* The same command'):
+            self.restore(verify=False)
+        self.assertEqual({}, self.site.servers)
+        report = self.restore(verify=False)
+        for row in report.volumes:
+            self.assertEqual(f'data of {row.source_id}',
+                             self.site.volumes[row.id]['data'])
+            self.assertNotIn(
+                'src_backup_id', self.site.volumes[row.id]['metadata'])
 
 
 class TestSnapshots(TestCase):
@@ -970,6 +1138,16 @@ class TestSnapshots(TestCase):
         self.stop_at('POST /ports')
         self.restore()
         self.assertEqual(3, len(self.site.volumes))
+
+    def test_again_goes_on_though_servers_have_the_volumes(self) -> None:
+        self.site.builds_to = ['ACTIVE', 'ERROR']
+        with self.assertRaises(booting.NotBooted):
+            self.restore()
+        self.restore()
+        log = list(self.site.log)
+        self.restore()
+        self.assertEqual(log, self.site.log)
+        self.assertEqual('ACTIVE', self.server('web')['status'])
 
     def restored(self) -> int:
         return sum(line.endswith('/restore') for line in self.site.log)

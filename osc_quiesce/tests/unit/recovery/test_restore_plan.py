@@ -204,7 +204,7 @@ class TestProofs(restore_base.TestCase):
                                     marks.VOLUME: 'db-vda'}))
         items = {item.wanted.id: item for item in self.plan().items}
         self.assertIsNone(items['db-vda'].volume)
-        self.assertFalse(items['db-vda'].can_be_proven)
+        self.assertFalse(items['db-vda'].is_target)
 
 
 class TestRoom(restore_base.TestCase):

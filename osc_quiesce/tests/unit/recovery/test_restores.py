@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -186,6 +187,57 @@ class TestRestores(restore_base.TestCase):
         restores.delete(found, self.waiter)
         self.assertEqual({}, self.site.servers)
         self.assertIn('t-db-vdb', self.site.volumes)
+
+    def test_a_server_that_nova_would_keep_for_a_while_goes_at_once(
+            self) -> None:
+        self.unregister('db-vda')
+        self.restore()
+        compute = self.site.compute
+
+        def reclaim_later(method: str, path: str, *args: Any,
+                          **kwargs: Any) -> Any:
+            """Delete as Nova does with reclaim_instance_interval."""
+            id_, _, action = path.removeprefix('/servers/').partition('/')
+            if method == 'DELETE':
+                self.site.servers[id_]['status'] = 'SOFT_DELETED'
+                return {}
+            if action == 'action':
+                self.assertEqual(({'forceDelete': None},), args)
+                return compute('DELETE', f'/servers/{id_}')
+            return compute(method, path, *args, **kwargs)
+
+        self.site.compute = reclaim_later  # type: ignore[method-assign]
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.servers)
+        self.assertEqual({'t-db-vdb', 't-web-vda'}, set(self.site.volumes))
+
+    def test_a_port_that_stays_is_named_and_keeps_no_other_one(self) -> None:
+        self.restore()
+        first, *_others = self.site.ports
+
+        def refuse(line: str) -> None:
+            if line == f'DELETE /ports/{first}':
+                raise cloud_api.CloudError('it is the parent of a trunk', 409)
+
+        self.site.hooks.append(refuse)
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'it is the parent of a trunk.*'
+                f'"openstack port delete {first}"'):
+            restores.delete(self.find(), self.waiter)
+        self.assertEqual([first], list(self.site.ports))
+
+    def test_nothing_is_deleted_before_the_ports_are_known(self) -> None:
+        """Once the rest is gone, no command finds them again."""
+        self.restore()
+        log = list(self.site.log)
+        with mock.patch.object(
+                self.site, 'network', side_effect=cloud_api.CloudError(
+                    'no answer')), self.assertRaisesRegex(
+                        errors.ApplicationError, 'no answer'):
+            restores.delete(self.find(), self.waiter)
+        self.assertEqual(log, self.site.log)
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.ports)
 
     def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
         self.site.ports['others'] = {'id': 'others', 'description': 'x'}
