@@ -48,8 +48,8 @@ def new_request_id() -> str:
 
 
 @schema.retried
-def start(context: nova_context.RequestContext, instance_uuid: str,
-          action: states.Action) -> None:
+def record(context: nova_context.RequestContext, instance_uuid: str,
+           action: states.Action) -> None:
     """Record the context's request."""
     objects.InstanceAction.action_start(
         context, instance_uuid, action.name, want_result=False)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from nova import context as nova_context
+from nova import objects
 from nova.db.main import api
 from nova.db.main import models
 from oslo_utils import timeutils
@@ -109,6 +110,22 @@ def move(context: nova_context.RequestContext, instance_uuid: str,
         else instance.task_state == before[1]).update({
             'vm_state': after[0], 'task_state': after[1],
             'updated_at': timeutils.utcnow()}, synchronize_session=False))
+
+
+@api.pick_context_manager_writer
+def start(context: nova_context.RequestContext, instance_uuid: str,
+          action: states.Action) -> bool:
+    """Put a server into a task state, and record the context's request.
+
+    Both or neither: a service that finds the state finds the record.
+
+    :returns: whether the server was in the states in which it can be asked
+    """
+    moved = move(context, instance_uuid, action.before, action.during)
+    if moved:
+        objects.InstanceAction.action_start(
+            context, instance_uuid, action.name, want_result=False)
+    return moved
 
 
 @api.pick_context_manager_reader

@@ -30,10 +30,6 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ERROR = vm_states.ERROR
-#: states of a server that is to be quiesced
-QUIESCING = states.QUIESCE.accepted_in, states.QUIESCE.task_state
-#: those of one that is
-QUIESCED = states.QUIESCED, None
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -55,7 +51,8 @@ class Records:
             # A later request may have put the server into the same states.
             if not actions.is_open(cell, instance.uuid, row.request_id):
                 return False
-            if not db.move(cell, instance.uuid, QUIESCING, QUIESCED):
+            if not db.move(cell, instance.uuid, states.QUIESCE.during,
+                           states.UNQUIESCE.before):
                 return False
             if row.frozen_at is not None and row.unquiesce_at is not None:
                 actions.announce(
@@ -76,7 +73,8 @@ class Records:
         :returns: False if the server is not quiescing any more; then the
             request has ended all the same
         """
-        before, after = QUIESCING, (states.QUIESCE.ends[outcome], None)
+        before = states.QUIESCE.during
+        after = states.QUIESCE.ends[outcome], None
 
         @schema.retried
         def save() -> tuple[bool, bool]:

@@ -635,8 +635,9 @@ class World:
                 (objects.Instance, ('save', 'get_by_uuid', 'refresh')),
                 (objects.InstanceAction, ('action_start',)),
                 (compute_utils, ('add_instance_fault_from_exc',)),
-                (db, ('move', 'add_event', 'finish_event', 'open_requests',
-                      'states_of', 'in_task_state', 'result_of'))):
+                (db, ('start', 'move', 'add_event', 'finish_event',
+                      'open_requests', 'states_of', 'in_task_state',
+                      'result_of'))):
             for name in names:
                 yield mock.patch.object(place, name, _stepwise(
                     getattr(place, name), in_cell=True))
