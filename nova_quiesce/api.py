@@ -211,10 +211,10 @@ class API:
             if row is None or row.request_id != request_id:
                 return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
-                instance.vm_state != states.QUIESCED):
-            if self._withdraw(context, instance, request_id):
-                return None
-            instance.refresh()
+                instance.vm_state != states.QUIESCED) and self._withdraw(
+                    context, instance, request_id):
+            return None
+        instance.refresh()    # it may be quiesced since
         if instance.vm_state == states.QUIESCED and self._want_thaw(
                 context, instance, request_id):
             self._begin_unquiesce(context, instance)

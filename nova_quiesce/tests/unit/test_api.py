@@ -364,6 +364,17 @@ class TestUnquiesceRequest(world.WorldTest):
         self.live(6)
         self.check_at_rest('active')
 
+    def test_quiesced_since_the_server_was_read(self) -> None:
+        request_id = self.quiesce()
+        instance = self.instance
+        self.deliver()
+        context = self._context()
+        self.assertIsNone(
+            self.api.unquiesce_request(context, instance, request_id))
+        self.deliver()
+        self.assertEqual('Success', self.result_of(context.request_id))
+        self.check_at_rest('active')
+
     def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:
         answers: list[tuple[str, dict[str, str] | None]] = []
         frozen = store.Store.mark_frozen
