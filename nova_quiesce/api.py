@@ -72,24 +72,16 @@ class API:
         """
         own_id = request_id or context.request_id
         self._check(('schema',), schema.check)
-        if request_id and self._resume(context, instance, request_id):
-            return
         try:
             self._check_quiesce(context, instance)
-        except (exception.InstanceInvalidState, exceptions.QuiesceError):
-            # Another copy of it may have been faster.
-            instance.refresh()
-            if request_id and self._resume(
-                    context, instance, request_id):
-                return
-            raise
-        try:
             # The row of a thaw goes a moment after the state has changed.
             _WHILE_OLD_ROW_GOES.copy()(
                 self._store.ask,
                 request_id=own_id, unquiesce_after=unquiesce_after,
                 **_columns(context, instance))
-        except exceptions.RequestKnown:
+        except (exception.InstanceInvalidState, exception.InstanceIsLocked,
+                exceptions.QuiesceError):
+            # Looked up only now: few requests come a second time.
             instance.refresh()
             if not self._resume(context, instance, own_id):
                 raise
@@ -201,6 +193,8 @@ class API:
         """
         self._check(('schema',), schema.check)
         self._check_idle(context, instance)
+        if self._unquiesce(context, instance, request_id):
+            return None
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
             if self._store.withdraw(instance.uuid, request_id):
@@ -211,15 +205,21 @@ class API:
             if row is None or row.request_id != request_id:
                 return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
-                instance.vm_state != states.QUIESCED) and self._withdraw(
-                    context, instance, request_id):
+                self._withdraw(context, instance, request_id)):
             return None
         instance.refresh()    # it may be quiesced since
-        if instance.vm_state == states.QUIESCED and self._want_thaw(
-                context, instance, request_id):
-            self._begin_unquiesce(context, instance)
+        if self._unquiesce(context, instance, request_id):
             return None
         return self._what_became(instance, request_id)
+
+    def _unquiesce(self, context: nova_context.RequestContext,
+                   instance: objects.Instance, request_id: str) -> bool:
+        """Begin a thaw if this request has frozen the guest, and none has."""
+        if instance.vm_state != states.QUIESCED or not self._want_thaw(
+                context, instance, request_id):
+            return False
+        self._begin_unquiesce(context, instance)
+        return True
 
     def _withdraw(self, context: nova_context.RequestContext,
                   instance: objects.Instance, request_id: str) -> bool:

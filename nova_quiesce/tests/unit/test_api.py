@@ -163,14 +163,22 @@ class TestAskedAgain(world.WorldTest):
         self.assertEqual([], self.bus.messages)
         self.check_at_rest('quiesced', frozen=True)
 
+    def test_frozen_and_a_new_request_would_be_refused(self) -> None:
+        request_id = self.freeze()
+        self.services.clear()
+        self.advance(61)
+        self.set(locked=True)
+        context = self._context()
+        context.is_admin = False
+        self.api.quiesce(context, self.instance, 0, request_id)
+        self.set(locked=False)
+        self.quiesce(request_id=request_id)
+
     def test_two_copies_at_once(self) -> None:
         request_id = world.new_id()
         instance = self.instance
         self.quiesce(request_id=request_id)
-        with mock.patch.object(
-                self.api, '_resume',
-                mock.Mock(side_effect=[False, True])):
-            self.api.quiesce(self._context(), instance, 0, request_id)
+        self.api.quiesce(self._context(), instance, 0, request_id)
         self.assertEqual(1, len(self.bus.messages))
 
     def test_being_thawed(self) -> None:

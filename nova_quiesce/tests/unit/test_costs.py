@@ -67,7 +67,7 @@ class TestUntilAccepted(CostTest):
     def test_quiesce(self) -> None:
         context, instance = self._context(), self.instance
         with self.counted() as found:
-            self.api.quiesce(context, instance, 0)
+            self.api.quiesce(context, instance, 0, world.new_id())
         self.assertEqual({'INSERT': 3, 'UPDATE': 1, 'COMMIT': 2}, found)
 
     def test_unquiesce(self) -> None:
@@ -75,6 +75,13 @@ class TestUntilAccepted(CostTest):
         context, instance = self._context(), self.instance
         with self.counted() as found:
             self.api.unquiesce(context, instance)
+        self.assertEqual({'INSERT': 1, 'UPDATE': 2, 'COMMIT': 2}, found)
+
+    def test_unquiesce_of_a_request(self) -> None:
+        request_id = self.freeze()
+        context, instance = self._context(), self.instance
+        with self.counted() as found:
+            self.api.unquiesce_request(context, instance, request_id)
         self.assertEqual({'INSERT': 1, 'UPDATE': 2, 'COMMIT': 2}, found)
 
     def test_nova_itself_costs_no_less(self) -> None:
