@@ -254,10 +254,13 @@ class API:
 
     def _begin_unquiesce(self, context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
-        if not self._begin(context, instance, states.UNQUIESCE,
-                           context.request_id,
-                           self._rpcapi.unquiesce_instance):
-            self._hint(self._rpcapi.unquiesce_instance, context, instance)
+        if self._begin(context, instance, states.UNQUIESCE,
+                       context.request_id, self._rpcapi.unquiesce_instance):
+            return
+        self._hint(self._rpcapi.unquiesce_instance, context, instance)
+        # A service may have found the row, and have begun.
+        if instance.task_state != states.UNQUIESCING and db.action_id_of(
+                instance._context, instance.uuid, context.request_id) is None:
             raise _invalid_state(instance, states.UNQUIESCE)
 
     def _what_became(self, instance: objects.Instance, request_id: str,

@@ -9,6 +9,7 @@ from unittest import mock
 from nova import exception
 
 from nova_quiesce import api
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -382,6 +383,28 @@ class TestUnquiesceRequest(world.WorldTest):
         self.deliver()
         self.assertEqual('Success', self.result_of(context.request_id))
         self.check_at_rest('active')
+
+    def test_a_service_may_begin_before_the_state_is_saved(self) -> None:
+        real = db.start
+
+        def late(*args: Any) -> bool:
+            with mock.patch.object(db, 'start', real):
+                self.live(times.ASK_PAUSE + 1)
+            return bool(real(*args))
+
+        def thaw() -> None:
+            self.guest.frozen = False
+
+        for on_thaw in thaw, world.killed:
+            request_id = self.freeze()
+            self.guest.on_thaw = [on_thaw]
+            with mock.patch.object(db, 'start', late):
+                own, answer = self.unquiesce_request(request_id)
+            self.assertIsNone(answer)
+            self.live(times.THAW_LEASE)
+            self.deliver_all('ctl2')
+            self.assertEqual('Success', self.result_of(own))
+            self.check_at_rest('active')
 
     def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:
         answers: list[tuple[str, dict[str, str] | None]] = []
