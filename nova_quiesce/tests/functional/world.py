@@ -234,11 +234,11 @@ def _stepwise(function: Callable[..., Any], in_cell: bool,
 def _stepwise_block(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a transaction in the cell a step."""
     @contextlib.contextmanager
-    def stepwise(*args: Any, **kwargs: Any) -> Iterator[None]:
+    def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
         job = _before(function.__qualname__, in_cell=True)
         try:
-            with function(*args, **kwargs):
-                yield
+            with function(*args, **kwargs) as found:
+                yield found
         finally:
             if job is not None:
                 job.inside = False

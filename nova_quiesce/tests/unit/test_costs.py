@@ -91,3 +91,23 @@ class TestUntilAccepted(CostTest):
                 self.assertEqual((1, 1, 2), (
                     found['INSERT'], found['UPDATE'], found['COMMIT']))
                 self.assertGreaterEqual(found['SELECT'], 2)
+
+
+class TestUntilDone(CostTest):
+
+    def test_quiesce(self) -> None:
+        self.quiesce(unquiesce_after=60)
+        with self.counted() as found:
+            self.deliver()
+        self.assertEqual(('quiesced', None), self.states)
+        self.assertEqual(
+            {'SELECT': 11, 'UPDATE': 7, 'INSERT': 2, 'COMMIT': 6}, found)
+
+    def test_unquiesce(self) -> None:
+        self.freeze()
+        self.unquiesce()
+        with self.counted() as found:
+            self.deliver()
+        self.assertEqual(('active', None), self.states)
+        self.assertEqual({'SELECT': 10, 'UPDATE': 5, 'INSERT': 1, 'DELETE': 1,
+                          'COMMIT': 5}, found)

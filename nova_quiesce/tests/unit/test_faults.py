@@ -60,18 +60,18 @@ class FaultTest(world.WorldTest):
         commits: list[bool] = []
 
         @contextlib.contextmanager
-        def transaction(*args: Any) -> Iterator[None]:
+        def transaction(*args: Any) -> Iterator[db.ServerStates]:
             commits.append(True)
             if len(commits) != 2:
-                with real(*args):
-                    yield
+                with real(*args) as found:
+                    yield found
                 return
             if is_committed:
-                with real(*args):
-                    yield
+                with real(*args) as found:
+                    yield found
             else:
-                with contextlib.suppress(ValueError), real(*args):
-                    yield
+                with contextlib.suppress(ValueError), real(*args) as found:
+                    yield found
                     raise ValueError('roll it back')
             raise db_exception.DBConnectionError()
 
