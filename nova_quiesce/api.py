@@ -172,10 +172,11 @@ class API:
         """Have the guest of a quiesced server thawed, by any request."""
         self._check(('schema',), schema.check)
         self._check(('service',), self._check_any_service)
-        if not self._want_thaw(context, instance) and not (
-                self._store.insert_thaw(
-                    unquiesce_request_id=context.request_id,
-                    **_columns(context, instance))):
+        if self._unquiesce(context, instance):
+            return
+        if not self._store.insert_thaw(
+                unquiesce_request_id=context.request_id,
+                **_columns(context, instance)):
             # Another request is about to thaw it.
             raise exception.InstanceInvalidState(
                 attr='task_state', state=states.UNQUIESCING,
@@ -213,10 +214,13 @@ class API:
         return self._what_became(instance, request_id)
 
     def _unquiesce(self, context: nova_context.RequestContext,
-                   instance: objects.Instance, request_id: str) -> bool:
-        """Begin a thaw if this request has frozen the guest, and none has."""
-        if instance.vm_state != states.QUIESCED or not self._want_thaw(
-                context, instance, request_id):
+                   instance: objects.Instance,
+                   request_id: str | None = None) -> bool:
+        """Begin the thaw of a quiesced server, if no request has begun it."""
+        # Freezing, too: a server is quiesced a moment before its row says it.
+        if instance.vm_state != states.QUIESCED or not self._store.want_thaw(
+                instance.uuid, context.request_id, State.FREEZING,
+                State.FROZEN, request_id=request_id):
             return False
         self._begin_unquiesce(context, instance)
         return True
@@ -243,14 +247,6 @@ class API:
             raise exception.InstanceInvalidState(
                 attr='task_state', state=instance.task_state,
                 instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
-
-    def _want_thaw(self, context: nova_context.RequestContext,
-                   instance: objects.Instance,
-                   request_id: str | None = None) -> bool:
-        # Freezing, too: a server is quiesced a moment before its row says it.
-        return self._store.want_thaw(
-            instance.uuid, context.request_id, State.FREEZING, State.FROZEN,
-            request_id=request_id)
 
     def _begin_unquiesce(self, context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
