@@ -8,8 +8,6 @@ with the change of the server's state, or comes before the row of the table of
 freezes goes: so an event without an end always belongs to a row.
 """
 
-import datetime
-
 from nova import context as nova_context
 from nova import objects
 from oslo_utils import uuidutils
@@ -48,8 +46,8 @@ def new_request_id() -> str:
 
 
 @schema.retried
-def start(context: nova_context.RequestContext, instance_uuid: str,
-          action: states.Action) -> None:
+def record(context: nova_context.RequestContext, instance_uuid: str,
+           action: states.Action) -> None:
     """Record the context's request."""
     objects.InstanceAction.action_start(
         context, instance_uuid, action.name, want_result=False)
@@ -71,26 +69,26 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
     """
     # Else one that stands still here adds an event when all has ended.
     with db.transaction(context, instance_uuid):
-        for request in db.open_requests(context, instance_uuid):
-            if request.request_id == context.request_id:
-                if request.event_id is None:
-                    db.add_event(
-                        context, request.action_id, _name(action.name), host)
-                else:    # of a service that does not go on
-                    db.adopt_event(context, request.event_id, host)
-                return
-        if db.action_id_of(
+        request = find_open(context, instance_uuid, context.request_id)
+        if request is not None and request.event_id is not None:
+            # Of a service that does not go on.
+            db.adopt_event(context, request.event_id, host)
+        elif request is not None:
+            db.add_event(context, request.action_id, _name(action.name), host)
+        elif db.action_id_of(
                 context, instance_uuid, context.request_id) is None:
-            record = objects.InstanceAction.action_start(
+            new = objects.InstanceAction.action_start(
                 context, instance_uuid, action.name)
-            db.add_event(context, record.id, _name(action.name), host)
+            db.add_event(context, new.id, _name(action.name), host)
 
 
-def is_open(context: nova_context.RequestContext, instance_uuid: str,
-            request_id: str | None) -> bool:
-    """Return whether a request has not ended."""
-    return any(request.request_id == request_id for request in
-               db.open_requests(context, instance_uuid))
+def find_open(context: nova_context.RequestContext, instance_uuid: str,
+              request_id: str | None) -> db.OpenRequest | None:
+    """Return a request if it has not ended."""
+    for request in db.open_requests(context, instance_uuid):
+        if request.request_id == request_id:
+            return request
+    return None
 
 
 def finish(context: nova_context.RequestContext, instance_uuid: str,
@@ -111,18 +109,8 @@ def finish(context: nova_context.RequestContext, instance_uuid: str,
         event_id = request.event_id or db.add_event(
             context, request.action_id, _name(request.action), host)
         text = why.format_message() if why else details
-        db.finish_event(
-            context, event_id, db.ERROR if why else db.SUCCESS, text)
-
-
-def announce(context: nova_context.RequestContext, instance_uuid: str,
-             host: str, request_id: str, frozen_at: datetime.datetime,
-             deadline: datetime.datetime) -> None:
-    """Record until when the guest stays frozen, for its owner to see."""
-    number = db.action_id_of(context, instance_uuid, request_id)
-    if number is not None:
-        event_id = db.add_event(context, number, DEADLINE, host, frozen_at)
-        db.finish_event(context, event_id, db.SUCCESS, None, deadline)
+        db.finish_event(context, request.action_id, event_id,
+                        db.ERROR if why else db.SUCCESS, text)
 
 
 def _name(action_name: str) -> str:

@@ -23,6 +23,7 @@ from nova_quiesce import actions
 from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import records
 from nova_quiesce import rpcapi
 from nova_quiesce import schema
 from nova_quiesce import states
@@ -53,6 +54,7 @@ class API:
     def __init__(self) -> None:
         self._store = store.Store(CONF.host)
         self._rpcapi = rpcapi.QuiesceAPI()
+        self._records = records.Records(CONF.host)
         self._servicegroup = servicegroup.API()
         #: monotonic time until which a successful check is not repeated
         self._well_until: dict[tuple[str, ...], float] = {}
@@ -70,24 +72,16 @@ class API:
         """
         own_id = request_id or context.request_id
         self._check(('schema',), schema.check)
-        if request_id and self._resume(context, instance, request_id):
-            return
         try:
             self._check_quiesce(context, instance)
-        except (exception.InstanceInvalidState, exceptions.QuiesceError):
-            # Another copy of it may have been faster.
-            instance.refresh()
-            if request_id and self._resume(
-                    context, instance, request_id):
-                return
-            raise
-        try:
             # The row of a thaw goes a moment after the state has changed.
             _WHILE_OLD_ROW_GOES.copy()(
                 self._store.ask,
                 request_id=own_id, unquiesce_after=unquiesce_after,
                 **_columns(context, instance))
-        except exceptions.RequestKnown:
+        except (exception.InstanceInvalidState, exception.InstanceIsLocked,
+                exceptions.QuiesceError):
+            # Looked up only now: few requests come a second time.
             instance.refresh()
             if not self._resume(context, instance, own_id):
                 raise
@@ -109,8 +103,7 @@ class API:
                 raise self._ended(instance, request_id)
             if row.state == State.ASKED and not instance.task_state:
                 # The nova-api that had it did not come to the state.
-                self._begin_quiesce(
-                    context, instance, request_id, is_copy=True)
+                self._begin_quiesce(context, instance, request_id)
             return True
         if withdrawn is None:
             return False
@@ -140,34 +133,35 @@ class API:
                     lambda: self._check_compute(instance))
 
     def _begin_quiesce(self, context: nova_context.RequestContext,
-                       instance: objects.Instance, request_id: str, *,
-                       is_copy: bool = False) -> None:
+                       instance: objects.Instance, request_id: str) -> None:
+        if self._begin(context, instance, states.QUIESCE, request_id,
+                       self._rpcapi.quiesce_instance):
+            return
+        row = self._store.get(instance.uuid)
+        if row is not None and row.request_id == request_id and (
+                row.state != State.ASKED
+                or instance.task_state == states.QUIESCING):
+            return    # another copy of this request was faster
+        self._store.drop(instance.uuid, request_id)
+        raise _invalid_state(instance, states.QUIESCE)
+
+    def _begin(self, context: nova_context.RequestContext,
+               instance: objects.Instance, action: states.Action,
+               request_id: str, cast: Callable[..., None]) -> bool:
         """Put the server into its task state, and tell the services.
 
-        :param is_copy: whether the request has arrived before
+        :returns: False if its state has changed; then it is read again
         """
         own = actions.own_context(
             instance._context, context.project_id, context.user_id,
             request_id)
-        if not is_copy or db.action_id_of(
-                own, instance.uuid, request_id) is None:
-            # Before the state: a service that sees it finds the record.
-            actions.start(own, instance.uuid, states.QUIESCE)
-        instance.task_state = states.QUIESCING
-        try:
-            instance.save(expected_vm_state=[states.QUIESCE.accepted_in],
-                          expected_task_state=[None])
-        except exception.InstanceUpdateConflict as error:
+        if not schema.retried(db.start)(own, instance.uuid, action):
             instance.refresh()
-            row = self._store.get(instance.uuid)
-            if row is not None and row.request_id == request_id and (
-                    row.state != State.ASKED
-                    or instance.task_state == states.QUIESCING):
-                return    # another copy of this request was faster
-            actions.drop(own, instance.uuid)
-            self._store.drop(instance.uuid, request_id)
-            raise _invalid_state(error, instance, states.QUIESCE) from error
-        self._hint(self._rpcapi.quiesce_instance, own, instance)
+            return False
+        self._records.notify_states(
+            own, instance, action.before, action.during)
+        self._hint(cast, own, instance)
+        return True
 
     # Unquiesce ------------------------------------------------------------
 
@@ -178,17 +172,16 @@ class API:
         """Have the guest of a quiesced server thawed, by any request."""
         self._check(('schema',), schema.check)
         self._check(('service',), self._check_any_service)
-        own = self._start_unquiesce(context, instance)
-        if not self._want_thaw(context, instance) and not (
-                self._store.insert_thaw(
-                    unquiesce_request_id=context.request_id,
-                    **_columns(context, instance))):
+        if self._unquiesce(context, instance):
+            return
+        if not self._store.insert_thaw(
+                unquiesce_request_id=context.request_id,
+                **_columns(context, instance)):
             # Another request is about to thaw it.
-            actions.drop(own, instance.uuid)
             raise exception.InstanceInvalidState(
                 attr='task_state', state=states.UNQUIESCING,
                 instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
-        self._begin_unquiesce(own, instance)
+        self._begin_unquiesce(context, instance)
 
     def unquiesce_request(self, context: nova_context.RequestContext,
                           instance: objects.Instance, request_id: str,
@@ -201,6 +194,8 @@ class API:
         """
         self._check(('schema',), schema.check)
         self._check_idle(context, instance)
+        if self._unquiesce(context, instance, request_id):
+            return None
         row = self._store.get(instance.uuid)
         if row is None or row.request_id != request_id:
             if self._store.withdraw(instance.uuid, request_id):
@@ -211,39 +206,39 @@ class API:
             if row is None or row.request_id != request_id:
                 return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
-                instance.vm_state != states.QUIESCED):
-            if self._withdraw(context, instance, request_id):
-                return None
-            instance.refresh()
-        if instance.vm_state == states.QUIESCED:
-            own = self._start_unquiesce(context, instance)
-            if self._want_thaw(context, instance, request_id):
-                self._begin_unquiesce(own, instance)
-                return None
-            actions.drop(own, instance.uuid)
+                self._withdraw(context, instance, request_id)):
+            return None
+        instance.refresh()    # it may be quiesced since
+        if self._unquiesce(context, instance, request_id):
+            return None
         return self._what_became(instance, request_id)
+
+    def _unquiesce(self, context: nova_context.RequestContext,
+                   instance: objects.Instance,
+                   request_id: str | None = None) -> bool:
+        """Begin the thaw of a quiesced server, if no request has begun it."""
+        # Freezing, too: a server is quiesced a moment before its row says it.
+        if instance.vm_state != states.QUIESCED or not self._store.want_thaw(
+                instance.uuid, context.request_id, State.FREEZING,
+                State.FROZEN, request_id=request_id):
+            return False
+        self._begin_unquiesce(context, instance)
+        return True
 
     def _withdraw(self, context: nova_context.RequestContext,
                   instance: objects.Instance, request_id: str) -> bool:
         """Withdraw a freeze that is not done; return whether it was so."""
-        own = self._start_unquiesce(context, instance)
+        own = actions.own_context(
+            instance._context, context.project_id, context.user_id,
+            context.request_id)
+        # Before a service can find it in the row.
+        actions.record(own, instance.uuid, states.UNQUIESCE)
         if self._store.want_thaw(instance.uuid, context.request_id,
                                  *_BEFORE_FROZEN, request_id=request_id):
             self._hint(self._rpcapi.quiesce_instance, own, instance)
             return True
         actions.drop(own, instance.uuid)
         return False
-
-    @staticmethod
-    def _start_unquiesce(context: nova_context.RequestContext,
-                         instance: objects.Instance,
-                         ) -> nova_context.RequestContext:
-        """Record the request, before a service can find it in the row."""
-        own = actions.own_context(
-            instance._context, context.project_id, context.user_id,
-            context.request_id)
-        actions.start(own, instance.uuid, states.UNQUIESCE)
-        return own
 
     @compute.check_instance_lock
     def _check_idle(self, context: nova_context.RequestContext,
@@ -253,25 +248,16 @@ class API:
                 attr='task_state', state=instance.task_state,
                 instance_uuid=instance.uuid, method=states.UNQUIESCE.name)
 
-    def _want_thaw(self, context: nova_context.RequestContext,
-                   instance: objects.Instance,
-                   request_id: str | None = None) -> bool:
-        # Freezing, too: a server is quiesced a moment before its row says it.
-        return self._store.want_thaw(
-            instance.uuid, context.request_id, State.FREEZING, State.FROZEN,
-            request_id=request_id)
-
-    def _begin_unquiesce(self, own: nova_context.RequestContext,
+    def _begin_unquiesce(self, context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
-        instance.task_state = states.UNQUIESCING
-        try:
-            instance.save(expected_vm_state=[states.UNQUIESCE.accepted_in],
-                          expected_task_state=[None])
-        except exception.InstanceUpdateConflict as error:
-            self._hint(self._rpcapi.unquiesce_instance, own, instance)
-            actions.drop(own, instance.uuid)
-            raise _invalid_state(error, instance, states.UNQUIESCE) from error
-        self._hint(self._rpcapi.unquiesce_instance, own, instance)
+        if self._begin(context, instance, states.UNQUIESCE,
+                       context.request_id, self._rpcapi.unquiesce_instance):
+            return
+        self._hint(self._rpcapi.unquiesce_instance, context, instance)
+        # A service may have found the row, and have begun.
+        if instance.task_state != states.UNQUIESCING and db.action_id_of(
+                instance._context, instance.uuid, context.request_id) is None:
+            raise _invalid_state(instance, states.UNQUIESCE)
 
     def _what_became(self, instance: objects.Instance, request_id: str,
                      ) -> dict[str, str]:
@@ -344,11 +330,9 @@ def _columns(context: nova_context.RequestContext,
         'server_name': instance.display_name, 'host': instance.host}
 
 
-def _invalid_state(error: exception.InstanceUpdateConflict,
-                   instance: objects.Instance, action: states.Action,
+def _invalid_state(instance: objects.Instance, action: states.Action,
                    ) -> exception.InstanceInvalidState:
-    actual = error.kwargs.get('actual') or {'task_state': 'unknown'}
-    attr, state = next(iter(actual.items()))
+    attr = 'task_state' if instance.task_state else 'vm_state'
     return exception.InstanceInvalidState(
-        attr=attr, state=state, instance_uuid=instance.uuid,
-        method=action.name)
+        attr=attr, state=getattr(instance, attr),
+        instance_uuid=instance.uuid, method=action.name)

@@ -10,12 +10,13 @@ transaction.  Nothing in here decides anything.
 
 import contextlib
 import dataclasses
-import datetime
 from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from nova import context as nova_context
+from nova import exception
+from nova import objects
 from nova.db.main import api
 from nova.db.main import models
 from oslo_utils import timeutils
@@ -44,6 +45,10 @@ class ServerStates:
     vm_state: str
     task_state: str | None
     host: str | None
+
+
+_STATES = (models.Instance.uuid, models.Instance.vm_state,
+           models.Instance.task_state, models.Instance.host)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +86,21 @@ def _bound_waits(dialect: sa.Dialect, record: Any, arguments: Any,
 
 
 @contextlib.contextmanager
-def transaction(context: nova_context.RequestContext,
-                instance_uuid: str) -> Iterator[None]:
+def transaction(context: nova_context.RequestContext, instance_uuid: str,
+                ) -> Iterator[ServerStates]:
     """Do several things to a server in its cell, all of them or none.
 
     What is read in it is what is there when it writes: else MySQL would read
     what was there before another one's commit that it then waits for.
+
+    :returns: the states of the server, even if it is deleted
     """
     with api.get_context_manager(context).writer.using(context) as session:
-        session.execute(sa.select(models.Instance.id).where(
-            models.Instance.uuid == instance_uuid).with_for_update())
-        yield
+        row = session.execute(sa.select(*_STATES).where(
+            models.Instance.uuid == instance_uuid).with_for_update()).first()
+        if row is None:
+            raise exception.InstanceNotFound(instance_id=instance_uuid)
+        yield ServerStates(*row)
 
 
 @api.pick_context_manager_writer
@@ -111,13 +120,27 @@ def move(context: nova_context.RequestContext, instance_uuid: str,
             'updated_at': timeutils.utcnow()}, synchronize_session=False))
 
 
+@api.pick_context_manager_writer
+def start(context: nova_context.RequestContext, instance_uuid: str,
+          action: states.Action) -> bool:
+    """Put a server into a task state, and record the context's request.
+
+    Both or neither: a service that finds the state finds the record.
+
+    :returns: whether the server was in the states in which it can be asked
+    """
+    moved = move(context, instance_uuid, action.before, action.during)
+    if moved:
+        objects.InstanceAction.action_start(
+            context, instance_uuid, action.name, want_result=False)
+    return moved
+
+
 @api.pick_context_manager_reader
 def _servers(context: nova_context.RequestContext,
              condition: sa.ColumnElement[bool]) -> list[ServerStates]:
-    instance = models.Instance
     return [ServerStates(*row) for row in context.session.query(
-        instance.uuid, instance.vm_state, instance.task_state, instance.host
-    ).filter(condition, instance.deleted == 0)]
+        *_STATES).filter(condition, models.Instance.deleted == 0)]
 
 
 def states_of(context: nova_context.RequestContext,
@@ -186,12 +209,11 @@ def result_of(context: nova_context.RequestContext, instance_uuid: str,
 
 @api.pick_context_manager_writer
 def add_event(context: nova_context.RequestContext, action_id: int,
-              name: str, host: str,
-              start: datetime.datetime | None = None) -> int:
+              name: str, host: str, **columns: Any) -> int:
     """Add an event to an action, and return its number."""
     row = models.InstanceActionEvent(
         action_id=action_id, event=name, host=host,
-        start_time=start or timeutils.utcnow())
+        **{'start_time': timeutils.utcnow(), **columns})
     context.session.add(row)
     context.session.flush()
     number: int = row.id
@@ -207,24 +229,22 @@ def adopt_event(context: nova_context.RequestContext, event_id: int,
 
 
 @api.pick_context_manager_writer
-def finish_event(context: nova_context.RequestContext, event_id: int,
-                 result: str, details: str | None,
-                 finish: datetime.datetime | None = None) -> None:
-    """End an event, by its number.
+def finish_event(context: nova_context.RequestContext, action_id: int,
+                 event_id: int, result: str, details: str | None) -> None:
+    """End an event of an action, by their numbers.
 
     Nova's own function ends the first event of a name, takes details for
     errors only, and writes a traceback for each error.
     """
-    event = context.session.get(models.InstanceActionEvent, event_id)
-    if event is None:
-        return
-    event.update({'finish_time': finish or timeutils.utcnow(),
-                  'result': result,
-                  'details': details and details[:MAX_DETAILS]})
-    action = context.session.get(models.InstanceAction, event.action_id)
-    action.update({'updated_at': timeutils.utcnow()})
-    if result == ERROR:
-        action.update({'message': ERROR})
+    action, event = models.InstanceAction, models.InstanceActionEvent
+    now = timeutils.utcnow()
+    context.session.query(event).filter_by(id=event_id).update({
+        'finish_time': now, 'result': result,
+        'details': details and details[:MAX_DETAILS],
+    }, synchronize_session=False)
+    context.session.query(action).filter_by(id=action_id).update({
+        'updated_at': now, **({'message': ERROR} if result == ERROR else {}),
+    }, synchronize_session=False)
 
 
 @api.pick_context_manager_reader

@@ -30,10 +30,6 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 ERROR = vm_states.ERROR
-#: states of a server that is to be quiesced
-QUIESCING = states.QUIESCE.accepted_in, states.QUIESCE.task_state
-#: those of one that is
-QUIESCED = states.QUIESCED, None
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -53,15 +49,17 @@ class Records:
         """Save that the guest is frozen, and the end of the request."""
         with db.transaction(cell, instance.uuid):
             # A later request may have put the server into the same states.
-            if not actions.is_open(cell, instance.uuid, row.request_id):
-                return False
-            if not db.move(cell, instance.uuid, QUIESCING, QUIESCED):
+            request = actions.find_open(cell, instance.uuid, row.request_id)
+            if request is None or not db.move(
+                    cell, instance.uuid, states.QUIESCE.during,
+                    states.UNQUIESCE.before):
                 return False
             if row.frozen_at is not None and row.unquiesce_at is not None:
-                actions.announce(
-                    cell, instance.uuid, self._host, row.request_id,
-                    times.as_datetime(row.frozen_at),
-                    times.as_datetime(row.unquiesce_at))
+                db.add_event(
+                    cell, request.action_id, actions.DEADLINE, self._host,
+                    start_time=times.as_datetime(row.frozen_at),
+                    finish_time=times.as_datetime(row.unquiesce_at),
+                    result=db.SUCCESS)
             actions.finish(
                 cell, instance.uuid, self._host, row.request_id, None)
         return True
@@ -76,12 +74,14 @@ class Records:
         :returns: False if the server is not quiescing any more; then the
             request has ended all the same
         """
-        before, after = QUIESCING, (states.QUIESCE.ends[outcome], None)
+        before = states.QUIESCE.during
+        after = states.QUIESCE.ends[outcome], None
 
         @schema.retried
         def save() -> tuple[bool, bool]:
             with db.transaction(cell, instance.uuid):
-                is_open = actions.is_open(cell, instance.uuid, row.request_id)
+                is_open = actions.find_open(
+                    cell, instance.uuid, row.request_id) is not None
                 moved = is_open and db.move(
                     cell, instance.uuid, before, after)
                 if row.withdrawn and is_over:
@@ -107,6 +107,7 @@ class Records:
         self.notify_action(cell, instance, states.QUIESCE, 'error', error)
         return moved
 
+    @schema.retried
     def save_end(self, cell: _Context, instance: objects.Instance,
                  row: store.Freeze, outcome: states.Outcome,
                  error: exceptions.GuestError | None, details: str | None,
@@ -122,31 +123,21 @@ class Records:
         """
         restored = (row.error is not None
                     and CONF.quiesce.restore_after_thaw)
-        moved: list[tuple[db.Pair, db.Pair]] = []
-
-        @schema.retried
-        def save() -> None:
-            moved.clear()
-            with db.transaction(cell, instance.uuid):
-                for found in db.states_of(cell, [instance.uuid]):
-                    before = found.vm_state, found.task_state
-                    after = states.end_of_thaw(
-                        found.vm_state, outcome, restored), None
-                    if before[1] not in (None, *states.TASK_STATES):
-                        continue
-                    if after[0] == ERROR and before[0] == states.QUIESCED and (
-                            not actions.is_open(cell, instance.uuid,
-                                                row.unquiesce_request_id)):
-                        continue    # thawed since, and quiesced anew
-                    if before != after and db.move(
-                            cell, instance.uuid, before, after):
-                        moved.append((before, after))
-                actions.finish(
-                    cell, instance.uuid, self._host,
-                    row.unquiesce_request_id, error, details, others)
-
-        save()
-        return moved[0] if moved else None
+        with db.transaction(cell, instance.uuid) as found:
+            before = found.vm_state, found.task_state
+            after = states.end_of_thaw(
+                found.vm_state, outcome, restored), None
+            is_kept = before[1] not in (None, *states.TASK_STATES) or (
+                # It was thawed since, and quiesced again.
+                after[0] == ERROR and before[0] == states.QUIESCED
+                and not actions.find_open(
+                    cell, instance.uuid, row.unquiesce_request_id))
+            moved = not is_kept and before != after and db.move(
+                cell, instance.uuid, before, after)
+            actions.finish(
+                cell, instance.uuid, self._host,
+                row.unquiesce_request_id, error, details, others)
+        return (before, after) if moved else None
 
     def notify_states(self, cell: _Context, instance: objects.Instance,
                       before: db.Pair, after: db.Pair) -> None:

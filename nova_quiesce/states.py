@@ -57,6 +57,16 @@ class Action:
     task_state: str
     ends: Mapping[Outcome, str]
 
+    @property
+    def before(self) -> tuple[str, None]:
+        """vm_state and task_state in which a server can be asked."""
+        return self.accepted_in, None
+
+    @property
+    def during(self) -> tuple[str, str]:
+        """Those while the service works."""
+        return self.accepted_in, self.task_state
+
 
 QUIESCE = Action(
     name='quiesce',

@@ -148,8 +148,7 @@ class Thawing:
         """Record that a thaw begins: for the server, and as its action."""
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
-        before = records.QUIESCED
-        after = (states.QUIESCED, states.UNQUIESCING)
+        before, after = states.UNQUIESCE.before, states.UNQUIESCE.during
         if (instance.vm_state, instance.task_state) == before and (
                 schema.retried(db.move)(cell, instance.uuid, before, after)):
             self._records.notify_states(cell, instance, before, after)

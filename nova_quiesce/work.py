@@ -18,7 +18,6 @@ from typing import TypeAlias
 from nova import context as nova_context
 from nova import exception
 from nova import objects
-from nova.compute import vm_states
 from oslo_log import log as logging
 
 from nova_quiesce import actions
@@ -35,8 +34,6 @@ from nova_quiesce import times
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
-
-ACTIVE = vm_states.ACTIVE
 
 _Context: TypeAlias = nova_context.RequestContext
 
@@ -99,12 +96,12 @@ class Work:
         error: exceptions.GuestError
         if row.withdrawn:
             error = exceptions.Withdrawn()
-        elif found == (ACTIVE, states.QUIESCING):
+        elif found == states.QUIESCE.during:
             if waited <= times.take_up_timeout():
                 self._freeze(cell, instance, row)
                 return
             error = exceptions.NotTakenUp(seconds=waited)
-        elif found == (ACTIVE, None):
+        elif found == states.QUIESCE.before:
             if waited < times.ASK_GRACE:
                 # nova-api has not come to the server's state yet.
                 self._store.release(row, times.ASK_PAUSE)
@@ -113,7 +110,7 @@ class Work:
         else:
             error = records.state_changed(instance)
         if instance.task_state == states.QUIESCING:
-            # nova-api may have died before it recorded the request.
+            # An earlier request that stood still may have set the state.
             actions.begin(
                 actions.own_context(cell, row.project_id, row.user_id,
                                     row.request_id),
@@ -163,7 +160,7 @@ class Work:
             return
         is_wanted = self._store.mark_frozen(current)
         self._records.notify_states(
-            cell, instance, records.QUIESCING, records.QUIESCED)
+            cell, instance, states.QUIESCE.during, states.UNQUIESCE.before)
         self._records.notify_action(cell, instance, states.QUIESCE, 'end')
         LOG.info('The guest is frozen', instance=instance)
         if not is_wanted:

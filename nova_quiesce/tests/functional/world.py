@@ -234,11 +234,11 @@ def _stepwise(function: Callable[..., Any], in_cell: bool,
 def _stepwise_block(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a transaction in the cell a step."""
     @contextlib.contextmanager
-    def stepwise(*args: Any, **kwargs: Any) -> Iterator[None]:
+    def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
         job = _before(function.__qualname__, in_cell=True)
         try:
-            with function(*args, **kwargs):
-                yield
+            with function(*args, **kwargs) as found:
+                yield found
         finally:
             if job is not None:
                 job.inside = False
@@ -635,8 +635,9 @@ class World:
                 (objects.Instance, ('save', 'get_by_uuid', 'refresh')),
                 (objects.InstanceAction, ('action_start',)),
                 (compute_utils, ('add_instance_fault_from_exc',)),
-                (db, ('move', 'add_event', 'finish_event', 'open_requests',
-                      'states_of', 'in_task_state', 'result_of'))):
+                (db, ('start', 'move', 'add_event', 'finish_event',
+                      'open_requests', 'states_of', 'in_task_state',
+                      'result_of'))):
             for name in names:
                 yield mock.patch.object(place, name, _stepwise(
                     getattr(place, name), in_cell=True))

@@ -9,6 +9,7 @@ from unittest import mock
 from nova import exception
 
 from nova_quiesce import api
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -163,14 +164,22 @@ class TestAskedAgain(world.WorldTest):
         self.assertEqual([], self.bus.messages)
         self.check_at_rest('quiesced', frozen=True)
 
+    def test_frozen_and_a_new_request_would_be_refused(self) -> None:
+        request_id = self.freeze()
+        self.services.clear()
+        self.advance(61)
+        self.set(locked=True)
+        context = self._context()
+        context.is_admin = False
+        self.api.quiesce(context, self.instance, 0, request_id)
+        self.set(locked=False)
+        self.quiesce(request_id=request_id)
+
     def test_two_copies_at_once(self) -> None:
         request_id = world.new_id()
         instance = self.instance
         self.quiesce(request_id=request_id)
-        with mock.patch.object(
-                self.api, '_resume',
-                mock.Mock(side_effect=[False, True])):
-            self.api.quiesce(self._context(), instance, 0, request_id)
+        self.api.quiesce(self._context(), instance, 0, request_id)
         self.assertEqual(1, len(self.bus.messages))
 
     def test_being_thawed(self) -> None:
@@ -363,6 +372,39 @@ class TestUnquiesceRequest(world.WorldTest):
         self.assertIsNotNone(answer)
         self.live(6)
         self.check_at_rest('active')
+
+    def test_quiesced_since_the_server_was_read(self) -> None:
+        request_id = self.quiesce()
+        instance = self.instance
+        self.deliver()
+        context = self._context()
+        self.assertIsNone(
+            self.api.unquiesce_request(context, instance, request_id))
+        self.deliver()
+        self.assertEqual('Success', self.result_of(context.request_id))
+        self.check_at_rest('active')
+
+    def test_a_service_may_begin_before_the_state_is_saved(self) -> None:
+        real = db.start
+
+        def late(*args: Any) -> bool:
+            with mock.patch.object(db, 'start', real):
+                self.live(times.ASK_PAUSE + 1)
+            return bool(real(*args))
+
+        def thaw() -> None:
+            self.guest.frozen = False
+
+        for on_thaw in thaw, world.killed:
+            request_id = self.freeze()
+            self.guest.on_thaw = [on_thaw]
+            with mock.patch.object(db, 'start', late):
+                own, answer = self.unquiesce_request(request_id)
+            self.assertIsNone(answer)
+            self.live(times.THAW_LEASE)
+            self.deliver_all('ctl2')
+            self.assertEqual('Success', self.result_of(own))
+            self.check_at_rest('active')
 
     def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:
         answers: list[tuple[str, dict[str, str] | None]] = []

@@ -60,18 +60,18 @@ class FaultTest(world.WorldTest):
         commits: list[bool] = []
 
         @contextlib.contextmanager
-        def transaction(*args: Any) -> Iterator[None]:
+        def transaction(*args: Any) -> Iterator[db.ServerStates]:
             commits.append(True)
             if len(commits) != 2:
-                with real(*args):
-                    yield
+                with real(*args) as found:
+                    yield found
                 return
             if is_committed:
-                with real(*args):
-                    yield
+                with real(*args) as found:
+                    yield found
             else:
-                with contextlib.suppress(ValueError), real(*args):
-                    yield
+                with contextlib.suppress(ValueError), real(*args) as found:
+                    yield found
                     raise ValueError('roll it back')
             raise db_exception.DBConnectionError()
 
@@ -177,15 +177,23 @@ class TestApiDied(FaultTest):
         self.check_at_rest('stopped')
         self.assertEqual([], self.actions())
 
-    def test_between_action_and_state_the_request_has_an_end(self) -> None:
-        request_id = world.new_id()
-        self.fail_once(actions, 'start', world.Killed(), after=True)
+    def test_between_state_and_action_nothing_is_left_of_both(self) -> None:
+        self.fail_once(objects.InstanceAction, 'action_start', world.Killed())
         with self.assertRaises(world.Killed):
-            self.quiesce(request_id=request_id)
+            self.quiesce()
         self.assertEqual(('active', None), self.states)
+        self.assertEqual([], self.actions())
         self.live(times.ASK_GRACE + 2 * times.ASK_PAUSE)
-        self.assertEqual('Error', self.result_of(request_id))
         self.assertEqual([], self.guest.calls)
+        self.check_at_rest('active')
+
+    def test_a_deadlock_of_state_and_action_is_repeated(self) -> None:
+        for ask in self.quiesce, self.unquiesce:
+            self.fail_once(objects.InstanceAction, 'action_start',
+                           db_exception.DBDeadlock(), after=True)
+            request_id = ask()
+            self.deliver()
+            self.assertEqual('Success', self.result_of(request_id))
         self.check_at_rest('active')
 
     def test_between_state_and_message(self) -> None:
@@ -211,39 +219,31 @@ class TestApiDied(FaultTest):
             self.assertEqual(['Error'], [event[0] for event in events], name)
         self.check_at_rest('active')
 
-    def test_before_the_record_and_a_copy_is_withdrawn_at_once(self) -> None:
-        request_id = world.new_id()
-        self.fail_once(actions, 'start', world.Killed())
-        with self.assertRaises(world.Killed):
-            self.quiesce(request_id=request_id)
-        real = objects.Instance.save
+    def test_before_the_state_and_a_copy_is_withdrawn_at_once(self) -> None:
+        request_id = self.die_before_the_state()
+        real = db.start
 
-        def save(instance: objects.Instance, **kwargs: Any) -> None:
-            with mock.patch.object(objects.Instance, 'save', real):
-                self.unquiesce_request(request_id)
-                self.deliver_all()
-            real(instance, **kwargs)
+        def start(*args: Any) -> bool:
+            self.unquiesce_request(request_id)
+            self.deliver_all()
+            return bool(real(*args))
 
-        with mock.patch.object(objects.Instance, 'save', save):
+        with mock.patch.object(db, 'start', start):
             self.quiesce(request_id=request_id)
         self.live(6)
         self.assertEqual('Error', self.result_of(request_id))
         self.check_at_rest('active')
 
     def test_in_a_refusal_nothing_is_left_of_the_request(self) -> None:
-        for target in (actions, store.Store):
-            with self.subTest(target):
-                self.set(task_state=None)
-                instance = self.instance
-                self.set(task_state='rebooting')
-                self.fail_once(target, 'drop', world.Killed())
-                with self.assertRaises(world.Killed):
-                    self.api.quiesce(
-                        self._context(), instance, 0, world.new_id())
-                self.live(times.ASK_PAUSE + 1)
-                self.assertEqual(('active', 'rebooting'), self.states)
-                self.assertEqual([], self.guest.calls)
-                self.assertEqual([], self.faults())
+        instance = self.instance
+        self.set(task_state='rebooting')
+        self.fail_once(store.Store, 'drop', world.Killed())
+        with self.assertRaises(world.Killed):
+            self.api.quiesce(self._context(), instance, 0, world.new_id())
+        self.live(times.ASK_PAUSE + 1)
+        self.assertEqual(('active', 'rebooting'), self.states)
+        self.assertEqual([], self.guest.calls)
+        self.assertEqual([], self.faults())
         self.set(task_state=None)
         self.check_at_rest('active')
 
