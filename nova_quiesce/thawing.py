@@ -129,6 +129,10 @@ class Thawing:
             return
         if error is None or is_thawed(error):
             self._thawed(cell, instance, begun, error, reason)
+        elif (isinstance(error, exceptions.ThawNotPossible)
+                and begun.frozen_at is None):
+            self._thawed(cell, instance, begun, None, _(
+                'The guest cannot be frozen'))
         elif self._is_restarted(cell, instance, begun, error):
             self._thawed(cell, instance, begun, None, _(
                 'The guest was started again after it was frozen'))
