@@ -10,6 +10,7 @@ What nova-compute answers becomes one of the errors of
 :mod:`nova_quiesce.exceptions` by the tables below.
 """
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -25,12 +26,15 @@ from oslo_log import log as logging
 from oslo_messaging import exceptions as messaging_exceptions
 
 from nova_quiesce import exceptions
+from nova_quiesce import notification_states
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
 
 THAW_ATTEMPTS = 3
+#: seconds, for the answer that never comes
+OPEN_TIMEOUT = 0.1
 
 #: What libvirt (qemuAgentCheckError) puts before the words of the agent.
 AGENT = re.compile(
@@ -182,6 +186,19 @@ class ComputeAPI(rpcapi.ComputeAPI):
             timeout=timeout, call_monitor_timeout=monitor,
             retry=times.BUS_RETRIES)
         client.call(context, method, instance=instance, **kwargs)
+
+    def open_bus(self, context: nova_context.RequestContext) -> None:
+        """Have the queue for answers from the context's cell made.
+
+        oslo.messaging makes it for the first call, and waits for the broker
+        without a bound. A freeze or a thaw that waits so would be sent when
+        its lease has ended. So the first call goes to no nova-compute.
+        """
+        client = self.router.client(context).prepare(
+            server=notification_states.SOURCE,
+            version=self._ver(context, '5.0'), timeout=OPEN_TIMEOUT)
+        with contextlib.suppress(messaging_exceptions.MessagingException):
+            client.call(context, 'nothing')
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:

@@ -376,6 +376,18 @@ class TestComputeAPI(unittest.TestCase):
         with self.assertRaises(exception.InstanceNotFound):
             api.unquiesce_instance(context, instance, 60)
 
+    def test_the_first_call_to_a_cell_asks_no_nova_compute(self) -> None:
+        api = guest.ComputeAPI.__new__(guest.ComputeAPI)
+        router = mock.Mock()
+        prepare = router.client.return_value.prepare
+        prepare.return_value.call.side_effect = (
+            messaging_exceptions.MessagingTimeout)
+        with mock.patch.object(guest.ComputeAPI, 'router', router), \
+                mock.patch.object(api, '_ver', return_value='5.0'):
+            api.open_bus(mock.Mock())
+        prepare.assert_called_once_with(
+            server='nova-quiesce', version='5.0', timeout=guest.OPEN_TIMEOUT)
+
     def test_a_message_that_is_not_taken_is_given_up_within_the_lease(
             self) -> None:
         api = guest.ComputeAPI.__new__(guest.ComputeAPI)
