@@ -174,14 +174,8 @@ class Thawing:
             # The next thaw is the last one: until then a freeze that was sent
             # at the end of its lease expires, and a nova-compute that had
             # stood still carries it out. Nobody takes the row before.
-            try:
-                self._store.update(
-                    row, times.expiry_pause(), state=store.State.THAWING)
-            except Exception:
-                # It may be committed: then the row would be due too early.
-                self._store.release(
-                    row, times.WAIT_PAUSE, state=store.State.FREEZING)
-                raise
+            self._store.update(
+                row, times.expiry_pause(), state=store.State.THAWING)
             return
         others = (exceptions.Withdrawn()
                   if instance.task_state == states.QUIESCING
