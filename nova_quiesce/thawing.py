@@ -73,7 +73,7 @@ class Thawing:
             return
         if self._must_wait(instance, row):
             return
-        if instance.task_state == states.QUIESCING:
+        if (instance.vm_state, instance.task_state) == records.QUIESCING:
             error = exceptions.Interrupted()
             current = self._store.update(row, error=error.format_message())
             if current is None:
@@ -177,8 +177,8 @@ class Thawing:
             self._store.update(
                 row, times.expiry_pause(), state=store.State.THAWING)
             return
-        others = (exceptions.Withdrawn()
-                  if instance.task_state == states.QUIESCING
+        found = instance.vm_state, instance.task_state
+        others = (exceptions.Withdrawn() if found == records.QUIESCING
                   else records.state_changed(instance))
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)

@@ -307,6 +307,22 @@ class TestServiceDied(FaultTest):
         self.assertEqual(1, len(self.faults()))
         self.check_at_rest('active')
 
+    def test_with_a_freeze_under_way_and_nova_sets_error(self) -> None:
+        # As nova-compute does at its start if it cannot plug a port; it leaves
+        # the task state.
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.set(vm_state='error')
+            world.killed()
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual(('error', 'quiescing'), self.states)
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('error')
+
     def test_between_state_and_row(self) -> None:
         self.fail_once(store.Store, 'mark_frozen', world.Killed())
         request_id = self.quiesce()
