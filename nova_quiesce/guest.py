@@ -250,9 +250,8 @@ def _meaning(table: Iterable[Answer], error: Exception, words: str,
 
 def _thaw_error(error: Exception, waited: float) -> exceptions.GuestError:
     words = _words(error, waited)
-    failed = (_meaning(THAW_ANSWERS, error, words)
-              or exceptions.UnquiesceFailed(reason=words))
-    return failed
+    return (_meaning(THAW_ANSWERS, error, words)
+            or exceptions.UnquiesceFailed(reason=words))
 
 
 def _can_be_repeated(error: BaseException) -> bool:

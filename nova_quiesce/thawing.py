@@ -71,8 +71,6 @@ class Thawing:
         if instance.vm_state == states.QUIESCED:
             self.thaw_at_once(cell, instance, row)
             return
-        if self._must_wait(instance, row):
-            return
         if (instance.vm_state, instance.task_state) == records.QUIESCING:
             error = exceptions.Interrupted()
             current = self._store.update(row, error=error.format_message())
