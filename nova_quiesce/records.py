@@ -158,11 +158,10 @@ class Records:
 
         :param change: the states before and after; None if they are kept
         """
-        if action is states.QUIESCE:
-            who = row.user_id, row.request_id
-        else:
-            who = None, row.unquiesce_request_id
-        own = actions.own_context(cell, row.project_id, *who)
+        is_freeze = action is states.QUIESCE
+        own = actions.own_context(
+            cell, row.project_id, row.user_id if is_freeze else None,
+            row.request_id if is_freeze else row.unquiesce_request_id)
         self._notify_action(own, instance, action, 'start')
         if change:
             self._notify_states(own, instance, *change)
