@@ -158,10 +158,11 @@ class Records:
 
         :param change: the states before and after; None if they are kept
         """
-        is_freeze = action is states.QUIESCE
-        own = actions.own_context(
-            cell, row.project_id, row.user_id if is_freeze else None,
-            row.request_id if is_freeze else row.unquiesce_request_id)
+        if action is states.QUIESCE:
+            who = row.user_id, row.request_id
+        else:
+            who = None, row.unquiesce_request_id
+        own = actions.own_context(cell, row.project_id, *who)
         self._notify_action(own, instance, action, 'start')
         if change:
             self._notify_states(own, instance, *change)
