@@ -205,7 +205,6 @@ class QuiesceManager(manager.Manager):
         if self._is_stopping:
             return
         self._report_up()
-        self.store.heed_clock()
         self.cells.sweep(context, self.sweep.run)
         if time.monotonic() > self._logged_at + times.LOG_INTERVAL:
             self._logged_at = time.monotonic()

@@ -412,30 +412,6 @@ class Store:
                 FREEZES.c.state == state, FREEZES.c.owner.is_(None),
             ).values(due_at=now()))
 
-    @schema.retried
-    def heed_clock(self) -> None:
-        """Let rows count from now if the database's clock was set back.
-
-        Else they would be due only when it tells the old time again. A lease
-        is a full one then: what is under way is not overtaken.
-        """
-        after, frozen_at = FREEZES.c.unquiesce_after, FREEZES.c.frozen_at
-        of_the_future = (
-            FREEZES.c.requested_at > now() + times.LEASE_MARGIN,
-            FREEZES.c.state.in_(tuple(State)))
-        with self._write() as session:
-            # To look first locks nothing; an update locks what it reads.
-            if not session.execute(
-                    _SELECT.where(*of_the_future).limit(1)).first():
-                return
-            session.execute(FREEZES.update().where(*of_the_future).values(
-                requested_at=now(),
-                frozen_at=sa.case((frozen_at.is_not(None), now())),
-                due_at=sa.case(
-                    (FREEZES.c.state != State.FROZEN,
-                     now() + times.freeze_lease()),
-                    (after > 0, now() + after))))
-
     # Services -------------------------------------------------------------
 
     @schema.retried

@@ -374,31 +374,6 @@ class StoreTest:
         self.store.drop(UUID, 'req-1')
         self.assertIsNone(self.store.get(UUID))
 
-    # -- the clock --------------------------------------------------------
-
-    def test_rows_of_the_future_count_from_now(self: Any) -> None:
-        for uuid, after, wanted in (
-                (UUID, 60, 60), (OTHER, 0, None),
-                ('asked', 60, times.freeze_lease())):
-            self.ask(uuid, unquiesce_after=after)
-            if uuid != 'asked':
-                self.frozen(self.take(uuid), store.now())
-            before = self.store.get(uuid)
-            self.store.heed_clock()
-            self.assertEqual(before.due_at, self.store.get(uuid).due_at)
-            with schema.engine().begin() as connection:
-                connection.execute(schema.FREEZES.update().values({
-                    name: schema.FREEZES.c[name] + 3600 for name in (
-                        'requested_at', 'frozen_at', 'due_at')}))
-            self.store.heed_clock()
-            row = self.store.get(uuid)
-            self.assertAlmostEqual(row.now, row.requested_at, delta=1)
-            if wanted is None:
-                self.assertIsNone(row.due_at)
-            else:
-                self.assertAlmostEqual(wanted, row.due_at - row.now, delta=1)
-            self.assertEqual(uuid == 'asked', row.frozen_at is None)
-
     # -- owning -----------------------------------------------------------
 
     def test_a_row_is_taken_when_it_is_due(self: Any) -> None:

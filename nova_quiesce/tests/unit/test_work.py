@@ -547,21 +547,6 @@ class TestDeadline(world.WorldTest):
         self.freeze()
         self.assertEqual([], self.deadlines())
 
-    def test_it_begins_again_if_the_clock_was_set_back(self) -> None:
-        self.freeze(unquiesce_after=60)
-        world.CLOCK.now -= 3600
-        self.live(70)
-        self.check_at_rest('active')
-
-    def test_a_pause_does_so_too(self) -> None:
-        self.freeze()
-        self.guest.on_thaw = [world.answer(world.not_thawed())]
-        self.unquiesce()
-        self.deliver()
-        world.CLOCK.now -= 3600
-        self.live(times.freeze_lease() + 6)
-        self.check_at_rest('active')
-
     def test_an_old_deadline_does_not_end_a_new_quiesce(self) -> None:
         self.freeze(unquiesce_after=60)
         self.advance(61)
