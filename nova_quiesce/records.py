@@ -96,14 +96,15 @@ class Records:
         is_open, moved = save()
         if not is_open:
             return False    # it has ended before
+        if moved:
+            self.notify_states(cell, instance, before, after)
         if error.outcome is states.Outcome.FAILED:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
             LOG.error('The quiesce failed: %s', error, instance=instance)
         else:
             # The user finds it in the instance action.
             LOG.info('Nothing was frozen: %s', error, instance=instance)
-        self.notify(cell, instance, row, states.QUIESCE,
-                    (before, after) if moved else None, error)
+        self.notify_action(cell, instance, states.QUIESCE, 'error', error)
         return moved
 
     def save_end(self, cell: _Context, instance: objects.Instance,
@@ -147,43 +148,23 @@ class Records:
         save()
         return moved[0] if moved else None
 
-    def notify(self, cell: _Context, instance: objects.Instance,
-               row: store.Freeze, action: states.Action,
-               change: tuple[db.Pair, db.Pair] | None,
-               error: exceptions.GuestError | None = None) -> None:
-        """Send Nova's notifications of an action, when its work is done.
-
-        That of its start, too: a broker that takes none would hold the work up
-        for longer than its lease, and each service takes it from the other.
-
-        :param change: the states before and after; None if they are kept
-        """
-        if action is states.QUIESCE:
-            who = row.user_id, row.request_id
-        else:
-            who = None, row.unquiesce_request_id
-        own = actions.own_context(cell, row.project_id, *who)
-        self._notify_action(own, instance, action, 'start')
-        if change:
-            self._notify_states(own, instance, *change)
-        self._notify_action(
-            own, instance, action, 'error' if error else 'end', error)
-
-    def _notify_states(self, context: _Context, instance: objects.Instance,
-                       before: db.Pair, after: db.Pair) -> None:
+    def notify_states(self, cell: _Context, instance: objects.Instance,
+                      before: db.Pair, after: db.Pair) -> None:
+        """Send Nova's notification of a change of state."""
         instance.vm_state, instance.task_state = after
         instance.obj_reset_changes(['vm_state', 'task_state'])
         try:
             notifications.send_update_with_states(
-                context, instance, before[0], after[0], before[1], after[1],
+                cell, instance, before[0], after[0], before[1], after[1],
                 service=rpcapi.BINARY, host=self._host, verify_states=True)
         except Exception:
             LOG.exception('The change of state could not be notified',
                           instance=instance)
 
-    def _notify_action(self, context: _Context, instance: objects.Instance,
-                       action: states.Action, phase: str,
-                       error: exceptions.GuestError | None = None) -> None:
+    def notify_action(self, context: _Context, instance: objects.Instance,
+                      action: states.Action, phase: str,
+                      error: exceptions.GuestError | None = None) -> None:
+        """Send Nova's notification of an action."""
         try:
             try:
                 if error is not None:

@@ -150,11 +150,13 @@ class Thawing:
         """Record that a thaw begins: for the server, and as its action."""
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
-        if (instance.vm_state, instance.task_state) == records.QUIESCED:
-            schema.retried(db.move)(
-                cell, instance.uuid, records.QUIESCED,
-                (states.QUIESCED, states.UNQUIESCING))
+        before = records.QUIESCED
+        after = (states.QUIESCED, states.UNQUIESCING)
+        if (instance.vm_state, instance.task_state) == before and (
+                schema.retried(db.move)(cell, instance.uuid, before, after)):
+            self._records.notify_states(cell, instance, before, after)
         actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
+        self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         return self._store.update(
             row, times.THAW_LEASE, unquiesce_request_id=request_id,
@@ -181,10 +183,13 @@ class Thawing:
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)
         self._store.delete(row)
+        if change:
+            self._records.notify_states(cell, instance, *change)
+        self._records.notify_action(
+            cell, instance, states.UNQUIESCE, 'error' if error else 'end',
+            error)
         LOG.info('The guest is thawed%s', ': %s' % (error or reason)
                  if error or reason else '', instance=instance)
-        self._records.notify(
-            cell, instance, row, states.UNQUIESCE, change, error)
 
     def _thaw_failed(self, cell: _Context, instance: objects.Instance,
                      row: store.Freeze, error: exceptions.GuestError,
@@ -203,8 +208,12 @@ class Thawing:
                 return    # another service goes on with it
         change = self._records.save_end(
             cell, instance, row, states.Outcome.FAILED, error, None, None)
+        if change:
+            self._records.notify_states(cell, instance, *change)
         if is_news and change and change[1][0] == ERROR:
             compute_utils.add_instance_fault_from_exc(cell, instance, error)
+            self._records.notify_action(
+                cell, instance, states.UNQUIESCE, 'error', error)
         elif is_news:
             text = row.error    # somebody else has set the state
         pause = times.retry_pause(attempts)
@@ -212,9 +221,6 @@ class Thawing:
         LOG.error('The thaw failed; the guest may still be frozen, and is '
                   'thawed again in %(pause)d s: %(error)s',
                   {'pause': pause, 'error': error}, instance=instance)
-        if change:
-            self._records.notify(
-                cell, instance, row, states.UNQUIESCE, change, error)
 
     def try_thaw(self, cell: _Context, instance: objects.Instance,
                  timeout: float = times.THAW_TIMEOUT,

@@ -128,6 +128,7 @@ class Work:
         own = actions.own_context(
             cell, row.project_id, row.user_id, row.request_id)
         actions.begin(own, instance.uuid, states.QUIESCE, self._host)
+        self._records.notify_action(own, instance, states.QUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         sent = self._store.update(
             row, times.freeze_lease(), state=store.State.FREEZING)
@@ -164,9 +165,10 @@ class Work:
             self.thawing.thaw_at_once(cell, instance, current)
             return
         is_wanted = self._store.mark_frozen(current)
+        self._records.notify_states(
+            cell, instance, records.QUIESCING, records.QUIESCED)
+        self._records.notify_action(cell, instance, states.QUIESCE, 'end')
         LOG.info('The guest is frozen', instance=instance)
-        self._records.notify(cell, instance, current, states.QUIESCE,
-                             (records.QUIESCING, records.QUIESCED))
         if not is_wanted:
             # Withdrawn since.
             self.thawing.thaw_at_once(cell, instance, current)

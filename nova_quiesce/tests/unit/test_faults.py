@@ -683,25 +683,6 @@ class TestOneTransaction(FaultTest):
             self.deliver()
         self.assertEqual([None], there)
 
-    def test_a_slow_notification_does_not_hold_up_a_thaw(self) -> None:
-        # Else each of two services has it for longer than its lease, and
-        # neither comes to the thaw.
-        self.freeze(unquiesce_after=60)
-        self.notified.clear()
-        sent_before: list[object] = []
-
-        def thaw() -> None:
-            sent_before.extend(self.notified)
-            self.guest.frozen = False
-
-        self.guest.on_thaw = [thaw]
-        self.advance(60)
-        self.tick()
-        self.assertEqual([], sent_before)
-        self.assertEqual([('unquiesce', 'start'), ('active', None),
-                          ('unquiesce', 'end')], self.notified)
-        self.check_at_rest('active')
-
     def test_a_notification_that_fails_does_no_harm(self) -> None:
         for name in ('_notify_action', '_notify_states'):
             self.assertTrue(hasattr(self, name))
