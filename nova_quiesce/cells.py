@@ -20,6 +20,7 @@ from oslo_log import log as logging
 
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import guest
 from nova_quiesce import times
 
 LOG = logging.getLogger(__name__)
@@ -28,13 +29,14 @@ Sweep = Callable[[nova_context.RequestContext, str], None]
 
 
 class NoAnswer(Exception):
-    """The database of a cell does not answer, or refuses to."""
+    """The database or the bus of a cell does not answer, or refuses to."""
 
 
 class _Cell:
     """What is known of a cell; all moments are of the monotonic clock.
 
     :ivar answered_at: when it last answered
+    :ivar is_open: whether its message bus has answered
     :ivar asked_at: since when it is being asked; None if it is not
     :ivar swept_at: since when a sweep is under way; None if none is
     """
@@ -42,6 +44,7 @@ class _Cell:
     def __init__(self) -> None:
         self.asking = threading.Lock()
         self.answered_at = -times.CELL_ANSWER
+        self.is_open = False
         self.asked_at: float | None = None
         self.swept_at: float | None = None
         self.executor = futures.ThreadPoolExecutor(max_workers=1)
@@ -79,8 +82,8 @@ class Cells:
                ) -> Iterator[nova_context.RequestContext]:
         """Return a context that targets a cell.
 
-        :raises NoAnswer: if the cell's database does not answer, or does so no
-            longer in the middle of the work
+        :raises NoAnswer: if the cell does not answer, or its database does so
+            no longer in the middle of the work
         """
         cell = self._get(mapping.uuid)
         with nova_context.target_cell(context, mapping) as targeted:
@@ -100,6 +103,7 @@ class Cells:
     def _ask(context: nova_context.RequestContext, cell: _Cell) -> None:
         """Ask whether a cell answers, if it has not just done so.
 
+        At first its message bus, too, which has no bound for its first call.
         One thread waits for the answer as long as it takes, the others at
         most for :data:`times.CELL_ANSWER`. What is wrong with a cell is told
         by its sweeps, once for all its servers.
@@ -116,6 +120,9 @@ class Cells:
             cell.asked_at = time.monotonic()
             if not cell.answers:
                 db.states_of(context, [''])
+                if not cell.is_open:
+                    guest.ComputeAPI().open_bus(context)
+                    cell.is_open = True
                 cell.answered_at = time.monotonic()
         except Exception as error:
             raise NoAnswer() from error

@@ -83,7 +83,7 @@ class GuestNotRunning(UnquiesceFailed):
 
 
 class ThawNotPossible(UnquiesceFailed):
-    """The guest agent has no command to thaw, or it is blocked."""
+    """Hypervisor, image or guest can neither freeze nor thaw."""
 
 
 class Interrupted(GuestError):

@@ -10,6 +10,7 @@ What nova-compute answers becomes one of the errors of
 :mod:`nova_quiesce.exceptions` by the tables below.
 """
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -25,12 +26,15 @@ from oslo_log import log as logging
 from oslo_messaging import exceptions as messaging_exceptions
 
 from nova_quiesce import exceptions
+from nova_quiesce import notification_states
 from nova_quiesce import times
 from nova_quiesce.i18n import _
 
 LOG = logging.getLogger(__name__)
 
 THAW_ATTEMPTS = 3
+#: seconds, for the answer that never comes
+OPEN_TIMEOUT = 0.1
 
 #: What libvirt (qemuAgentCheckError) puts before the words of the agent.
 AGENT = re.compile(
@@ -87,18 +91,10 @@ NO_COMMAND = Answer(_Internal, _Cannot, _(
     r'[Cc]ommand (\S+ )?has not been found|CommandNotFound'
     '|this feature or command is not currently supported'
     '|VSS failed to initialize')
-# A blocked command, or a frozen guest: but for QEMU 6.0 to 9.0 the text is the
-# same ("for this instance" before, "not allowed" since).  A guest that
-# osc-quiesce has frozen is never frozen again, so this one is left as it is.
-DISABLED = Answer(_Internal, _Cannot, _(
-    'QEMU guest agent does not allow it (the command is blocked, or another '
-    'program has frozen the guest, which was left as it is)'), AGENT_CODES,
-    r'[Cc]ommand (\S+ )?has been disabled')
 
-#: What an answer to a freeze means: the first row that holds.  What is in no
-#: row has failed: the guest may be frozen.
-FREEZE_ANSWERS = (
-    NO_GUEST, NO_DOMAIN, NOT_RUNNING, NO_COMMAND,
+#: The guest can neither be frozen nor thawed, until it is started again.
+UNABLE = (
+    NO_COMMAND,
     # virt_type neither kvm nor qemu; nova/virt/driver.py: another hypervisor.
     *(Answer(raised, _Cannot, _(
         "the server's hypervisor cannot quiesce guests"))
@@ -114,6 +110,12 @@ FREEZE_ANSWERS = (
         'QEMU guest agent is not configured (the server was started without '
         'an agent channel; reboot it hard)'),
         (74,), 'QEMU guest agent is not configured'),
+)
+
+#: What an answer to a freeze means: the first row that holds.  What is in no
+#: row has failed: the guest may be frozen.
+FREEZE_ANSWERS = (
+    NO_GUEST, NO_DOMAIN, NOT_RUNNING, *UNABLE,
     # Never started or gone (seen), or unusable since an earlier error:
     # nothing was sent.
     Answer(_Failed, _Cannot, _(
@@ -141,7 +143,14 @@ FREEZE_ANSWERS = (
     # QEMU 6.0 to 9.0.  Seen.
     Answer(_Internal, exceptions.FrozenByOthers, '',
            AGENT_CODES, 'the agent is in frozen state'),
-    DISABLED,
+    # A blocked command, or a frozen guest: but for QEMU 6.0 to 9.0 the text is
+    # the same ("for this instance" before, "not allowed" since).  A guest that
+    # osc-quiesce has frozen is never frozen again, so this one is left as it
+    # is.
+    Answer(_Internal, _Cannot, _(
+        'QEMU guest agent does not allow it (the command is blocked, or '
+        'another program has frozen the guest, which was left as it is)'),
+        AGENT_CODES, r'[Cc]ommand (\S+ )?has been disabled'),
     # The agent has tried, and has undone it: QEMU's qga/commands-posix.c and
     # qga/vss-win32/requester.cpp.
     Answer(_Internal, exceptions.QuiesceFailed, '', AGENT_CODES,
@@ -154,7 +163,7 @@ THAW_ANSWERS = (
     *(dataclasses.replace(row, error=exceptions.GuestNotRunning, reason='')
       for row in (NO_GUEST, NO_DOMAIN, NOT_RUNNING)),
     *(dataclasses.replace(row, error=exceptions.ThawNotPossible, reason='')
-      for row in (NO_COMMAND, DISABLED)),
+      for row in UNABLE),
     # Windows: VSS has ended the freeze before, after 10 seconds or for
     # another reason.  The agent lets go in any case (qga/commands-win32.c).
     Answer(_Internal, exceptions.FreezeLapsed, '', AGENT_CODES,
@@ -177,6 +186,19 @@ class ComputeAPI(rpcapi.ComputeAPI):
             timeout=timeout, call_monitor_timeout=monitor,
             retry=times.BUS_RETRIES)
         client.call(context, method, instance=instance, **kwargs)
+
+    def open_bus(self, context: nova_context.RequestContext) -> None:
+        """Have the queue for answers from the context's cell made.
+
+        oslo.messaging makes it for the first call, and waits for the broker
+        without a bound. A freeze or a thaw that waits so would be sent when
+        its lease has ended. So the first call goes to no nova-compute.
+        """
+        client = self.router.client(context).prepare(
+            server=notification_states.SOURCE,
+            version=self._ver(context, '5.0'), timeout=OPEN_TIMEOUT)
+        with contextlib.suppress(messaging_exceptions.MessagingException):
+            client.call(context, 'nothing')
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:
@@ -228,9 +250,8 @@ def _meaning(table: Iterable[Answer], error: Exception, words: str,
 
 def _thaw_error(error: Exception, waited: float) -> exceptions.GuestError:
     words = _words(error, waited)
-    failed = (_meaning(THAW_ANSWERS, error, words)
-              or exceptions.UnquiesceFailed(reason=words))
-    return failed
+    return (_meaning(THAW_ANSWERS, error, words)
+            or exceptions.UnquiesceFailed(reason=words))
 
 
 def _can_be_repeated(error: BaseException) -> bool:
@@ -287,7 +308,7 @@ class Guests:
         :param timeout: for how many seconds to wait, for all attempts
         :raises FreezeLapsed: if it is thawed, but was so before
         :raises GuestNotRunning: if there is nothing that could be thawed now
-        :raises ThawNotPossible: if its agent has no command for it
+        :raises ThawNotPossible: if it can be neither frozen nor thawed
         :raises UnquiesceFailed: if no thaw was confirmed
         """
         end = time.monotonic() + timeout

@@ -401,16 +401,16 @@ class Store:
             return [_row(row) for row in session.execute(query)]
 
     @schema.retried
-    def make_due(self, instance_uuid: str, state: State) -> bool:
+    def make_due(self, instance_uuid: str, state: State) -> None:
         """Have a row looked at as soon as possible, unless it is in hand.
 
-        :returns: False if it is not there, or not in this state
+        :param state: in which it must be
         """
         with self._write() as session:
-            return bool(session.execute(FREEZES.update().where(
+            session.execute(FREEZES.update().where(
                 FREEZES.c.instance_uuid == instance_uuid,
                 FREEZES.c.state == state, FREEZES.c.owner.is_(None),
-            ).values(due_at=now())).rowcount)
+            ).values(due_at=now()))
 
     # Services -------------------------------------------------------------
 

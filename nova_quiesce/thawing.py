@@ -71,9 +71,7 @@ class Thawing:
         if instance.vm_state == states.QUIESCED:
             self.thaw_at_once(cell, instance, row)
             return
-        if self._must_wait(instance, row):
-            return
-        if instance.task_state == states.QUIESCING:
+        if (instance.vm_state, instance.task_state) == records.QUIESCING:
             error = exceptions.Interrupted()
             current = self._store.update(row, error=error.format_message())
             if current is None:
@@ -129,6 +127,10 @@ class Thawing:
             return
         if error is None or is_thawed(error):
             self._thawed(cell, instance, begun, error, reason)
+        elif (isinstance(error, exceptions.ThawNotPossible)
+                and begun.frozen_at is None):
+            self._thawed(cell, instance, begun, None, _(
+                'The guest cannot be frozen'))
         elif self._is_restarted(cell, instance, begun, error):
             self._thawed(cell, instance, begun, None, _(
                 'The guest was started again after it was frozen'))
@@ -171,17 +173,11 @@ class Thawing:
             # The next thaw is the last one: until then a freeze that was sent
             # at the end of its lease expires, and a nova-compute that had
             # stood still carries it out. Nobody takes the row before.
-            try:
-                self._store.update(
-                    row, times.expiry_pause(), state=store.State.THAWING)
-            except Exception:
-                # It may be committed: then the row would be due too early.
-                self._store.release(
-                    row, times.WAIT_PAUSE, state=store.State.FREEZING)
-                raise
+            self._store.update(
+                row, times.expiry_pause(), state=store.State.THAWING)
             return
-        others = (exceptions.Withdrawn()
-                  if instance.task_state == states.QUIESCING
+        found = instance.vm_state, instance.task_state
+        others = (exceptions.Withdrawn() if found == records.QUIESCING
                   else records.state_changed(instance))
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)

@@ -72,8 +72,11 @@ class Work:
         try:
             self._do(nova_context.get_admin_context(), row)
         except cells.NoAnswer:
-            # What was sent by now counts as unknown.
-            self._store.release(row, times.WAIT_PAUSE)
+            # What was sent by now counts as unknown. So no pause before the
+            # last thaw is shortened: if there is one, it begins again.
+            kept = {'state': row.state
+                    } if row.state == store.State.FREEZING else {}
+            self._store.release(row, times.WAIT_PAUSE, **kept)
 
     def _do(self, context: _Context, row: store.Freeze) -> None:
         try:

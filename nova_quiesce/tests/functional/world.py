@@ -339,6 +339,9 @@ class ComputeAPI:
     def __init__(self, world: 'World') -> None:
         self._world = world
 
+    def open_bus(self, context: nova_context.RequestContext) -> None:
+        """Need no broker."""
+
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:
         job, guest = Job.current(), self._world.guest

@@ -18,6 +18,7 @@ from oslo_db import exception as db_exception
 
 from nova_quiesce import cells
 from nova_quiesce import db
+from nova_quiesce import guest
 from nova_quiesce import times
 from nova_quiesce.tests.unit import world
 
@@ -106,9 +107,11 @@ class TestAsking(unittest.TestCase):
     def setUp(self) -> None:
         self.go_on = threading.Event()
         self.asked: list[str] = []
+        self.opened: list[str] = []
         for patch in (
                 mock.patch.object(nova_context, 'target_cell', self._target),
-                mock.patch.object(db, 'states_of', self._answer)):
+                mock.patch.object(db, 'states_of', self._answer),
+                mock.patch.object(guest.ComputeAPI, 'open_bus', self._open)):
             patch.start()
             self.addCleanup(patch.stop)
         self.cells = cells.Cells()
@@ -126,6 +129,11 @@ class TestAsking(unittest.TestCase):
             self.go_on.wait(60)
         if context == 'gone':
             raise OSError('no route')
+
+    def _open(self, context: str) -> None:
+        self.opened.append(context)
+        if context == 'without a broker':
+            self.go_on.wait(60)
 
     def enter(self, uuid: str) -> None:
         with self.cells.target(mock.Mock(), cell(uuid.partition('/')[0])):
@@ -146,6 +154,19 @@ class TestAsking(unittest.TestCase):
         self.go_on.set()
         first.result(60)
         self.enter('hung/6')
+
+    def test_one_whose_broker_is_gone_costs_one_thread(self) -> None:
+        # The first call of a process waits for it without a bound.
+        first = self.executor.submit(self.enter, 'without a broker/1')
+        others = [self.executor.submit(self.enter, 'without a broker/2')
+                  for _number in range(3)]
+        for other in others:
+            self.assertRaises(cells.NoAnswer, other.result, 60)
+        self.assertFalse(first.done())
+        self.go_on.set()
+        first.result(60)
+        self.enter('without a broker/3')
+        self.assertEqual(['without a broker'], self.opened)
 
     def test_one_that_has_just_answered_is_not_asked_again(self) -> None:
         for number in range(3):

@@ -307,6 +307,22 @@ class TestServiceDied(FaultTest):
         self.assertEqual(1, len(self.faults()))
         self.check_at_rest('active')
 
+    def test_with_a_freeze_under_way_and_nova_sets_error(self) -> None:
+        # As nova-compute does at its start if it cannot plug a port; it leaves
+        # the task state.
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.set(vm_state='error')
+            world.killed()
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver('ctl1')
+        self.assertEqual(('error', 'quiescing'), self.states)
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('error')
+
     def test_between_state_and_row(self) -> None:
         self.fail_once(store.Store, 'mark_frozen', world.Killed())
         request_id = self.quiesce()
@@ -557,6 +573,33 @@ class TestCommitInDoubt(FaultTest):
         self.check_never_a_lie(request_id, times.expiry_pause() + 2)
         self.assertEqual('Error', self.result_of(request_id))
         self.check_at_rest('active')
+
+    def test_of_the_pause_before_the_last_thaw_it_is_never_shorter(
+            self) -> None:
+        update, failed = store.Store.update, list[object]()
+
+        def fail(own: store.Store, *args: Any, **values: Any) -> object:
+            if len(failed) == 1:
+                failed.append(values)
+                raise db_exception.DBConnectionError()
+            found = update(own, *args, **values)
+            if not failed and args[1:] == (times.expiry_pause(),):
+                failed.append(values)    # it is committed
+                raise db_exception.DBConnectionError()
+            return found
+
+        self.guest.on_freeze = [world.killed]
+        self.quiesce()
+        self.deliver('ctl1')
+        self.advance(times.freeze_lease())
+        with mock.patch.object(store.Store, 'update', fail):
+            self.tick('ctl2')
+        self.assertEqual(2, len(failed))
+        row = self.row
+        assert row is not None and row.due_at is not None
+        self.assertEqual(State.THAWING, row.state)
+        self.assertAlmostEqual(
+            times.expiry_pause(), row.due_at - row.now, places=2)
 
     def check_thaw(self, is_committed: bool) -> None:
         self.freeze()

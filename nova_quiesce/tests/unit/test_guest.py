@@ -284,10 +284,24 @@ class TestThaw(GuestTest):
                 self._assert(exceptions.GuestNotRunning, 1, given)
 
     def test_an_agent_without_the_command_cannot_thaw(self) -> None:
-        for text in NO_COMMAND + DISABLED:
+        for text in NO_COMMAND:
             for answer in says(text, 'thaw'):
                 error = self._assert(exceptions.ThawNotPossible, 1, answer)
                 self.assertIn(text.partition('%s')[0], str(error))
+
+    def test_what_cannot_freeze_cannot_thaw(self) -> None:
+        for answer in (
+                exception.InstanceQuiesceNotSupported(instance_id='i'),
+                NotImplementedError(), exception.QemuGuestAgentNotEnabled(),
+                internal(74, 'argument unsupported: '
+                             'QEMU guest agent is not configured')):
+            for given in (answer, over_the_bus(answer)):
+                self._assert(exceptions.ThawNotPossible, 1, given)
+
+    def test_an_agent_that_does_not_allow_it_may_have_frozen(self) -> None:
+        for text in DISABLED:
+            for answer in says(text, 'thaw'):
+                self._assert(exceptions.UnquiesceFailed, 3, *[answer] * 3)
 
     def test_the_freeze_had_lapsed(self) -> None:
         for text in LAPSED:
@@ -361,6 +375,18 @@ class TestComputeAPI(unittest.TestCase):
         api = guest.ComputeAPI.__new__(guest.ComputeAPI)
         with self.assertRaises(exception.InstanceNotFound):
             api.unquiesce_instance(context, instance, 60)
+
+    def test_the_first_call_to_a_cell_asks_no_nova_compute(self) -> None:
+        api = guest.ComputeAPI.__new__(guest.ComputeAPI)
+        router = mock.Mock()
+        prepare = router.client.return_value.prepare
+        prepare.return_value.call.side_effect = (
+            messaging_exceptions.MessagingTimeout)
+        with mock.patch.object(guest.ComputeAPI, 'router', router), \
+                mock.patch.object(api, '_ver', return_value='5.0'):
+            api.open_bus(mock.Mock())
+        prepare.assert_called_once_with(
+            server='nova-quiesce', version='5.0', timeout=guest.OPEN_TIMEOUT)
 
     def test_a_message_that_is_not_taken_is_given_up_within_the_lease(
             self) -> None:

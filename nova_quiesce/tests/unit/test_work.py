@@ -309,6 +309,26 @@ class TestFailed(world.WorldTest):
         self.assertEqual(1, len(self.faults()))
         self.check_at_rest('active')
 
+    def test_unknown_of_a_guest_that_cannot_be_frozen_is_active_again(
+            self) -> None:
+        # The answer that nothing was frozen was lost.
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        self.guest.on_thaw = [world.answer(
+            exceptions.ThawNotPossible(reason='not enabled'))] * 9
+        self.quiesce()
+        self.deliver()
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.check_at_rest('active')
+
+    def test_a_guest_that_was_frozen_is_so_even_if_it_cannot_be(self) -> None:
+        self.freeze()
+        self.guest.on_thaw = [world.answer(
+            exceptions.ThawNotPossible(reason='not enabled'))]
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+        self.assertEqual(State.THAWING, self.row_state)
+
     def test_a_restored_server_can_be_quiesced_again(self) -> None:
         self.guest.on_freeze = [world.answer(world.unknown())]
         self.quiesce()

@@ -228,6 +228,7 @@ class WorldTest(unittest.TestCase):
                 (schema, 'facade', lambda: self.own_database),
                 (rpcapi, 'QuiesceAPI', lambda: self.bus),
                 (guest, 'Guests', lambda: self.guest),
+                (guest.ComputeAPI, 'open_bus', lambda _bus, context: None),
                 (manager.futures, 'ThreadPoolExecutor', Executor),
                 (nova_context, 'target_cell', self._target_cell),
                 (nova_context, 'get_admin_context', self._context),
