@@ -58,7 +58,7 @@ def create_service(host: str | None = None) -> service.Service:
 
 
 def _bound_notifications() -> None:
-    """Let a broker that takes no notifications hold up no thaw for ever.
+    """Let a notification that its broker does not take be given up.
 
     An operator's own ``retry`` stays.
     """

@@ -23,6 +23,7 @@ from oslo_service import periodic_task
 
 from nova_quiesce import cells
 from nova_quiesce import conf
+from nova_quiesce import notifier
 from nova_quiesce import rpcapi
 from nova_quiesce import schema
 from nova_quiesce import store
@@ -124,7 +125,9 @@ class QuiesceManager(manager.Manager):
         super().__init__(host=host, service_name='quiesce')
         self.store = store.Store(self.host)
         self.cells = cells.Cells()
-        self.work = work.Work(self.host, self.store, self.cells)
+        self.notify = notifier.Notifier()
+        self.work = work.Work(
+            self.host, self.store, self.cells, self.notify)
         self.freezes = Pool(self.work, 'freeze')
         self.thaws = Pool(self.work, 'thaw')
         self.sweep = sweep.Sweep(self.host, self.store)
@@ -158,6 +161,7 @@ class QuiesceManager(manager.Manager):
         self._retire()
         for pool in (self.freezes, self.thaws):
             pool.close(end - time.monotonic())
+        self.notify.close(end - time.monotonic())
         self._retire()    # a sweep that was under way has reported since
 
     def _retire(self) -> None:

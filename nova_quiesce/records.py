@@ -7,7 +7,9 @@ are sent after it.  This module must never send a freeze or a thaw, nor touch
 the table of freezes.
 """
 
-from typing import TypeAlias
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from nova import context as nova_context
 from nova import objects
@@ -20,6 +22,7 @@ from nova_quiesce import actions
 from nova_quiesce import conf
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import notifier
 from nova_quiesce import rpcapi
 from nova_quiesce import schema
 from nova_quiesce import states
@@ -38,10 +41,13 @@ class Records:
     """Saves and notifies what has become of requests.
 
     :param host: name of this service
+    :param notify: sends notifications; by default, they are sent at once
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str,
+                 notify: notifier.Notifier | None = None) -> None:
         self._host = host
+        self._notify = notify
 
     @schema.retried
     def save_quiesced(self, cell: _Context, instance: objects.Instance,
@@ -144,32 +150,47 @@ class Records:
         """Send Nova's notification of a change of state."""
         instance.vm_state, instance.task_state = after
         instance.obj_reset_changes(['vm_state', 'task_state'])
-        try:
-            notifications.send_update_with_states(
-                cell, instance, before[0], after[0], before[1], after[1],
-                service=rpcapi.BINARY, host=self._host, verify_states=True)
-        except Exception:
-            LOG.exception('The change of state could not be notified',
-                          instance=instance)
+        self._send(
+            notifications.send_update_with_states, cell, instance, before[0],
+            after[0], before[1], after[1], service=rpcapi.BINARY,
+            host=self._host, verify_states=True)
 
     def notify_action(self, context: _Context, instance: objects.Instance,
                       action: states.Action, phase: str,
                       error: exceptions.GuestError | None = None) -> None:
         """Send Nova's notification of an action."""
-        try:
+        self._send(_notify_action, context, instance, self._host, action.name,
+                   phase, error)
+
+    def _send(self, function: Callable[..., None], context: _Context,
+              instance: objects.Instance, *args: Any, **kwargs: Any) -> None:
+
+        def send(shown: objects.Instance) -> None:
             try:
-                if error is not None:
-                    raise error    # Nova tells where: so it must be raised
-                compute_utils.notify_about_instance_action(
-                    context, instance, self._host, action=action.name,
-                    phase=phase, source=rpcapi.BINARY)
-            except exceptions.GuestError:
-                compute_utils.notify_about_instance_action(
-                    context, instance, self._host, action=action.name,
-                    phase=phase, source=rpcapi.BINARY, exception=error)
-        except Exception:
-            LOG.exception('The action could not be notified',
-                          instance=instance)
+                function(context, shown, *args, **kwargs)
+            except Exception:
+                LOG.exception('A notification could not be sent',
+                              instance=shown)
+
+        if self._notify is None:
+            send(instance)
+        else:    # what it is now, whatever it is when that is sent
+            self._notify(functools.partial(send, instance.obj_clone()))
+
+
+def _notify_action(context: _Context, instance: objects.Instance, host: str,
+                   name: str, phase: str,
+                   error: exceptions.GuestError | None) -> None:
+    try:
+        if error is not None:
+            raise error    # Nova tells where: so it must be raised
+        compute_utils.notify_about_instance_action(
+            context, instance, host, action=name, phase=phase,
+            source=rpcapi.BINARY)
+    except exceptions.GuestError:
+        compute_utils.notify_about_instance_action(
+            context, instance, host, action=name, phase=phase,
+            source=rpcapi.BINARY, exception=error)
 
 
 def state_changed(instance: objects.Instance) -> exceptions.StateChanged:

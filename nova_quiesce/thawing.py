@@ -71,7 +71,7 @@ class Thawing:
         if instance.vm_state == states.QUIESCED:
             self.thaw_at_once(cell, instance, row)
             return
-        if (instance.vm_state, instance.task_state) == records.QUIESCING:
+        if (instance.vm_state, instance.task_state) == states.QUIESCE.during:
             error = exceptions.Interrupted()
             current = self._store.update(row, error=error.format_message())
             if current is None:
@@ -177,7 +177,7 @@ class Thawing:
                 row, times.expiry_pause(), state=store.State.THAWING)
             return
         found = instance.vm_state, instance.task_state
-        others = (exceptions.Withdrawn() if found == records.QUIESCING
+        others = (exceptions.Withdrawn() if found == states.QUIESCE.during
                   else records.state_changed(instance))
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)

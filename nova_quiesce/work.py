@@ -25,6 +25,7 @@ from nova_quiesce import cells
 from nova_quiesce import conf
 from nova_quiesce import exceptions
 from nova_quiesce import guest
+from nova_quiesce import notifier
 from nova_quiesce import records
 from nova_quiesce import schema
 from nova_quiesce import states
@@ -42,15 +43,17 @@ class Work:
     """Carries out what rows ask for.
 
     :param host: name of this service
+    :param notify: sends notifications
     """
 
     def __init__(self, host: str, freezes: store.Store,
-                 known_cells: cells.Cells) -> None:
+                 known_cells: cells.Cells,
+                 notify: notifier.Notifier) -> None:
         self._host = host
         self._store = freezes
         self._cells = known_cells
         self.guests = guest.Guests()
-        self._records = records.Records(host)
+        self._records = records.Records(host, notify)
         self.thawing = thawing.Thawing(
             host, freezes, self.guests, self._records)
         self._steps: dict[str, Callable[

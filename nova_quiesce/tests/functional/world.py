@@ -54,6 +54,7 @@ from nova_quiesce import controllers
 from nova_quiesce import db
 from nova_quiesce import guest as guests
 from nova_quiesce import manager
+from nova_quiesce import notifier
 from nova_quiesce import rpcapi
 from nova_quiesce import schema
 from nova_quiesce import states
@@ -611,6 +612,8 @@ class World:
             lambda client: setattr(client, '_client', self.bus))
         yield mock.patch.object(
             guests, 'ComputeAPI', lambda: ComputeAPI(self))
+        yield mock.patch.object(
+            notifier.Notifier, '__call__', lambda _self, send: send())
         yield mock.patch.object(
             cells._Cell, 'hung_for', property(
                 lambda _cell: self.is_hung() and times.CELL_TIMEOUT))

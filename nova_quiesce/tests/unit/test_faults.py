@@ -683,6 +683,21 @@ class TestOneTransaction(FaultTest):
             self.deliver()
         self.assertEqual([None], there)
 
+    def test_a_broker_without_an_end_holds_up_no_thaw(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.notified.clear()
+        self._patch(mock.patch.object(world.Notifier, 'held', []))
+        self.advance(60)
+        self.tick()
+        self.check_at_rest('active')
+        self.assertEqual([], self.notified)
+        for send in world.Notifier.held or []:
+            send()
+        # Each tells what was then, not what is by now.
+        self.assertEqual(
+            [('quiesced', 'unquiescing'), ('unquiesce', 'start'),
+             ('active', None), ('unquiesce', 'end')], self.notified)
+
     def test_a_notification_that_fails_does_no_harm(self) -> None:
         for name in ('_notify_action', '_notify_states'):
             self.assertTrue(hasattr(self, name))

@@ -18,7 +18,7 @@ PACKAGE = 'nova_quiesce'
 LAYERS = (
     {'i18n', 'compat', 'conf', 'states', 'policies'},
     {'exceptions', 'times'},
-    {'schema', 'db', 'notification_states', 'rpcapi'},
+    {'schema', 'db', 'notification_states', 'notifier', 'rpcapi'},
     {'store'},
     {'actions', 'guest', 'cells'},
     {'records', 'sweep'},

@@ -127,6 +127,24 @@ class Guest:
         return [name for name, _timeout in self.calls]
 
 
+class Notifier:
+    """Sends notifications, or holds them up as their broker may.
+
+    :cvar held: those that are held up; None if none is
+    """
+
+    held: list[Callable[[], None]] | None = None
+
+    def __call__(self, send: Callable[[], None]) -> None:
+        if self.held is None:
+            send()
+        else:
+            self.held.append(send)
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
 class Executor:
     """One that does at once what it is given."""
 
@@ -230,6 +248,7 @@ class WorldTest(unittest.TestCase):
                 (guest, 'Guests', lambda: self.guest),
                 (guest.ComputeAPI, 'open_bus', lambda _bus, context: None),
                 (manager.futures, 'ThreadPoolExecutor', Executor),
+                (manager.notifier, 'Notifier', Notifier),
                 (nova_context, 'target_cell', self._target_cell),
                 (nova_context, 'get_admin_context', self._context),
                 (objects.CellMappingList, 'get_all', lambda context: [CELL]),
