@@ -183,9 +183,10 @@ class Cloud:
             sdk_exceptions.raise_from_response(response)
             body = response.json() if response.content else {}
         except sdk_exceptions.NotFoundException as exc:
-            # Else a proxy does not find Cinder.
-            if service != 'block_storage' or 'itemNotFound' in getattr(
-                    exc.response, 'text', ''):
+            # Else a proxy does not find Cinder, or Nova.
+            if service not in (
+                    'block_storage', 'compute') or 'itemNotFound' in getattr(
+                        exc.response, 'text', ''):
                 raise NotThere(str(exc), exc.status_code) from exc
             raise CloudError(str(exc)) from exc
         except (sdk_exceptions.ConfigException,  # also: not in the catalog

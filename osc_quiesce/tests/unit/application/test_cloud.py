@@ -125,6 +125,8 @@ class TestCase(unittest.TestCase):
                 'image_endpoint_override': f'{url}/v2',
                 'network_api_version': '2',
                 'network_endpoint_override': url,
+                'compute_api_version': '2',
+                'compute_endpoint_override': f'{url}/v2',
                 **self.config,
             },
             **self.options,
@@ -151,6 +153,14 @@ class CloudTest(TestCase):
             with self.assertRaises(cloud_api.CloudError) as caught:
                 self.get(path)
             self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
+
+    def test_nova_alone_is_believed_that_a_server_is_gone(self) -> None:
+        with self.assertRaisesRegex(cloud_api.NotThere, 'it is gone'):
+            self.cloud.compute('GET', '/gone')
+        with self.assertRaises(cloud_api.CloudError) as caught:
+            self.cloud.compute('GET', '/lost')
+        self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
+        self.assertTrue(caught.exception.is_transient)
 
     def test_errors_tell_whether_to_repeat_and_what_became_of_it(
         self,
