@@ -84,14 +84,32 @@ def register(
             'done': number, 'all': len(backups)})
         destination.register(backup['id'])
     made = backup_sets.find(destination.cloud, plan.bundle.set_id)
-    if made.state == backup_sets.PENDING and backup_sets.DELETED not in {
-            metadata.get(each, backup_sets.SEALED) for each in made.backups}:
+    if (made.state == backup_sets.PENDING
+            and plan.bundle.backup_set.state == backup_sets.CONSISTENT
+            and backup_sets.DELETED not in {metadata.get(
+                each, backup_sets.SEALED) for each in made.backups}):
         # A registration was interrupted before the bundle was made.
-        destination.seal(made.id, backups, {
-            backup_sets.SEALED: plan.bundle.backup_set.state})
-        made = backup_sets.find(destination.cloud, made.id)
+        made = _sealed(made, destination)
     if made.state != backup_sets.CONSISTENT:
         raise errors.ApplicationError(
-            _('Backup set %(name)s (%(id)s) is %(state)s after the import.')
-            % {'name': made.name, 'id': made.id, 'state': made.state})
+            _('Backup set %(name)s (%(id)s) is %(state)s after the import. If '
+              'its own site deletes it, import another set; if not, finish it '
+              'there, export it again, and import it again.') % {
+                  'name': made.name, 'id': made.id, 'state': made.state})
     return made
+
+
+def _sealed(found: backup_sets.BackupSet,
+            destination: registration.Destination) -> backup_sets.BackupSet:
+    """Mark a set as consistent, and return it as the site has it then."""
+    try:
+        destination.seal(found.id, found.backups, {
+            backup_sets.SEALED: backup_sets.CONSISTENT})
+    except errors.ApplicationError as exc:
+        raise errors.ApplicationError(
+            _('Backup set %(name)s (%(id)s) is registered at %(site)s, but '
+              'cannot be marked: %(why)s. Run the same command again.') % {
+                  'name': found.name, 'id': found.id,
+                  'site': destination.name,
+                  'why': str(exc).rstrip('.')}) from exc
+    return backup_sets.find(destination.cloud, found.id)

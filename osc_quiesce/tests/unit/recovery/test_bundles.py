@@ -135,7 +135,27 @@ class ImportTest(TestCase):
         importing.register(*self.importing())
         self.seal(backup_sets.DELETED, 1)
         with self.assertRaisesRegex(
+                errors.ApplicationError, r'tuesday \(.*\) is pending after '
+                r'the import\. If its own site deletes it, .* again\.$'):
+            importing.register(*self.importing())
+
+    def test_what_its_bundle_has_unsealed_is_not(self) -> None:
+        for row in self.a.rows.values():
+            row['metadata'].update(metadata.ours({backup_sets.SEALED: ''}))
+        self.save()
+        with self.assertRaisesRegex(
                 errors.ApplicationError, r'tuesday \(.*\) is pending'):
+            importing.register(*self.importing())
+        self.assertNotIn('PUT', ''.join(self.b.log))
+
+    def test_marks_that_do_not_stay_are_told_in_a_sentence(self) -> None:
+        importing.register(*self.importing())
+        self.seal('', 3)
+        self.b._put_backups = lambda *_: {}  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                errors.ApplicationError, r'^Backup set tuesday \(.*\) is '
+                'registered at this site, but cannot be marked: the set .* '
+                r'again\.$'):
             importing.register(*self.importing())
 
     def test_quota_is_checked_before(self) -> None:
