@@ -67,11 +67,10 @@ class NotThere(CloudError):
 
 
 class NoService(CloudError):
-    """The cloud does not have this service."""
+    """The cloud does not have this service: nothing was sent."""
 
-    @property
-    def is_transient(self) -> bool:
-        return False
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 404)
 
 
 class _Answer(dict[str, Any]):

@@ -250,6 +250,7 @@ class NoServiceTest(TestCase):
         with self.assertRaises(cloud_api.NoService) as caught:
             self.cloud.network('GET', '/ports')
         self.assertFalse(caught.exception.is_transient)
+        self.assertFalse(caught.exception.outcome_unknown)
 
 
 class RestrictionTest(unittest.TestCase):
