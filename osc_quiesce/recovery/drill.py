@@ -177,14 +177,14 @@ class _Drill:
                     for each in waiter.repeat(self._found, waiter.timeout):
                         step(each, waiter)
                 except errors.ApplicationError as exc:
-                    why.append(exc.fact)
+                    why.append(_('%s.') % exc.fact.rstrip('.'))
         if keep:
             LOG.warning(
                 _('Drill %(name)s is kept. "openstack application restore '
                   'delete %(id)s" deletes it.'),
                 {'name': self._plan.name, 'id': self._plan.restore_id})
         if why:
-            self._say_what_is_left(' '.join(why))
+            self._say_what_is_left(' '.join(dict.fromkeys(why)))
         return not why and not keep
 
     def _say_what_is_left(self, why: str) -> None:

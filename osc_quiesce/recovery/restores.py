@@ -127,7 +127,8 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
 
     Volumes that it has not made, which are target volumes, stay with their
     data, and are given up; backups are never touched. If something cannot be
-    deleted, the rest is. May be repeated as often as one likes.
+    deleted, the rest is; if the ports cannot be listed, nothing is. May be
+    repeated as often as one likes.
 
     :raises errors.ApplicationError: something is left; the message names it
     """
@@ -147,7 +148,15 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
         return True
 
     # First: when the rest is gone, nothing leads to them any more.
-    its_ports = waiter.repeat(lambda: _ports(waiter.cloud, restore.id))
+    try:
+        its_ports = waiter.repeat(lambda: _ports(waiter.cloud, restore.id))
+    except cloud_api.CloudError as exc:
+        raise errors.ApplicationError(
+            _('Nothing of restore %(name)s (%(id)s) was deleted, since its '
+              'ports cannot be listed: %(why)s.') % {
+                  'name': restore.name, 'id': restore.id,
+                  'why': str(exc).rstrip('.')},
+            _('The same command again deletes it.')) from exc
     stuck = {each['id'] for each in restore.servers if not carry_out(
         delete_server, waiter, each, kept)}
     for port in its_ports:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -512,6 +513,15 @@ class TestLeft(TestCase):
         restores.delete(
             restores.find(self.cloud, plan.restore_id), self.waiter)
         self.assert_nothing_is_left()
+
+    def test_a_site_that_is_away_is_told_in_sentences(self) -> None:
+        plan = self.plan(drill=True)
+        with mock.patch.object(restores, 'find_all', side_effect=(
+                cloud_api.CloudError('no answer', 403))):
+            outcome = drill.run(self.client, self.cloud, plan,
+                                restore.Means(60.0, 60.0))
+        self.assertFalse(outcome.is_deleted)
+        self.assertIn('is deleted: no answer. Its servers', self.said)
 
     def test_a_refusal_that_passes_is_no_matter(self) -> None:
         self.refuse('DELETE', cloud_api.CloudError('try later', 503), 3)

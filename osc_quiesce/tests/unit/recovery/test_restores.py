@@ -233,11 +233,23 @@ class TestRestores(restore_base.TestCase):
         with mock.patch.object(
                 self.site, 'network', side_effect=cloud_api.CloudError(
                     'no answer')), self.assertRaisesRegex(
-                        errors.ApplicationError, 'no answer'):
+                        errors.ApplicationError, r'^Nothing of restore '
+                        r'nightly \(.*\) was deleted, since .*: no answer\. '
+                        r'The same command again .*\.$'):
             restores.delete(self.find(), self.waiter)
         self.assertEqual(log, self.site.log)
         restores.delete(self.find(), self.waiter)
         self.assertEqual({}, self.site.ports)
+
+    def test_a_site_without_a_network_service(self) -> None:
+        for server in self.servers:
+            server['ports'] = None
+        self.restore()
+        with mock.patch.object(
+                self.site, 'network', side_effect=cloud_api.NoService(
+                    'there is none in the catalog')):
+            restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.servers)
 
     def test_no_port_is_left_whatever_the_size_of_pages(self) -> None:
         self.site.ports['others'] = {'id': 'others', 'description': 'x'}
