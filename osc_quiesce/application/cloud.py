@@ -2,8 +2,8 @@
 
 """What is read from and written to the services of a site, as plain JSON."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 from urllib import parse
 
 from keystoneauth1 import exceptions as ksa_exceptions
@@ -14,7 +14,6 @@ from requests import adapters
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import http
-from osc_quiesce import retry
 
 THREADS: Final = 32  # requests under way at once
 PATIENCE: Final = 60.0  # seconds, with silence, and with repeating a request
@@ -24,8 +23,6 @@ _COMPUTE_MICROVERSION: Final = '2.1'
 _FILTER_MICROVERSION: Final = '3.22'  # the first that knows metadata
 #: of backups with metadata
 BACKUP_MICROVERSION: Final = '3.43'
-
-_T = TypeVar('_T')
 
 
 class CloudError(errors.ApplicationError):
@@ -54,12 +51,6 @@ class CloudError(errors.ApplicationError):
         answer 502 or 504; some, such as Envoy, 503.
         """
         return self.status is None or self.status >= 500
-
-
-def until_answered(timer: retry.Timer, call: Callable[[], _T],
-                   patience: float = PATIENCE) -> _T:
-    """Do :meth:`.retry.Timer.until_answered`, with more patience."""
-    return timer.until_answered(call, patience)
 
 
 class NotThere(CloudError):

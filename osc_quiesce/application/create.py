@@ -188,4 +188,4 @@ def _mark(made: taking.Taking,
             raise cloud_api.CloudError(_('it does not show the marks'))
         return found
 
-    return cloud_api.until_answered(made.client.timer, mark, SEAL_PATIENCE)
+    return made.client.timer.until_answered(mark, SEAL_PATIENCE)

@@ -155,8 +155,8 @@ class Taking:
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
         timeouts = itertools.chain(
             [retry.READ_PATIENCE], itertools.repeat(cloud_api.PATIENCE))
-        return cloud_api.until_answered(
-            timer, lambda: self.cloud.volume(
+        return timer.until_answered(
+            lambda: self.cloud.volume(
                 'GET', path, timeout=next(timeouts)),
             self._deadline - timer.clock())
 

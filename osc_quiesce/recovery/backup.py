@@ -233,9 +233,9 @@ class _Run:
                     values[backup_sets.REGISTERED] = self._destination.name
                     # First there: a set sealed here is so there as well.
                     self._destination.seal(self._plan.id, backups, values)
-                cloud_api.until_answered(
-                    self._timer, lambda: backup_sets.mark(
-                        self._cloud, backups, values))
+                self._timer.until_answered(
+                    lambda: backup_sets.mark(self._cloud, backups, values),
+                    cloud_api.PATIENCE)
                 found = self._find()
         except errors.ApplicationError as exc:
             raise NotDone(self._plan,
@@ -247,5 +247,6 @@ class _Run:
         return found
 
     def _find(self) -> backup_sets.BackupSet:
-        return cloud_api.until_answered(
-            self._timer, lambda: backup_sets.find(self._cloud, self._plan.id))
+        return self._timer.until_answered(
+            lambda: backup_sets.find(self._cloud, self._plan.id),
+            cloud_api.PATIENCE)

@@ -101,8 +101,8 @@ def reader(cloud: cloud_api.Cloud, timer: retry.Timer,
 
     def read(backup_id: str) -> records.Record:
         if backup_id not in known:
-            known[backup_id] = cloud_api.until_answered(
-                timer, lambda: records.export(cloud, backup_id))
+            known[backup_id] = timer.until_answered(
+                lambda: records.export(cloud, backup_id), cloud_api.PATIENCE)
         return known[backup_id]
 
     return read

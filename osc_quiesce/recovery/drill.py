@@ -217,10 +217,11 @@ class _Drill:
             marks.DRILL_RTO: '' if outcome.rto is None else str(
                 round(outcome.rto))}
         try:
-            cloud_api.until_answered(
-                self._timer, lambda: backup_sets.mark(self._cloud, [
+            self._timer.until_answered(
+                lambda: backup_sets.mark(self._cloud, [
                     {'id': copy.id} for copy in point.copies.values()],
-                    values))
+                    values),
+                cloud_api.PATIENCE)
         except errors.ApplicationError as exc:
             LOG.error(
                 _('The result of the drill, %(result)s, is not recorded with '

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
@@ -38,8 +38,6 @@ IMPORT_TIMEOUT: Final = 120.0
 _SEALS: Final = 5
 #: seconds after which it is looked whether the marks are still there
 _SETTLE_TIME: Final = 1.0
-
-_T = TypeVar('_T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +229,7 @@ class Destination:
         """
         wanted = list(backups)
         attempts = 0
-        while self._repeat(lambda: self._state(
+        while self._waiter.repeat(lambda: self._state(
                 set_id, values)) != backup_sets.CONSISTENT:
             if attempts == _SEALS:
                 raise errors.ApplicationError(
@@ -241,7 +239,7 @@ class Destination:
                           'state': self._state(set_id, values),
                           'count': attempts})
             attempts += 1
-            self._repeat(
+            self._waiter.repeat(
                 lambda: backup_sets.mark(self.cloud, wanted, values))
             self._timer.sleep(_SETTLE_TIME)
 
@@ -255,9 +253,6 @@ class Destination:
             return backup_sets.PENDING
         return found.state
 
-    def _repeat(self, call: Callable[[], _T]) -> _T:
-        return cloud_api.until_answered(self._timer, call)
-
     def _import(self, record: records.Record) -> None:
         target = self._targets.get(record.volume_id) or self._targets.get(
             metadata.get(record.data, backup_sets.SOURCE_VOLUME))
@@ -266,12 +261,14 @@ class Destination:
                 _check_size(record, target)
                 record = record.for_volume(str(target['id']))
             if metadata.get(record.data, backup_sets.KNOWN_AT) != self.name:
-                self._repeat(lambda: self._announce(record.id))
+                self._waiter.repeat(lambda: self._announce(record.id))
             # It may be repeated: one that is there is no error.
-            there = self._repeat(lambda: records.import_(self.cloud, record))
+            there = self._waiter.repeat(
+                lambda: records.import_(self.cloud, record))
             if there is not None and records.is_left(there):
                 self._remove(record.id)
-                self._repeat(lambda: records.import_(self.cloud, record))
+                self._waiter.repeat(
+                    lambda: records.import_(self.cloud, record))
             self._wait(record)
             self._rows[record.id] = record.volume_id
         except errors.ApplicationError as exc:
@@ -319,7 +316,7 @@ class Destination:
         project: str | None = row.get('os-backup-project-attr:project_id')
         if project is not None:    # to administrators only, by default
             return project == self.cloud.project_id
-        return self._repeat(lambda: any(
+        return self._waiter.repeat(lambda: any(
             each['id'] == row['id'] for each in self.cloud.backups(
                 volume_id=row['volume_id'])))
 

@@ -105,8 +105,8 @@ class Waiter:
 
     def repeat(self, call: Callable[[], _T],
                patience: float = cloud_api.PATIENCE) -> _T:
-        """Return what a request returns; see cloud_api.until_answered."""
-        return cloud_api.until_answered(self.timer, call, patience)
+        """Return what a request returns; see retry.Timer."""
+        return self.timer.until_answered(call, patience)
 
     def until(self, look: Callable[[], _T | None], what: str,
               advice: str = '') -> _T:
