@@ -294,11 +294,13 @@ class Filler:
             if not exc.outcome_unknown:
                 raise self._failure(item, volume, str(exc)) from exc
             lost = str(exc).rstrip('.')
-        # The volume last: another restore of the backup may have taken it.
-        self._waiter.backup(
-            backup, {'restoring'}, {'id': backup, 'status': 'restoring'})
-        found = self._waiter.volume(volume['id'], {'restoring-backup'})
+        found, is_certain = self._waiter.restore(volume['id'], backup)
         self._check(item, found, backup)
+        if not is_certain:
+            raise self._failure(item, found, _(
+                'the backup was free again before the volume, so it was '
+                'reset, or another backup was restored as well, and not all '
+                'data may be there'))
         if not furnishing.is_restored(found, item.copy):
             raise self._failure(item, found, _(
                 'Cinder has restored nothing into it (%s)') % lost)

@@ -30,6 +30,8 @@ _MICROVERSIONS: Final = {
     _VOLUMES: '3.0', _BACKUPS: cloud_api.BACKUP_MICROVERSION}
 #: seconds that a listing may be old, at most
 _OLDEST: Final = 1.0
+#: seconds by which a database of Cinder may lag behind
+_LAG: Final = 5.0
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
 
@@ -153,6 +155,24 @@ class Waiter:
             'it.') % id_
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
                           known, _('Backup %s') % id_, advice)
+
+    def restore(self, volume_id: str,
+                backup_id: str) -> tuple[dict[str, Any], bool]:
+        """Return a volume when Cinder restores no backup into it any more.
+
+        :returns: also whether its status has changed before that of the
+            backup, as when Cinder ends a restore. Source: restore_backup in
+            cinder/backup/manager.py
+        """
+        # First: another restore of the backup may have taken it.
+        self.backup(backup_id, {'restoring'},
+                    {'id': backup_id, 'status': 'restoring'})
+        found = self.volume(volume_id, ())
+        if found['status'] == 'restoring-backup':
+            self.timer.sleep(_LAG)
+            found = self.volume(volume_id, ())
+        is_certain = found['status'] != 'restoring-backup'
+        return self.volume(volume_id, {'restoring-backup'}, found), is_certain
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
               leaves: Collection[str], known: Mapping[str, Any] | None,

@@ -1099,6 +1099,42 @@ class TestResume(TestCase):
             self.assertNotIn(
                 'src_backup_id', self.site.volumes[row.id]['metadata'])
 
+    def test_what_cinder_has_restored_in_part_is_not_called_restored(
+            self) -> None:
+        """One layer of a chain is there, with its metadata."""
+        backup = self.site.backup_rows['b-db-vda']
+        target, volume = self.target('db-vda'), self.site.volume
+        slept = [0.0]
+
+        def die(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            if slept[0] or path != '/backups/b-db-vda/restore':
+                return volume(method, path, *args, **kwargs)
+            target['metadata'] = dict(backup['source_metadata'])
+            target['status'] = 'restoring-backup'
+            backup['status'] = 'restoring'
+            slept[0] = 0.001
+            return {}
+
+        def sleep(seconds: float) -> None:
+            self.nova.sleep(seconds)
+            slept[0] += seconds if slept[0] else 0.0
+            if 20 < slept[0] < 100:  # an administrator resets both
+                backup['status'] = 'available'
+            if 30 < slept[0] < 100:
+                target['status'] = 'available'
+                slept[0] = 100
+
+        self.site.volume = die  # type: ignore[method-assign]
+        self.client = self.client.with_sleep(sleep)
+        with self.assertRaisesRegex(
+                filling.NotRestored, 'Volume db-vda .*was not restored .*: '
+                'the backup was free again before the volume, .* not all data '
+                'may be there. The same command again'):
+            self.restore(verify=False)
+        self.assertEqual({}, self.site.servers)
+        self.restore(verify=False)
+        self.assertEqual('data of db-vda', target['data'])
+
 
 class TestSnapshots(TestCase):
     """From a snapshot set of the same site: volumes made of snapshots."""
