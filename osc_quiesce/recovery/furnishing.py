@@ -8,8 +8,9 @@ mark that says that the data are complete last.
 
 A status does not tell whether Cinder has restored anything: an administrator
 may have reset it. So a false note of an earlier restore is written before. It
-goes with the other metadata if the source had any; if not, Cinder corrects it
-at the end. Source: restore_backup in cinder/backup/manager.py.
+goes with the other metadata if the source had any, with the first layer of a
+chain; if not, Cinder corrects it at the end. Source: restore_backup in
+cinder/backup/manager.py.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
 
 
 def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:
-    """Return whether Cinder has restored a backup since :func:`prepare`."""
+    """Return whether Cinder has restored a backup since :func:`prepare`.
+
+    Of a volume's own backup, it may be a part only, if a status was reset.
+    """
     note = volume['metadata'].get(_NOTE)
     # Of a volume's own backup, Cinder only corrects one that is there.
     return bool(note == copy.id
