@@ -159,11 +159,12 @@ def delete(restore: Restore, waiter: waiting.Waiter) -> None:
             _('The same command again deletes it.')) from exc
     stuck = {each['id'] for each in restore.servers if not carry_out(
         delete_server, waiter, each, kept)}
-    for port in its_ports:
-        if not carry_out(
-                waiter.cloud.network, 'DELETE', f'/ports/{port["id"]}'):
+    # Again: one whose request got no answer may have appeared since.
+    carry_out(lambda: its_ports.update(_ports(waiter.cloud, restore.id)))
+    for id_ in sorted(its_ports):
+        if not carry_out(waiter.cloud.network, 'DELETE', f'/ports/{id_}'):
             failures.append(_('"openstack port delete %s" deletes that port '
-                              'when it can be deleted.') % port['id'])
+                              'when it can be deleted.') % id_)
     for volume in restore.volumes:
         if not stuck & {a['server_id'] for a in volume['attachments']}:
             carry_out(_release, waiter, volume, kept, restore.id)
@@ -223,14 +224,16 @@ def delete_server(waiter: waiting.Waiter, server: Mapping[str, Any],
     waiter.gone(look, _('Server %s is still being deleted') % server['id'])
 
 
-def _ports(cloud: cloud_api.Cloud, restore_id: str) -> list[dict[str, Any]]:
-    """Return the ports that a restore has made; none without Neutron."""
+def _ports(cloud: cloud_api.Cloud, restore_id: str) -> set[str]:
+    """Return IDs of the ports that a restore has made; none without Neutron.
+    """
     try:
         found = list(cloud.pages('network', '/ports', 'ports', None))
     except cloud_api.CloudError as exc:
         if exc.status in (404, 501):
-            return []
+            return set()
         raise
-    return [
-        each for each in found if (each.get('description') or '').startswith(
-            ports.description(restore_id, ''))]
+    return {
+        each['id'] for each in found
+        if (each.get('description') or '').startswith(
+            ports.description(restore_id, ''))}

@@ -241,6 +241,19 @@ class TestRestores(restore_base.TestCase):
         restores.delete(self.find(), self.waiter)
         self.assertEqual({}, self.site.ports)
 
+    def test_a_port_that_appears_late_is_deleted_as_well(self) -> None:
+        """Its request got no answer."""
+        self.restore()
+        late = {**next(iter(self.site.ports.values())), 'id': 'late'}
+
+        def appear(line: str) -> None:
+            if line.startswith('DELETE /servers'):
+                self.site.ports['late'] = late
+
+        self.site.hooks.append(appear)
+        restores.delete(self.find(), self.waiter)
+        self.assertEqual({}, self.site.ports)
+
     def test_a_site_without_a_network_service(self) -> None:
         for server in self.servers:
             server['ports'] = None
