@@ -129,6 +129,9 @@ class Cells:
         finally:
             cell.asked_at = None
             cell.asking.release()
+        if time.monotonic() > began + times.THAW_LEASE:
+            # What was read before is of long ago, and may be another one's.
+            raise NoAnswer()
 
     def sweep(self, context: nova_context.RequestContext,
               function: Sweep) -> None:

@@ -15,6 +15,7 @@ from nova_quiesce import actions
 from nova_quiesce import api
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import guest
 from nova_quiesce import records
 from nova_quiesce import store
 from nova_quiesce import times
@@ -409,6 +410,21 @@ class TestSameName(FaultTest):
 
 
 class TestStandsStill(FaultTest):
+
+    def test_until_its_cell_answers_it_sends_nothing(self) -> None:
+        del self.services['ctl2']
+
+        def wait(_bus: object, _context: object) -> bool:
+            self.advance(2 * times.take_up_timeout())
+            return True
+
+        with mock.patch.object(guest.ComputeAPI, 'open_bus', wait):
+            request_id = self.quiesce()
+            self.deliver()
+        self.live(times.WAIT_PAUSE + 1)
+        self.assertEqual([], self.guest.calls)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
 
     def test_before_the_freeze_was_sent_it_sends_nothing(self) -> None:
         real = actions.begin
