@@ -121,8 +121,7 @@ class Cells:
             if not cell.answers:
                 db.states_of(context, [''])
                 if not cell.is_open:
-                    guest.ComputeAPI().open_bus(context)
-                    cell.is_open = True
+                    cell.is_open = guest.ComputeAPI().open_bus(context)
                 cell.answered_at = time.monotonic()
         except Exception as error:
             raise NoAnswer() from error
