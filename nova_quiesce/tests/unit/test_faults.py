@@ -714,6 +714,16 @@ class TestOneTransaction(FaultTest):
             [('quiesced', 'unquiescing'), ('unquiesce', 'start'),
              ('active', None), ('unquiesce', 'end')], self.notified)
 
+    def test_a_notification_for_which_no_thread_starts_does_no_harm(
+            self) -> None:
+        with mock.patch.object(
+                world.Notifier, '__call__',
+                side_effect=RuntimeError("can't start new thread")):
+            self.freeze()
+            self.unquiesce()
+            self.deliver()
+        self.check_at_rest('active')
+
     def test_a_notification_that_fails_does_no_harm(self) -> None:
         for name in ('_notify_action', '_notify_states'):
             self.assertTrue(hasattr(self, name))
