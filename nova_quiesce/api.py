@@ -159,7 +159,7 @@ class API:
             instance.refresh()
             return False
         self._records.notify_states(
-            own, instance, action.before, action.during)
+            instance._context, instance, action.before, action.during)
         self._hint(cast, own, instance)
         return True
 

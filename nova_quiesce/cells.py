@@ -121,14 +121,16 @@ class Cells:
             if not cell.answers:
                 db.states_of(context, [''])
                 if not cell.is_open:
-                    guest.ComputeAPI().open_bus(context)
-                    cell.is_open = True
+                    cell.is_open = guest.ComputeAPI().open_bus(context)
                 cell.answered_at = time.monotonic()
         except Exception as error:
             raise NoAnswer() from error
         finally:
             cell.asked_at = None
             cell.asking.release()
+        if time.monotonic() > began + times.THAW_LEASE:
+            # What was read before is of long ago, and may be another one's.
+            raise NoAnswer()
 
     def sweep(self, context: nova_context.RequestContext,
               function: Sweep) -> None:

@@ -10,7 +10,6 @@ What nova-compute answers becomes one of the errors of
 :mod:`nova_quiesce.exceptions` by the tables below.
 """
 
-import contextlib
 import dataclasses
 import re
 import time
@@ -187,18 +186,26 @@ class ComputeAPI(rpcapi.ComputeAPI):
             retry=times.BUS_RETRIES)
         client.call(context, method, instance=instance, **kwargs)
 
-    def open_bus(self, context: nova_context.RequestContext) -> None:
+    def open_bus(self, context: nova_context.RequestContext) -> bool:
         """Have the queue for answers from the context's cell made.
 
         oslo.messaging makes it for the first call, and waits for the broker
         without a bound. A freeze or a thaw that waits so would be sent when
         its lease has ended. So the first call goes to no nova-compute.
+
+        :returns: False if the broker refuses it. Then it refuses a freeze or a
+            thaw at once, too, and the end of that tells why.
         """
         client = self.router.client(context).prepare(
             server=notification_states.SOURCE,
             version=self._ver(context, '5.0'), timeout=OPEN_TIMEOUT)
-        with contextlib.suppress(messaging_exceptions.MessagingException):
+        try:
             client.call(context, 'nothing')
+        except messaging_exceptions.MessagingTimeout:
+            return True
+        except Exception:
+            return False
+        return True
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:

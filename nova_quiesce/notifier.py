@@ -36,8 +36,9 @@ class Notifier:
         """
         with self._lock:
             if self._thread is None:    # not before: the service may fork
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, daemon=True)
+                thread.start()
+                self._thread = thread
         try:
             self._waiting.put_nowait(send)
         except queue.Full:

@@ -7,8 +7,9 @@ are sent after it.  This module must never send a freeze or a thaw, nor touch
 the table of freezes.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from nova import context as nova_context
@@ -166,16 +167,23 @@ class Records:
               instance: objects.Instance, *args: Any, **kwargs: Any) -> None:
 
         def send(shown: objects.Instance) -> None:
-            try:
+            with _harmless(shown):
                 function(context, shown, *args, **kwargs)
-            except Exception:
-                LOG.exception('A notification could not be sent',
-                              instance=shown)
 
-        if self._notify is None:
-            send(instance)
-        else:    # what it is now, whatever it is when that is sent
-            self._notify(functools.partial(send, instance.obj_clone()))
+        with _harmless(instance):
+            if self._notify is None:
+                send(instance)
+            else:    # what it is now, whatever it is when that is sent
+                self._notify(functools.partial(send, instance.obj_clone()))
+
+
+@contextlib.contextmanager
+def _harmless(instance: objects.Instance) -> Iterator[None]:
+    """Log what keeps a notification of a server from being sent."""
+    try:
+        yield
+    except Exception:
+        LOG.exception('A notification could not be sent', instance=instance)
 
 
 def _notify_action(context: _Context, instance: objects.Instance, host: str,

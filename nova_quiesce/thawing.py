@@ -128,7 +128,8 @@ class Thawing:
         if error is None or is_thawed(error):
             self._thawed(cell, instance, begun, error, reason)
         elif (isinstance(error, exceptions.ThawNotPossible)
-                and begun.frozen_at is None):
+                and begun.frozen_at is None
+                and instance.vm_state != states.QUIESCED):
             self._thawed(cell, instance, begun, None, _(
                 'The guest cannot be frozen'))
         elif self._is_restarted(cell, instance, begun, error):

@@ -340,8 +340,9 @@ class ComputeAPI:
     def __init__(self, world: 'World') -> None:
         self._world = world
 
-    def open_bus(self, context: nova_context.RequestContext) -> None:
+    def open_bus(self, context: nova_context.RequestContext) -> bool:
         """Need no broker."""
+        return True
 
     def quiesce_instance(self, context: nova_context.RequestContext,
                          instance: objects.Instance, timeout: float) -> None:

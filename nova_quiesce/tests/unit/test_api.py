@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 from nova import exception
+from nova.notifications import base as notifications
 
 from nova_quiesce import api
 from nova_quiesce import db
@@ -96,6 +97,16 @@ class TestQuiesce(world.WorldTest):
             self.api.quiesce(self._context(), instance, 0)
         self.assertIsNone(self.row)
         self.assertEqual([], self.actions())
+
+    def test_its_state_is_notified_with_the_token_of_the_caller(self) -> None:
+        # Nova needs it for the URL of the image.
+        instance = self.instance
+        instance._context.auth_token = 'token'
+        with mock.patch.object(
+                notifications, 'send_update_with_states') as send:
+            self.api.quiesce(self._context(), instance, 0)
+        [[context, *_rest]] = [call.args for call in send.call_args_list]
+        self.assertEqual('token', context.auth_token)
 
     def test_of_two_at_once_exactly_one_is_accepted(self) -> None:
         instance = self.instance

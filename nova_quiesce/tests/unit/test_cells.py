@@ -130,10 +130,11 @@ class TestAsking(unittest.TestCase):
         if context == 'gone':
             raise OSError('no route')
 
-    def _open(self, context: str) -> None:
+    def _open(self, context: str) -> bool:
         self.opened.append(context)
         if context == 'without a broker':
             self.go_on.wait(60)
+        return context != 'refused'
 
     def enter(self, uuid: str) -> None:
         with self.cells.target(mock.Mock(), cell(uuid.partition('/')[0])):
@@ -172,6 +173,13 @@ class TestAsking(unittest.TestCase):
         for number in range(3):
             self.enter('well/%d' % number)
         self.assertEqual(['well'], self.asked)
+
+    def test_one_whose_broker_refuses_is_entered_so_that_it_is_told(
+            self) -> None:
+        for number in range(2):
+            self.enter('refused/%d' % number)
+            self.cells._get('refused').answered_at -= times.CELL_ANSWER
+        self.assertEqual(['refused', 'refused'], self.opened)
 
     def test_one_that_fails_is_asked_again(self) -> None:
         for _time in range(2):

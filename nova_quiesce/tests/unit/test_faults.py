@@ -15,6 +15,7 @@ from nova_quiesce import actions
 from nova_quiesce import api
 from nova_quiesce import db
 from nova_quiesce import exceptions
+from nova_quiesce import guest
 from nova_quiesce import records
 from nova_quiesce import store
 from nova_quiesce import times
@@ -410,6 +411,21 @@ class TestSameName(FaultTest):
 
 class TestStandsStill(FaultTest):
 
+    def test_until_its_cell_answers_it_sends_nothing(self) -> None:
+        del self.services['ctl2']
+
+        def wait(_bus: object, _context: object) -> bool:
+            self.advance(2 * times.take_up_timeout())
+            return True
+
+        with mock.patch.object(guest.ComputeAPI, 'open_bus', wait):
+            request_id = self.quiesce()
+            self.deliver()
+        self.live(times.WAIT_PAUSE + 1)
+        self.assertEqual([], self.guest.calls)
+        self.assertEqual('Error', self.result_of(request_id))
+        self.check_at_rest('active')
+
     def test_before_the_freeze_was_sent_it_sends_nothing(self) -> None:
         real = actions.begin
         stood: list[bool] = []
@@ -697,6 +713,16 @@ class TestOneTransaction(FaultTest):
         self.assertEqual(
             [('quiesced', 'unquiescing'), ('unquiesce', 'start'),
              ('active', None), ('unquiesce', 'end')], self.notified)
+
+    def test_a_notification_for_which_no_thread_starts_does_no_harm(
+            self) -> None:
+        with mock.patch.object(
+                world.Notifier, '__call__',
+                side_effect=RuntimeError("can't start new thread")):
+            self.freeze()
+            self.unquiesce()
+            self.deliver()
+        self.check_at_rest('active')
 
     def test_a_notification_that_fails_does_no_harm(self) -> None:
         for name in ('_notify_action', '_notify_states'):

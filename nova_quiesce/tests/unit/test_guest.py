@@ -380,13 +380,18 @@ class TestComputeAPI(unittest.TestCase):
         api = guest.ComputeAPI.__new__(guest.ComputeAPI)
         router = mock.Mock()
         prepare = router.client.return_value.prepare
-        prepare.return_value.call.side_effect = (
-            messaging_exceptions.MessagingTimeout)
-        with mock.patch.object(guest.ComputeAPI, 'router', router), \
-                mock.patch.object(api, '_ver', return_value='5.0'):
-            api.open_bus(mock.Mock())
-        prepare.assert_called_once_with(
-            server='nova-quiesce', version='5.0', timeout=guest.OPEN_TIMEOUT)
+        for answer, is_open in (
+                (messaging_exceptions.MessagingTimeout, True),
+                # Of amqp, and of kombu: a password that is wrong.
+                (OSError('(403) ACCESS_REFUSED'), False)):
+            prepare.reset_mock()
+            prepare.return_value.call.side_effect = answer
+            with mock.patch.object(guest.ComputeAPI, 'router', router), \
+                    mock.patch.object(api, '_ver', return_value='5.0'):
+                self.assertEqual(is_open, api.open_bus(mock.Mock()))
+            prepare.assert_called_once_with(
+                server='nova-quiesce', version='5.0',
+                timeout=guest.OPEN_TIMEOUT)
 
     def test_a_message_that_is_not_taken_is_given_up_within_the_lease(
             self) -> None:

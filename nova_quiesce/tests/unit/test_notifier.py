@@ -35,6 +35,16 @@ class TestNotifier(unittest.TestCase):
         self.notify.close(PATIENCE)
         self.assertEqual(['start', 'end'], self.sent)
 
+    def test_a_thread_that_does_not_start_is_started_later(self) -> None:
+        with mock.patch.object(threading.Thread, 'start',
+                               side_effect=RuntimeError('no more threads')):
+            for what in 'first', 'second':
+                with self.assertRaises(RuntimeError):
+                    self.notify(functools.partial(self.sent.append, what))
+        self.notify(functools.partial(self.sent.append, 'third'))
+        self.notify.close(PATIENCE)
+        self.assertEqual(['third'], self.sent)
+
     def test_the_end_waits_only_as_long_as_it_may(self) -> None:
         self.notify(self.wait_for_broker)
         self.notify(lambda: self.sent.append('late'))

@@ -9,6 +9,7 @@ from nova import objects
 from nova.compute import power_state
 
 from nova_quiesce import exceptions
+from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import thawing
 from nova_quiesce import times
@@ -328,6 +329,18 @@ class TestFailed(world.WorldTest):
         self.deliver()
         self.assertEqual(('error', None), self.states)
         self.assertEqual(State.THAWING, self.row_state)
+
+    def test_so_is_one_that_is_quiesced_without_a_row(self) -> None:
+        self.freeze()
+        with self.own_database.writer.get_engine().begin() as connection:
+            connection.execute(schema.FREEZES.delete())
+        self.guest.on_thaw = [world.answer(
+            exceptions.ThawNotPossible(reason='not enabled'))]
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual(('error', None), self.states)
+        self.live(3)
+        self.check_at_rest('active')
 
     def test_a_restored_server_can_be_quiesced_again(self) -> None:
         self.guest.on_freeze = [world.answer(world.unknown())]

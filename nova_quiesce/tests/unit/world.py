@@ -246,7 +246,7 @@ class WorldTest(unittest.TestCase):
                 (schema, 'facade', lambda: self.own_database),
                 (rpcapi, 'QuiesceAPI', lambda: self.bus),
                 (guest, 'Guests', lambda: self.guest),
-                (guest.ComputeAPI, 'open_bus', lambda _bus, context: None),
+                (guest.ComputeAPI, 'open_bus', lambda _bus, context: True),
                 (manager.futures, 'ThreadPoolExecutor', Executor),
                 (manager.notifier, 'Notifier', Notifier),
                 (nova_context, 'target_cell', self._target_cell),
