@@ -42,7 +42,7 @@ class TestNovaApi(test_standstill.StoryTest):
             if job.done:
                 break
             yield steps, job
-        self.assertGreater(steps, 4)
+        self.assertGreater(steps, 3)  # row, state, and message
 
     def test_a_deadline_is_kept_if_it_dies_while_asked_for_a_thaw(
             self) -> None:
