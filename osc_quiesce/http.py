@@ -14,6 +14,8 @@ caller knows what may be repeated.
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import copy
+import datetime
+import email.utils
 from typing import Any, Final
 from urllib import parse
 
@@ -239,9 +241,21 @@ def parsing(server: model.Server | None = None) -> Iterator[None]:
 
 
 def retry_after(response: requests.Response) -> float:
-    """Return the seconds that a Retry-After header asks for, or 0.
-
-    A date counts as nothing: it is of a clock that need not agree with ours.
-    """
+    """Return the seconds that a Retry-After header asks for, or 0."""
     value = response.headers.get('retry-after', '')
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    if value.isascii() and value.isdigit():
+        return float(value)
+    when, now = _date(value), _date(response.headers.get('date', ''))
+    if when is None:
+        return 0.0
+    now = now or datetime.datetime.now(datetime.UTC)
+    return max(0.0, (when - now).total_seconds())
+
+
+def _date(value: str) -> datetime.datetime | None:
+    """Return the time that a header tells, if it tells one."""
+    try:
+        return email.utils.parsedate_to_datetime(value).replace(
+            tzinfo=datetime.UTC)
+    except (OverflowError, ValueError):
+        return None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 from typing import Any
 import unittest
@@ -223,18 +224,36 @@ class TestUnusableAnswers(HttpTest):
 class TestRetryAfter(HttpTest):
     """How long an answer asks to wait."""
 
-    def seconds(self, value: str) -> float:
-        error = self.error_of(503, 'later', headers={'Retry-After': value})
+    def seconds(self, value: str, **headers: str) -> float:
+        error = self.error_of(
+            503, 'later', headers={'Retry-After': value, **headers}
+        )
         return float(error.retry_after)
 
     def test_seconds(self) -> None:
         self.assertEqual(7, self.seconds('7'))
         self.assertEqual(0, self.seconds('0'))
 
+    def test_a_date_counts_from_that_of_the_answer(self) -> None:
+        now = 'Thu, 01 Jan 2026 00:00:00 GMT'
+        for value, expected in (
+            ('Thu, 01 Jan 2026 00:00:08 GMT', 8),
+            ('Wed, 31 Dec 2025 23:59:52 GMT', 0),
+        ):
+            with self.subTest(value):
+                self.assertEqual(expected, self.seconds(value, Date=now))
+
+    def test_a_date_without_another_one_counts_from_now(self) -> None:
+        value = email.utils.formatdate(usegmt=True)
+        for date in ('', 'soon'):
+            with self.subTest(date=date):
+                self.assertLess(self.seconds(value, Date=date), 60)
+
     def test_what_is_no_time_asks_for_nothing(self) -> None:
         for value in (
             '', 'soon', '-7', '1.5', '²', '٣', '7 s',
-            'Thu, 01 Jan 2099 00:00:00 GMT',
+            'Thu, 01 Jan 99999 00:00:00 GMT',
+            'Thu, 01 Jan 2026 00:00:00 +99999999999999999999',
         ):
             with self.subTest(value):
                 response = mock.Mock(headers={'retry-after': value})

@@ -453,6 +453,7 @@ class TestLookingAtOne(PollerTest):
     def test_a_pause_that_is_asked_for_is_kept_within_reason(self) -> None:
         for value, least, most in (
             ('3', 3, 5),
+            ('Thu, 01 Jan 2026 00:00:03 GMT', 2, 5),
             ('100', retry.LONGEST_DEFERRAL, retry.LONGEST_DEFERRAL + 2),
         ):
             with self.subTest(value):
