@@ -158,6 +158,11 @@ def _error(response: requests.Response, method: str,
     return error
 
 
+def is_not_found(response: requests.Response) -> bool:
+    """Return whether a service itself, and no proxy, does not find a thing."""
+    return response.status_code == 404 and _fault(response)[0] == _FAULTS[404]
+
+
 def not_of_nova(server: model.Server | None = None) -> errors.QuiesceError:
     """Return the error for an answer that Nova would not give."""
     return _unusable(server, _(

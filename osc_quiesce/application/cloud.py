@@ -174,9 +174,9 @@ class Cloud:
             body = response.json() if response.content else {}
         except sdk_exceptions.NotFoundException as exc:
             # Else a proxy does not find Cinder, or Nova.
-            if service not in (
-                    'block_storage', 'compute') or 'itemNotFound' in getattr(
-                        exc.response, 'text', ''):
+            if service not in ('block_storage', 'compute') or (
+                    exc.response is not None
+                    and http.is_not_found(exc.response)):
                 raise NotThere(str(exc), exc.status_code) from exc
             raise CloudError(str(exc)) from exc
         except (sdk_exceptions.ConfigException,  # also: not in the catalog

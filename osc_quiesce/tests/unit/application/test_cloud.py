@@ -50,6 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 '': (200, version(self.path, self.server.server_port)),
                 '/gone': (404, b'{"itemNotFound": {"message": "it is gone"}}'),
                 '/lost': (404, b'default backend - 404'),
+                '/quoted': (404, b'<html>not {"itemNotFound": {}}</html>'),
                 '/broken': (500, b'<html>'),
                 '/busy': (429, b'<html>'),
                 '/away': (503, b'<html>'),
@@ -157,10 +158,14 @@ class CloudTest(TestCase):
     def test_nova_alone_is_believed_that_a_server_is_gone(self) -> None:
         with self.assertRaisesRegex(cloud_api.NotThere, 'it is gone'):
             self.cloud.compute('GET', '/gone')
-        with self.assertRaises(cloud_api.CloudError) as caught:
-            self.cloud.compute('GET', '/lost')
-        self.assertNotIsInstance(caught.exception, cloud_api.NotThere)
-        self.assertTrue(caught.exception.is_transient)
+        for path in '/lost', '/quoted':
+            with self.subTest(path=path):
+                with self.assertRaises(cloud_api.CloudError) as caught:
+                    self.cloud.compute('GET', path)
+                self.assertNotIsInstance(
+                    caught.exception, cloud_api.NotThere
+                )
+                self.assertTrue(caught.exception.is_transient)
 
     def test_errors_tell_whether_to_repeat_and_what_became_of_it(
         self,
