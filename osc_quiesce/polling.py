@@ -32,9 +32,6 @@ from osc_quiesce.verbs import Job, Verb
 _TICK: Final = 0.05
 # Seconds for which a request may go on when the time for all is up.
 _GRACE: Final = 1.0
-# Seconds for an attempt, unless the last one failed: another nova-api may be
-# faster.
-_FIRST_ATTEMPT: Final = 10.0
 
 
 class Poller:
@@ -157,7 +154,7 @@ class Poller:
 
         :param jobs: of the servers that it is about
         """
-        seconds = _FIRST_ATTEMPT
+        seconds = retry.FIRST_ATTEMPT
         if any(job.trouble for job in jobs):
             seconds = http.REQUEST_TIMEOUT
         thread = threading.get_ident()

@@ -18,6 +18,9 @@ GROUP_TIMEOUT: Final = 600.0
 PATIENCE: Final = 30.0
 #: for which a request that only reads is repeated
 READ_PATIENCE: Final = 10.0
+#: for which silence is endured at an attempt, unless the last one has failed:
+#: another host of the API may be faster
+FIRST_ATTEMPT: Final = 10.0
 #: for which one server can hold up the thaw of the next one
 ORDER_TIME: Final = 3.0
 #: for which the cloud can hold up a thaw, or a look, by ``Retry-After``

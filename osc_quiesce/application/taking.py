@@ -149,12 +149,11 @@ class Taking:
         """Return what Cinder has at a path, while servers are frozen.
 
         One answer that does not come is no reason to give up a good set; a
-        Cinder that stays away is, at the deadline of the whole step. At first,
-        silence is not endured for long: another cinder-api may be faster.
+        Cinder that stays away is, at the deadline of the whole step.
         """
         timer = retry.Timer(self.client.timer.clock, self._stop.wait)
         timeouts = itertools.chain(
-            [retry.READ_PATIENCE], itertools.repeat(cloud_api.PATIENCE))
+            [retry.FIRST_ATTEMPT], itertools.repeat(cloud_api.PATIENCE))
         return timer.until_answered(
             lambda: self.cloud.volume(
                 'GET', path, timeout=next(timeouts)),
