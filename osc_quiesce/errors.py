@@ -111,8 +111,8 @@ class ServiceUnavailable(Refused, Transient):
     """
 
     http_status = 503
-    advice = _('Try again later; an administrator can look for nova-quiesce '
-               'in "openstack compute service list"')
+    advice = _('Try again later; an administrator can run "nova-quiesce-status '
+               'upgrade check" on a controller')
 
 
 class Unreachable(Transient):

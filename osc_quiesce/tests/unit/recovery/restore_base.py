@@ -641,7 +641,7 @@ class TestCase(fakes.TestCase):
         """Add a target volume with a backup; return the ID of the volume."""
         target = self.site.add_volume(
             id=f't-{volume["id"]}',
-            name='target',
+            name=f'shop_{volume["id"]}'.replace('-', '_'),
             description=marks.target_description(volume['id']),
         )
         marks.sign(self.cloud, target)
