@@ -282,6 +282,19 @@ class VolumeTest(preflight_base.TestCase):
         )
         self.refused('web', 'has no volume "scratch" to leave out')
 
+    def test_a_name_of_several_to_leave_out_is_refused(self) -> None:
+        self.attach(self.web, 'web-logs')
+        for volume in 'web-data', 'web-logs':
+            self.cloud.volumes[volume]['name'] = 'data'
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('data',)),),)
+        )
+        self.refused('web', 'has 2 volumes "data"', 'web-data, web-logs')
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data', 'web-logs')),),)
+        )
+        self.accepted()
+
     def test_the_newest_change_of_volumes_is_noted(self) -> None:
         for number, action in enumerate(
             ('attach_volume', 'swap_volume', 'detach_volume', 'reboot')
