@@ -214,6 +214,10 @@ class Inspector:
         return None
 
     def _disk_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
+        if 'original_name' not in body['flavor']:
+            yield _('is shown without the sizes of its flavor, so that local '
+                    'disks would go unnoticed: let proxies pass the header '
+                    'OpenStack-API-Version on to Nova')
         for disk, is_there in ((_('root'), body.get('image')), (
                 _('ephemeral'), body['flavor'].get('ephemeral'))):
             if is_there and not self._allow_local_disk:
