@@ -28,8 +28,7 @@ from osc_quiesce import errors
 from osc_quiesce.i18n import _
 from osc_quiesce import model
 
-#: seconds for one request, if the session has no timeout; in a wait, even if
-#: it has a longer one
+#: seconds for one request, unless the session has a shorter timeout
 REQUEST_TIMEOUT: Final = 30.0
 
 # The key of the body with which Nova itself answers these, and all others.
@@ -52,13 +51,14 @@ _REFUSALS: Final[dict[int, type[errors.Refused]]] = {
 
 
 def bounded(session: ksa_session.Session) -> ksa_session.Session:
-    """Return a session like this one in which no silence lasts for ever.
+    """Return a session like this one in which no silence lasts for long.
 
-    Requests for a new token use the session's timeout, which must not change
-    for its other users; hence a copy. It keeps what ``--timing`` shows.
+    Requests for a new token use the session's timeout, and all threads wait
+    for that token. It must not change for the session's other users; hence a
+    copy. It keeps what ``--timing`` shows.
     """
     ours = copy.copy(session)
-    ours.timeout = REQUEST_TIMEOUT
+    ours.timeout = min(session.timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)
     ours._session = None  # else its end would close the connections
     return ours
 
@@ -66,8 +66,9 @@ def bounded(session: ksa_session.Session) -> ksa_session.Session:
 def adapter_of(session: ksa_session.Session | None,
                adapter: ksa_adapter.Adapter | None,
                **adapter_kwargs: Any) -> ksa_adapter.Adapter:
-    """Return an adapter of the compute endpoint, without endless requests.
+    """Return an adapter without endless requests.
 
+    :param session: to make one of the compute endpoint of, if there is none
     :param adapter_kwargs: for the adapter that is made of a session
     """
     if adapter is None:
@@ -80,9 +81,11 @@ def adapter_of(session: ksa_session.Session | None,
             adapter_kwargs.update(min_version='2', max_version='2.latest')
         adapter = ksa_adapter.Adapter(
             session, client_name='osc-quiesce', **adapter_kwargs)
-    if adapter.session.timeout is None:
-        adapter = copy.copy(adapter)
-        adapter.session = bounded(adapter.session)
+    # Before the copy: openstacksdk's stand-in for a service that there is not
+    # raises here, and cannot be copied.
+    session = bounded(adapter.session)
+    adapter = copy.copy(adapter)
+    adapter.session = session
     return adapter
 
 

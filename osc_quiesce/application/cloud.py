@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib import parse
 
+from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import exceptions as sdk_exceptions
 import requests
@@ -79,18 +80,24 @@ class Cloud:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        # Else a silent Keystone holds up those who thaw for as long as this
+        # waits for a token.
+        self._session = http.bounded(connection.session)
         _enlarge_connection_pool(connection.session.session)
 
     @property
     def project_id(self) -> str | None:
-        project: str | None = self._connection.session.get_project_id()
+        project: str | None = self._session.get_project_id()
         return project
 
     @property
+    def _access(self) -> Any:
+        auth: Any = self._session.auth
+        return auth.get_access(self._session)
+
+    @property
     def is_admin(self) -> bool:
-        session = self._connection.session
-        access = session.auth.get_access(session)
-        return 'admin' in access.role_names
+        return 'admin' in self._access.role_names
 
     @property
     def is_restricted(self) -> bool:
@@ -98,16 +105,13 @@ class Cloud:
 
         What they do not allow is answered 401, whatever the roles.
         """
-        session = self._connection.session
-        access = session.auth.get_access(session)
-        return getattr(
-            access, 'application_credential_access_rules', None) is not None
+        return getattr(self._access, 'application_credential_access_rules',
+                       None) is not None
 
     @property
     def volume_url(self) -> str | None:
         """Where Cinder is, which tells one site from another."""
-        url: str | None = self._connection.block_storage.get_endpoint()
-        return url
+        return self._adapter('block_storage').get_endpoint()
 
     def image(self, image_id: str) -> dict[str, Any]:
         """Return Glance's record of an image, its properties included."""
@@ -159,14 +163,18 @@ class Cloud:
             lambda where: self._send(service, 'GET', where, None,
                                      microversion), path, key)
 
+    def _adapter(self, service: str) -> ksa_adapter.Adapter:
+        return http.adapter_of(None, getattr(self._connection, service))
+
     def _send(self, service: str, method: str, path: str, json: Any,
               microversion: str | None,
               timeout: float = PATIENCE) -> dict[str, Any]:
         try:
-            # Without a cache: clouds.yaml may ask for one.
-            response = getattr(self._connection, service).request(
-                path, method, json=json, microversion=microversion,
-                timeout=timeout, skip_cache=True,
+            # Past that of openstacksdk, and the cache that clouds.yaml may ask
+            # for, which takes no requests of several threads.
+            response = ksa_adapter.Adapter.request(
+                self._adapter(service), path, method, json=json,
+                microversion=microversion, timeout=timeout, raise_exc=False,
                 connect_retries=1 if method == 'GET' else 0,
                 # clouds.yaml may ask for some: no POST must be repeated.
                 status_code_retries=0)

@@ -110,7 +110,8 @@ class Inspector:
         :returns: also, as Cinder shows them, those to take snapshots of
         """
         volumes = []
-        unknown = set(member.exclude_volumes)
+        left_out: dict[str, list[str]] = {
+            name: [] for name in member.exclude_volumes}
         attached = self._recorder.nova(
             f'/servers/{body["id"]}/os-volume_attachments', body['id'])
         parts = sorted(attached['volumeAttachments'], key=lambda part: (
@@ -121,16 +122,15 @@ class Inspector:
             read = self._read_volume(part['volumeId'], refused)
             if read is None:
                 continue
-            names = {read['id'], read.get('name')}
-            excluded = bool(names & set(member.exclude_volumes))
-            if not excluded:
+            names = left_out.keys() & {read['id'], read.get('name')}
+            for name in names:
+                left_out[name].append(read['id'])
+            if not names:
                 refused += self._volume_problems(read)
                 taken.append(read)
             volumes.append(manifest.volume(
-                read, part, 0 if place == boot_place else -1, excluded))
-            unknown -= names
-        refused += [_('has no volume "%s" to leave out') % name
-                    for name in sorted(unknown)]
+                read, part, 0 if place == boot_place else -1, bool(names)))
+        refused += _name_problems(left_out)
         return volumes, taken
 
     def _read_volume(self, volume_id: str,
@@ -214,6 +214,10 @@ class Inspector:
         return None
 
     def _disk_problems(self, body: Mapping[str, Any]) -> Iterator[str]:
+        if 'original_name' not in body['flavor']:
+            yield _('is shown without the sizes of its flavor, so that local '
+                    'disks would go unnoticed: let proxies pass the header '
+                    'OpenStack-API-Version on to Nova')
         for disk, is_there in ((_('root'), body.get('image')), (
                 _('ephemeral'), body['flavor'].get('ephemeral'))):
             if is_there and not self._allow_local_disk:
@@ -270,6 +274,21 @@ class Inspector:
         if self._with_user_data and 'OS-EXT-SRV-ATTR:user_data' not in body:
             yield _('has user data that only administrators may see, and '
                     '--with-user-data asks for them')
+
+
+def _name_problems(left_out: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Look whether each name of a volume to leave out is that of one.
+
+    :param left_out: name to the ids of the volumes that bear it
+    """
+    for name, ids in sorted(left_out.items()):
+        if not ids:
+            yield _('has no volume "%s" to leave out') % name
+        elif len(ids) > 1:
+            yield _('has %(count)d volumes "%(name)s": name the one to leave '
+                    'out by its ID (%(ids)s)') % {
+                        'count': len(ids), 'name': name,
+                        'ids': ', '.join(ids)}
 
 
 def _agent_problems(body: Mapping[str, Any],

@@ -64,6 +64,13 @@ class Taking:
         self._timeout = timeout
         self._deadline = self.client.timer.clock() + timeout
         self.has_begun = True
+        try:
+            self._take()
+        except BaseException:
+            self._calls.stop()  # else more begin while servers are thawed
+            raise
+
+    def _take(self) -> None:
         requests = [self._begin(self._request, b) for b in self._bodies]
         self._wait(requests)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]

@@ -16,6 +16,7 @@ from keystoneauth1 import fixture
 from openstack import config as openstack_config
 from openstack import connection
 
+from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import errors
 from osc_quiesce import model
@@ -198,6 +199,31 @@ class TestMakeClient(fakes.TestCase):
         self.assertEqual([], client.freezes())
         self.assertEqual(first + 1, self.keystone.call_count)
         self.assertEqual(30, self.keystone.last_request.timeout)
+
+    def test_a_long_timeout_of_the_cloud_does_not_count(self) -> None:
+        client = self.make_client(api_timeout=600)
+        self.answer('GET /os-quiesce', 401, 'The token has expired')
+        self.assertEqual([], client.freezes())
+        self.assertEqual(30, self.keystone.last_request.timeout)
+        self.assertEqual(30, self.mock.last_request.timeout)
+
+    def test_nor_does_a_token_for_cinder_for_which_nova_waits(self) -> None:
+        cinder = 'http://cinder.example/v3'
+        self.mock.get(cinder, status_code=404)
+        asked = self.mock.get(f'{cinder}/snapshots/one', status_code=401)
+        for config in {}, {'api_timeout': 600}:
+            with self.subTest(config):
+                cloud = cloud_api.Cloud(self.connection(
+                    block_storage_api_version='3',
+                    block_storage_endpoint_override=cinder,
+                    **config,
+                ))
+                with self.assertRaises(cloud_api.CloudError):
+                    cloud.volume('GET', '/snapshots/one')
+                self.assertEqual(2, self.keystone.call_count)
+                self.assertEqual(30, self.keystone.last_request.timeout)
+                # Cinder itself may need longer.
+                self.assertEqual(60, asked.last_request.timeout)
 
     def test_the_session_of_the_cloud_stays_as_it_is(self) -> None:
         cloud = self.connection()

@@ -260,7 +260,7 @@ class NoServiceTest(TestCase):
 
 class RestrictionTest(unittest.TestCase):
     def is_restricted(self, token: fixture.V3Token) -> bool:
-        session = mock.Mock()
+        session = mock.Mock(timeout=None)
         session.session.adapters = {}
         session.auth.get_access.return_value = access.create(body=token)
         return cloud_api.Cloud(mock.Mock(session=session)).is_restricted
@@ -317,3 +317,14 @@ class CacheTest(TestCase):
         for _look in range(3):
             self.get('/snapshots/one')
         self.assertEqual(3, self.server.asked.count('GET /snapshots/one'))
+
+    def test_several_requests_at_once_do_not_disturb_it(self) -> None:
+        together = threading.Barrier(2, timeout=60)
+        with mock.patch.object(
+            self.cloud._connection._cache, 'delete',
+            side_effect=lambda key: together.wait(),
+        ):
+            self.assertEqual(
+                [{}, {}],
+                concurrency.run_all(self.get, ['/snapshots/one'] * 2),
+            )

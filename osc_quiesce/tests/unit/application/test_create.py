@@ -101,7 +101,7 @@ class CreateTest(base.TestCase):
         self.assert_nothing_is_left()
 
     def test_servers_are_thawed_before_snapshots_are_deleted(self) -> None:
-        self.cinder.breaks = 'web-vda'
+        self.cinder.breaks = 'web-vdb'  # the last: all others have begun
         frozen: list[set[str]] = []
 
         def look(line: str) -> None:

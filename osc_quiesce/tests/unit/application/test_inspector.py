@@ -95,6 +95,14 @@ class ServerTest(preflight_base.TestCase):
         self.refused('web', 'ephemeral disk', '--allow-local-disk')
         self.accepted(allow_local_disk=True)
 
+    def test_one_that_is_not_shown_as_asked_for_is_refused(self) -> None:
+        # As Nova shows it to those whose proxy drops the microversion.
+        self.web.shown['flavor'] = {'id': '7', 'links': []}
+        for allow_local_disk in False, True:
+            self.refused(
+                'web', 'OpenStack-API-Version',
+                allow_local_disk=allow_local_disk)
+
     def test_an_image_without_guest_agent_is_refused(self) -> None:
         self.boot_from_image(self.web, 'tiny')
         self.cloud.images['tiny'] = {'id': 'tiny'}
@@ -281,6 +289,19 @@ class VolumeTest(preflight_base.TestCase):
             'shop', ((spec.Member('web', ('web-data', 'scratch')),),)
         )
         self.refused('web', 'has no volume "scratch" to leave out')
+
+    def test_a_name_of_several_to_leave_out_is_refused(self) -> None:
+        self.attach(self.web, 'web-logs')
+        for volume in 'web-data', 'web-logs':
+            self.cloud.volumes[volume]['name'] = 'data'
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('data',)),),)
+        )
+        self.refused('web', 'has 2 volumes "data"', 'web-data, web-logs')
+        self.application = spec.Application(
+            'shop', ((spec.Member('web', ('web-data', 'web-logs')),),)
+        )
+        self.accepted()
 
     def test_the_newest_change_of_volumes_is_noted(self) -> None:
         for number, action in enumerate(

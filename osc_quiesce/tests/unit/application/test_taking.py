@@ -255,10 +255,15 @@ class CallsTest(base.TestCase):
         """Else a snapshot would appear when all were deleted."""
         self.cinder.breaks = 'db-vda'
         volume = self.cinder.volume
+        begun = threading.Event()
 
         def slow(method: str, path: str, json: Any = None) -> Any:
-            if json and json.get('snapshot', {}).get('volume_id') == 'web-vdb':
+            id_ = (json or {}).get('snapshot', {}).get('volume_id')
+            if id_ == 'web-vdb':
+                begun.set()
                 time.sleep(0.3)
+            elif id_ == 'db-vda':
+                begun.wait(10)
             return volume(method, path, json)
 
         self.cloud.volume = slow
@@ -266,6 +271,28 @@ class CallsTest(base.TestCase):
             self.create()
         self.assert_nothing_is_left()
         self.assertIn('DELETE /snapshots/s-web-vdb', self.cinder.log)
+
+    def test_no_request_begins_once_one_has_failed(self) -> None:
+        """Else a snapshot is taken of a guest that is being thawed."""
+        self.cinder.breaks = 'db-vda'
+        thawing = threading.Event()
+        self.before('Unquiescing', thawing.set)
+        volume = self.cinder.volume
+
+        def second(method: str, path: str, json: Any = None) -> Any:
+            # The only other thread is free again when the thaw has begun.
+            if json and json['snapshot']['volume_id'] == 'db-vdb':
+                thawing.wait(10)
+            return volume(method, path, json)
+
+        self.cloud.volume = second
+        with (
+            mock.patch.object(cloud_api, 'THREADS', 1),
+            self.assertRaisesRegex(errors.ApplicationError, 'no room'),
+        ):
+            self.create()
+        self.assertLessEqual(self.cinder.log.count('POST /snapshots'), 2)
+        self.assert_nothing_is_left()
 
     def test_without_threads_the_servers_are_thawed_at_once(self) -> None:
         """Else nothing would look at the deadline, nor for signals."""
