@@ -111,7 +111,7 @@ class ServiceUnavailable(Refused, Transient):
     """
 
     http_status = 503
-    advice = _('Try again later; an administrator can run "nova-quiesce-status '
+    advice = _('Try again later; an administrator runs "nova-quiesce-status '
                'upgrade check" on a controller')
 
 
