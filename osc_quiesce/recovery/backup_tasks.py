@@ -95,6 +95,12 @@ class Task:
         return self._backup is not None and backup_sets.is_there(self._backup)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether Cinder shows it as available, finished or not."""
+        return self.is_there or (
+            self._backup is not None and self._backup['status'] == 'available')
+
+    @property
     def is_running(self) -> bool:
         """Whether Cinder makes it, or may be making it."""
         return self._lost_at is not None or (

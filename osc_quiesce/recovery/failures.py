@@ -82,6 +82,17 @@ def kept(volume: str, backup: Mapping[str, Any]) -> str:
             'why': (backup.get('fail_reason') or '').rstrip('.')}
 
 
+def unfinished(volume: str, backup_id: str) -> str:
+    """Return why a backup that is available is of no use."""
+    return _(
+        'Backup %(id)s of volume %(volume)s is available, but it was not '
+        'finished: an administrator has set its status, or the driver of '
+        'cinder-backup counts no objects and cannot be used. Wait if '
+        'cinder-backup is still making it; else delete it with "openstack '
+        'volume backup delete %(id)s".') % {
+            'id': backup_id, 'volume': volume}
+
+
 def ceph() -> str:
     return _(
         "The backup driver of this site is Ceph's: from a snapshot it makes "

@@ -234,6 +234,44 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(4, len(self.a.posts()))
 
+    def test_one_that_is_said_to_be_available_is_not_taken_for_it(
+        self,
+    ) -> None:
+        # By an administrator, while cinder-backup hangs.
+        self.a.duration = 1000.0
+        self.clock.after(
+            30.0, lambda: self.a.rows[hung()].update(status='available'))
+
+        def hung() -> str:
+            return next(id_ for id_ in self.a.rows if id_.endswith('db-vdb'))
+
+        with self.assertRaisesRegex(
+            backup.NotDone,
+            r'Backup b\S+ of volume db-vdb \(/dev/vdb of server db\) is '
+            'available, but it was not finished',
+        ):
+            self.create(destination=self.destination())
+        self.assertNotIn(hung(), self.b.rows)
+        self.assertEqual(backup_sets.INCOMPLETE, self.find().state)
+        (problem,) = self.plan().problems
+        self.assertRegex(problem, 'Wait if cinder-backup is still making it; '
+                         f'else delete it with .*backup delete {hung()}"')
+        self.assertNotIn('DELETE', ' '.join(self.a.log))
+        # It went on, as it may.
+        self.clock.sleep(1000.0)
+        made = self.create(destination=self.destination())
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+
+    def test_one_that_was_not_finished_becomes_no_parent(self) -> None:
+        self.create()
+        self.take('tuesday')
+        for row in self.a.rows.values():
+            row['object_count'] = None
+        self.assertEqual(
+            {('full', 'the backup before was not finished')},
+            {(each.choice.mode, each.choice.why)
+             for each in self.plan('tuesday').items})
+
     def test_tracebacks_of_cinder_are_not_shown(self) -> None:
         self.a.fates = [
             'Driver failed.\nTraceback (most recent call last):\n\n  File ...']

@@ -116,6 +116,26 @@ class TestProof(restore_base.TestCase):
         self.assert_nothing_is_left()
         self.assertEqual(1, self.site.log.count('POST /backups'))
 
+    def test_one_that_was_not_finished_proves_nothing(self) -> None:
+        # An administrator has set it to available while it was being made.
+        fates = [None, None, None]
+        begin = self.site._begin_proof
+
+        def broken_off(body: dict[str, Any]) -> dict[str, Any]:
+            made = begin(body)
+            if fates:
+                made['object_count'] = fates.pop()
+            return made
+
+        self.site._begin_proof = broken_off  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                proof.NotProven, 'could not be compared .* was not finished'):
+            self.prove()
+        self.assert_nothing_is_left()
+        fates.append(None)
+        self.prove()
+        self.assert_nothing_is_left()
+
     def overtake(self, times: int = 100) -> None:
         """Let newer backups be registered whenever a proof begins."""
         def sneak(line: str) -> None:
