@@ -277,11 +277,14 @@ class Task:
                     and self.item.choice.mode == chains.INCREMENTAL):
                 self._make_full(_('Cinder asks for a full backup'))
                 return
-        damage = failures.damage(self._maker.cloud, why, self.item.volume_id,
+        advice = failures.damage(self._maker.cloud, why, self.item.volume_id,
                                  self.item.snapshot_id or '')
+        if not advice and not failures.is_passing(why) and (
+                self.item.choice.mode == chains.INCREMENTAL):
+            advice = failures.without_parent(self.item.choice.parent_id)
         self.fail(_('Backup %(id)s of volume %(volume)s has failed: %(why)s.')
                   % {'id': backup['id'], 'volume': self.item.label,
-                     'why': why} + (f' {damage}' if damage else ''))
+                     'why': why} + (f' {advice}' if advice else ''))
 
     def lateness(self, seconds: float) -> str:
         """Return how far it was when the time was up, and what to do."""

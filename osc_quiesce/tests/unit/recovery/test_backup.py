@@ -297,6 +297,38 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual(['db-vdb'], [each['volume_id'] for each in full])
         self.assertEqual('full', metadata.get(full[0], 'mode'))
 
+    def test_a_parent_whose_data_are_gone_is_named(self) -> None:
+        # The next night would choose the same one.
+        self.create()
+        self.take('tuesday')
+        self.a.fates = ["[Errno 2] No such file or directory: '/b/x'"]
+        parent = next(id_ for id_ in self.a.rows if id_.endswith('db-vdb'))
+        with self.assertRaisesRegex(
+            backup.NotDone, f"'/b/x'. If its parent {parent} is lost or "
+            'damaged, but not the whole store, the same command with --full '
+            'does without it',
+        ):
+            self.create('tuesday')
+        made = self.create('tuesday', full_every=1)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(
+            ['db-vdb'], [each['volume_id'] for each in made.backups
+                         if not each['is_incremental']])
+
+    def test_nor_is_one_if_the_failure_has_another_cause(
+        self,
+    ) -> None:
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create()
+        self.assertNotIn('--full', str(caught.exception))
+        self.create()
+        self.take('tuesday')
+        self.a.fates = [backup_base.RESTARTED] * 100
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create('tuesday')
+        self.assertNotIn('--full', str(caught.exception))
+
     def test_a_parent_that_has_gone_makes_it_a_full_one(self) -> None:
         self.create()
         self.take('tuesday')
