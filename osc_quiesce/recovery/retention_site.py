@@ -146,6 +146,8 @@ def _work(backup: dict[str, Any]) -> str:
         return _('%s, a proof, which you can delete unless a command is '
                  'making it') % backup['id']
     if metadata.get(backup, marks.HIDDEN_BY):
-        return _('%s, hidden for a comparison') % backup['id']
+        return _('%s, hidden for a comparison: if that was broken off, the '
+                 'next restore or drill of a set with this volume ends '
+                 'it') % backup['id']
     return _('%(id)s, status %(status)s') % {
         'id': backup['id'], 'status': backup['status']}

@@ -92,7 +92,9 @@ class DeleteTest(TestCase):
     def test_what_a_proof_hides_is_refused(self) -> None:
         for row in self.a.rows.values():
             row['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
-        self.assert_refused('hidden for a comparison', 'wednesday')
+        self.assert_refused(
+            'hidden for a comparison: if that was broken off, the next '
+            'restore or drill of a set with this volume ends it', 'wednesday')
 
     def test_a_set_that_is_not_there(self) -> None:
         with self.assertRaisesRegex(

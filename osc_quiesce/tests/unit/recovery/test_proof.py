@@ -250,6 +250,19 @@ class TestProof(restore_base.TestCase):
         proof_backups.recover(self.waiter, [TARGET])
         self.assert_nothing_is_left()
 
+    def test_but_none_that_is_not_hidden_any_more(self) -> None:
+        marked = metadata.ours({'backup_set_id': 's', marks.HIDDEN_BY: BACKUP})
+        for status in 'error_deleting', 'restoring':
+            self.site.add_backup(
+                TARGET, 'x', id=status, status=status, metadata=dict(marked))
+        with mock.patch.object(self.site, '_look_at_backup', dict):
+            proof_backups.recover(self.waiter, [TARGET])
+        for status in 'error_deleting', 'restoring':
+            row = self.site.backup_rows[status]
+            self.assertEqual(status, row['status'])
+            self.assertNotIn('becomes', row)
+            self.assertEqual('', metadata.get(row, marks.HIDDEN_BY))
+
     def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:
         def stop(line: str) -> None:
             if line == 'POST /backups':
