@@ -34,7 +34,6 @@ SOURCE_VOLUME: Final = 'source_volume_id'
 SEALED: Final = 'sealed'
 #: its value while the site that has made a set deletes it
 DELETED: Final = 'deleted'
-MODE: Final = 'mode'
 OWNER: Final = 'owner'
 #: name of the cloud where the set is registered as well
 REGISTERED: Final = 'registered'

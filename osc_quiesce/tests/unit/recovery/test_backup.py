@@ -53,7 +53,6 @@ class CreateTest(backup_base.TestCase):
             ('backup_set_id', made.id),
             ('snapshot_id', 's-monday-db-vda'),
             ('source_volume_id', 'db-vda'),
-            ('mode', 'full'),
             ('owner', 'project-a'),
             ('set_id', 'set-monday'),
             ('order', '0'),
@@ -73,9 +72,6 @@ class CreateTest(backup_base.TestCase):
         self.take('tuesday')
         made = self.create('tuesday')
         self.assertEqual(chains.INCREMENTAL, made.mode)
-        self.assertEqual(
-            'incremental', metadata.get(made.backups[0], 'mode')
-        )
 
     def test_what_is_not_ascii_is_escaped(self) -> None:
         for snapshot in self.a.made.values():
@@ -295,7 +291,6 @@ class TroubleTest(backup_base.TestCase):
             each for each in made.backups if not each['is_incremental']
         ]
         self.assertEqual(['db-vdb'], [each['volume_id'] for each in full])
-        self.assertEqual('full', metadata.get(full[0], 'mode'))
 
     def test_a_parent_whose_data_are_gone_is_named(self) -> None:
         # The next night would choose the same one.
