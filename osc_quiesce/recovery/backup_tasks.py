@@ -143,6 +143,9 @@ class Task:
 
     def _refused(self, exc: cloud_api.CloudError) -> None:
         if exc.status in (429, 503):
+            # Mostly, a service is busy or away, maybe for long: that costs no
+            # attempt. If a proxy has lost an answer, the backup is found: it
+            # is looked for after _STALE seconds, which this takes at least.
             self._attempts -= 1
             self._put_off(exc.retry_after)
         elif exc.outcome_unknown:

@@ -463,6 +463,22 @@ class LostAnswerTest(backup_base.TestCase):
         self.assertEqual(3, len(self.a.posts()))
         self.assertEqual((), made.others)
 
+    def test_one_that_a_proxy_answers_in_place_of_cinder_is_found(
+        self,
+    ) -> None:
+        # Envoy does so by 503, by which others say that they are busy.
+        post = self.a._post_backups
+
+        def reset(*args: Any) -> Any:
+            post(*args)
+            raise cloud_api.CloudError('upstream connect error', 503)
+
+        self.a.duration = 300.0
+        with mock.patch.object(self.a, '_post_backups', reset):
+            self.assertEqual(backup_sets.CONSISTENT, self.create().state)
+        self.assertEqual(3, len(self.a.posts()))
+        self.assertEqual(3, len(self.a.rows))
+
     def test_a_request_that_never_arrived_is_sent_again(self) -> None:
         self.a.vanished = 1
         made = self.create()
