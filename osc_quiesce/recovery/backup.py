@@ -112,7 +112,7 @@ class _Run:
         self._started = self._moved_at = self._timer.clock()
         while True:
             for task in self._tasks:
-                if task.is_there and not task.is_settled:
+                if task.has_ended and not task.is_settled:
                     self._register(task)
             self._start()
             self._tell()
@@ -172,6 +172,9 @@ class _Run:
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)
+        if not task.is_there:
+            task.fail(failures.unfinished(task.item.label, task.backup_id))
+            return
         if self._destination is not None:
             try:
                 self._destination.register(task.backup_id)

@@ -122,7 +122,6 @@ class Plan:
                 backup_sets.SNAPSHOT: item.snapshot_id or '',
                 backup_sets.SOURCE_VOLUME: item.volume_id,
                 backup_sets.SEALED: '',
-                backup_sets.MODE: item.choice.mode,
                 backup_sets.OWNER: self.owner,
                 **known_at}
 

@@ -42,7 +42,10 @@ def of_volume(item: backup_plan.Item, snapshot: Mapping[str, Any],
                   'volume': item.label, 'proof': ', '.join(proofs)})
     if item.found and not failures.may_delete(item.found):
         problems.append(failures.kept(item.label, item.found))
-    if snapshot['status'] != 'available' and not item.is_running:
+    if (item.found and item.found['status'] == 'available'
+            and not item.is_there):
+        problems.append(failures.unfinished(item.label, item.found['id']))
+    elif snapshot['status'] != 'available' and not item.is_running:
         problems.append(_snapshot_problem(item, snapshot, backups))
     return problems
 

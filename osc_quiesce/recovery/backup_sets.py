@@ -34,7 +34,6 @@ SOURCE_VOLUME: Final = 'source_volume_id'
 SEALED: Final = 'sealed'
 #: its value while the site that has made a set deletes it
 DELETED: Final = 'deleted'
-MODE: Final = 'mode'
 OWNER: Final = 'owner'
 #: name of the cloud where the set is registered as well
 REGISTERED: Final = 'registered'
@@ -190,8 +189,27 @@ def is_there(backup: Mapping[str, Any]) -> bool:
     One that is being restored is, and so is one that a proof has hidden for
     as long as it takes.
     """
-    return backup['status'] in ('available', 'restoring') or bool(metadata.get(
-        backup, marks.HIDDEN_BY))
+    return is_finished(backup) and (
+        backup['status'] in ('available', 'restoring') or (
+            backup['status'] == 'error'
+            and bool(metadata.get(backup, marks.HIDDEN_BY))))
+
+
+def is_finished(backup: Mapping[str, Any]) -> bool:
+    """Return whether Cinder has stored all of a backup.
+
+    Its status does not tell: an administrator may set it to ``available`` at
+    any time. All drivers that can be used count the objects last of all, and
+    the count goes along when the record is imported.
+    """
+    return backup.get('object_count') is not None
+
+
+def status_of(backup: Mapping[str, Any]) -> str:
+    """Return what messages call the status of a backup."""
+    status: str = backup['status']
+    return status if is_finished(backup) or status != 'available' else _(
+        'available, but it was not finished')
 
 
 def mode_of(backup: Mapping[str, Any]) -> str:

@@ -95,6 +95,12 @@ class Task:
         return self._backup is not None and backup_sets.is_there(self._backup)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether Cinder shows it as available, finished or not."""
+        return self.is_there or (
+            self._backup is not None and self._backup['status'] == 'available')
+
+    @property
     def is_running(self) -> bool:
         """Whether Cinder makes it, or may be making it."""
         return self._lost_at is not None or (
@@ -137,6 +143,9 @@ class Task:
 
     def _refused(self, exc: cloud_api.CloudError) -> None:
         if exc.status in (429, 503):
+            # Mostly, a service is busy or away, maybe for long: that costs no
+            # attempt. If a proxy has lost an answer, the backup is found: it
+            # is looked for after _STALE seconds, which this takes at least.
             self._attempts -= 1
             self._put_off(exc.retry_after)
         elif exc.outcome_unknown:
@@ -271,11 +280,14 @@ class Task:
                     and self.item.choice.mode == chains.INCREMENTAL):
                 self._make_full(_('Cinder asks for a full backup'))
                 return
-        damage = failures.damage(self._maker.cloud, why, self.item.volume_id,
+        advice = failures.damage(self._maker.cloud, why, self.item.volume_id,
                                  self.item.snapshot_id or '')
+        if not advice and not failures.is_passing(why) and (
+                self.item.choice.mode == chains.INCREMENTAL):
+            advice = failures.without_parent(self.item.choice.parent_id)
         self.fail(_('Backup %(id)s of volume %(volume)s has failed: %(why)s.')
                   % {'id': backup['id'], 'volume': self.item.label,
-                     'why': why} + (f' {damage}' if damage else ''))
+                     'why': why} + (f' {advice}' if advice else ''))
 
     def lateness(self, seconds: float) -> str:
         """Return how far it was when the time was up, and what to do."""

@@ -70,6 +70,7 @@ def _row(record: records.Record) -> dict[str, Any]:
     return {'id': record.id,
             'status': 'available',
             'size': record.size,
+            'object_count': data.get('object_count'),
             'volume_id': record.volume_id,
             'snapshot_id': data.get('snapshot_id'),
             'is_incremental': records.parent_id(record) is not None,

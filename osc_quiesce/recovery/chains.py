@@ -111,6 +111,9 @@ def choose(snapshot: Mapping[str, Any], volume: Mapping[str, Any],
     parent = parent_for(snapshot, backups)
     if parent is None:
         return Choice(FULL, _('there is no earlier backup'))
+    if parent.get('object_count') is None:
+        # It is available only since an administrator has said so.
+        return Choice(FULL, _('the backup before was not finished'))
     if any(_is_passed_over(each, parent, snapshot) for each in backups):
         return Choice(FULL, _('a later full backup is in use now'))
     if parent['size'] != volume['size']:

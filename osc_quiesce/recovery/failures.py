@@ -58,6 +58,16 @@ def needs_full(why: str) -> bool:
     return any(words in why.lower() for words in _NEEDS_FULL)
 
 
+def without_parent(parent_id: str | None) -> str:
+    """Return what helps if it is the parent that lets a backup fail.
+
+    Not done unasked: when a whole store is away, as a directory that is not
+    mounted, all parents are, and a full backup would go to a wrong place.
+    """
+    return _('If its parent %s is lost or damaged, but not the whole store, '
+             'the same command with --full does without it.') % parent_id
+
+
 def may_delete(backup: Mapping[str, Any]) -> bool:
     """Return whether deleting a failed backup can harm no other one.
 
@@ -80,6 +90,17 @@ def kept(volume: str, backup: Mapping[str, Any]) -> str:
         'delete %(id)s".') % {
             'id': backup['id'], 'volume': volume,
             'why': (backup.get('fail_reason') or '').rstrip('.')}
+
+
+def unfinished(volume: str, backup_id: str) -> str:
+    """Return why a backup that is available is of no use."""
+    return _(
+        'Backup %(id)s of volume %(volume)s is available, but it was not '
+        'finished: an administrator has set its status, or the driver of '
+        'cinder-backup counts no objects and cannot be used. Wait if '
+        'cinder-backup is still making it; else delete it with "openstack '
+        'volume backup delete %(id)s".') % {
+            'id': backup_id, 'volume': volume}
 
 
 def ceph() -> str:

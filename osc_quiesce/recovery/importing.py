@@ -42,7 +42,8 @@ def plan(bundle: bundles.Bundle,
     if not found.is_whole:
         problems.append(_('The bundle has %(there)d of the %(wanted)d backups '
                           'of set %(name)s.') % {
-                              'there': len(found.backups),
+                              'there': sum(map(
+                                  backup_sets.is_there, found.backups)),
                               'wanted': found.volumes, 'name': found.name})
     wanted: dict[str, records.Record] = {}
     for backup in found.backups:

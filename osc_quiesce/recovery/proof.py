@@ -23,6 +23,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import marks
@@ -149,6 +150,12 @@ class Prover:
 
     def _check(self, volume_id: str, backup_id: str,
                made: Mapping[str, Any]) -> None:
+        # An administrator may set the status of one that is still being made,
+        # or was broken off: nothing is known of what it has not compared.
+        if not backup_sets.is_finished(made):
+            raise _not_proven(CutShort, volume_id, backup_id, _(
+                'backup %s, which should compare them, was not '
+                'finished') % made['id'])
         record = self._waiter.repeat(
             lambda: records.export(self._cloud, made['id']))
         parent = records.parent_id(record)
@@ -167,7 +174,7 @@ class Prover:
                               'Run the same command again.') % {
                                   'volume': volume_id, 'backup': backup_id,
                                   'parent': parent})
-        if made['object_count']:
+        if made['object_count'] != 0:
             raise NotEqual(
                 _('Volume %(volume)s DIFFERS from backup %(backup)s, which '
                   'was restored into it (%(count)d objects are not equal): '

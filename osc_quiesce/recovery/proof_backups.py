@@ -80,9 +80,15 @@ class Backups:
         self._reset(backup_id, 'error')
 
     def show(self, backup_id: str) -> None:
-        """Let a backup be what it was; if that cannot be, tell it."""
+        """Let a backup be what it was; if that cannot be, tell it.
+
+        One that is being restored or deleted is left alone.
+        """
         try:
-            self._reset(backup_id, 'available')
+            status = self._waiter.repeat(
+                lambda: self._waiter.read_backup(backup_id))['status']
+            if status in ('error', 'available'):  # it may not be hidden yet
+                self._reset(backup_id, 'available')
             self._mark(backup_id, {})
         except errors.ApplicationError as exc:
             if self._is_gone(backup_id):

@@ -305,7 +305,7 @@ class Destination:
                     'why': why.rstrip('.'), 'id': record.id})
         if not backup_sets.is_there(row):
             raise errors.ApplicationError(
-                _('its status is %s') % row['status'])
+                _('its status is %s') % backup_sets.status_of(row))
         if row['volume_id'] != record.volume_id or not self._is_ours(row):
             raise errors.ApplicationError(
                 _('it is there already, but in another project, or as a '

@@ -72,7 +72,10 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     wanted, gone = _meant(here, there, names, application, owner_is_gone)
     problems = [] if keep_last is None else _moment_problems(wanted, now)
     wanted = _older(wanted, keep_last)
-    going, hindered = _going(here, there, wanted, keep_last)
+    # A set that is only partly gone here may be whole there.
+    known = {s.id for s in wanted} & here.own
+    gone |= _ids(s for s in there.sets if s.id in known)
+    going, hindered = _going(here, there, wanted, gone, keep_last)
     problems += [] if owner_is_gone else _owner_problems(here, wanted)
     if keep_last is not None:
         problems += _failover_problems(here, there, wanted)
@@ -81,26 +84,23 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     if keep_last is None:
         problems += hindered
         hindered = []
-    # A set that is only partly gone here may be whole there.
-    known = {s.id for s in wanted} & here.own
-    gone |= _ids(s for s in there.sets if s.id in known)
-    gone |= there.left_of(application)
     return Removal(
         tuple(wanted), (*chains.newest_first(
             each for each in here.backups if each['id'] in going),
             *_left(here, wanted)),
-        frozenset(going | (gone - {each['id'] for each in here.backups})),
+        frozenset(going | there.left_of(application)),
         tuple(problems), tuple(hindered))
 
 
 def _going(here: retention_site.Site, there: retention_site.Site,
-           wanted: list[backup_sets.BackupSet],
+           wanted: list[backup_sets.BackupSet], gone: set[str],
            keep_last: int | None) -> tuple[set[str], list[str]]:
     """Return the backups that go, and why others cannot go now.
 
+    :param gone: the IDs of those that have to go there only
     :param keep_last: None: all of these sets have to go
     """
-    going = _ids(wanted)
+    going = _ids(wanted) | gone
     needed: list[str] = []
     if keep_last is None:
         needed = [*_needed_problems(here, wanted, going),
@@ -151,7 +151,7 @@ def _not_needed(here: retention_site.Site, there: retention_site.Site,
     """Return those of these backups on which nothing depends that stays."""
     kept = [each for each in here.backups if each['id'] not in going]
     return going - chains.needed(kept, here.backups).union(
-        *(needed for _label, needed in there.dependents()))
+        *(needed for _label, needed in there.dependents(going)))
 
 
 def _ids(sets: Iterable[backup_sets.BackupSet]) -> set[str]:
@@ -311,11 +311,11 @@ def _registered_problems(
 
 def _needed_there_problems(there: retention_site.Site,
                            going: set[str]) -> list[str]:
-    """Return what was made at the other site and depends on those to go."""
-    return [_('%(label)s, made at the other site, has only the differences to '
-              'a backup that would be deleted: delete it there first.') % {
-                  'label': label}
-            for label, needed in there.dependents() if needed & going]
+    """Return what only the other site has and depends on those to go."""
+    return [_('%s has only the differences to a backup that would be deleted: '
+              'first delete that set or backup, at the site that has made '
+              'it.') % label
+            for label, needed in there.dependents(going) if needed & going]
 
 
 def _needed_problems(here: retention_site.Site,

@@ -77,20 +77,37 @@ class Site:
         kept = [each for each in self.backups if each['id'] not in left]
         return left - chains.needed(kept, self.backups) - self.busy
 
-    def dependents(self) -> list[tuple[str, set[str]]]:
-        """Return what is a site's own, and the backups that it depends on."""
+    def dependents(self, going: set[str]) -> list[tuple[str, set[str]]]:
+        """Return what only this site has, and the backups that it depends on.
+
+        That the first site does not have a set of its own need not mean that
+        it has deleted it: its database may be an older one. It has marked
+        what it deletes.
+
+        :param going: IDs of the backups that a command deletes
+        :returns: the former as a subject
+        """
+        def is_only_here(row: dict[str, Any]) -> bool:
+            return (row['id'] not in self.known | going and metadata.get(
+                row, backup_sets.SEALED) != backup_sets.DELETED)
+
         in_sets = {each['id'] for s in self.sets for each in s.everything}
-        own = []
+        found: list[tuple[str, Collection[dict[str, Any]]]] = []
         for each in self.sets:
+            values = {'name': each.name, 'id': each.id}
             if each.id in self.own:
-                label = _('Backup set %(name)s (%(id)s)') % {
-                    'name': each.name, 'id': each.id}
-                own.append((label, each.everything))
-        own += [(_('Backup %s') % row['id'], (row,)) for row in self.backups
-                if row['id'] not in in_sets | self.known
-                and not metadata.get(row, marks.PROOF_OF)]
+                found.append((_('Backup set %(name)s (%(id)s), made at the '
+                                'other site,') % values, each.everything))
+            else:
+                found.append((_('Backup set %(name)s (%(id)s), of which this '
+                                'site lacks backups,') % values,
+                              list(filter(is_only_here, each.everything))))
+        found += [(_('Backup %s, made at the other site,') % row['id'], (row,))
+                  for row in self.backups
+                  if row['id'] not in in_sets | self.known
+                  and not metadata.get(row, marks.PROOF_OF)]
         return [(label, chains.needed(backups, self.backups))
-                for label, backups in own]
+                for label, backups in found]
 
     @functools.cached_property
     def busy(self) -> set[str]:
@@ -129,6 +146,8 @@ def _work(backup: dict[str, Any]) -> str:
         return _('%s, a proof, which you can delete unless a command is '
                  'making it') % backup['id']
     if metadata.get(backup, marks.HIDDEN_BY):
-        return _('%s, hidden for a comparison') % backup['id']
+        return _('%s, hidden for a comparison: if that was broken off, the '
+                 'next restore or drill of a set with this volume ends '
+                 'it') % backup['id']
     return _('%(id)s, status %(status)s') % {
         'id': backup['id'], 'status': backup['status']}

@@ -158,7 +158,7 @@ def _of_set(
         backup_check.Finding(
             each['id'], metadata.get(each, backup_sets.SOURCE_VOLUME),
             backup_check.DAMAGED, '',
-            _('Its status is %s.') % each['status'], remedy)
+            _('Its status is %s.') % backup_sets.status_of(each), remedy)
         for each in found.backups if not backup_sets.is_there(each)]
     missing = found.volumes - len(found.backups)
     if missing > 0:

@@ -76,9 +76,10 @@ class ShowApplicationProtection(base.Command, command.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> options.Table:
         found = protection.find(self._cloud, parsed_args.application)
-        left = capacity.left(self._cloud)
         if parsed_args.max_age is not None:
+            # First, whatever else cannot be told.
             self._raise_alarms(found, parsed_args.max_age)
+        left = capacity.left(self._cloud)
         if parsed_args.openmetrics:
             self._write(parsed_args.openmetrics, found, left)
         if parsed_args.formatter == 'table':

@@ -51,8 +51,10 @@ def is_consistent(members):
         metadata, status = member['metadata'], member['status']
         if PREFIX + 'backup_set_id' in metadata:
             key, mark = metadata[PREFIX + 'snapshot_id'], 'sealed'
-            is_good = (status in ('available', 'restoring')
-                       or metadata.get(PREFIX + 'hidden_by'))
+            is_good = member['object_count'] is not None and (
+                status in ('available', 'restoring')
+                or (status == 'error'
+                    and metadata.get(PREFIX + 'hidden_by')))
         else:
             key, mark = member['id'], 'consistency'
             is_good = status in ('available', 'backing-up')

@@ -248,7 +248,7 @@ class FakeSite:
             'created_at': self.clock.text,
             'data_timestamp': snapshot['created_at'],
             'size': self.volumes[body['volume_id']]['size'],
-            'object_count': 0,
+            'object_count': None,
             'fail_reason': None,
             'project_id': self.project_id,
         }
@@ -263,6 +263,8 @@ class FakeSite:
 
     def _end(self, row: dict[str, Any], fate: str) -> None:
         row['status'] = 'error' if fate else 'available'
+        if not fate and self.service == DRIVER:  # that of Ceph counts none
+            row['object_count'] = 1
         row['fail_reason'] = fate or None
         self.made[row['snapshot_id']]['status'] = 'available'
         if not fate:
@@ -303,6 +305,7 @@ class FakeSite:
             'status': 'creating',
             'volume_id': records.NO_VOLUME,
             'container': None,
+            'object_count': None,
             'created_at': self.clock.text,
             'metadata': {},
             'project_id': self.project_id,

@@ -53,7 +53,6 @@ class CreateTest(backup_base.TestCase):
             ('backup_set_id', made.id),
             ('snapshot_id', 's-monday-db-vda'),
             ('source_volume_id', 'db-vda'),
-            ('mode', 'full'),
             ('owner', 'project-a'),
             ('set_id', 'set-monday'),
             ('order', '0'),
@@ -73,9 +72,6 @@ class CreateTest(backup_base.TestCase):
         self.take('tuesday')
         made = self.create('tuesday')
         self.assertEqual(chains.INCREMENTAL, made.mode)
-        self.assertEqual(
-            'incremental', metadata.get(made.backups[0], 'mode')
-        )
 
     def test_what_is_not_ascii_is_escaped(self) -> None:
         for snapshot in self.a.made.values():
@@ -234,6 +230,44 @@ class TroubleTest(backup_base.TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(4, len(self.a.posts()))
 
+    def test_one_that_is_said_to_be_available_is_not_taken_for_it(
+        self,
+    ) -> None:
+        # By an administrator, while cinder-backup hangs.
+        self.a.duration = 1000.0
+        self.clock.after(
+            30.0, lambda: self.a.rows[hung()].update(status='available'))
+
+        def hung() -> str:
+            return next(id_ for id_ in self.a.rows if id_.endswith('db-vdb'))
+
+        with self.assertRaisesRegex(
+            backup.NotDone,
+            r'Backup b\S+ of volume db-vdb \(/dev/vdb of server db\) is '
+            'available, but it was not finished',
+        ):
+            self.create(destination=self.destination())
+        self.assertNotIn(hung(), self.b.rows)
+        self.assertEqual(backup_sets.INCOMPLETE, self.find().state)
+        (problem,) = self.plan().problems
+        self.assertRegex(problem, 'Wait if cinder-backup is still making it; '
+                         f'else delete it with .*backup delete {hung()}"')
+        self.assertNotIn('DELETE', ' '.join(self.a.log))
+        # It went on, as it may.
+        self.clock.sleep(1000.0)
+        made = self.create(destination=self.destination())
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+
+    def test_one_that_was_not_finished_becomes_no_parent(self) -> None:
+        self.create()
+        self.take('tuesday')
+        for row in self.a.rows.values():
+            row['object_count'] = None
+        self.assertEqual(
+            {('full', 'the backup before was not finished')},
+            {(each.choice.mode, each.choice.why)
+             for each in self.plan('tuesday').items})
+
     def test_tracebacks_of_cinder_are_not_shown(self) -> None:
         self.a.fates = [
             'Driver failed.\nTraceback (most recent call last):\n\n  File ...']
@@ -257,7 +291,38 @@ class TroubleTest(backup_base.TestCase):
             each for each in made.backups if not each['is_incremental']
         ]
         self.assertEqual(['db-vdb'], [each['volume_id'] for each in full])
-        self.assertEqual('full', metadata.get(full[0], 'mode'))
+
+    def test_a_parent_whose_data_are_gone_is_named(self) -> None:
+        # The next night would choose the same one.
+        self.create()
+        self.take('tuesday')
+        self.a.fates = ["[Errno 2] No such file or directory: '/b/x'"]
+        parent = next(id_ for id_ in self.a.rows if id_.endswith('db-vdb'))
+        with self.assertRaisesRegex(
+            backup.NotDone, f"'/b/x'. If its parent {parent} is lost or "
+            'damaged, but not the whole store, the same command with --full '
+            'does without it',
+        ):
+            self.create('tuesday')
+        made = self.create('tuesday', full_every=1)
+        self.assertEqual(backup_sets.CONSISTENT, made.state)
+        self.assertEqual(
+            ['db-vdb'], [each['volume_id'] for each in made.backups
+                         if not each['is_incremental']])
+
+    def test_nor_is_one_if_the_failure_has_another_cause(
+        self,
+    ) -> None:
+        self.a.fates = ['the disk is full']
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create()
+        self.assertNotIn('--full', str(caught.exception))
+        self.create()
+        self.take('tuesday')
+        self.a.fates = [backup_base.RESTARTED] * 100
+        with self.assertRaises(backup.NotDone) as caught:
+            self.create('tuesday')
+        self.assertNotIn('--full', str(caught.exception))
 
     def test_a_parent_that_has_gone_makes_it_a_full_one(self) -> None:
         self.create()
@@ -397,6 +462,22 @@ class LostAnswerTest(backup_base.TestCase):
         self.assertEqual(backup_sets.CONSISTENT, made.state)
         self.assertEqual(3, len(self.a.posts()))
         self.assertEqual((), made.others)
+
+    def test_one_that_a_proxy_answers_in_place_of_cinder_is_found(
+        self,
+    ) -> None:
+        # Envoy does so by 503, by which others say that they are busy.
+        post = self.a._post_backups
+
+        def reset(*args: Any) -> Any:
+            post(*args)
+            raise cloud_api.CloudError('upstream connect error', 503)
+
+        self.a.duration = 300.0
+        with mock.patch.object(self.a, '_post_backups', reset):
+            self.assertEqual(backup_sets.CONSISTENT, self.create().state)
+        self.assertEqual(3, len(self.a.posts()))
+        self.assertEqual(3, len(self.a.rows))
 
     def test_a_request_that_never_arrived_is_sent_again(self) -> None:
         self.a.vanished = 1

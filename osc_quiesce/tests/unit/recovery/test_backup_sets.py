@@ -42,6 +42,21 @@ class StateTest(TestCase):
         self.first['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
         self.assertEqual(backup_sets.CONSISTENT, self.state())
 
+    def test_one_that_is_being_deleted_is_not_hidden_any_more(self) -> None:
+        self.first['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
+        for status in 'deleting', 'error_deleting':
+            self.first['status'] = status
+            self.assertEqual(backup_sets.INCOMPLETE, self.state())
+
+    def test_a_set_with_a_backup_that_was_not_finished_is_incomplete(
+        self,
+    ) -> None:
+        for status in 'available', 'restoring', 'error':
+            self.first.update(status=status, object_count=None)
+            self.first['metadata'].update(
+                metadata.ours({marks.HIDDEN_BY: 'x'}))
+            self.assertEqual(backup_sets.INCOMPLETE, self.state())
+
     def test_a_set_that_is_not_sealed_is_pending(self) -> None:
         self.first['metadata'].update(metadata.ours({'sealed': ''}))
         self.assertEqual(backup_sets.PENDING, self.state())

@@ -189,6 +189,20 @@ class ImportTest(TestCase):
         plan, _destination = self.importing()
         self.assertIn('2 of the 3 backups', plan.problems[0])
 
+    def test_nor_is_one_with_a_backup_that_was_not_finished(self) -> None:
+        self.a.rows[self.made.backups[0]['id']]['object_count'] = None
+        self.save()
+        plan, _destination = self.importing()
+        self.assertIn('2 of the 3 backups', plan.problems[0])
+
+    def test_nor_one_that_needs_such_a_backup(self) -> None:
+        self.a.rows[self.find().backups[0]['id']]['object_count'] = None
+        self.save()
+        plan, destination = self.importing()
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'available, but it was not finished'):
+            importing.register(plan, destination)
+
     def test_a_bundle_without_an_ancestor_is_refused(self) -> None:
         self.without(self.find().backups[0]['id'])
         with self.assertRaisesRegex(

@@ -23,6 +23,7 @@ def backup(
         'volume_id': 'v',
         'status': 'available',
         'size': 1,
+        'object_count': 1,
         'is_incremental': incremental,
         'created_at': f'2026-11-29T23:{minute:02}:00.000000',
         'data_timestamp': f'2026-11-29T10:{minute:02}:00.000000',

@@ -92,7 +92,9 @@ class DeleteTest(TestCase):
     def test_what_a_proof_hides_is_refused(self) -> None:
         for row in self.a.rows.values():
             row['metadata'].update(metadata.ours({marks.HIDDEN_BY: 'x'}))
-        self.assert_refused('hidden for a comparison', 'wednesday')
+        self.assert_refused(
+            'hidden for a comparison: if that was broken off, the next '
+            'restore or drill of a set with this volume ends it', 'wednesday')
 
     def test_a_set_that_is_not_there(self) -> None:
         with self.assertRaisesRegex(
@@ -585,6 +587,49 @@ class CephTest(TestCase):
             deleting.carry_out(removal, self.cloud, self.other, self.timer)
         for day in self.DAYS:
             self.assertNotEqual(backup_sets.CONSISTENT, self.find(day).state)
+
+
+class LostTest(TestCase):
+    """The database of A is an older one, which never knew wednesday."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for each in self.find('wednesday').backups:
+            del self.a.rows[each['id']], self.a.parents[each['id']]
+
+    def test_what_has_only_the_differences_keeps_its_base(self) -> None:
+        self.assert_refused(
+            'of which this site lacks backups, has only the differences to a '
+            'backup that would be deleted: first delete that set',
+            'tuesday', elsewhere=self.other)
+
+    def test_retention_keeps_it_as_well(self) -> None:
+        self.clock.sleep(86400)
+        self.take('thursday')
+        self.create('thursday', full_every=1, destination=self.destination())
+        self.delete(application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday', 'thursday'], self.days())
+        self.assertEqual(
+            {backup_sets.CONSISTENT},
+            {each.state for each in backup_sets.find_all(self.other)})
+        self.assertEqual(12, len(self.store))
+
+    def test_what_is_lost_in_part_counts(self) -> None:
+        for each in self.find('tuesday').backups[1:]:
+            del self.a.rows[each['id']], self.a.parents[each['id']]
+        self.assert_refused(
+            'Backup set tuesday', 'monday', elsewhere=self.other)
+        self.assert_refused(
+            'Backup set wednesday', 'tuesday', elsewhere=self.other)
+
+    def test_it_can_be_deleted_first(self) -> None:
+        self.delete('wednesday', elsewhere=self.other)
+        self.assertEqual(['monday', 'tuesday'], self.days(self.other))
+
+    def test_or_together_with_its_base(self) -> None:
+        self.delete('tuesday', 'wednesday', elsewhere=self.other)
+        self.assertEqual(['monday'], self.days())
+        self.assertEqual(['monday'], self.days(self.other))
 
 
 class ReadOnlyTest(TestCase):

@@ -116,6 +116,26 @@ class TestProof(restore_base.TestCase):
         self.assert_nothing_is_left()
         self.assertEqual(1, self.site.log.count('POST /backups'))
 
+    def test_one_that_was_not_finished_proves_nothing(self) -> None:
+        # An administrator has set it to available while it was being made.
+        fates = [None, None, None]
+        begin = self.site._begin_proof
+
+        def broken_off(body: dict[str, Any]) -> dict[str, Any]:
+            made = begin(body)
+            if fates:
+                made['object_count'] = fates.pop()
+            return made
+
+        self.site._begin_proof = broken_off  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                proof.NotProven, 'could not be compared .* was not finished'):
+            self.prove()
+        self.assert_nothing_is_left()
+        fates.append(None)
+        self.prove()
+        self.assert_nothing_is_left()
+
     def overtake(self, times: int = 100) -> None:
         """Let newer backups be registered whenever a proof begins."""
         def sneak(line: str) -> None:
@@ -229,6 +249,19 @@ class TestProof(restore_base.TestCase):
         self.assertEqual('error', self.site.backup_rows[newer]['status'])
         proof_backups.recover(self.waiter, [TARGET])
         self.assert_nothing_is_left()
+
+    def test_but_none_that_is_not_hidden_any_more(self) -> None:
+        marked = metadata.ours({'backup_set_id': 's', marks.HIDDEN_BY: BACKUP})
+        for status in 'error_deleting', 'restoring':
+            self.site.add_backup(
+                TARGET, 'x', id=status, status=status, metadata=dict(marked))
+        with mock.patch.object(self.site, '_look_at_backup', dict):
+            proof_backups.recover(self.waiter, [TARGET])
+        for status in 'error_deleting', 'restoring':
+            row = self.site.backup_rows[status]
+            self.assertEqual(status, row['status'])
+            self.assertNotIn('becomes', row)
+            self.assertEqual('', metadata.get(row, marks.HIDDEN_BY))
 
     def test_a_proof_that_was_interrupted_can_be_made_again(self) -> None:
         def stop(line: str) -> None:

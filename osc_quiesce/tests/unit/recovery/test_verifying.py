@@ -69,6 +69,7 @@ class TestCase(unittest.TestCase):
             {
                 'id': each,
                 'status': 'available',
+                'object_count': 1,
                 'created_at': '2026-11-29',
                 'volume_id': self.cinder.records[each].volume_id,
                 'metadata': metadata.ours({

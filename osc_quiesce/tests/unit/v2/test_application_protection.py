@@ -153,6 +153,15 @@ class AlarmTest(TestCase):
         self.assertIn('application shop', sentence)
         self.assertIn('monday', sentence)
 
+    def test_it_comes_even_if_the_quota_does_not(self) -> None:
+        self.age('monday', 2 * HOUR)
+        self.b.refusals['GET /os-quota-sets'] = [
+            cloud_api.CloudError('the quota is away', 500)]
+        self.assertEqual(1, self.run_command('--max-age', '3600'))
+        self.assertIn('The last backup set from which application shop',
+                      self.alarms()[0])
+        self.assertIn('the quota is away', self.errors())
+
     def test_each_application_has_one(self) -> None:
         self.clock.sleep(5)
         self.take('tuesday', application='bank')

@@ -139,8 +139,9 @@ class Mixin(unittest.TestCase):
         """Compare what Cinder holds with what the documentation shows."""
         path = SAMPLES / f'{name}.json'
         kept = {key: resource[key] for key in (
-            'id', 'name', 'description', 'status', 'size', 'created_at',
-            'volume_id', 'snapshot_id', 'is_incremental', 'metadata'
+            'id', 'name', 'description', 'status', 'size', 'object_count',
+            'created_at', 'volume_id', 'snapshot_id', 'is_incremental',
+            'metadata'
         ) if key in resource}
         self.compare_text(path, json.dumps(kept, indent=4) + '\n')
 

@@ -157,12 +157,14 @@ class TestReadSet(unittest.TestCase):
                 self.assertEqual(is_whole, servers is not None)
 
     def test_a_set_that_is_not_whole_or_not_consistent(self) -> None:
-        cases: list[tuple[str, int, dict[str, str]]] = [
+        cases: list[tuple[str, int, dict[str, Any]]] = [
             ('snapshot', 3, {}), ('backup', 2, {}),
             ('snapshot', 4, {'status': 'error'}),
             ('backup', 3, {'status': 'error'}),
             ('snapshot', 4, {'consistency': 'pending'}),
             ('backup', 3, {'sealed': ''}),
+            ('backup', 3, {'object_count': None}),
+            ('backup', 3, {'status': 'deleting', 'hidden_by': 'another'}),
             ('snapshot', 0, {})]
         for kind, number, changed in cases:
             with self.subTest(kind, number=number, **changed):
