@@ -39,7 +39,8 @@ class Poller:
 
     The servers of a stage are asked at once, when those of the stages before
     it are done, or three seconds after the one before it: then order counts
-    less. It is even less, if the time would else end before all are asked.
+    less. With many stages it is less than three seconds, so that all of them
+    are asked in the first half of the time.
 
     :param stages: what came of it is in the jobs
     :param timeout: seconds, for all together
