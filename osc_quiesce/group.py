@@ -85,7 +85,7 @@ class Frozen:
         ids = [member.id for member in self.members]
         try:
             rows = self._client.freezes(ids, all_projects=True)
-        except errors.Forbidden:
+        except errors.Refused:
             rows = self._client.freezes(ids)
         frozen = {row.server_id for row in rows
                   # A server is quiesced a moment before its row says it.

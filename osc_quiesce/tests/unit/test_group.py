@@ -905,6 +905,13 @@ class TestCheck(TestCase):
             with self.assertRaisesRegex(errors.NotConsistent, 'web'):
                 frozen.check()
 
+    def test_one_refusal_to_list_all_projects_is_no_thaw(self) -> None:
+        for status in (400, 401, 403):
+            with self.subTest(status), self.quiesced() as frozen:
+                fault = fakes.error(mock.Mock(), status, 'No')
+                self.answer(LISTING, status, json.dumps(fault))
+                frozen.check()
+
     def test_no_answer_is_an_error_and_keeps_nothing_frozen(self) -> None:
         with self.assertRaises(errors.Unreachable):
             with self.quiesced() as frozen:
