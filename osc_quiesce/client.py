@@ -266,15 +266,16 @@ class Client:
 
         What holds one up delays the next by 3 seconds at most.
 
+        :param servers: one that is given twice is thawed once
         :param wait: whether to wait until they are thawed
         :param timeout: seconds, for all together
         :returns: UUID of server to :class:`Job`; errors are in there, and not
             raised
         """
-        jobs = [Job(Server.of(server)) for server in servers]
-        self.run(verbs.Unquiescing(), [[job] for job in jobs], timeout,
-                 wait=wait)
-        return {job.server.id: job for job in jobs}
+        jobs = {server.id: Job(server) for server in map(Server.of, servers)}
+        self.run(verbs.Unquiescing(), [[job] for job in jobs.values()],
+                 timeout, wait=wait)
+        return jobs
 
     def run(self, verb: verbs.Verb, stages: Sequence[Sequence[Job]],
             timeout: float, **options: Any) -> None:
