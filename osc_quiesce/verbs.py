@@ -12,70 +12,21 @@ server is gone, or if the cloud reports that this request does not freeze it or
 that the thaw has failed.
 """
 
-from collections.abc import Iterator, Mapping
-import contextlib
-import dataclasses
+from collections.abc import Mapping
 from typing import Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import jobs
 from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
 
+Job = jobs.Job
+
 _NO_REASON: Final = _(
     'no reason is given (Nova shows details to administrators only)')
-
-
-@dataclasses.dataclass
-class Job:
-    """One request about one server, and what came of it.
-
-    Times are seconds by the clock of the client.
-
-    :param server: the server, as it was last seen
-    :param request_id: the request to quiesce; None if that is not known
-    :param action_id: the request that was sent or is waited for; None if there
-        was nothing to do, or if it is certain that nothing was accepted
-    :param is_accepted: whether the cloud has answered the request
-    :ivar begun: when it was its turn
-    :ivar asked: when it was first asked; None if it was not
-    :ivar ended: when it got there, or failed to; None before
-    :ivar error: why it did not get there; None if it did
-    :ivar unquiesce_at: when the cloud thaws the server automatically, such as
-        ``2026-11-23T03:45:00Z``; None if it does not
-    :ivar doubt: of a thaw that got there: why it is not certain that the
-        server was frozen by the request until then; None if it is certain
-    """
-
-    server: model.Server
-    request_id: str | None = None
-    action_id: str | None = None
-    is_accepted: bool = False
-    begun: float = 0.0
-    asked: float | None = None
-    ended: float | None = None
-    error: errors.QuiesceError | None = None
-    unquiesce_at: str | None = None
-    doubt: str | None = None
-    is_busy: bool = False  # a request is under way
-    is_alone: bool = False  # the table of freezes does not tell enough
-    due: float = 0.0  # the next request
-    trouble: errors.QuiesceError | None = None  # with the last request
-    at_rest_since: float | None = None  # seen without a task
-    pauses: Iterator[float] = dataclasses.field(  # between two requests
-        default_factory=retry.pauses)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the server got there."""
-        return self.ended is not None and self.error is None
-
-    @property
-    def seconds(self) -> float:
-        """How long was waited until it ended."""
-        return 0.0 if self.ended is None else self.ended - self.begun
 
 
 class Verb:
@@ -128,9 +79,10 @@ class Verb:
         if job.at_rest_since is None:
             job.at_rest_since = now
         return self._judge(
-            job, result, now - job.at_rest_since >= retry.SETTLE_TIME)
+            api, job, result, now - job.at_rest_since >= retry.SETTLE_TIME)
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         """Return whether a server without a task got there.
 
         :param result: how its request has ended
@@ -188,7 +140,8 @@ class Freezing(Verb):
             return True
         return None if row.state == states.THAWING else False
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         server = job.server
         if server.vm_state == states.ERROR:
             raise _failed(server, result.reason, job.request_id)
@@ -229,11 +182,7 @@ class Unquiescing(Verb):
             job.server = api.server(job.server)
             state = job.server.vm_state, job.server.task_state
             if state == (states.ACTIVE, None):
-                if _may_be_frozen(api, job.server):
-                    raise errors.StillThawing(
-                        _('Server %s is active, but its guest may still be '
-                          'frozen, and is being thawed') % job.server.label,
-                        job.server) from None
+                _check_thawed(api, job.server)
                 return True
             if job.server.task_state != states.UNQUIESCING:
                 raise
@@ -251,14 +200,21 @@ class Unquiescing(Verb):
             return None
         return False
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         server = job.server
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
                 raise _failed(server, result.reason, job.action_id)
         elif server.vm_state != states.QUIESCED:
+            if result.result == states.SUCCESS:
+                return True
             # A database that lags behind may show what was before.
-            return settled or result.result is not None
+            if result.result is None and not settled:
+                return False
+            # A user may have reset the state of a server that is frozen.
+            _check_thawed(api, server)
+            return True
         elif result.result == states.SUCCESS:
             raise errors.QuiescedByAnother(
                 _('Server %s was unquiesced, then quiesced again by another '
@@ -310,12 +266,20 @@ class Thawing(Unquiescing):
             return _count_as_thawed(job)
 
 
-def _may_be_frozen(api: quiesce_api.QuiesceAPI, server: model.Server) -> bool:
-    """Return whether a server has a row, as far as the caller may see it."""
+def _check_thawed(api: quiesce_api.QuiesceAPI, server: model.Server) -> None:
+    """Raise if a server has a row, as far as the caller may see it."""
     for all_projects in (True, False):
-        with contextlib.suppress(errors.Refused):
-            return bool(api.freezes([server.id], all_projects))
-    return False
+        try:
+            rows = api.freezes([server.id], all_projects)
+        except errors.ServiceUnavailable:
+            raise
+        except errors.Refused:
+            continue
+        if rows:
+            raise errors.StillThawing(
+                _('Server %s is not quiesced, but its guest may still be '
+                  'frozen, and is being thawed') % server.label, server)
+        return
 
 
 def _within_patience(pause: float, seconds: float) -> float | None:

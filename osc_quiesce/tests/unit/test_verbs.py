@@ -207,6 +207,24 @@ class TestUnquiescing(VerbTest):
         self.assertFalse(self.see('active'))
         self.assertTrue(self.see('active', later=retry.SETTLE_TIME))
 
+    def test_active_with_a_row_may_be_frozen(self) -> None:
+        # Nova's states were reset, and no thaw is confirmed.
+        for result in (None, 'Error'):
+            with self.subTest(result=result):
+                with self.assertRaisesRegex(
+                    errors.StillThawing, 'guest may still be frozen'
+                ):
+                    self.see('active', None, result, freeze=REQUEST,
+                             later=0 if result else retry.SETTLE_TIME)
+
+    def test_a_table_that_cannot_be_read_now_proves_no_thaw(self) -> None:
+        self.answer(
+            'GET /os-quiesce', 503,
+            '{"serviceUnavailable": {"message": "Later"}}', times=2,
+        )
+        with self.assertRaises(errors.ServiceUnavailable):
+            self.see('active', None, 'Error', freeze=REQUEST)
+
     def test_a_task_goes_on(self) -> None:
         for state in ('active', 'quiesced', 'error'):
             with self.subTest(state):

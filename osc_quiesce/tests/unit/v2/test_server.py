@@ -883,6 +883,19 @@ class TestUnquiesce(TestCase):
         self.assertEqual(0, self.run_command('a', '--wait', '-f', 'json'))
         self.assertEqual('ACTIVE', self.rows()['a']['Status'])
 
+    def test_a_server_that_is_reset_is_not_thawed_before_its_guest(
+        self,
+    ) -> None:
+        # Its nova-compute is down.
+        [a] = self.frozen('a', freeze='req-ours', thaw_seconds=1000)
+
+        def reset() -> None:
+            a.vm_state, a.task_state = 'active', None
+
+        self.nova.at(5, reset)
+        self.assertEqual(1, self.run_command('a', '--wait', '--timeout', '30'))
+        self.assertRegex(self.said, 'within 30 s: .*may still be frozen')
+
     def test_with_wait_all_are_asked_and_then_awaited_together(self) -> None:
         self.frozen('a', 'b', 'c', thaw_seconds=3)
         self.assertEqual(
