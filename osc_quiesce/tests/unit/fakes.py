@@ -421,6 +421,20 @@ def error(context: Any, status: int, message: str) -> Any:
     return {key: {'code': status, 'message': message}}
 
 
+class Stderr(io.StringIO):
+    """A stderr that is a terminal, or none."""
+
+    def __init__(self, is_terminal: bool = True) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def fileno(self) -> int:
+        return 2  # asked for whether it takes a word
+
+
 class TestCase(unittest.TestCase):
     """A test with a Nova of its own, and a client of it."""
 
