@@ -49,14 +49,20 @@ class Command:
             work()
             # A broken pipe must count as a failure.
             out.flush()
-            # No signal comes after the last look at them.
-            self._interrupts.restore()
             self._interrupts.check()
-        except interrupts.Interrupted as exc:
+            self._interrupts.restore()
+            self._interrupts.check()  # one that came before they were given back
+        except BaseException as exc:
+            self._undo()
+            if not isinstance(exc, interrupts.Interrupted):
+                raise
             self.exit_code = exc.exit_code
         finally:
             self._interrupts.restore()
         return self.exit_code
+
+    def _undo(self) -> None:
+        """Undo what must not stay if the command does not go well."""
 
     def _client(self) -> quiesce_client.Client:
         return self._get_client().with_sleep(self._interrupts.sleep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import errno
-import io
 import json
 import os
 import re
@@ -23,11 +22,6 @@ from osc_quiesce.tests.unit import fakes
 from osc_quiesce.v2 import server as commands
 
 NO_AGENT = ('active', 'Error', 'no agent')
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class TestCase(fakes.TestCase):
@@ -53,7 +47,7 @@ class TestCase(fakes.TestCase):
         app = app or self.app()
         self.stdout = app.stdout
         cmd = self.command(app, None)
-        self.stderr = Terminal() if self.is_terminal else io.StringIO()
+        self.stderr = fakes.Stderr(self.is_terminal)
         with contextlib.redirect_stderr(self.stderr):
             try:
                 args = cmd.get_parser('openstack server x').parse_args(argv)
@@ -390,6 +384,17 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual({'active'}, set(self.vm_states().values()))
         self.assertLess(self.nova.now, 30)
 
+    def test_nothing_is_said_before_all_are_thawed(self) -> None:
+        # After Ctrl-S, a terminal takes no word.
+        self.nova.add('a')
+        self.nova.add('b', freeze_to=NO_AGENT)
+        seen: list[dict[str, str]] = []
+        with mock.patch.object(
+            self.errors, 'emit', lambda record: seen.append(self.vm_states())
+        ):
+            self.assertEqual(1, self.run_command('a', 'b', '--wait'))
+        self.assertEqual({'a': 'active', 'b': 'active'}, seen[0])
+
     def test_one_that_times_out_is_thawed_as_soon_as_it_can_be(self) -> None:
         self.nova.add('a')
         self.nova.add('b', freeze_seconds=30)
@@ -567,7 +572,7 @@ class TestSignals(TestCase):
         :param vm_states: where the servers end
         :param words: what is said
         """
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             with self.subTest(signum=signum):
                 self.nova.servers.clear()
                 self.nova.hooks.clear()
@@ -696,7 +701,8 @@ class TestSignals(TestCase):
 
         def last_check(noted: interrupts.Interrupts) -> None:
             check(noted)
-            if self.stdout.getvalue() and not killed:
+            is_held = signal.getsignal(signal.SIGINT) == noted._note
+            if self.stdout.getvalue() and not is_held and not killed:
                 killed.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -760,6 +766,33 @@ class TestOutput(TestCase):
         self.assertEqual({'a': 'active'}, self.vm_states())
         handler.assert_not_called()
 
+    def test_no_signal_comes_between_the_trouble_and_the_thaw(self) -> None:
+        self.nova.add('a')
+        handler = mock.Mock()  # the default would end this process
+        signal.signal(signal.SIGHUP, handler)
+        self.handlers = [signal.getsignal(n) for n in signals.SIGNALS]
+        app = self.app()
+        restore = interrupts.Interrupts.restore
+
+        def restored(noted: interrupts.Interrupts) -> None:
+            restore(noted)
+            if self.vm_states()['a'] != 'active':
+                os.kill(os.getpid(), signal.SIGHUP)
+
+        for late in (
+            mock.Mock(side_effect=OSError(errno.EIO, 'gone')),
+            lambda: os.kill(os.getpid(), signal.SIGTERM),
+        ):
+            app.stdout.flush = late
+            with (
+                mock.patch.object(interrupts.Interrupts, 'restore', restored),
+                contextlib.suppress(OSError),
+            ):
+                self.assertEqual(
+                    143, self.run_command('a', '--wait', app=app))
+            self.assertEqual({'a': 'active'}, self.vm_states())
+            handler.assert_not_called()
+
     def test_an_error_of_our_own_thaws(self) -> None:
         self.nova.add('a')
         self.nova.add('b', freeze_seconds=30)
@@ -822,7 +855,7 @@ class TestProgress(TestCase):
 
     def test_a_terminal_that_is_gone_stops_nothing(self) -> None:
         write = mock.Mock(side_effect=OSError(errno.EIO, 'gone'))
-        with mock.patch.object(Terminal, 'write', write):
+        with mock.patch.object(fakes.Stderr, 'write', write):
             self.assertEqual(0, self.run_command('a', '--wait'))
         write.assert_called()
         self.assertEqual('quiesced', self.a.vm_state)
@@ -958,13 +991,13 @@ class TestUnquiesce(TestCase):
         self.is_terminal = True
         self.frozen('a')
         write = mock.Mock(side_effect=OSError(errno.EIO, 'gone'))
-        with mock.patch.object(Terminal, 'write', write):
+        with mock.patch.object(fakes.Stderr, 'write', write):
             self.assertEqual(0, self.run_command('a', '--wait'))
         write.assert_called()
         self.assertEqual({'a': 'active'}, self.vm_states())
 
     def test_on_a_signal_every_server_is_still_asked(self) -> None:
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             for wait in ([], ['--wait']):
                 with self.subTest(signum=signum, wait=wait):
                     self.nova.servers.clear()
