@@ -246,7 +246,6 @@ class Client:
             another request
         :raises errors.TimedOut: not in time, but perhaps later
         :raises errors.ServerGone: it was deleted
-        :raises errors.Refused: the caller may not look, or no longer
         """
         job = Job(Server.of(server), action_id=request_id, is_accepted=True)
         return self._wait(verbs.Unquiescing(), job, timeout)
@@ -264,7 +263,10 @@ class Client:
             timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
         """Thaw servers, one after the other, of any request.
 
-        What holds one up delays the next by 3 seconds at most.
+        What holds one up delays the next by 3 seconds at most. With ``wait``,
+        trouble is outlasted until the time is up, and a refusal for 30
+        seconds, unless the server is in the wrong state, locked or gone.
+        Without it, trouble is outlasted for 30 seconds, and no refusal.
 
         :param servers: one that is given twice is thawed once
         :param wait: whether to wait until they are thawed
@@ -273,8 +275,8 @@ class Client:
             raised
         """
         jobs = {server.id: Job(server) for server in map(Server.of, servers)}
-        self.run(verbs.Unquiescing(), [[job] for job in jobs.values()],
-                 timeout, wait=wait)
+        self.run(verbs.Unquiescing(is_stubborn=wait),
+                 [[job] for job in jobs.values()], timeout, wait=wait)
         return jobs
 
     def run(self, verb: verbs.Verb, stages: Sequence[Sequence[Job]],

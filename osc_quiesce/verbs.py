@@ -27,6 +27,9 @@ Job = jobs.Job
 
 _NO_REASON: Final = _(
     'no reason is given (Nova shows details to administrators only)')
+# What the server itself shows: no other nova-api knows better.
+_FINAL: Final = (errors.Conflict, errors.ServerNotFound, errors.Failed,
+                 errors.QuiescedByAnother)
 
 
 class Verb:
@@ -170,9 +173,17 @@ class Freezing(Verb):
 
 
 class Unquiescing(Verb):
-    """Thaws servers, even if other requests have frozen them."""
+    """Thaws servers, even if other requests have frozen them.
+
+    :param is_stubborn: whether trouble is outlasted until the time is up, and
+        a refusal for 30 seconds, since it may be that of one of several
+        nova-api; else trouble is outlasted for 30 seconds, and no refusal
+    """
 
     goal = states.ACTIVE
+
+    def __init__(self, is_stubborn: bool = True) -> None:
+        self._is_stubborn = is_stubborn
 
     def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
         try:
@@ -190,9 +201,13 @@ class Unquiescing(Verb):
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float, is_accepted: bool = False) -> float | None:
+        pause = min(getattr(error, 'retry_after', 0.0),
+                    retry.LONGEST_DEFERRAL)
         if isinstance(error, errors.Transient):
-            return _within_patience(
-                min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
+            return pause if self._is_stubborn else _within_patience(
+                pause, seconds)
+        if self._is_stubborn and not isinstance(error, _FINAL):
+            return _within_patience(pause, seconds)
         return None
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:

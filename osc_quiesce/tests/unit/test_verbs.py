@@ -277,20 +277,57 @@ class TestUnquiescing(VerbTest):
             self.verb.in_row(verbs.Job(model.Server('web-id')), None)
         )
 
-    def test_a_refusal_is_final(self) -> None:
+    def test_a_refusal_is_final_unless_it_is_stubborn(self) -> None:
+        verb = verbs.Unquiescing(is_stubborn=False)
         for error in (errors.Forbidden('no'), errors.Conflict('no')):
             with self.subTest(error=error):
-                self.assertIsNone(self.verb.pause_after(error, 0))
+                self.assertIsNone(verb.pause_after(error, 0))
 
-    def test_trouble_is_outlasted_for_a_while(self) -> None:
+    def test_trouble_is_outlasted_for_a_while_unless_it_is_stubborn(
+        self,
+    ) -> None:
+        verb = verbs.Unquiescing(is_stubborn=False)
         for error in (
             errors.Unreachable('lost'), errors.ServiceUnavailable('later'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, verb.pause_after(error, 0))
+                self.assertIsNone(verb.pause_after(error, retry.PATIENCE + 1))
+
+    def test_trouble_is_outlasted_until_the_time_is_up(self) -> None:
+        for error in (
+            errors.Unreachable('lost'),
+            errors.ServiceUnavailable('later'),
+            errors.StillThawing('it has a row'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, self.verb.pause_after(error, 10000))
+
+    def test_a_refusal_of_one_nova_api_is_outlasted(self) -> None:
+        for error in (
+            errors.Refused('400'),
+            errors.Unauthorized('401'),
+            errors.Forbidden('403'),
+            errors.NotInstalled('no such action'),
         ):
             with self.subTest(error=error):
                 self.assertEqual(0, self.verb.pause_after(error, 0))
                 self.assertIsNone(
                     self.verb.pause_after(error, retry.PATIENCE + 1)
                 )
+
+    def test_what_the_server_itself_shows_is_final(self) -> None:
+        for error in (
+            errors.Conflict('locked'),
+            errors.ServerNotFound('no'),
+            errors.Failed('no agent'),
+            errors.QuiescedByAnother('no'),
+        ):
+            for is_accepted in (False, True):
+                with self.subTest(error=error, is_accepted=is_accepted):
+                    self.assertIsNone(
+                        self.verb.pause_after(error, 0, is_accepted)
+                    )
 
 
 class TestThawing(VerbTest):

@@ -916,6 +916,50 @@ class TestUnquiesce(TestCase):
         self.assertEqual(0, self.run_command('a', '--wait', '-f', 'json'))
         self.assertEqual('ACTIVE', self.rows()['a']['Status'])
 
+    def test_with_wait_trouble_is_outlasted_until_the_time_is_up(
+        self,
+    ) -> None:
+        body = json.dumps(fakes.error(mock.Mock(), 503, 'No service is up'))
+        for timeout, code in (('600', 0), ('60', 1)):
+            with self.subTest(timeout=timeout):
+                self.nova.servers.clear()
+                self.nova.hooks.clear()
+                self.frozen('a')
+                self.answer('POST a unquiesce', 503, body, times=1000)
+                self.nova.at(self.nova.now + 300, self.nova.hooks.clear)
+                started = self.nova.now
+                self.assertEqual(code, self.run_command(
+                    'a', '--wait', '--timeout', timeout))
+                self.assertLess(self.nova.now - started, 310)
+        self.assertIn('within 60 s: No service is up', self.said)
+
+    def test_with_wait_one_refusal_leaves_no_guest_frozen(self) -> None:
+        for line in ('POST a unquiesce', 'GET a'):
+            for status in (400, 401, 403):
+                with self.subTest(line=line, status=status):
+                    self.nova.servers.clear()
+                    [a] = self.frozen('a')
+                    body = json.dumps(fakes.error(mock.Mock(), status, 'No'))
+                    self.answer('POST a unquiesce', status, body)
+                    self.at_request(
+                        'POST a unquiesce',
+                        lambda: self.answer('GET a', status, body)  # noqa: B023
+                        if line == 'GET a' else None)  # noqa: B023
+                    self.assertEqual(0, self.run_command('a', '--wait'))
+                    self.assertEqual('active', a.vm_state)
+                    self.nova.hooks.clear()
+
+    def test_who_may_not_thaw_is_told_soon(self) -> None:
+        self.frozen('a')
+        body = json.dumps(fakes.error(mock.Mock(), 403, 'Policy: no'))
+        self.answer('POST a unquiesce', 403, body, times=1000)
+        for options, seconds in (([], 1), (['--wait'], 35)):
+            with self.subTest(options):
+                self.nova.now = 0
+                self.assertEqual(1, self.run_command('a', *options))
+                self.assertIn('Policy: no', self.said)
+                self.assertLess(self.nova.now, seconds)
+
     def test_a_server_that_is_reset_is_not_thawed_before_its_guest(
         self,
     ) -> None:
