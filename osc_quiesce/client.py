@@ -9,11 +9,8 @@ table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-import contextlib
-import re
 import time
 from typing import Any, Self
-import uuid
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
@@ -152,28 +149,8 @@ class Client:
         :raises errors.ServerNotFound: there is none
         :raises errors.AmbiguousName: several have this name
         """
-        # A name may look like an ID, and most do not.
-        with contextlib.suppress(errors.ServerNotFound, ValueError):
-            uuid.UUID(name_or_id)
-            return self.get_server(name_or_id)
-        # Nova takes the name as a regular expression, found anywhere.
-        query = {'name': f'^{re.escape(name_or_id)}$'}
-        if all_projects:
-            query['all_tenants'] = '1'
-        found = []
-        with contextlib.suppress(UnicodeEncodeError):  # no server is called so
-            found = [server for server in self.timer.until_answered(
-                lambda: list(self.api.servers(query)))
-                if server.name == name_or_id]
-        if not found:
-            raise errors.ServerNotFound(
-                _('No server has the name or ID "%s"') % name_or_id)
-        if len(found) > 1:
-            raise errors.AmbiguousName(
-                _('%(count)d servers have the name "%(name)s": %(ids)s') % {
-                    'count': len(found), 'name': name_or_id,
-                    'ids': ', '.join(server.id for server in found)})
-        return found[0]
+        return self.timer.until_answered(lambda: self.api.find_server(
+            name_or_id, all_projects))
 
     def freezes(self, servers: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:

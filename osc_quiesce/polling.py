@@ -77,17 +77,19 @@ class Poller:
 
     def run(self) -> None:
         """Ask and look until all have ended, or an error has stopped it."""
-        with concurrency.Calls() as calls:
-            while not self._is_over():
-                released = self._release()
-                self._begin_calls(calls)
-                # Later than the requests: what is told may hold it up.
-                if released and self._progress:
-                    self._progress([job.server for job in released])
-                self._pause()
-                self._take_ended()
-            calls.stop()
-        self._take_ended()
+        try:
+            with concurrency.Calls() as calls:
+                while not self._is_over():
+                    released = self._release()
+                    self._begin_calls(calls)
+                    # Later than the requests: what is told may hold it up.
+                    if released and self._progress:
+                        self._progress([job.server for job in released])
+                    self._pause()
+                    self._take_ended()
+                calls.stop()
+        finally:
+            self._take_ended()  # also what was answered before it was stopped
         if not self._is_stopped():
             for job in self._jobs:
                 if job.ended is None:

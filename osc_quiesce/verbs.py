@@ -28,8 +28,8 @@ Job = jobs.Job
 _NO_REASON: Final = _(
     'no reason is given (Nova shows details to administrators only)')
 # What the server itself shows: no other nova-api knows better.
-_FINAL: Final = (errors.Conflict, errors.ServerNotFound, errors.Failed,
-                 errors.QuiescedByAnother)
+_FINAL: Final = (errors.Conflict, errors.ServerNotFound, errors.AmbiguousName,
+                 errors.Failed, errors.QuiescedByAnother)
 
 
 class Verb:

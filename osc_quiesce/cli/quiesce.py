@@ -67,6 +67,20 @@ class Quiesce(base.Command):
             return self._ask(servers, unquiesce_after)
         return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
 
+    def _find(self, names: Sequence[str],
+              all_projects: bool) -> tuple[list[model.Server], int]:
+        """Return the servers found, and log and count the names in vain."""
+        found = []
+        failures = 0
+        client = self._client()
+        for name in names:
+            try:
+                found.append(client.find_server(name, all_projects))
+            except errors.QuiesceError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+        return found, failures
+
     # Without --wait -------------------------------------------------------
 
     def _ask(self, servers: list[model.Server],

@@ -315,7 +315,6 @@ class TestOrder(PollerTest):
         )
         self.assertEqual([['first'], ['second', 'third']], told)
 
-
     def test_one_that_is_told_late_holds_up_no_request(self) -> None:
         servers = self.frozen('first', 'second')
         asked: list[list[str]] = []

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import time
 from typing import Any
 from unittest import mock
 
@@ -17,6 +18,8 @@ import requests
 
 from osc_quiesce import api
 from osc_quiesce.cli import interrupts
+from osc_quiesce import concurrency
+from osc_quiesce import retry
 from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
 from osc_quiesce.v2 import server as commands
@@ -75,6 +78,12 @@ class TestCase(fakes.TestCase):
     def kill_at(self, line: str, signum: int) -> None:
         """Send this process a real signal during each such request."""
         self.at_request(line, lambda: os.kill(os.getpid(), signum))
+
+    def times_of(self, line: str) -> list[float]:
+        """Return a list that gets the time of each request like this."""
+        times: list[float] = []
+        self.at_request(line, lambda: times.append(self.nova.now))
+        return times
 
     def vm_states(self) -> dict[str, str]:
         return {
@@ -891,6 +900,82 @@ class TestUnquiesce(TestCase):
         self.assertEqual(['POST a unquiesce'], self.nova.posts())
         self.assertIn('No server has the name or ID "\udcff"', self.said)
 
+    def test_servers_without_an_answer_delay_the_others_by_3_seconds(
+        self,
+    ) -> None:
+        slow = self.frozen(*[f'slow{number}' for number in range(4)])
+        self.frozen('good')
+        good = self.times_of('POST good unquiesce')
+        send, give_up = requests.Session.send, time.monotonic() + 5
+
+        def hanging(session: Any, request: Any, **options: Any) -> Any:
+            if 'slow' not in self.nova.line_of(request):
+                return send(session, request, **options)
+            until = self.nova.now + options['timeout']
+            while self.nova.now < until and time.monotonic() < give_up:
+                time.sleep(0.005)
+            raise requests.ReadTimeout('it took too long')
+
+        with (
+            mock.patch.object(requests.Session, 'send', hanging),
+            mock.patch.object(concurrency, 'THREADS', 10),
+            mock.patch.object(
+                interrupts.Interrupts, 'sleep',
+                lambda noted, seconds: self.nova.sleep(seconds or 1)),
+        ):
+            self.assertEqual(1, self.run_command(
+                *[server.id for server in slow], 'good'))
+        self.assertLess(good[0], 4 * (retry.ORDER_TIME + 1))
+        self.assertIn('4 of 5 servers failed to unquiesce.', self.said)
+
+    def test_a_server_that_cannot_be_looked_at_is_thawed_by_its_id(
+        self,
+    ) -> None:
+        for options in ([], ['--wait']):
+            with self.subTest(options):
+                [a] = self.frozen('a')
+                self.drop('GET a', times=100)
+                self.at_request('POST a unquiesce', self.nova.hooks.clear)
+                self.assertEqual(
+                    0, self.run_command(a.id, *options, '-f', 'json'))
+                self.assertEqual('unquiesce', a.actions[0]['action'])
+                [row] = json.loads(self.stdout.getvalue())
+                self.assertEqual(a.id, row['ID'])
+
+    def test_a_name_that_cannot_be_found_out_stops_no_other_thaw(self) -> None:
+        good, _web = self.frozen('good', 'web')
+        times = self.times_of('POST good unquiesce')
+        self.drop('GET detail', times=1000)
+        self.assertEqual(1, self.run_command('web', good.id, '--wait'))
+        self.assertLess(times[0], retry.ORDER_TIME + 2)
+        self.assertRegex(self.said, 'Server web .*connection reset')
+        self.assertIn('1 of 2 servers failed to unquiesce.', self.said)
+
+    def test_a_thaw_that_may_be_its_own_is_not_told_as_anothers(self) -> None:
+        self.frozen('a', thaw_seconds=5)
+        self.drop('POST a unquiesce', heard=True)
+        self.assertEqual(0, self.run_command('a'))
+        self.assertEqual('', self.said)
+
+    def test_after_a_signal_no_server_is_asked_twice(self) -> None:
+        self.frozen('a', 'b', thaw_seconds=5)
+        self.kill_at('POST a unquiesce', signal.SIGINT)
+        self.assertEqual(
+            130, self.run_command('a', 'b', '--wait', '-f', 'json'))
+        self.assertEqual('', self.said)
+        self.assertEqual(
+            ['POST a unquiesce', 'POST b unquiesce'], self.nova.posts())
+        self.assertEqual(
+            ['UNQUIESCING'] * 2,
+            [row['Status'] for row in self.rows().values()])
+
+    def test_a_server_with_two_names_is_told_once(self) -> None:
+        [a] = self.frozen('a')
+        self.assertEqual(
+            0, self.run_command('a', a.id, '--wait', '-f', 'json'))
+        self.assertEqual('', self.said)
+        self.assertEqual(1, len(json.loads(self.stdout.getvalue())))
+
     def test_a_server_that_is_active_already_counts_as_thawed(self) -> None:
         web = self.nova.add('web')
         for wait in ([], ['--wait']):
@@ -938,16 +1023,12 @@ class TestUnquiesce(TestCase):
             for status in (400, 401, 403):
                 with self.subTest(line=line, status=status):
                     self.nova.servers.clear()
+                    self.nova.hooks.clear()
                     [a] = self.frozen('a')
                     body = json.dumps(fakes.error(mock.Mock(), status, 'No'))
-                    self.answer('POST a unquiesce', status, body)
-                    self.at_request(
-                        'POST a unquiesce',
-                        lambda: self.answer('GET a', status, body)  # noqa: B023
-                        if line == 'GET a' else None)  # noqa: B023
+                    self.answer(line, status, body)
                     self.assertEqual(0, self.run_command('a', '--wait'))
                     self.assertEqual('active', a.vm_state)
-                    self.nova.hooks.clear()
 
     def test_who_may_not_thaw_is_told_soon(self) -> None:
         self.frozen('a')
