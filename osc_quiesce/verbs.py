@@ -27,6 +27,9 @@ Job = jobs.Job
 
 _NO_REASON: Final = _(
     'no reason is given (Nova shows details to administrators only)')
+_NOT_QUIESCED: Final = _('Server %(server)s could not be quiesced: %(why)s')
+_NOT_UNQUIESCED: Final = _(
+    'Server %(server)s could not be unquiesced: %(why)s')
 # What the server itself shows: no other nova-api knows better.
 _FINAL: Final = (errors.Conflict, errors.ServerNotFound, errors.AmbiguousName,
                  errors.Failed, errors.QuiescedByAnother)
@@ -134,7 +137,7 @@ class Freezing(Verb):
         if row is None or row.request_id != job.request_id:
             return None
         if row.error:
-            raise _failed(job.server, row.error, job.request_id)
+            raise _row_failed(job, row)
         if row.state == states.FROZEN:
             name = job.server.name or row.server_name or ''
             job.server = model.Server(
@@ -147,7 +150,9 @@ class Freezing(Verb):
                result: model.Result, settled: bool) -> bool:
         server = job.server
         if server.vm_state == states.ERROR:
-            raise _failed(server, result.reason, job.request_id)
+            raise _failed(
+                _NOT_UNQUIESCED if result.result == states.SUCCESS
+                else _NOT_QUIESCED, server, result.reason, job.request_id)
         if server.vm_state == states.QUIESCED:
             if result.result == states.FAILURE:
                 raise errors.QuiescedByAnother(
@@ -220,7 +225,8 @@ class Unquiescing(Verb):
         server = job.server
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
-                raise _failed(server, result.reason, job.action_id)
+                raise _failed(
+                    _NOT_UNQUIESCED, server, result.reason, job.action_id)
         elif server.vm_state != states.QUIESCED:
             if result.result == states.SUCCESS:
                 return True
@@ -236,7 +242,8 @@ class Unquiescing(Verb):
                   'request') % server.label,
                 server, job.action_id)
         elif settled or result.result == states.FAILURE:
-            raise _failed(server, result.reason, job.action_id)
+            raise _failed(
+                _NOT_UNQUIESCED, server, result.reason, job.action_id)
         return False
 
 
@@ -269,7 +276,7 @@ class Thawing(Unquiescing):
         if row is not None and row.request_id == job.request_id:
             # The cloud goes on, and it is unknown for how long.
             if row.error:
-                raise _failed(job.server, row.error, job.request_id)
+                raise _row_failed(job, row)
             return False
         return True  # a row goes only after a confirmed thaw
 
@@ -308,13 +315,16 @@ def _count_as_thawed(job: Job) -> bool:
     return True
 
 
-def _failed(server: model.Server, reason: str | None,
+def _failed(message: str, server: model.Server, reason: str | None,
             request_id: str | None) -> errors.Failed:
+    why = reason or server.fault or _NO_REASON
     return errors.Failed(
-        _('Server %(server)s could not be quiesced or unquiesced: %(why)s') % {
-            'server': server.label,
-            'why': reason or server.fault or _NO_REASON},
-        server, request_id)
+        message % {'server': server.label, 'why': why}, server, request_id)
+
+
+def _row_failed(job: Job, row: model.Freeze) -> errors.Failed:
+    return _failed(_NOT_UNQUIESCED if row.frozen_at else _NOT_QUIESCED,
+                   job.server, row.error, job.request_id)
 
 
 def _no_longer(server: model.Server, request_id: str | None,

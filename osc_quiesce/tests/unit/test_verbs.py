@@ -122,6 +122,18 @@ class TestFreezing(VerbTest):
         with self.assertRaisesRegex(errors.Failed, 'nova-quiesce died'):
             self.see('error', None, 'Error', 'nova-quiesce died', fault='x')
 
+    def test_a_failure_tells_whether_it_is_the_freeze_or_the_thaw(
+        self,
+    ) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.see('error', None, 'Error', 'no agent')
+        with self.assertRaisesRegex(errors.Failed, 'not be unquiesced: '):
+            self.see('error', None, 'Success')  # its deadline has passed
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.in_row(state='freezing', frozen_at=None, error='no agent')
+        with self.assertRaisesRegex(errors.Failed, 'not be unquiesced: '):
+            self.in_row(state='thawing', error='no agent')
+
     def test_error_has_failed_with_the_fault_of_the_server(self) -> None:
         with self.assertRaisesRegex(
             errors.Failed, 'agent timed out.*MAY STILL BE FROZEN'
@@ -231,7 +243,9 @@ class TestUnquiescing(VerbTest):
                 self.assertFalse(self.see(state, 'unquiescing'))
 
     def test_still_quiesced_after_a_failure_has_failed(self) -> None:
-        with self.assertRaisesRegex(errors.Failed, 'no agent'):
+        with self.assertRaisesRegex(
+            errors.Failed, 'could not be unquiesced: no agent'
+        ):
             self.see('quiesced', None, 'Error', 'no agent')
 
     def test_still_quiesced_for_long_has_failed(self) -> None:
@@ -404,8 +418,12 @@ class TestThawing(VerbTest):
 
     def test_its_row_tells_of_a_thaw_that_failed(self) -> None:
         for state in ('freezing', 'thawing'):
-            with self.assertRaisesRegex(errors.Failed, 'no agent'):
+            with self.assertRaisesRegex(
+                errors.Failed, 'could not be unquiesced: no agent'
+            ):
                 self.in_row(state=state, error='no agent')
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.in_row(state='thawing', frozen_at=None, error='no agent')
         self.assertIs(False, self.in_row(state='thawing', attempts=1))
 
 

@@ -502,6 +502,12 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual(1, self.run_command('a', 'b', '--wait'))
         self.assertRegex(self.said, r'Server a \(.*hook.*MAY STILL BE FROZEN')
 
+    def test_a_freeze_that_has_failed_is_told_once(self) -> None:
+        self.nova.add('a', freeze_to=('error', 'Error', 'the agent hung'))
+        self.assertEqual(1, self.run_command('a', '--wait'))
+        self.assertIn('could not be quiesced: the agent hung', self.said)
+        self.assertEqual(1, self.said.count('MAY STILL BE FROZEN'))
+
     def test_a_thaw_that_is_not_answered_names_the_command_to_repeat_it(
         self,
     ) -> None:
