@@ -11,8 +11,10 @@ for ``GET /servers`` and ``os-instance-actions`` the Nova API reference.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+import contextlib
 import dataclasses
 import datetime
+import re
 from typing import Any, Final, Self
 from urllib import parse
 
@@ -21,6 +23,7 @@ import requests
 
 from osc_quiesce import errors
 from osc_quiesce import http
+from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
 
@@ -103,14 +106,45 @@ class QuiesceAPI:
         with http.parsing(server):
             return model.Server.from_api(body['server'])
 
-    def servers(self, query: Mapping[str, str]) -> Iterator[model.Server]:
+    def find_server(self, name_or_id: str,
+                    all_projects: bool = False) -> model.Server:
+        """Return what :meth:`.client.Client.find_server` does.
+
+        It takes two requests if there is no server with this UUID.
+        """
+        # A name may look like an ID, and most do not.
+        if model.is_uuid(name_or_id):
+            with contextlib.suppress(errors.ServerNotFound):
+                return self.server(model.Server.of(name_or_id))
+        # Nova takes the name as a regular expression, found anywhere.
+        query = {'name': f'^{re.escape(name_or_id)}$'}
+        if all_projects:
+            query['all_tenants'] = '1'
+        found = []
+        with contextlib.suppress(UnicodeEncodeError):  # no server is called so
+            found = [server for server in self.servers(
+                query, model.Server(name_or_id)) if server.name == name_or_id]
+        if not found:
+            raise errors.ServerNotFound(
+                _('No server has the name or ID "%s"') % name_or_id)
+        if len(found) > 1:
+            raise errors.AmbiguousName(
+                _('%(count)d servers have the name "%(name)s": %(ids)s') % {
+                    'count': len(found), 'name': name_or_id,
+                    'ids': ', '.join(server.id for server in found)})
+        return found[0]
+
+    def servers(self, query: Mapping[str, str],
+                wanted: model.Server | None = None) -> Iterator[model.Server]:
         """Yield servers, page by page.
 
         :param query: filters of ``GET /servers/detail``
+        :param wanted: the server that is looked for, for messages
         """
         path = f'/servers/detail?{parse.urlencode(query)}'
-        with http.parsing():
-            for item in http.pages(self.read, path, 'servers'):
+        with http.parsing(wanted):
+            for item in http.pages(
+                    lambda path: self.read(path, wanted), path, 'servers'):
                 yield model.Server.from_api(item)
 
     def result(self, server: model.Server, request_id: str) -> model.Result:

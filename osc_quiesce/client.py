@@ -9,11 +9,8 @@ table of freezes (``GET /os-quiesce``). It knows no command line.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-import contextlib
-import re
 import time
 from typing import Any, Self
-import uuid
 
 from keystoneauth1 import adapter as ksa_adapter
 from keystoneauth1 import session as ksa_session
@@ -152,28 +149,8 @@ class Client:
         :raises errors.ServerNotFound: there is none
         :raises errors.AmbiguousName: several have this name
         """
-        # A name may look like an ID, and most do not.
-        with contextlib.suppress(errors.ServerNotFound, ValueError):
-            uuid.UUID(name_or_id)
-            return self.get_server(name_or_id)
-        # Nova takes the name as a regular expression, found anywhere.
-        query = {'name': f'^{re.escape(name_or_id)}$'}
-        if all_projects:
-            query['all_tenants'] = '1'
-        found = []
-        with contextlib.suppress(UnicodeEncodeError):  # no server is called so
-            found = [server for server in self.timer.until_answered(
-                lambda: list(self.api.servers(query)))
-                if server.name == name_or_id]
-        if not found:
-            raise errors.ServerNotFound(
-                _('No server has the name or ID "%s"') % name_or_id)
-        if len(found) > 1:
-            raise errors.AmbiguousName(
-                _('%(count)d servers have the name "%(name)s": %(ids)s') % {
-                    'count': len(found), 'name': name_or_id,
-                    'ids': ', '.join(server.id for server in found)})
-        return found[0]
+        return self.timer.until_answered(lambda: self.api.find_server(
+            name_or_id, all_projects))
 
     def freezes(self, servers: Collection[str] | None = None,
                 all_projects: bool = False) -> list[model.Freeze]:
@@ -246,7 +223,6 @@ class Client:
             another request
         :raises errors.TimedOut: not in time, but perhaps later
         :raises errors.ServerGone: it was deleted
-        :raises errors.Refused: the caller may not look, or no longer
         """
         job = Job(Server.of(server), action_id=request_id, is_accepted=True)
         return self._wait(verbs.Unquiescing(), job, timeout)
@@ -264,17 +240,21 @@ class Client:
             timeout: float = retry.DEFAULT_TIMEOUT) -> dict[str, Job]:
         """Thaw servers, one after the other, of any request.
 
-        What holds one up delays the next by 3 seconds at most.
+        What holds one up delays the next by 3 seconds at most. With ``wait``,
+        trouble is outlasted until the time is up, and a refusal for 30
+        seconds, unless the server is in the wrong state, locked or gone.
+        Without it, trouble is outlasted for 30 seconds, and no refusal.
 
+        :param servers: one that is given twice is thawed once
         :param wait: whether to wait until they are thawed
         :param timeout: seconds, for all together
         :returns: UUID of server to :class:`Job`; errors are in there, and not
             raised
         """
-        jobs = [Job(Server.of(server)) for server in servers]
-        self.run(verbs.Unquiescing(), [[job] for job in jobs], timeout,
-                 wait=wait)
-        return {job.server.id: job for job in jobs}
+        jobs = {server.id: Job(server) for server in map(Server.of, servers)}
+        self.run(verbs.Unquiescing(is_stubborn=wait),
+                 [[job] for job in jobs.values()], timeout, wait=wait)
+        return jobs
 
     def run(self, verb: verbs.Verb, stages: Sequence[Sequence[Job]],
             timeout: float, **options: Any) -> None:

@@ -11,7 +11,6 @@ and no storage.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-import datetime
 import math
 from typing import Any, Self, TypeAlias
 
@@ -54,12 +53,9 @@ class Frozen:
         self._progress = progress
         self._shield = shield
         checked, self._unquiesce_after = _checked(stages, unquiesce_after)
-        # What the clock's zero is in UTC.
-        zero = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
-            seconds=client.timer.clock())
         self._stages = [
             [reports.Member(verbs.Job(server, self.request_id),
-                            verbs.Job(server, self.request_id), zero)
+                            verbs.Job(server, self.request_id))
              for server in stage] for stage in checked]
         self._is_left = False
 
@@ -89,7 +85,7 @@ class Frozen:
         ids = [member.id for member in self.members]
         try:
             rows = self._client.freezes(ids, all_projects=True)
-        except errors.Forbidden:
+        except errors.Refused:
             rows = self._client.freezes(ids)
         frozen = {row.server_id for row in rows
                   # A server is quiesced a moment before its row says it.

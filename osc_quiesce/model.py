@@ -104,6 +104,15 @@ class Result:
     unquiesce_at: str | None = None
 
 
+def is_uuid(text: str) -> bool:
+    """Return whether a text may be the UUID of a server."""
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def label(server_id: str, name: str | None) -> str:
     """Return what messages call a server: its name and UUID."""
     return f'{name} ({server_id})' if name else server_id

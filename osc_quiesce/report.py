@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""When the servers of a group were frozen, and whether that is proven."""
+"""How long the servers of a group were frozen, and whether it is proven."""
 
 from collections.abc import Iterable
 import dataclasses
-import datetime
 
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
@@ -14,13 +13,10 @@ from osc_quiesce import verbs
 
 @dataclasses.dataclass
 class Member:
-    """One server of a group, and when it was frozen.
-
-    Times are in UTC, by the clock of the client; None if unknown.
+    """One server of a group, and how long it was frozen.
 
     :ivar freeze: the request to quiesce it, and how far that came
     :ivar thaw: the same of the request to thaw it
-    :ivar zero: the time at which the client's clock was 0
     :ivar is_kept: whether :meth:`.group.Frozen.keep` leaves it quiesced
     :ivar is_proven: whether it is thawed, and neither the cloud nor another
         request, nor the guest by its own report, had ended its freeze before
@@ -28,7 +24,6 @@ class Member:
 
     freeze: verbs.Job
     thaw: verbs.Job
-    zero: datetime.datetime
     is_kept: bool = False
     is_proven: bool = False
 
@@ -48,36 +43,12 @@ class Member:
         return self.server.name
 
     @property
-    def requested_at(self) -> datetime.datetime | None:
-        """Just before the first request to quiesce it; None without one."""
-        return self._utc(self.freeze.asked)
-
-    @property
-    def frozen_at(self) -> datetime.datetime | None:
-        """When it was first seen frozen; it was then, or shortly before."""
-        return self._utc(_done(self.freeze))
-
-    @property
-    def thaw_requested_at(self) -> datetime.datetime | None:
-        """Just before it was asked to thaw; None before."""
-        return self._utc(self.thaw.asked)
-
-    @property
-    def thawed_at(self) -> datetime.datetime | None:
-        """When it was first seen thawed, or gone; None if it was not."""
-        return self._utc(_done(self.thaw))
-
-    @property
-    def thaw_request_id(self) -> str | None:
-        """Id of the request to thaw it.
-
-        None if none was needed, for example because it was thawed before.
-        """
-        return self.thaw.action_id
-
-    @property
     def seconds(self) -> float | None:
-        """From requested_at to thawed_at, an upper bound; None if unknown."""
+        """From the first request to quiesce it until it was seen thawed.
+
+        An upper bound of how long it was frozen; None if it was not seen
+        thawed.
+        """
         asked, thawed = self.freeze.asked, _done(self.thaw)
         return None if asked is None or thawed is None else thawed - asked
 
@@ -96,11 +67,6 @@ class Member:
         if self.is_proven:
             return None
         return self.thaw.doubt or _('it was not seen thawed')
-
-    def _utc(self, seconds: float | None) -> datetime.datetime | None:
-        if seconds is None:
-            return None
-        return self.zero + datetime.timedelta(seconds=seconds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,70 +12,27 @@ server is gone, or if the cloud reports that this request does not freeze it or
 that the thaw has failed.
 """
 
-from collections.abc import Iterator, Mapping
-import contextlib
-import dataclasses
+from collections.abc import Mapping
 from typing import Final
 
 from osc_quiesce import api as quiesce_api
 from osc_quiesce import errors
 from osc_quiesce.i18n import _
+from osc_quiesce import jobs
 from osc_quiesce import model
 from osc_quiesce import retry
 from osc_quiesce import states
 
+Job = jobs.Job
+
 _NO_REASON: Final = _(
     'no reason is given (Nova shows details to administrators only)')
-
-
-@dataclasses.dataclass
-class Job:
-    """One request about one server, and what came of it.
-
-    Times are seconds by the clock of the client.
-
-    :param server: the server, as it was last seen
-    :param request_id: the request to quiesce; None if that is not known
-    :param action_id: the request that was sent or is waited for; None if there
-        was nothing to do, or if it is certain that nothing was accepted
-    :param is_accepted: whether the cloud has answered the request
-    :ivar begun: when it was its turn
-    :ivar asked: when it was first asked; None if it was not
-    :ivar ended: when it got there, or failed to; None before
-    :ivar error: why it did not get there; None if it did
-    :ivar unquiesce_at: when the cloud thaws the server automatically, such as
-        ``2026-11-23T03:45:00Z``; None if it does not
-    :ivar doubt: of a thaw that got there: why it is not certain that the
-        server was frozen by the request until then; None if it is certain
-    """
-
-    server: model.Server
-    request_id: str | None = None
-    action_id: str | None = None
-    is_accepted: bool = False
-    begun: float = 0.0
-    asked: float | None = None
-    ended: float | None = None
-    error: errors.QuiesceError | None = None
-    unquiesce_at: str | None = None
-    doubt: str | None = None
-    is_busy: bool = False  # a request is under way
-    is_alone: bool = False  # the table of freezes does not tell enough
-    due: float = 0.0  # the next request
-    trouble: errors.QuiesceError | None = None  # with the last request
-    at_rest_since: float | None = None  # seen without a task
-    pauses: Iterator[float] = dataclasses.field(  # between two requests
-        default_factory=retry.pauses)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the server got there."""
-        return self.ended is not None and self.error is None
-
-    @property
-    def seconds(self) -> float:
-        """How long was waited until it ended."""
-        return 0.0 if self.ended is None else self.ended - self.begun
+_NOT_QUIESCED: Final = _('Server %(server)s could not be quiesced: %(why)s')
+_NOT_UNQUIESCED: Final = _(
+    'Server %(server)s could not be unquiesced: %(why)s')
+# What the server itself shows: no other nova-api knows better.
+_FINAL: Final = (errors.Conflict, errors.ServerNotFound, errors.AmbiguousName,
+                 errors.Failed, errors.QuiescedByAnother)
 
 
 class Verb:
@@ -128,9 +85,10 @@ class Verb:
         if job.at_rest_since is None:
             job.at_rest_since = now
         return self._judge(
-            job, result, now - job.at_rest_since >= retry.SETTLE_TIME)
+            api, job, result, now - job.at_rest_since >= retry.SETTLE_TIME)
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         """Return whether a server without a task got there.
 
         :param result: how its request has ended
@@ -179,7 +137,7 @@ class Freezing(Verb):
         if row is None or row.request_id != job.request_id:
             return None
         if row.error:
-            raise _failed(job.server, row.error, job.request_id)
+            raise _row_failed(job, row)
         if row.state == states.FROZEN:
             name = job.server.name or row.server_name or ''
             job.server = model.Server(
@@ -188,10 +146,13 @@ class Freezing(Verb):
             return True
         return None if row.state == states.THAWING else False
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         server = job.server
         if server.vm_state == states.ERROR:
-            raise _failed(server, result.reason, job.request_id)
+            raise _failed(
+                _NOT_UNQUIESCED if result.result == states.SUCCESS
+                else _NOT_QUIESCED, server, result.reason, job.request_id)
         if server.vm_state == states.QUIESCED:
             if result.result == states.FAILURE:
                 raise errors.QuiescedByAnother(
@@ -217,9 +178,17 @@ class Freezing(Verb):
 
 
 class Unquiescing(Verb):
-    """Thaws servers, even if other requests have frozen them."""
+    """Thaws servers, even if other requests have frozen them.
+
+    :param is_stubborn: whether trouble is outlasted until the time is up, and
+        a refusal for 30 seconds, since it may be that of one of several
+        nova-api; else trouble is outlasted for 30 seconds, and no refusal
+    """
 
     goal = states.ACTIVE
+
+    def __init__(self, is_stubborn: bool = True) -> None:
+        self._is_stubborn = is_stubborn
 
     def ask(self, api: quiesce_api.QuiesceAPI, job: Job) -> bool:
         try:
@@ -229,11 +198,7 @@ class Unquiescing(Verb):
             job.server = api.server(job.server)
             state = job.server.vm_state, job.server.task_state
             if state == (states.ACTIVE, None):
-                if _may_be_frozen(api, job.server):
-                    raise errors.StillThawing(
-                        _('Server %s is active, but its guest may still be '
-                          'frozen, and is being thawed') % job.server.label,
-                        job.server) from None
+                _check_thawed(api, job.server)
                 return True
             if job.server.task_state != states.UNQUIESCING:
                 raise
@@ -241,9 +206,13 @@ class Unquiescing(Verb):
 
     def pause_after(self, error: errors.QuiesceError,
                     seconds: float, is_accepted: bool = False) -> float | None:
+        pause = min(getattr(error, 'retry_after', 0.0),
+                    retry.LONGEST_DEFERRAL)
         if isinstance(error, errors.Transient):
-            return _within_patience(
-                min(error.retry_after, retry.LONGEST_DEFERRAL), seconds)
+            return pause if self._is_stubborn else _within_patience(
+                pause, seconds)
+        if self._is_stubborn and not isinstance(error, _FINAL):
+            return _within_patience(pause, seconds)
         return None
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
@@ -251,21 +220,30 @@ class Unquiescing(Verb):
             return None
         return False
 
-    def _judge(self, job: Job, result: model.Result, settled: bool) -> bool:
+    def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
+               result: model.Result, settled: bool) -> bool:
         server = job.server
         if server.vm_state == states.ERROR:
             if result.result == states.FAILURE or settled:
-                raise _failed(server, result.reason, job.action_id)
+                raise _failed(
+                    _NOT_UNQUIESCED, server, result.reason, job.action_id)
         elif server.vm_state != states.QUIESCED:
+            if result.result == states.SUCCESS:
+                return True
             # A database that lags behind may show what was before.
-            return settled or result.result is not None
+            if result.result is None and not settled:
+                return False
+            # A user may have reset the state of a server that is frozen.
+            _check_thawed(api, server)
+            return True
         elif result.result == states.SUCCESS:
             raise errors.QuiescedByAnother(
                 _('Server %s was unquiesced, then quiesced again by another '
                   'request') % server.label,
                 server, job.action_id)
         elif settled or result.result == states.FAILURE:
-            raise _failed(server, result.reason, job.action_id)
+            raise _failed(
+                _NOT_UNQUIESCED, server, result.reason, job.action_id)
         return False
 
 
@@ -298,7 +276,7 @@ class Thawing(Unquiescing):
         if row is not None and row.request_id == job.request_id:
             # The cloud goes on, and it is unknown for how long.
             if row.error:
-                raise _failed(job.server, row.error, job.request_id)
+                raise _row_failed(job, row)
             return False
         return True  # a row goes only after a confirmed thaw
 
@@ -310,12 +288,20 @@ class Thawing(Unquiescing):
             return _count_as_thawed(job)
 
 
-def _may_be_frozen(api: quiesce_api.QuiesceAPI, server: model.Server) -> bool:
-    """Return whether a server has a row, as far as the caller may see it."""
+def _check_thawed(api: quiesce_api.QuiesceAPI, server: model.Server) -> None:
+    """Raise if a server has a row, as far as the caller may see it."""
     for all_projects in (True, False):
-        with contextlib.suppress(errors.Refused):
-            return bool(api.freezes([server.id], all_projects))
-    return False
+        try:
+            rows = api.freezes([server.id], all_projects)
+        except errors.ServiceUnavailable:
+            raise
+        except errors.Refused:
+            continue
+        if rows:
+            raise errors.StillThawing(
+                _('Server %s is not quiesced, but its guest may still be '
+                  'frozen, and is being thawed') % server.label, server)
+        return
 
 
 def _within_patience(pause: float, seconds: float) -> float | None:
@@ -329,13 +315,16 @@ def _count_as_thawed(job: Job) -> bool:
     return True
 
 
-def _failed(server: model.Server, reason: str | None,
+def _failed(message: str, server: model.Server, reason: str | None,
             request_id: str | None) -> errors.Failed:
+    why = reason or server.fault or _NO_REASON
     return errors.Failed(
-        _('Server %(server)s could not be quiesced or unquiesced: %(why)s') % {
-            'server': server.label,
-            'why': reason or server.fault or _NO_REASON},
-        server, request_id)
+        message % {'server': server.label, 'why': why}, server, request_id)
+
+
+def _row_failed(job: Job, row: model.Freeze) -> errors.Failed:
+    return _failed(_NOT_UNQUIESCED if row.frozen_at else _NOT_QUIESCED,
+                   job.server, row.error, job.request_id)
 
 
 def _no_longer(server: model.Server, request_id: str | None,

@@ -6,14 +6,12 @@ What the user has to know of the troubles on the way is logged. It parses no
 arguments and prints no results: the shells do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import logging
 from typing import TextIO
 
 from osc_quiesce.cli import interrupts
 from osc_quiesce import client as quiesce_client
-from osc_quiesce import errors
-from osc_quiesce import model
 
 LOG = logging.getLogger(__name__)
 
@@ -49,31 +47,24 @@ class Command:
             work()
             # A broken pipe must count as a failure.
             out.flush()
-            # No signal comes after the last look at them.
-            self._interrupts.restore()
             self._interrupts.check()
-        except interrupts.Interrupted as exc:
+            self._interrupts.restore()
+            # No signal comes after the last look at them.
+            self._interrupts.check()
+        except BaseException as exc:
+            self._undo()
+            if not isinstance(exc, interrupts.Interrupted):
+                raise
             self.exit_code = exc.exit_code
         finally:
             self._interrupts.restore()
         return self.exit_code
 
+    def _undo(self) -> None:
+        """Undo what must not stay if the command does not go well."""
+
     def _client(self) -> quiesce_client.Client:
         return self._get_client().with_sleep(self._interrupts.sleep)
-
-    def _find(self, names: Sequence[str],
-              all_projects: bool) -> tuple[list[model.Server], int]:
-        """Return the servers found, and log and count the names in vain."""
-        found = []
-        failures = 0
-        client = self._client()
-        for name in names:
-            try:
-                found.append(client.find_server(name, all_projects))
-            except errors.QuiesceError as exc:
-                LOG.error('%s', exc)
-                failures += 1
-        return found, failures
 
     def _fail(self, message: str) -> None:
         LOG.error('%s', message)

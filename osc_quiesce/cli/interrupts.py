@@ -11,6 +11,7 @@ and wake up the sleeper: :class:`Interrupted` is raised by :meth:`check` and
 from collections.abc import Iterator
 import contextlib
 import os
+import select
 import selectors
 import signal
 import socket
@@ -19,9 +20,9 @@ import threading
 import time
 from typing import Any
 
-# SIGHUP does not exist everywhere.
+# Windows has not all of them.
 _SIGNALS = tuple(each for each in signal.Signals if each.name in (
-    'SIGINT', 'SIGTERM', 'SIGHUP'))
+    'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'))
 
 
 class Interrupted(Exception):
@@ -52,13 +53,21 @@ def end(exit_code: int, is_interactive: bool = False) -> int:
     return exit_code
 
 
+def may_block(fd: int) -> bool:
+    """Return whether a write of a line may block, as on a stopped terminal.
+
+    :raises OSError: it would fail
+    """
+    return not select.select((), (fd,), (), 0)[1]
+
+
 def _is_main_thread() -> bool:
     """Return whether Python handles signals in this thread."""
     return threading.current_thread() is threading.main_thread()
 
 
 class Interrupts:
-    """Takes note of SIGINT, SIGTERM and SIGHUP between install and restore."""
+    """Takes note of the signals between install and restore."""
 
     def __init__(self) -> None:
         self._first = ''
@@ -129,9 +138,11 @@ class Interrupts:
         text = self._again if self._signum is not None else self._first
         self._signum = self._signum or signum
         # Not print: the signal may have interrupted a write to stderr. The
-        # terminal may be gone, and the socket full: neither matters.
+        # terminal may be gone or stopped, and the socket full: none matters.
         with contextlib.suppress(OSError):
-            os.write(2, f'{signal.Signals(signum).name}: {text}\n'.encode())
+            if not may_block(2):
+                name = signal.Signals(signum).name
+                os.write(2, f'{name}: {text}\n'.encode())
         with contextlib.suppress(OSError):
             if self._sockets:
                 self._sockets[1].send(b'!')

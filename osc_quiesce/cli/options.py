@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from cliff import columns
 
+from osc_quiesce.cli import interrupts
 from osc_quiesce.i18n import _
 
 #: what a command that lists something returns: names of columns, and rows
@@ -63,6 +64,7 @@ def progress_of(app: Any) -> Callable[[str], None]:
 def progress(sentence: str) -> None:
     """Say what is done next, on a terminal only."""
     if sys.stderr and sys.stderr.isatty():
-        # The terminal may be gone; the servers are not.
+        # The terminal may be gone, or stopped by Ctrl-S; the servers are not.
         with contextlib.suppress(OSError):
-            print(sentence, file=sys.stderr, flush=True)
+            if not interrupts.may_block(sys.stderr.fileno()):
+                print(sentence, file=sys.stderr, flush=True)

@@ -10,11 +10,9 @@ keep what is quiesced is the only exception; a server of which it is not known
 yet whether it will be is thawed all the same.
 """
 
-from collections.abc import Callable, Sequence
-import contextlib
+from collections.abc import Sequence
 import dataclasses
 import logging
-from typing import TextIO
 
 from osc_lib import exceptions as osc_exceptions
 
@@ -34,23 +32,7 @@ LOG = logging.getLogger(__name__)
 class Quiesce(base.Command):
     """Freezes servers; thaws them again unless all went well."""
 
-    _frozen: group.Frozen | None = None
-
-    def run(self, work: Callable[[], object], out: TextIO) -> int:
-        def hold_signals() -> None:
-            if self._frozen:  # no further one stops the thaw
-                self._take_signals()
-
-        # The last callback is the first one to run: signals are held, then
-        # servers thawed, then signals given back, even if one of them fails.
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._interrupts.restore)
-            stack.callback(self._thaw)
-            stack.callback(hold_signals)
-            exit_code = super().run(work, out)
-            if exit_code == 0:
-                self._frozen = None  # to be left quiesced
-            return exit_code
+    _frozen: group.Frozen | None = None  # None: there is nothing to undo
 
     def quiesce(self, names: Sequence[str], *, wait: bool,
                 timeout: float = retry.DEFAULT_TIMEOUT,
@@ -84,6 +66,20 @@ class Quiesce(base.Command):
         if not wait:
             return self._ask(servers, unquiesce_after)
         return self._quiesce_in_order(servers, timeout, unquiesce_after, keep)
+
+    def _find(self, names: Sequence[str],
+              all_projects: bool) -> tuple[list[model.Server], int]:
+        """Return the servers found, and log and count the names in vain."""
+        found = []
+        failures = 0
+        client = self._client()
+        for name in names:
+            try:
+                found.append(client.find_server(name, all_projects))
+            except errors.QuiesceError as exc:
+                LOG.error('%s', exc)
+                failures += 1
+        return found, failures
 
     # Without --wait -------------------------------------------------------
 
@@ -128,24 +124,25 @@ class Quiesce(base.Command):
     def _quiesce_in_order(self, servers: list[model.Server], timeout: float,
                           unquiesce_after: int | None,
                           keep: bool) -> list[verbs.Job]:
-        self._take_signals()
+        self._interrupts.install(
+            _('stopping after the request under way, and unquiescing ...'),
+            _('already stopping; unquiescing goes on until it is done'))
         self._frozen = frozen = group.Frozen(
             self._client(), [[server] for server in servers], timeout,
             unquiesce_after, self._progress, self._interrupts.shielded)
-        told: Exception | None = None
+        failure: errors.QuiesceError | None = None
         try:
             frozen.quiesce()
             frozen.check()
         except interrupts.Interrupted as exc:
             self.exit_code = exc.exit_code
         except errors.QuiesceError as exc:
-            LOG.error('%s', exc)
-            told = exc
+            failure = exc
         else:
             return [member.freeze for member in frozen.members]
         if keep:
             frozen.keep()
-        self._thaw(told)
+        self._undo(failure)
         left = [self._left(member.freeze) for member in frozen.members]
         if keep:
             kept = sum(member.is_kept
@@ -160,11 +157,6 @@ class Quiesce(base.Command):
             self._fail(_('The %d servers were not quiesced.') % len(servers))
         return left
 
-    def _take_signals(self) -> None:
-        self._interrupts.install(
-            _('stopping after the request under way, and unquiescing ...'),
-            _('already stopping; unquiescing goes on until it is done'))
-
     def _left(self, job: verbs.Job) -> verbs.Job:
         """Return how a server was left, as Nova has it now, if it does."""
         try:
@@ -177,24 +169,29 @@ class Quiesce(base.Command):
         return verbs.Job(dataclasses.replace(job.server, status=status),
                          action_id=job.action_id)
 
-    def _thaw(self, told: Exception | None = None) -> None:
-        """Thaw what this command froze, or may have frozen, and say so.
+    def _undo(self, failure: errors.QuiesceError | None = None) -> None:
+        """Thaw what this command froze, or may have frozen, then say so.
 
-        :param told: what was logged before; it is not said again
+        Not before, since a terminal may hold up what is said.
+
+        :param failure: why it is thawed, if a server is the reason
         """
         frozen, self._frozen = self._frozen, None
-        if frozen is None:
-            return
-        try:
-            frozen.thaw()
-        except errors.ThawFailed as exc:
-            for error in exc.errors:
-                if str(error) != str(told):
-                    LOG.error('%s', error)
-                # One that failed says so itself.
-                if error.server and not isinstance(error, errors.Failed):
-                    LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try '
-                                '"%(command)s %(id)s".'),
-                              {'server': error.server.label,
-                               'command': self._unquiesce_command,
-                               'id': error.server.id})
+        failed: Sequence[errors.QuiesceError] = ()
+        if frozen:
+            try:
+                frozen.thaw()
+            except errors.ThawFailed as exc:
+                failed = exc.errors
+        if failure:
+            LOG.error('%s', failure)
+        for error in failed:
+            if str(error) != str(failure):
+                LOG.error('%s', error)
+            # One that failed says so itself.
+            if error.server and not isinstance(error, errors.Failed):
+                LOG.error(_('Server %(server)s MAY STILL BE FROZEN: try '
+                            '"%(command)s %(id)s".'),
+                          {'server': error.server.label,
+                           'command': self._unquiesce_command,
+                           'id': error.server.id})

@@ -10,7 +10,9 @@ it, as they should.
 import signal
 import unittest
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: the exit codes of commands that they have stopped
+CODES = (130, 143, 129, 131)
 
 
 def as_in_terminal(test: unittest.TestCase) -> None:

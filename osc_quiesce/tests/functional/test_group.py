@@ -101,11 +101,11 @@ class TestGroup(base.FunctionalTest):
         report = frozen.report
         self.assertEqual(list(servers), [row.id for row in report.servers])
         for row in report.servers:
-            assert row.thaw_request_id
+            assert row.thaw.action_id
             self.assertGreater(row.seconds, 0)
             self.assertEqual(
                 'unquiesce',
-                self.action(row.id, row.thaw_request_id)['action'],
+                self.action(row.id, row.thaw.action_id)['action'],
             )
         self.assertGreaterEqual(report.window, report.complete)
 

@@ -62,6 +62,7 @@ class FakeServer:
     thaw_to: tuple[str, str | None, str | None] = ('active', 'Success', None)
     # The request that has frozen it, or is about to; None if none has
     freeze: str | None = None
+    frozen_at: str | None = '2026-01-01T00:00:00Z'
     error: str | None = None
     attempts: int = 0
     unquiesce_at: str | None = None
@@ -278,7 +279,7 @@ class FakeNova:
         if action == 'quiesce':
             server.task_state = 'quiescing'
             server.freeze = request_id
-            server.error = server.unquiesce_at = None
+            server.error = server.unquiesce_at = server.frozen_at = None
             seconds, to = server.freeze_seconds, server.freeze_to
         else:
             server.task_state = 'unquiescing'
@@ -291,6 +292,8 @@ class FakeNova:
                 event['result'], event['details'] = 'Error', 'withdrawn'
             if server.vm_state == 'active':
                 server.freeze = None
+            elif server.vm_state == 'quiesced':
+                server.frozen_at = '2026-01-01T00:00:00Z'
             elif server.vm_state == 'error':
                 server.error = event['details'] or 'it failed'
                 server.attempts += 1
@@ -379,7 +382,7 @@ def freeze_view(server: FakeServer) -> dict[str, Any]:
         'request_id': server.freeze,
         'state': _row_state(server),
         'requested_at': '2026-01-01T00:00:00Z',
-        'frozen_at': '2026-01-01T00:00:00Z',
+        'frozen_at': server.frozen_at,
         'unquiesce_at': server.unquiesce_at,
         'attempts': server.attempts,
         'error': server.error,
@@ -419,6 +422,20 @@ def error(context: Any, status: int, message: str) -> Any:
         503: 'serviceUnavailable',
     }[status]
     return {key: {'code': status, 'message': message}}
+
+
+class Stderr(io.StringIO):
+    """A stderr that is a terminal, or none."""
+
+    def __init__(self, is_terminal: bool = True) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def fileno(self) -> int:
+        return 2  # asked for whether it takes a word
 
 
 class TestCase(unittest.TestCase):

@@ -609,6 +609,16 @@ class TestUnquiesceAll(fakes.TestCase):
             [f'POST {name} unquiesce' for name in names], self.nova.posts()
         )
 
+    def test_a_server_that_is_given_twice_is_thawed_once(self) -> None:
+        web = self.nova.add('web', vm_state='quiesced')
+        db = self.nova.add('db', vm_state='quiesced')
+        outcomes = self.client.unquiesce_all(
+            [web.id, db.id, web.id.upper(), model.Server(web.id, 'web')])
+        self.assertEqual([web.id, db.id], list(outcomes))
+        self.assertEqual([None] * 2, [o.error for o in outcomes.values()])
+        self.assertEqual(
+            ['POST web unquiesce', 'POST db unquiesce'], self.nova.posts())
+
     def test_without_waiting_all_are_asked(self) -> None:
         servers = [
             self.nova.add(name, vm_state='quiesced', thaw_seconds=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 import contextlib
-import datetime
 import json
 import os
 import signal
@@ -906,6 +905,13 @@ class TestCheck(TestCase):
             with self.assertRaisesRegex(errors.NotConsistent, 'web'):
                 frozen.check()
 
+    def test_one_refusal_to_list_all_projects_is_no_thaw(self) -> None:
+        for status in (400, 401, 403):
+            with self.subTest(status), self.quiesced() as frozen:
+                fault = fakes.error(mock.Mock(), status, 'No')
+                self.answer(LISTING, status, json.dumps(fault))
+                frozen.check()
+
     def test_no_answer_is_an_error_and_keeps_nothing_frozen(self) -> None:
         with self.assertRaises(errors.Unreachable):
             with self.quiesced() as frozen:
@@ -1047,8 +1053,7 @@ class TestVerify(TestCase):
 
 
 class TestReport(TestCase):
-    def test_times_and_durations_are_in_the_report(self) -> None:
-        before = datetime.datetime.now(datetime.UTC)
+    def test_durations_are_in_the_report(self) -> None:
         with self.quiesced() as frozen:
             self.assertIsNone(frozen.report.window)
             self.assertIsNone(frozen.report.complete)
@@ -1061,21 +1066,12 @@ class TestReport(TestCase):
         assert report.window and report.complete
         self.assertGreaterEqual(report.complete, 10)
         self.assertLess(report.complete, report.window)
-        db, _app1, _app2, web = report.servers
+        db, *_others, web = report.servers
         # The first to be frozen is the last to be thawed.
         self.assertAlmostEqual(report.window, db.seconds or 0)
-        assert db.requested_at and db.frozen_at and db.thawed_at
-        assert web.frozen_at and web.thaw_requested_at and web.thawed_at
-        self.assertLess(abs((db.requested_at - before).total_seconds()), 5)
-        self.assertLess(db.requested_at, db.frozen_at)
-        self.assertLess(db.frozen_at, web.frozen_at)
-        self.assertLess(web.thaw_requested_at, web.thawed_at)
-        self.assertLess(web.thawed_at, db.thawed_at)
+        assert web.thaw.asked and web.freeze.ended
         self.assertAlmostEqual(
-            report.complete,
-            (web.thaw_requested_at - web.frozen_at).total_seconds(),
-            places=5,
-        )
+            report.complete, web.thaw.asked - web.freeze.ended)
 
     def test_the_actions_of_nova_bear_the_ids_in_the_report(self) -> None:
         with self.quiesced() as frozen:
@@ -1084,7 +1080,7 @@ class TestReport(TestCase):
             self.nova.servers.values(), frozen.report.servers
         ):
             self.assertEqual(
-                [frozen.request_id, row.thaw_request_id],
+                [frozen.request_id, row.thaw.action_id],
                 [action['request_id'] for action in server.actions],
             )
 

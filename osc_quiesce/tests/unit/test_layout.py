@@ -20,6 +20,7 @@ ROOMS = (
     {'model'},
     {'errors'},
     {'retry'},
+    {'jobs'},
     {'concurrency'},
     {'http'},
     {'api'},

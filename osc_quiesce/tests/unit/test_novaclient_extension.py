@@ -316,7 +316,7 @@ class TestShell(TestCase):
         self.assertIn(f'try "nova unquiesce {web.id}"', self.said)
 
     def test_a_signal_thaws_and_gives_its_own_exit_code(self) -> None:
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             with self.subTest(signum=signum):
                 self.nova.hooks.clear()
                 web = self.nova.add(f'web{signum}')

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import threading
+import time
 from typing import Any
 from unittest import mock
 
@@ -313,6 +314,22 @@ class TestOrder(PollerTest):
             progress=lambda stage: told.append([s.name for s in stage]),
         )
         self.assertEqual([['first'], ['second', 'third']], told)
+
+    def test_one_that_is_told_late_holds_up_no_request(self) -> None:
+        servers = self.frozen('first', 'second')
+        asked: list[list[str]] = []
+
+        def progress(stage: Sequence[model.Server]) -> None:
+            for _number in range(20):  # the request is in a thread
+                if f'POST {stage[0].name} unquiesce' in self.nova.posts():
+                    break
+                time.sleep(0.01)
+            asked.append(self.nova.posts())
+
+        self.thaw(servers[:1], servers[1:], progress=progress)
+        self.assertEqual(
+            [['POST first unquiesce'],
+             ['POST first unquiesce', 'POST second unquiesce']], asked)
 
 
 class TestTimeOuts(PollerTest):

@@ -13,6 +13,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from types import SimpleNamespace
 from typing import Any
 import unittest
@@ -124,6 +125,15 @@ class TestHelp(unittest.TestCase):
 class TestProgress(unittest.TestCase):
     def test_it_is_said_on_a_terminal(self) -> None:
         self.assertEqual('Unquiescing ...\r\n', _on_terminal('-c', PROGRESS))
+
+    def test_a_terminal_after_ctrl_s_holds_up_nothing(self) -> None:
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, theirs)
+        termios.tcflow(theirs, termios.TCOOFF)
+        subprocess.run(  # noqa: S603
+            [sys.executable, '-c', PROGRESS], check=True, stderr=theirs,
+            timeout=10)
 
     def test_nothing_is_said_where_there_is_none(self) -> None:
         done = subprocess.run(  # noqa: S603

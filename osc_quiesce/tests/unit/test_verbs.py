@@ -122,6 +122,18 @@ class TestFreezing(VerbTest):
         with self.assertRaisesRegex(errors.Failed, 'nova-quiesce died'):
             self.see('error', None, 'Error', 'nova-quiesce died', fault='x')
 
+    def test_a_failure_tells_whether_it_is_the_freeze_or_the_thaw(
+        self,
+    ) -> None:
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.see('error', None, 'Error', 'no agent')
+        with self.assertRaisesRegex(errors.Failed, 'not be unquiesced: '):
+            self.see('error', None, 'Success')  # its deadline has passed
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.in_row(state='freezing', frozen_at=None, error='no agent')
+        with self.assertRaisesRegex(errors.Failed, 'not be unquiesced: '):
+            self.in_row(state='thawing', error='no agent')
+
     def test_error_has_failed_with_the_fault_of_the_server(self) -> None:
         with self.assertRaisesRegex(
             errors.Failed, 'agent timed out.*MAY STILL BE FROZEN'
@@ -207,13 +219,33 @@ class TestUnquiescing(VerbTest):
         self.assertFalse(self.see('active'))
         self.assertTrue(self.see('active', later=retry.SETTLE_TIME))
 
+    def test_active_with_a_row_may_be_frozen(self) -> None:
+        # Nova's states were reset, and no thaw is confirmed.
+        for result in (None, 'Error'):
+            with self.subTest(result=result):
+                with self.assertRaisesRegex(
+                    errors.StillThawing, 'guest may still be frozen'
+                ):
+                    self.see('active', None, result, freeze=REQUEST,
+                             later=0 if result else retry.SETTLE_TIME)
+
+    def test_a_table_that_cannot_be_read_now_proves_no_thaw(self) -> None:
+        self.answer(
+            'GET /os-quiesce', 503,
+            '{"serviceUnavailable": {"message": "Later"}}', times=2,
+        )
+        with self.assertRaises(errors.ServiceUnavailable):
+            self.see('active', None, 'Error', freeze=REQUEST)
+
     def test_a_task_goes_on(self) -> None:
         for state in ('active', 'quiesced', 'error'):
             with self.subTest(state):
                 self.assertFalse(self.see(state, 'unquiescing'))
 
     def test_still_quiesced_after_a_failure_has_failed(self) -> None:
-        with self.assertRaisesRegex(errors.Failed, 'no agent'):
+        with self.assertRaisesRegex(
+            errors.Failed, 'could not be unquiesced: no agent'
+        ):
             self.see('quiesced', None, 'Error', 'no agent')
 
     def test_still_quiesced_for_long_has_failed(self) -> None:
@@ -259,20 +291,57 @@ class TestUnquiescing(VerbTest):
             self.verb.in_row(verbs.Job(model.Server('web-id')), None)
         )
 
-    def test_a_refusal_is_final(self) -> None:
+    def test_a_refusal_is_final_unless_it_is_stubborn(self) -> None:
+        verb = verbs.Unquiescing(is_stubborn=False)
         for error in (errors.Forbidden('no'), errors.Conflict('no')):
             with self.subTest(error=error):
-                self.assertIsNone(self.verb.pause_after(error, 0))
+                self.assertIsNone(verb.pause_after(error, 0))
 
-    def test_trouble_is_outlasted_for_a_while(self) -> None:
+    def test_trouble_is_outlasted_for_a_while_unless_it_is_stubborn(
+        self,
+    ) -> None:
+        verb = verbs.Unquiescing(is_stubborn=False)
         for error in (
             errors.Unreachable('lost'), errors.ServiceUnavailable('later'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, verb.pause_after(error, 0))
+                self.assertIsNone(verb.pause_after(error, retry.PATIENCE + 1))
+
+    def test_trouble_is_outlasted_until_the_time_is_up(self) -> None:
+        for error in (
+            errors.Unreachable('lost'),
+            errors.ServiceUnavailable('later'),
+            errors.StillThawing('it has a row'),
+        ):
+            with self.subTest(error=error):
+                self.assertEqual(0, self.verb.pause_after(error, 10000))
+
+    def test_a_refusal_of_one_nova_api_is_outlasted(self) -> None:
+        for error in (
+            errors.Refused('400'),
+            errors.Unauthorized('401'),
+            errors.Forbidden('403'),
+            errors.NotInstalled('no such action'),
         ):
             with self.subTest(error=error):
                 self.assertEqual(0, self.verb.pause_after(error, 0))
                 self.assertIsNone(
                     self.verb.pause_after(error, retry.PATIENCE + 1)
                 )
+
+    def test_what_the_server_itself_shows_is_final(self) -> None:
+        for error in (
+            errors.Conflict('locked'),
+            errors.ServerNotFound('no'),
+            errors.Failed('no agent'),
+            errors.QuiescedByAnother('no'),
+        ):
+            for is_accepted in (False, True):
+                with self.subTest(error=error, is_accepted=is_accepted):
+                    self.assertIsNone(
+                        self.verb.pause_after(error, 0, is_accepted)
+                    )
 
 
 class TestThawing(VerbTest):
@@ -349,8 +418,12 @@ class TestThawing(VerbTest):
 
     def test_its_row_tells_of_a_thaw_that_failed(self) -> None:
         for state in ('freezing', 'thawing'):
-            with self.assertRaisesRegex(errors.Failed, 'no agent'):
+            with self.assertRaisesRegex(
+                errors.Failed, 'could not be unquiesced: no agent'
+            ):
                 self.in_row(state=state, error='no agent')
+        with self.assertRaisesRegex(errors.Failed, 'could not be quiesced: '):
+            self.in_row(state='thawing', frozen_at=None, error='no agent')
         self.assertIs(False, self.in_row(state='thawing', attempts=1))
 
 

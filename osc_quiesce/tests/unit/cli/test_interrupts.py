@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -106,6 +107,25 @@ class TestInterrupts(unittest.TestCase):
         thread.join()
         self.assertEqual(handler, signal.getsignal(signal.SIGTERM))
         others.sleep(0)
+
+
+class TestBlocked(unittest.TestCase):
+    def test_a_stderr_that_takes_no_word_holds_up_nothing(self) -> None:
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        os.set_blocking(theirs, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(theirs, b'x' * 4096)
+        os.set_blocking(theirs, True)
+        done = subprocess.run(
+            [sys.executable, '-c',
+             'import signal; from osc_quiesce.cli import interrupts; '
+             'noted = interrupts.Interrupts(); noted.install("first", ""); '
+             'signal.raise_signal(signal.SIGTERM); print("goes on")'],
+            stdout=subprocess.PIPE, stderr=theirs, timeout=10)
+        os.close(theirs)
+        self.assertEqual(b'goes on\n', done.stdout)
 
 
 class TestEnd(unittest.TestCase):

@@ -24,17 +24,12 @@ from osc_quiesce.cli import interrupts
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import bundles
 from osc_quiesce.recovery import retention
+from osc_quiesce.tests.unit import fakes
 from osc_quiesce.tests.unit.recovery import backup_base
 from osc_quiesce.v2 import application_backup as commands
 from osc_quiesce.v2 import application_backup_create
 from osc_quiesce.v2 import application_backup_records
 from osc_quiesce.v2 import base
-
-
-class Stderr(io.StringIO):
-    def __init__(self, is_terminal: bool) -> None:
-        super().__init__()
-        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
 
 
 class TestCase(backup_base.TestCase):
@@ -83,7 +78,7 @@ class TestCase(backup_base.TestCase):
         )
         app.client_manager.server_quiesce = client
         cmd = self.command(app, None)
-        self.stderr = Stderr(self.is_terminal)
+        self.stderr = fakes.Stderr(self.is_terminal)
         with (
             contextlib.redirect_stderr(self.stderr),
             self.assertLogs('osc_quiesce', level='ERROR') as logs,

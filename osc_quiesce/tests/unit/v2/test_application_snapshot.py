@@ -26,15 +26,10 @@ from osc_quiesce.application import snapshot_sets
 from osc_quiesce.cli import interrupts
 from osc_quiesce import errors as quiesce_errors
 from osc_quiesce.tests import signals
+from osc_quiesce.tests.unit import fakes
 from osc_quiesce.tests.unit.application import base
 from osc_quiesce.v2 import application_snapshot
 from osc_quiesce.v2 import application_snapshot_create as commands
-
-
-class Stderr(io.StringIO):
-    def __init__(self, is_terminal: bool) -> None:
-        super().__init__()
-        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
 
 
 class TestCase(base.TestCase):
@@ -71,7 +66,7 @@ class TestCase(base.TestCase):
         app.client_manager.sdk_connection = None
         self.stdout = app.stdout
         cmd = self.command(app, None)
-        self.stderr = Stderr(self.is_terminal)
+        self.stderr = fakes.Stderr(self.is_terminal)
         with contextlib.redirect_stderr(self.stderr):
             try:
                 args = cmd.get_parser('openstack x').parse_args(argv)
@@ -336,7 +331,7 @@ class TestCreate(TestCase):
 
     def test_a_signal_thaws_deletes_and_gives_its_own_exit_code(self) -> None:
         handlers = [signal.getsignal(n) for n in signals.SIGNALS]
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             with self.subTest(signum=signum):
                 self.nova.hooks.clear()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import errno
-import io
 import json
 import os
 import re
 import signal
+import time
 from typing import Any
 from unittest import mock
 
@@ -18,16 +18,13 @@ import requests
 
 from osc_quiesce import api
 from osc_quiesce.cli import interrupts
+from osc_quiesce import concurrency
+from osc_quiesce import retry
 from osc_quiesce.tests import signals
 from osc_quiesce.tests.unit import fakes
 from osc_quiesce.v2 import server as commands
 
 NO_AGENT = ('active', 'Error', 'no agent')
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class TestCase(fakes.TestCase):
@@ -53,7 +50,7 @@ class TestCase(fakes.TestCase):
         app = app or self.app()
         self.stdout = app.stdout
         cmd = self.command(app, None)
-        self.stderr = Terminal() if self.is_terminal else io.StringIO()
+        self.stderr = fakes.Stderr(self.is_terminal)
         with contextlib.redirect_stderr(self.stderr):
             try:
                 args = cmd.get_parser('openstack server x').parse_args(argv)
@@ -81,6 +78,12 @@ class TestCase(fakes.TestCase):
     def kill_at(self, line: str, signum: int) -> None:
         """Send this process a real signal during each such request."""
         self.at_request(line, lambda: os.kill(os.getpid(), signum))
+
+    def times_of(self, line: str) -> list[float]:
+        """Return a list that gets the time of each request like this."""
+        times: list[float] = []
+        self.at_request(line, lambda: times.append(self.nova.now))
+        return times
 
     def vm_states(self) -> dict[str, str]:
         return {
@@ -390,6 +393,17 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual({'active'}, set(self.vm_states().values()))
         self.assertLess(self.nova.now, 30)
 
+    def test_nothing_is_said_before_all_are_thawed(self) -> None:
+        # After Ctrl-S, a terminal takes no word.
+        self.nova.add('a')
+        self.nova.add('b', freeze_to=NO_AGENT)
+        seen: list[dict[str, str]] = []
+        with mock.patch.object(
+            self.errors, 'emit', lambda record: seen.append(self.vm_states())
+        ):
+            self.assertEqual(1, self.run_command('a', 'b', '--wait'))
+        self.assertEqual({'a': 'active', 'b': 'active'}, seen[0])
+
     def test_one_that_times_out_is_thawed_as_soon_as_it_can_be(self) -> None:
         self.nova.add('a')
         self.nova.add('b', freeze_seconds=30)
@@ -488,6 +502,12 @@ class TestQuiesceWithWait(TestCase):
         self.assertEqual(1, self.run_command('a', 'b', '--wait'))
         self.assertRegex(self.said, r'Server a \(.*hook.*MAY STILL BE FROZEN')
 
+    def test_a_freeze_that_has_failed_is_told_once(self) -> None:
+        self.nova.add('a', freeze_to=('error', 'Error', 'the agent hung'))
+        self.assertEqual(1, self.run_command('a', '--wait'))
+        self.assertIn('could not be quiesced: the agent hung', self.said)
+        self.assertEqual(1, self.said.count('MAY STILL BE FROZEN'))
+
     def test_a_thaw_that_is_not_answered_names_the_command_to_repeat_it(
         self,
     ) -> None:
@@ -567,7 +587,7 @@ class TestSignals(TestCase):
         :param vm_states: where the servers end
         :param words: what is said
         """
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             with self.subTest(signum=signum):
                 self.nova.servers.clear()
                 self.nova.hooks.clear()
@@ -696,7 +716,8 @@ class TestSignals(TestCase):
 
         def last_check(noted: interrupts.Interrupts) -> None:
             check(noted)
-            if self.stdout.getvalue() and not killed:
+            is_held = signal.getsignal(signal.SIGINT) == noted._note
+            if self.stdout.getvalue() and not is_held and not killed:
                 killed.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -760,6 +781,33 @@ class TestOutput(TestCase):
         self.assertEqual({'a': 'active'}, self.vm_states())
         handler.assert_not_called()
 
+    def test_no_signal_comes_between_the_trouble_and_the_thaw(self) -> None:
+        self.nova.add('a')
+        handler = mock.Mock()  # the default would end this process
+        signal.signal(signal.SIGHUP, handler)
+        self.handlers = [signal.getsignal(n) for n in signals.SIGNALS]
+        app = self.app()
+        restore = interrupts.Interrupts.restore
+
+        def restored(noted: interrupts.Interrupts) -> None:
+            restore(noted)
+            if self.vm_states()['a'] != 'active':
+                os.kill(os.getpid(), signal.SIGHUP)
+
+        for late in (
+            mock.Mock(side_effect=OSError(errno.EIO, 'gone')),
+            lambda: os.kill(os.getpid(), signal.SIGTERM),
+        ):
+            app.stdout.flush = late
+            with (
+                mock.patch.object(interrupts.Interrupts, 'restore', restored),
+                contextlib.suppress(OSError),
+            ):
+                self.assertEqual(
+                    143, self.run_command('a', '--wait', app=app))
+            self.assertEqual({'a': 'active'}, self.vm_states())
+            handler.assert_not_called()
+
     def test_an_error_of_our_own_thaws(self) -> None:
         self.nova.add('a')
         self.nova.add('b', freeze_seconds=30)
@@ -822,7 +870,7 @@ class TestProgress(TestCase):
 
     def test_a_terminal_that_is_gone_stops_nothing(self) -> None:
         write = mock.Mock(side_effect=OSError(errno.EIO, 'gone'))
-        with mock.patch.object(Terminal, 'write', write):
+        with mock.patch.object(fakes.Stderr, 'write', write):
             self.assertEqual(0, self.run_command('a', '--wait'))
         write.assert_called()
         self.assertEqual('quiesced', self.a.vm_state)
@@ -858,6 +906,82 @@ class TestUnquiesce(TestCase):
         self.assertEqual(['POST a unquiesce'], self.nova.posts())
         self.assertIn('No server has the name or ID "\udcff"', self.said)
 
+    def test_servers_without_an_answer_delay_the_others_by_3_seconds(
+        self,
+    ) -> None:
+        slow = self.frozen(*[f'slow{number}' for number in range(4)])
+        self.frozen('good')
+        good = self.times_of('POST good unquiesce')
+        send, give_up = requests.Session.send, time.monotonic() + 5
+
+        def hanging(session: Any, request: Any, **options: Any) -> Any:
+            if 'slow' not in self.nova.line_of(request):
+                return send(session, request, **options)
+            until = self.nova.now + options['timeout']
+            while self.nova.now < until and time.monotonic() < give_up:
+                time.sleep(0.005)
+            raise requests.ReadTimeout('it took too long')
+
+        with (
+            mock.patch.object(requests.Session, 'send', hanging),
+            mock.patch.object(concurrency, 'THREADS', 10),
+            mock.patch.object(
+                interrupts.Interrupts, 'sleep',
+                lambda noted, seconds: self.nova.sleep(seconds or 1)),
+        ):
+            self.assertEqual(1, self.run_command(
+                *[server.id for server in slow], 'good'))
+        self.assertLess(good[0], 4 * (retry.ORDER_TIME + 1))
+        self.assertIn('4 of 5 servers failed to unquiesce.', self.said)
+
+    def test_a_server_that_cannot_be_looked_at_is_thawed_by_its_id(
+        self,
+    ) -> None:
+        for options in ([], ['--wait']):
+            with self.subTest(options):
+                [a] = self.frozen('a')
+                self.drop('GET a', times=100)
+                self.at_request('POST a unquiesce', self.nova.hooks.clear)
+                self.assertEqual(
+                    0, self.run_command(a.id, *options, '-f', 'json'))
+                self.assertEqual('unquiesce', a.actions[0]['action'])
+                [row] = json.loads(self.stdout.getvalue())
+                self.assertEqual(a.id, row['ID'])
+
+    def test_a_name_that_cannot_be_found_out_stops_no_other_thaw(self) -> None:
+        good, _web = self.frozen('good', 'web')
+        times = self.times_of('POST good unquiesce')
+        self.drop('GET detail', times=1000)
+        self.assertEqual(1, self.run_command('web', good.id, '--wait'))
+        self.assertLess(times[0], retry.ORDER_TIME + 2)
+        self.assertRegex(self.said, 'Server web .*connection reset')
+        self.assertIn('1 of 2 servers failed to unquiesce.', self.said)
+
+    def test_a_thaw_that_may_be_its_own_is_not_told_as_anothers(self) -> None:
+        self.frozen('a', thaw_seconds=5)
+        self.drop('POST a unquiesce', heard=True)
+        self.assertEqual(0, self.run_command('a'))
+        self.assertEqual('', self.said)
+
+    def test_after_a_signal_no_server_is_asked_twice(self) -> None:
+        self.frozen('a', 'b', thaw_seconds=5)
+        self.kill_at('POST a unquiesce', signal.SIGINT)
+        self.assertEqual(
+            130, self.run_command('a', 'b', '--wait', '-f', 'json'))
+        self.assertEqual('', self.said)
+        self.assertEqual(
+            ['POST a unquiesce', 'POST b unquiesce'], self.nova.posts())
+        self.assertEqual(
+            ['UNQUIESCING'] * 2,
+            [row['Status'] for row in self.rows().values()])
+
+    def test_a_server_with_two_names_is_told_once(self) -> None:
+        [a] = self.frozen('a')
+        self.assertEqual(
+            0, self.run_command('a', a.id, '--wait', '-f', 'json'))
+        self.assertEqual('', self.said)
+        self.assertEqual(1, len(json.loads(self.stdout.getvalue())))
+
     def test_a_server_that_is_active_already_counts_as_thawed(self) -> None:
         web = self.nova.add('web')
         for wait in ([], ['--wait']):
@@ -882,6 +1006,59 @@ class TestUnquiesce(TestCase):
         self.nova.others(a, 'unquiesce')
         self.assertEqual(0, self.run_command('a', '--wait', '-f', 'json'))
         self.assertEqual('ACTIVE', self.rows()['a']['Status'])
+
+    def test_with_wait_trouble_is_outlasted_until_the_time_is_up(
+        self,
+    ) -> None:
+        body = json.dumps(fakes.error(mock.Mock(), 503, 'No service is up'))
+        for timeout, code in (('600', 0), ('60', 1)):
+            with self.subTest(timeout=timeout):
+                self.nova.servers.clear()
+                self.nova.hooks.clear()
+                self.frozen('a')
+                self.answer('POST a unquiesce', 503, body, times=1000)
+                self.nova.at(self.nova.now + 300, self.nova.hooks.clear)
+                started = self.nova.now
+                self.assertEqual(code, self.run_command(
+                    'a', '--wait', '--timeout', timeout))
+                self.assertLess(self.nova.now - started, 310)
+        self.assertIn('within 60 s: No service is up', self.said)
+
+    def test_with_wait_one_refusal_leaves_no_guest_frozen(self) -> None:
+        for line in ('POST a unquiesce', 'GET a'):
+            for status in (400, 401, 403):
+                with self.subTest(line=line, status=status):
+                    self.nova.servers.clear()
+                    self.nova.hooks.clear()
+                    [a] = self.frozen('a')
+                    body = json.dumps(fakes.error(mock.Mock(), status, 'No'))
+                    self.answer(line, status, body)
+                    self.assertEqual(0, self.run_command('a', '--wait'))
+                    self.assertEqual('active', a.vm_state)
+
+    def test_who_may_not_thaw_is_told_soon(self) -> None:
+        self.frozen('a')
+        body = json.dumps(fakes.error(mock.Mock(), 403, 'Policy: no'))
+        self.answer('POST a unquiesce', 403, body, times=1000)
+        for options, seconds in (([], 1), (['--wait'], 35)):
+            with self.subTest(options):
+                self.nova.now = 0
+                self.assertEqual(1, self.run_command('a', *options))
+                self.assertIn('Policy: no', self.said)
+                self.assertLess(self.nova.now, seconds)
+
+    def test_a_server_that_is_reset_is_not_thawed_before_its_guest(
+        self,
+    ) -> None:
+        # Its nova-compute is down.
+        [a] = self.frozen('a', freeze='req-ours', thaw_seconds=1000)
+
+        def reset() -> None:
+            a.vm_state, a.task_state = 'active', None
+
+        self.nova.at(5, reset)
+        self.assertEqual(1, self.run_command('a', '--wait', '--timeout', '30'))
+        self.assertRegex(self.said, 'within 30 s: .*may still be frozen')
 
     def test_with_wait_all_are_asked_and_then_awaited_together(self) -> None:
         self.frozen('a', 'b', 'c', thaw_seconds=3)
@@ -945,13 +1122,13 @@ class TestUnquiesce(TestCase):
         self.is_terminal = True
         self.frozen('a')
         write = mock.Mock(side_effect=OSError(errno.EIO, 'gone'))
-        with mock.patch.object(Terminal, 'write', write):
+        with mock.patch.object(fakes.Stderr, 'write', write):
             self.assertEqual(0, self.run_command('a', '--wait'))
         write.assert_called()
         self.assertEqual({'a': 'active'}, self.vm_states())
 
     def test_on_a_signal_every_server_is_still_asked(self) -> None:
-        for signum, code in zip(signals.SIGNALS, (130, 143, 129), strict=True):
+        for signum, code in zip(signals.SIGNALS, signals.CODES, strict=True):
             for wait in ([], ['--wait']):
                 with self.subTest(signum=signum, wait=wait):
                     self.nova.servers.clear()
