@@ -224,12 +224,12 @@ class Filler:
         holder = restore_plan.holder(volume, self._plan.restore_id)
         if holder:
             raise NotRestored(
-                _('Volume %(volume)s was not restored: restore %(name)s '
-                  '(%(holder)s) has taken volume %(id)s since the plan was '
-                  'made, and its data are left alone; "openstack application '
-                  'restore delete %(holder)s" gives it up.') % {
+                _('Volume %(volume)s was not restored: restore %(name)s has '
+                  'taken volume %(id)s since the plan was made, and its data '
+                  'are left alone; "openstack application restore delete '
+                  '%(holder)s" gives it up.') % {
                       'volume': item.wanted.label,
-                      'name': metadata.get(volume, marks.RESTORE),
+                      'name': marks.owner_label(volume),
                       'holder': holder,
                       'id': volume['id']},
                 _('The same command again makes a new plan.'))

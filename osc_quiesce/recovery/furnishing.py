@@ -36,7 +36,8 @@ def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
     """
     cloud.volume('POST', f'/volumes/{volume["id"]}/metadata', {
         'metadata': {_NOTE: 'none', **metadata.ours(values)}})
-    marks.sign(cloud, volume)
+    marks.sign(cloud, volume, values[marks.RESTORE_ID] if values[
+        marks.TARGET_OF] else None)
 
 
 def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:

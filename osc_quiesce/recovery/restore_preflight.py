@@ -191,7 +191,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
                      'id': volume['id'],
-                     'name': metadata.get(volume, marks.RESTORE),
+                     'name': marks.owner_label(volume),
                      'holder': holder}
     if restore_plan.is_another_under_way(volume, copy.status, restore_id):
         return _('another backup is being restored into volume %s: run the '

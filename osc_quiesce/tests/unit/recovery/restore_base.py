@@ -353,13 +353,15 @@ class FakeSite:
         """
         shown = dict(volume)
         backup = self.backup_rows[volume['from']]
-        if volume.setdefault('layers', 2) == 2:
-            if backup['source_metadata']:
-                volume['metadata'] = dict(backup['source_metadata'])
+        layers = _layers(backup)
+        number = volume.setdefault('layers', 0)
+        if number < len(layers) - 1:
+            if layers[number]:
+                volume['metadata'] = dict(layers[number])
             if (not volume['name']
                     or volume['name'].startswith('restore_backup_')):
                 volume.update(backup.get('source_name', {}))
-            volume['layers'] = 1
+            volume['layers'] += 1
         else:
             self._end_restore(volume)
         return shown
@@ -374,8 +376,8 @@ class FakeSite:
         if volume['status'] != 'available':
             return
         volume['data'] = backup['data']
-        if backup['source_metadata']:
-            volume['metadata'] = dict(backup['source_metadata'])
+        if last := _layers(backup)[-1]:
+            volume['metadata'] = dict(last)
         noted = volume['metadata'].get('src_backup_id', backup['id'])
         if backup['volume_id'] != volume['id'] or noted != backup['id']:
             volume['metadata']['src_backup_id'] = backup['id']
@@ -537,6 +539,24 @@ def taken(volume_id: str, restore_id: str = 'x', name: str = 'other',
     return metadata.ours({
         marks.VOLUME: volume_id, marks.RESTORE_ID: restore_id,
         marks.RESTORE: name, **more})
+
+
+def take(volume: dict[str, Any], restore_id: str = 'x', **more: str) -> None:
+    """Let another restore have a target volume."""
+    text = volume['description']
+    for key in ';volume_id=', ';osc_quiesce:holder=':
+        text = text.partition(key)[0]
+    volume.update({
+        'description':
+        f'{text};osc_quiesce:holder={restore_id};volume_id={volume["id"]}',
+        'metadata': taken(volume['id'], restore_id, **more)})
+
+
+def _layers(backup: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the metadata of a volume at each backup of a chain."""
+    found: list[dict[str, str]] = backup.get('layers') or [
+        backup['source_metadata']] * 2
+    return found
 
 
 def _row(rows: dict[str, dict[str, Any]], id_: str) -> dict[str, Any]:

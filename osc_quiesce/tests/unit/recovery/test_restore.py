@@ -569,14 +569,13 @@ class TestTakenTargets(TestCase):
 
     def test_so_it_is_if_that_failed(self) -> None:
         plan = self.plan(name='late')
-        taken = {'status': 'error_restoring',
-                 'metadata': restore_base.taken('t-db-vda')}
-        self.target('db-vda').update(taken)
+        restore_base.take(self.target('db-vda'))
+        self.target('db-vda')['status'] = 'error_restoring'
+        taken = copy.deepcopy(self.target('db-vda'))
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
             restore.create(self.client, self.cloud, plan,
                            restore.Means(60.0, 60.0))
-        self.assertEqual(taken, {
-            key: self.target('db-vda')[key] for key in taken})
+        self.assertEqual(taken, self.target('db-vda'))
 
     def test_one_taken_while_the_backup_was_waited_for(self) -> None:
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
@@ -617,8 +616,8 @@ class TestTakenTargets(TestCase):
         def take() -> bool:
             if target.get('data') is None or target['status'] != 'available':
                 return False
-            target.update({'metadata': dict(taken), 'from': 'b-db-vda',
-                           'status': 'restoring-backup'})
+            restore_base.take(target)
+            target.update({'from': 'b-db-vda', 'status': 'restoring-backup'})
             self.site.backup_rows['b-db-vda'].update(
                 status='restoring', source_metadata=dict(taken))
             return True
@@ -679,7 +678,7 @@ class TestTakenTargets(TestCase):
     def test_one_taken_at_the_end_of_its_restore(self) -> None:
         def take(volume: dict[str, Any]) -> None:
             if volume['id'] == 't-db-vda':
-                volume['metadata'] = restore_base.taken('t-db-vda')
+                restore_base.take(volume)
 
         self.site.damage = take
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
@@ -692,15 +691,113 @@ class TestTakenTargets(TestCase):
 
         def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             answer = volume(method, path, *args, **kwargs)
-            if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
-                self.target('db-vda')['metadata'].update(
-                    restore_base.taken('t-db-vda'))
+            if (method, path) == ('PUT', '/volumes/t-db-vda'):
+                restore_base.take(self.target('db-vda'))
             return answer
 
         self.site.volume = take  # type: ignore[method-assign]
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
             self.restore()
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+
+class TestMarksThatComeHome(TestCase):
+    """A backup brings back what was written on a volume when it was made."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.restore(name='first', start=False)
+        self.marks = {
+            source: copy.deepcopy(self.target(source)['metadata'])
+            for source in SOURCES}
+        self.first = self.plan(name='first').restore_id
+        self.give_up()
+
+    def give_up(self) -> None:
+        for found in restores.find_all(self.cloud):
+            restores.delete(found, self.waiter)
+
+    def test_they_hold_no_volume(self) -> None:
+        """The way back was gone by hand, and each later backup has them."""
+        for source in SOURCES:
+            self.site.backup_rows[f'b-{source}'][
+                'source_metadata'] = self.marks[source]
+        for name in 'second', 'third':
+            report = self.restore(name=name, start=False)
+            self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+            self.assert_restored()
+            (found,) = restores.find_all(self.cloud)
+            self.assertEqual((name, 'complete'), (found.name, found.state))
+            self.give_up()
+            self.assertEqual([], restores.find_all(self.cloud))
+
+    def fail_half_way(self) -> str:
+        """Let the first of two layers, with marks, be all that is restored.
+
+        :returns: ID of the restore
+        """
+        row = self.site.backup_rows['b-db-vda']
+        row['layers'] = [self.marks['db-vda'], {'owner': 'db'}]
+        self.site.restores_to = ['error_restoring']
+        with self.assertRaises(filling.NotRestored):
+            self.restore(name='second', parallel=1, start=False)
+        self.assertEqual(self.first, metadata.get(
+            self.target('db-vda'), marks.RESTORE_ID))
+        return self.plan(name='second').restore_id
+
+    def test_they_do_not_hide_what_a_restore_has_left(self) -> None:
+        id_ = self.fail_half_way()
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual((id_, '', 3, 'incomplete'), (
+            found.id, found.restored_at, len(found.volumes), found.state))
+        self.restore(name='second')
+        self.assert_restored()
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(('second', 'complete', 3), (
+            found.name, found.state, found.verified))
+
+    def test_they_do_not_make_half_restored_data_whole(self) -> None:
+        self.fail_half_way()
+        self.target('db-vda')['status'] = 'available'  # by an administrator
+        self.assertIn('volume t-db-vda has the data of restore',
+                      self.refused(name='first'))
+        self.give_up()
+        report = self.restore(name='first', start=False)
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assert_restored()
+
+    def test_nor_if_a_restore_was_given_up_meanwhile(self) -> None:
+        self.fail_half_way()
+        target = self.target('db-vda')
+        target['status'] = 'restoring-backup'
+        self.give_up()
+        target.update({'status': 'available', 'data': 'of another',
+                       'metadata': self.marks['db-vda']})
+        self.restore(name='first', start=False)
+        self.assert_restored()
+
+    def test_a_place_to_go_back_to_keeps_its_description(self) -> None:
+        for text, name in (('mine', ''), ('', 'db'), ('x' * 250, 'db')):
+            with self.subTest(text=text):
+                target = self.target('db-vda')
+                target.update({
+                    'description': text, 'name': name,
+                    'metadata': metadata.ours({
+                        marks.TARGET_OF: 'db-vda', marks.VOLUME: target['id']})
+                })
+                self.site.backup_rows['b-db-vda'].update({
+                    'source_name': {'name': 'db', 'description': 'of another'},
+                    'source_metadata':
+                    self.marks['db-vda'] if len(text) < 250 else {}})
+                self.restore(name='second', start=False)
+                self.assertTrue(target['description'].startswith(text))
+                self.assertGreaterEqual(255, len(target['description']))
+                self.assertEqual('second', metadata.get(
+                    target, marks.RESTORE))
+                self.assertIn('volume t-db-vda has the data of restore '
+                              'second', self.refused(name='third'))
+                self.give_up()
+                self.assertEqual(text, target['description'])
 
 
 class TestResume(TestCase):
