@@ -182,6 +182,9 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
             'size': volume['size'],
             'kind': copy.kind,
             'wanted': copy.size}
+    if copy.kind == points.BACKUP and volume.get('encrypted'):
+        return _('volume %s is encrypted: Cinder would restore plain data into '
+                 'it, which no server can read') % volume['id']
     users = [each['server_id'] for each in volume['attachments']]
     if users:
         return _('volume %(id)s, into which it would be restored, is attached '

@@ -82,6 +82,7 @@ class FakeSite:
         self.quotas: dict[str, dict[str, int]] = {}
         self.pools: list[dict[str, Any]] = []
         self.services = [UP]
+        self.encrypted_types: list[str] = []
         self._lock = threading.RLock()
         self._number = 0
         self.lists: dict[str, list[dict[str, Any]]] = {
@@ -292,6 +293,7 @@ class FakeSite:
                 ),
                 'status': 'creating',
             })
+            made['encrypted'] = made['volume_type'] in self.encrypted_types
             return {'volume': made}
         volume = _row(self.volumes, id_)
         if method == 'DELETE':
@@ -458,6 +460,12 @@ class FakeSite:
         made['parent_id'] = parent['id']
         made['object_count'] = int(parent['data'] != volume['data'])
         return made
+
+    def _types(self, _method: str, type_id: str, *_more: Any) -> Any:
+        assert self.is_admin
+        (name,) = [each['name'] for each in self.lists['volume_types']
+                   if each['id'] == type_id]
+        return {'provider': 'luks'} if name in self.encrypted_types else {}
 
     def _messages(self, *_more: Any) -> dict[str, Any]:
         return {'messages': [{'user_message': m} for m in self.messages]}

@@ -279,6 +279,18 @@ class TestRestore(TestCase):
             self.site.log.index('POST /backups/b-db-vda/restore'),
         )
 
+    def test_nothing_is_restored_into_an_encrypted_volume(self) -> None:
+        self.site.encrypted_types = ['ceph']
+        self.site.is_admin = False  # who is not told the type is
+        self.unregister('db-vda')
+        with self.assertRaisesRegex(
+                errors.ApplicationError,
+                'is encrypted, as its type ceph wants it'):
+            self.restore()
+        self.assertIn('is encrypted: Cinder would restore plain data',
+                      self.refused())
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
     def test_a_refused_plan_changes_nothing(self) -> None:
         self.state = 'pending'
         with self.assertRaises(errors.NotPossible):

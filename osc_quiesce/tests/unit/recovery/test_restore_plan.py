@@ -88,6 +88,11 @@ class TestPlan(restore_base.TestCase):
             status='in-use', attachments=[{'server_id': 'someone'}])
         self.assertIn('is attached to server someone', self.refused())
 
+    def test_a_target_that_is_encrypted(self) -> None:
+        self.target('db-vda')['encrypted'] = True
+        self.assertIn('volume t-db-vda is encrypted: Cinder would restore '
+                      'plain data into it', self.refused())
+
     def test_a_target_with_the_data_of_another_restore(self) -> None:
         self.target('db-vda')['metadata'] = restore_base.taken('t-db-vda')
         self.assertIn('has the data of restore other', self.refused())
