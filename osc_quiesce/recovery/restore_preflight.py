@@ -56,7 +56,8 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
                 target, copy.status, restore_id))
 
     items = [item for wanted in resolution.volumes.values() if (item := _item(
-        point, wanted, there, restore_id, may_use, options, rows))]
+        point, wanted, there, restore_id, may_use, options, rows,
+        cloud.is_admin))]
     problems += _clashes(cloud, point, items)
     problems += _boot_problems(resolution)
     problems += split_brain.problems(cloud, servers, options)
@@ -116,11 +117,12 @@ def _chosen(point: points.Point, options: restore_plan.Options,
 def _item(point: points.Point, wanted: resolved.Volume,
           there: Mapping[str, Mapping[str, Any]], restore_id: str,
           may_use: Callable[[Mapping[str, Any], points.Copy], bool],
-          options: restore_plan.Options,
-          rows: list[resolved.Row]) -> restore_plan.Item | None:
+          options: restore_plan.Options, rows: list[resolved.Row],
+          may_reset: bool) -> restore_plan.Item | None:
     """Return a volume to fill, with the row that shows it.
 
     :param may_use: whether a target volume may be restored into
+    :param may_reset: whether the user may reset the status of volumes
     """
     copy = point.copies.get(wanted.id)
     if copy is None:
@@ -149,7 +151,8 @@ def _item(point: points.Point, wanted: resolved.Volume,
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
     if volume and options.drill:
         here = _('a clone of volume %s') % volume['id']
-    rows.append(_row(point, wanted, here, _refusal(item, restore_id)))
+    rows.append(_row(
+        point, wanted, here, _refusal(item, restore_id, may_reset)))
     return item
 
 
@@ -165,7 +168,8 @@ def _row(point: points.Point, wanted: resolved.Volume, here: str,
         here, refused)
 
 
-def _refusal(item: restore_plan.Item, restore_id: str) -> str:
+def _refusal(item: restore_plan.Item, restore_id: str,
+             may_reset: bool) -> str:
     """Return why a volume cannot be filled, as a part of a sentence."""
     copy, volume = item.copy, item.volume
     if volume and item.is_done(volume, restore_id):
@@ -199,7 +203,7 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
     if restore_plan.is_another_under_way(volume, copy.status, restore_id):
         return _('another backup is being restored into volume %s: run the '
                  'same command again when that has ended') % volume['id']
-    return ''
+    return restore_plan.stuck(item, volume, restore_id, may_reset)
 
 
 def _clashes(cloud: cloud_api.Cloud, point: points.Point,

@@ -979,12 +979,9 @@ class TestResume(TestCase):
             self.site.is_admin = is_admin
             for status in 'error', 'error_restoring', 'error_extending':
                 self.target('db-vda')['status'] = status
-                log = list(self.site.log)
-                with self.assertRaisesRegex(
-                        filling.NotRestored, 'Volume t-db-vda, restored for '
-                        f'volume db-vda.* before, is {status}, and is left'):
-                    self.restore()
-                self.assertEqual(log, self.site.log)
+                self.assertIn(
+                    'db-vda, 1 GiB): volume t-db-vda, which was restored '
+                    f'before, is {status}, and is left', self.refused())
         self.assertEqual('written by the guest', self.target('db-vda')['data'])
 
     def test_one_that_was_never_made_is_made_again(self) -> None:
@@ -1003,24 +1000,28 @@ class TestResume(TestCase):
         self.site.is_admin = False
         self.target('db-vda')['status'] = 'error_restoring'
         volumes = set(self.site.volumes)
-        for _again in range(2):
-            with self.assertRaisesRegex(
-                    filling.NotRestored,
-                    'db-vda .* was not restored: its target volume t-db-vda '
-                    'is error_restoring.*"openstack volume set --state '
-                    'available t-db-vda"'):
-                self.restore()
-            self.assertEqual(volumes, set(self.site.volumes))
+        self.assertRegex(
+            self.refused(), 'its target volume t-db-vda is error_restoring.*'
+            '"openstack volume set --state available t-db-vda"')
         self.target('db-vda')['status'] = 'available'  # as it says
         self.restore()
         self.assertEqual(volumes, set(self.site.volumes))
         self.assert_restored()
 
+    def test_a_target_that_fails_after_the_plan_is_kept(self) -> None:
+        self.site.is_admin = False
+        plan = self.plan()
+        self.target('db-vda')['status'] = 'error_restoring'
+        with self.assertRaisesRegex(
+                filling.NotRestored, 'db-vda .* was not restored: its target '
+                'volume t-db-vda is error_restoring'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertIn('t-db-vda', self.site.volumes)
+
     def test_a_target_that_was_never_made_is_replaced_once(self) -> None:
         self.target('db-vda')['status'] = 'error'
-        with self.assertRaisesRegex(
-                filling.NotRestored, '"openstack volume delete t-db-vda"'):
-            self.restore()
+        self.assertIn('"openstack volume delete t-db-vda"', self.refused())
         del self.site.volumes['t-db-vda']  # as it says
         first, second = (
             [row.id for row in self.restore().volumes] for _again in range(2))
@@ -1274,10 +1275,18 @@ class TestSnapshots(TestCase):
     def test_one_that_is_in_error_later_is_left_as_it_is(self) -> None:
         report = self.restore(start=False)
         volume = self.site.volumes[report.volumes[0].id]
-        volume['status'] = 'error'
-        with self.assertRaisesRegex(filling.NotRestored, 'is left as it is'):
-            self.restore(start=False)
-        self.assertIn(volume['id'], self.site.volumes)
+        for late in False, True:
+            plan = self.plan(start=False)
+            volume['status'] = 'error'
+            with self.assertRaisesRegex(
+                    filling.NotRestored if late else errors.NotPossible,
+                    'is left as it is'):
+                restore.create(
+                    self.client, self.cloud,
+                    plan if late else self.plan(start=False),
+                    restore.Means(60.0, 60.0))
+            self.assertIn(volume['id'], self.site.volumes)
+            volume['status'] = 'available'
 
     def test_again_makes_no_more(self) -> None:
         self.stop_at('POST /ports')

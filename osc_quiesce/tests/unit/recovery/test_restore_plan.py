@@ -88,6 +88,19 @@ class TestPlan(restore_base.TestCase):
             status='in-use', attachments=[{'server_id': 'someone'}])
         self.assertIn('is attached to server someone', self.refused())
 
+    def test_a_target_into_which_nothing_can_be_restored(self) -> None:
+        for status in ('maintenance', 'retyping', 'awaiting-transfer',
+                       'deleting', 'reserved'):
+            self.target('web-vda')['status'] = status
+            self.assertIn(f'volume t-web-vda is {status}', self.refused())
+        for is_admin, status in ((True, 'error_extending'),
+                                 (True, 'error_deleting'),
+                                 (False, 'error_restoring')):
+            self.site.is_admin = is_admin
+            self.target('web-vda')['status'] = status
+            self.assertIn(f'target volume t-web-vda is {status}, and was not '
+                          'reset', self.refused())
+
     def test_a_target_that_is_encrypted(self) -> None:
         self.target('db-vda')['encrypted'] = True
         self.assertIn('volume t-db-vda is encrypted: Cinder would restore '
