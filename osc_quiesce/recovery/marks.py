@@ -17,7 +17,7 @@ of a restore count only if the description names the same restore.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import re
 from typing import Any, Final
 import uuid
@@ -47,7 +47,8 @@ SERVERS: Final = 'restore_servers'
 SET_ID: Final = 'restore_of'
 SOURCE: Final = 'source_id'
 STAGE: Final = 'stage'
-#: on volumes: when a server was to be made that has them
+#: on volumes: when a server was to be made that has them, or when they could
+#: not be proven any more
 STARTED: Final = 'started'
 TARGET_OF: Final = 'target_of'
 VERIFIED: Final = 'verified'
@@ -194,6 +195,18 @@ def verified(volume: Mapping[str, Any]) -> str:
     if get(volume, STARTED) and not has_server:
         return ''
     return get(volume, VERIFIED)
+
+
+def is_used_as_verified(volume: Mapping[str, Any],
+                        servers: Collection[str]) -> bool:
+    """Return whether servers have a volume since it was proven, and no other.
+
+    Nothing tells who has had a volume that none of them has.
+
+    :param servers: IDs of those that the restore has made
+    """
+    return bool(get(volume, STARTED) and verified(volume) and all(
+        each['server_id'] in servers for each in volume['attachments']))
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,

@@ -122,6 +122,20 @@ class TestRestore(TestCase):
         self.restore(verify=True)
         self.assertNotIn('', self.noted())
 
+    def test_what_differs_is_not_called_proven_any_more(self) -> None:
+        self.restore(start=False)
+        for found in restores.find_all(self.cloud):
+            restores.delete(found, self.waiter)
+
+        def damage(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-web-vda':
+                volume['data'] = 'other'
+
+        self.site.damage = damage
+        with self.assertRaises(proof.NotEqual):
+            self.restore()
+        self.assertEqual([True, True, False], [bool(n) for n in self.noted()])
+
     def noted(self) -> list[str]:
         rows = self.site.backup_rows
         return [metadata.get(rows[f'b-{each}'], marks.VERIFIED)
@@ -136,7 +150,7 @@ class TestRestore(TestCase):
         with self.assertLogs('osc_quiesce', 'WARNING') as logs:
             report = self.restore()
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
-        self.assertIn('backup b-db-vda, but that cannot be written',
+        self.assertIn('cannot be written on backup b-db-vda',
                       ' '.join(logs.output))
         self.assertEqual('', self.noted()[0])
 
@@ -258,6 +272,37 @@ class TestRestore(TestCase):
         self.assertEqual([False, True, True],
                          [v.verified for v in report.volumes])
         self.assertEqual('written by the guest', self.target('db-vda')['data'])
+
+    def test_what_was_in_foreign_use_is_not_called_verified(self) -> None:
+        self.restore(start=False)
+        # By a rescue server, which has it no more
+        self.target('db-vda')['data'] = 'written by the rescuer'
+        with self.assertRaisesRegex(
+                proof.NotProven, 'db-vda .* a server has it, or had it'):
+            self.restore(verify=True)
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([False, True, True],
+                         [v.verified for v in report.volumes])
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(2, found.verified)
+        self.assertEqual(
+            'written by the rescuer', self.target('db-vda')['data'])
+
+    def test_nor_is_what_a_foreign_server_has(self) -> None:
+        self.restore()
+        self.target('web-vda')['attachments'] = [{'server_id': 'rescuer'}]
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore(start=False)
+        self.assertEqual([True, True, False],
+                         [v.verified for v in report.volumes])
+
+    def test_an_old_proof_is_not_claimed_without_another(self) -> None:
+        self.restore(start=False)
+        report = self.restore(verify=False)
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(0, found.verified)
 
     def test_no_proof_is_claimed_for_what_a_server_had(self) -> None:
         self.restore()
