@@ -196,8 +196,9 @@ class _Resolver:
         """Return why plain data cannot be restored into volumes of a type."""
         if not self._site.encrypts(found['id']):
             return ''
-        return _('volumes of type %s are encrypted: Cinder would restore plain '
-                 'data into them, which no server can read') % found['name']
+        return _('volumes of type %s are encrypted: Cinder would restore '
+                 'plain data into them, which no server can read'
+                 ) % found['name']
 
     def _image_metadata(
             self, rows: tables.Rows,

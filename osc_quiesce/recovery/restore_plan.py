@@ -184,9 +184,9 @@ def stuck(item: Item, volume: Mapping[str, Any], restore_id: str,
         return _('volume %(id)s is %(status)s') % names
     if (marks.get(volume, marks.RESTORE_ID) == restore_id
             and marks.get(volume, marks.RESTORED_AT)):
-        return _('volume %(id)s, which was restored before, is %(status)s, and '
-                 'is left as it is, since it may have been written to: when '
-                 'its storage is sound, an administrator resets it with '
+        return _('volume %(id)s, which was restored before, is %(status)s, '
+                 'and is left as it is, since it may have been written to: '
+                 'when its storage is sound, an administrator resets it with '
                  '"openstack volume set --state available %(id)s", and the '
                  'same command again goes on; "openstack application restore '
                  'delete %(restore)s" gives it up') % names

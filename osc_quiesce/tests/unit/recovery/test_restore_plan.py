@@ -101,6 +101,34 @@ class TestPlan(restore_base.TestCase):
             self.assertIn(f'target volume t-web-vda is {status}, and was not '
                           'reset', self.refused())
 
+    def test_an_incremental_one_without_a_full_one(self) -> None:
+        rows = self.site.backup_rows
+        rows['b-web-vda']['is_incremental'] = True
+        self.assertIn(
+            'Backup b-web-vda of volume web-vda (/dev/vda of server web) is '
+            'incremental, and the full one on which it depends is not there.',
+            self.refused())
+        # That of another volume, or a later one, is not what it depends on.
+        self.site.add_backup('t-web-vda', 'later')
+        self.assertIn('is not there', self.refused())
+        first = self.site.add_backup(
+            't-web-vda', 'full', data_timestamp='2025-01-01T00:00:00')
+        self.assertEqual([], self.plan().refusals)
+        rows[first].update(volume_id='an earlier target',
+                           metadata=metadata.ours({'source_volume_id': 'v'}))
+        self.assertIn('is not there', self.refused())
+        rows['b-web-vda']['metadata'] = metadata.ours(
+            {'source_volume_id': 'v'})
+        self.assertEqual([], self.plan().refusals)
+
+    def test_a_mapping_that_leaves_out_all_servers(self) -> None:
+        self.text += 'servers:\n  db: {exclude: true}\n'
+        self.assertEqual([], self.plan().refusals)
+        for options in {'servers': ('db',)}, {'servers': ('db',),
+                                              'drill': True}:
+            self.assertIn('leaves out all servers of backup set nightly',
+                          self.refused(**options))
+
     def test_a_target_that_is_encrypted(self) -> None:
         self.target('db-vda')['encrypted'] = True
         self.assertIn('volume t-db-vda is encrypted: Cinder would restore '
