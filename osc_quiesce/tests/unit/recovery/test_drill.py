@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import copy
+import pathlib
+import re
 from typing import Any
 from unittest import mock
 
@@ -346,6 +348,29 @@ class TestTargetVolumes(TestCase):
         self.assertEqual(restore_base.taken('t-db-vda'),
                          self.target('db-vda')['metadata'])
         self.assertEqual('x', marks.owner(self.target('db-vda')))
+
+    def test_one_that_was_restored_by_hand_is_not_touched(self) -> None:
+        """As the page says, and while its server is made again."""
+        page = pathlib.Path(__file__).parents[4] / (
+            'doc/source/user/by-hand.rst')
+        properties = dict(re.findall(r'--property (\S+?)=(\S+)',
+                                     page.read_text()))
+        target = self.target('db-vda')
+        target.update({'data': 'new', 'metadata': {
+            key: value.replace('"$db"', target['id'])
+            for key, value in properties.items()}})
+        before = copy.deepcopy(target)
+        self.assertIn('volume t-db-vda has the data of restore by-hand: '
+                      '"openstack application restore delete by-hand"',
+                      self.refused())
+        self.assertEqual([False, True, True], [
+            v.verified for v in self.drill().report.volumes])
+        self.assertEqual(before, target)
+        # It is given up as the page says.
+        restores.delete(restores.find(self.cloud, 'by-hand'), self.waiter)
+        self.assertEqual('new', target['data'])
+        self.assertEqual([True] * 3, [
+            v.verified for v in self.drill().report.volumes])
 
     def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
         self.target('db-vda')['metadata'] = restore_base.taken('db-vda')
