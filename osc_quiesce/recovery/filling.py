@@ -262,6 +262,7 @@ class Filler:
                                {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
+                self._let_go(volume['id'])
                 raise self._failure(item, volume, str(exc)) from exc
             lost = str(exc).rstrip('.')
         found, is_certain = self._waiter.restore(volume['id'], backup)
@@ -275,6 +276,13 @@ class Filler:
             raise self._failure(item, found, _(
                 'Cinder has restored nothing into it (%s)') % lost)
         return found
+
+    def _let_go(self, volume_id: str) -> None:
+        """Leave a target volume to a restore that was quicker, if one was."""
+        found = self._waiter.volume(volume_id, ())
+        if (found['status'] == 'restoring-backup'
+                and marks.owner(found) == self._plan.restore_id):
+            self._waiter.repeat(lambda: marks.sign(self._cloud, found, ''))
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:

@@ -757,6 +757,24 @@ class TestTakenTargets(TestCase):
             self.restore()
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
+    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
+            self) -> None:
+        def begin(line: str) -> None:
+            if line == 'POST /backups/b-db-vda/restore':
+                self.site.hooks.clear()
+                self.target('db-vda').update(
+                    {'status': 'restoring-backup', 'from': 'b-db-vda'})
+                self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+
+        self.site.hooks.append(begin)
+        with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
+            self.restore(name='late', servers=('db',), start=False)
+        self.assertEqual('', marks.owner(self.target('db-vda')))
+        late = restores.find(self.cloud, 'late')
+        restores.delete(late, self.waiter)
+        self.restore(name='first')
+        self.assert_restored()
+
 
 class TestMarksThatComeHome(TestCase):
     """A backup brings back what was written on a volume when it was made."""
