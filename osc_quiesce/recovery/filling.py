@@ -88,7 +88,7 @@ class Filler:
         found = item.volume or self._make(item, snapshot_id=item.copy.id)
         volume = self._waiter.volume(found['id'], waiting.BUSY)
         if volume['status'].startswith('error'):
-            self._check_unused(item, volume)
+            self._check_not_stuck(item, volume, may_reset=False)
             self._waiter.delete_volume(volume['id'])
             volume = self._make(item, snapshot_id=item.copy.id)
         if item.is_done(volume, self._plan.restore_id):
@@ -197,26 +197,15 @@ class Filler:
                 _('Run the same command again when that has ended.'))
         return volume
 
-    def _check_unused(self, item: restore_plan.Item,
-                      volume: Mapping[str, Any]) -> None:
-        """Refuse a volume in error that had all its data, and may have more.
-
-        :raises NotRestored: it is one
-        """
-        if (marks.get(volume, marks.RESTORE_ID) == self._plan.restore_id
-                and marks.get(volume, marks.RESTORED_AT)):
+    def _check_not_stuck(self, item: restore_plan.Item,
+                         volume: Mapping[str, Any], may_reset: bool) -> None:
+        """Check that a volume can be restored into, or may be made again."""
+        why = restore_plan.stuck(
+            item, volume, self._plan.restore_id, may_reset)
+        if why:
             raise NotRestored(
-                _('Volume %(id)s, restored for volume %(volume)s before, is '
-                  '%(status)s, and is left as it is, since it may have been '
-                  'written to.') % {
-                      'id': volume['id'],
-                      'volume': item.wanted.label,
-                      'status': volume['status']},
-                _('When its storage is sound, an administrator resets it with '
-                  '"openstack volume set --state available %(id)s", and the '
-                  'same command again goes on; "openstack application restore '
-                  'delete %(restore)s" gives it up.') % {
-                      'id': volume['id'], 'restore': self._plan.restore_id})
+                _('Volume %(volume)s was not restored: %(why)s.') % {
+                    'volume': item.wanted.label, 'why': why})
 
     def _check_holder(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
@@ -224,39 +213,23 @@ class Filler:
         holder = restore_plan.holder(volume, self._plan.restore_id)
         if holder:
             raise NotRestored(
-                _('Volume %(volume)s was not restored: restore %(name)s '
-                  '(%(holder)s) has taken volume %(id)s since the plan was '
-                  'made, and its data are left alone; "openstack application '
-                  'restore delete %(holder)s" gives it up.') % {
+                _('Volume %(volume)s was not restored: restore %(name)s has '
+                  'taken volume %(id)s since the plan was made, and its data '
+                  'are left alone; "openstack application restore delete '
+                  '%(holder)s" gives it up.') % {
                       'volume': item.wanted.label,
-                      'name': metadata.get(volume, marks.RESTORE),
+                      'name': marks.owner_label(volume),
                       'holder': holder,
                       'id': volume['id']},
                 _('The same command again makes a new plan.'))
 
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a volume that can be restored into, for one in error.
-
-        One that is reset keeps its ID, and with it the proof and later backups
-        of differences only: a target volume is never replaced.
-        """
-        self._check_unused(item, volume)
+        """Return a volume that can be restored into, for one in error."""
+        self._check_not_stuck(item, volume, may_reset=True)
         if self._reset(volume):
             return self._waiter.volume(volume['id'], {volume['status']})
-        if item.is_target:
-            raise NotRestored(
-                _('Volume %(volume)s was not restored: its target volume '
-                  '%(id)s is %(status)s, and was not reset.') % {
-                      'volume': item.wanted.label,
-                      'id': volume['id'],
-                      'status': volume['status']},
-                _('An administrator resets it with "openstack volume set '
-                  '--state available %(id)s", and the same command again '
-                  'restores into it. If Cinder never made it, delete it with '
-                  '"openstack volume delete %(id)s": the same command again '
-                  'makes another volume, which cannot be verified.') % {
-                      'id': volume['id']})
+        self._check_not_stuck(item, volume, may_reset=False)
         self._waiter.delete_volume(volume['id'])
         return self._make(item)
 
@@ -265,10 +238,7 @@ class Filler:
 
         The policy decides who may; by default only administrators.
         """
-        # What was never made has no host.
-        is_made = bool(volume.get('os-vol-host-attr:host'))
-        if volume['status'] != 'error_restoring' and not (
-                volume['status'] == 'error' and is_made):
+        if not restore_plan.is_resettable(volume):
             return False
         try:
             furnishing.act(self._cloud, volume, 'os-reset_status',
@@ -292,6 +262,7 @@ class Filler:
                                {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
+                self._let_go(volume['id'])
                 raise self._failure(item, volume, str(exc)) from exc
             lost = str(exc).rstrip('.')
         found, is_certain = self._waiter.restore(volume['id'], backup)
@@ -305,6 +276,13 @@ class Filler:
             raise self._failure(item, found, _(
                 'Cinder has restored nothing into it (%s)') % lost)
         return found
+
+    def _let_go(self, volume_id: str) -> None:
+        """Leave a target volume to a restore that was quicker, if one was."""
+        found = self._waiter.volume(volume_id, ())
+        if (found['status'] == 'restoring-backup'
+                and marks.owner(found) == self._plan.restore_id):
+            self._waiter.repeat(lambda: marks.sign(self._cloud, found, ''))
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
                  why: str) -> NotRestored:

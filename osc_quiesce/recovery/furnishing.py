@@ -36,7 +36,7 @@ def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
     """
     cloud.volume('POST', f'/volumes/{volume["id"]}/metadata', {
         'metadata': {_NOTE: 'none', **metadata.ours(values)}})
-    marks.sign(cloud, volume)
+    _sign(cloud, volume, values)
 
 
 def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:
@@ -64,13 +64,21 @@ def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
     bootable = bool(recorded.get('bootable', recorded.get('boot_index') == 0))
     if bootable != (volume['bootable'] == 'true'):
         act(cloud, volume, 'os-set_bootable', {'bootable': bootable})
-    marks.sign(cloud, volume)
+    _sign(cloud, volume, values)
     # Last, since it says that all is done.
     written: dict[str, str] = cloud.volume(
         'PUT', f'/volumes/{volume["id"]}/metadata', {
             'metadata': {**marks.foreign(recorded.get('metadata')),
                          **metadata.ours(values)}})['metadata']
     return written
+
+
+def _sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+          values: Mapping[str, str]) -> None:
+    """Describe which restore has a volume; of what it has made, that is told.
+    """
+    marks.sign(cloud, volume, values[marks.RESTORE_ID] if values[
+        marks.TARGET_OF] else None)
 
 
 def act(cloud: cloud_api.Cloud, volume: Mapping[str, Any], action: str,

@@ -3,17 +3,21 @@
 """What is written on volumes and servers, so that a run finds its own again.
 
 A restore into a volume replaces the volume's metadata by those of its source,
-if that had any; name and description stay. So what must be found again before
-a restore is complete stands in the description as well.
+if that had any, layer by layer; a description stays if there is a name. So
+what must be found again before a restore is complete is in the description as
+well: of what a volume is the target, or by which restore it was made, and
+which restore has it.
 
 Whatever a backup of such a volume is restored into, by whatever means, gets
 copies of these metadata; a new volume gets the name and description too. So
 metadata and description name the volume that they are of: copies do not count.
+Copies may come home, with a backup of what was restored elsewhere. So metadata
+of a restore count only if the description names the same restore.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import re
 from typing import Any, Final
 import uuid
@@ -43,7 +47,8 @@ SERVERS: Final = 'restore_servers'
 SET_ID: Final = 'restore_of'
 SOURCE: Final = 'source_id'
 STAGE: Final = 'stage'
-#: on volumes: when a server was to be made that has them
+#: on volumes: when a server was to be made that has them, or when they could
+#: not be proven any more
 STARTED: Final = 'started'
 TARGET_OF: Final = 'target_of'
 VERIFIED: Final = 'verified'
@@ -56,7 +61,10 @@ _DRILLS: Final = uuid.UUID('c3f0a5d2-61be-5b1e-8d47-0f2b9c7e4a18')
 _TARGET: Final = f'{PREFIX}{TARGET_OF}='
 _OWN: Final = f'{PREFIX}{RESTORE_ID}='
 _OF: Final = f';{SOURCE}='
+_HELD: Final = f';{PREFIX}holder='
 _ITSELF: Final = f';{VOLUME}='
+#: most characters of a description that leave room for a holder
+_ROOM: Final = metadata.PIECE - len(_HELD) - len(_ITSELF) - 2 * 36
 
 
 def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
@@ -86,25 +94,45 @@ def own_description(restore: str, volume_id: str) -> str:
 
 
 def get(volume: Mapping[str, Any], key: str) -> str:
-    """Return one of our keys of a volume; '' if it was copied from another."""
-    if metadata.get(volume, VOLUME) != volume['id']:
-        return ''
-    return metadata.get(volume, key)
+    """Return one of our keys of a volume; '' if it was copied.
+
+    It was if it is of another volume, or of a restore that does not have this
+    one.
+    """
+    is_own = metadata.get(volume, VOLUME) == volume['id'] and (
+        key == TARGET_OF
+        or metadata.get(volume, RESTORE_ID) == _described_owner(volume))
+    return metadata.get(volume, key) if is_own else ''
 
 
-def _description(volume: Mapping[str, Any]) -> str:
-    """Return the description of a volume; '' if it is that of another.
+def _description(volume: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the description of a volume, and the restore that has it.
 
-    Until it is signed it names none, and nothing can have been copied.
+    Both are empty if it is that of another. Until it is signed it names none,
+    and nothing can have been copied.
     """
     text, _sign, id_ = (volume.get('description') or '').partition(_ITSELF)
-    return text if id_ in ('', volume['id']) else ''
+    text, _sign, holder = text.partition(_HELD)
+    return (text, holder) if id_ in ('', volume['id']) else ('', '')
+
+
+def _described_owner(volume: Mapping[str, Any]) -> str:
+    text, holder = _description(volume)
+    if len(text) > _ROOM:
+        return _noted_owner(volume)
+    return holder or ('' if target_of(volume) else maker(volume)[0])
+
+
+def _noted_owner(volume: Mapping[str, Any]) -> str:
+    if metadata.get(volume, VOLUME) != volume['id']:
+        return ''
+    return metadata.get(volume, RESTORE_ID)
 
 
 def target_of(volume: Mapping[str, Any]) -> str:
     """Return of which source volume this is the target volume, or ''."""
     if is_made_as_target(volume):
-        return _description(volume).removeprefix(_TARGET)
+        return _description(volume)[0].removeprefix(_TARGET)
     found = metadata.get(volume, TARGET_OF)
     if found == volume['id']:
         # Cinder is restoring what goes back to this very volume.
@@ -117,7 +145,7 @@ def is_made_as_target(volume: Mapping[str, Any]) -> bool:
 
     Others are the places to go back to after a failover, with data of theirs.
     """
-    return _description(volume).startswith(_TARGET)
+    return _description(volume)[0].startswith(_TARGET)
 
 
 def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
@@ -125,23 +153,34 @@ def maker(volume: Mapping[str, Any]) -> tuple[str, str]:
 
     Both are empty if none has.
     """
-    found = re.fullmatch(f'{_OWN}(.+?){_OF}(.+)', _description(volume))
+    found = re.fullmatch(f'{_OWN}(.+?){_OF}(.+)', _description(volume)[0])
     return (found[1], found[2]) if found else ('', '')
 
 
 def owner(volume: Mapping[str, Any]) -> str:
     """Return the ID of the restore that has a volume, or ''.
 
-    A target volume has none while Cinder restores into it, from when it has
-    copied the metadata of the source.
+    If only the metadata tell one, a person has written it or Cinder has copied
+    it: it is heeded, but not while a restore is not complete.
     """
-    made_by = '' if target_of(volume) else maker(volume)[0]
-    return made_by or get(volume, RESTORE_ID)
+    found = _described_owner(volume)
+    if found or volume.get('status') in (
+            'restoring-backup', 'error_restoring'):
+        return found
+    return _noted_owner(volume)
+
+
+def owner_label(volume: Mapping[str, Any]) -> str:
+    """Return what messages call the restore that has a volume."""
+    id_ = owner(volume)
+    name = metadata.get(volume, RESTORE)
+    is_known = name and metadata.get(volume, RESTORE_ID) == id_
+    return f'{name} ({id_})' if is_known else id_
 
 
 def source(volume: Mapping[str, Any]) -> str:
     """Return which volume a restored volume stands for, or ''."""
-    return maker(volume)[1] or get(volume, SOURCE)
+    return get(volume, SOURCE) or target_of(volume) or maker(volume)[1]
 
 
 def verified(volume: Mapping[str, Any]) -> str:
@@ -156,6 +195,18 @@ def verified(volume: Mapping[str, Any]) -> str:
     if get(volume, STARTED) and not has_server:
         return ''
     return get(volume, VERIFIED)
+
+
+def is_used_as_verified(volume: Mapping[str, Any],
+                        servers: Collection[str]) -> bool:
+    """Return whether servers have a volume since it was proven, and no other.
+
+    Nothing tells who has had a volume that none of them has.
+
+    :param servers: IDs of those that the restore has made
+    """
+    return bool(get(volume, STARTED) and verified(volume) and all(
+        each['server_id'] in servers for each in volume['attachments']))
 
 
 def write(cloud: cloud_api.Cloud, volume_id: str,
@@ -179,15 +230,29 @@ def begin(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
                      **metadata.ours({VOLUME: volume['id'], **values})}})
 
 
-def sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any]) -> None:
-    """Let a description of ours name the volume that it is of.
+def sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
+         holder: str | None = None) -> None:
+    """Let a description name the volume that it is of, and who has that.
 
     To be done before anybody can have backed the volume up.
+
+    :param holder: ID of the restore; '' if none has it any more; None if that
+        stays as it is
     """
-    text = volume.get('description') or ''
-    if text.startswith((_TARGET, _OWN)) and _ITSELF not in text:
+    before = volume.get('description') or ''
+    text, held = _description(volume)
+    holder = held if holder is None else holder
+    if holder and len(text) <= _ROOM:
+        after = f'{text}{_HELD}{holder}{_ITSELF}{volume["id"]}'
+    elif text.startswith((_TARGET, _OWN)):
+        after = f'{text}{_ITSELF}{volume["id"]}'
+    else:
+        after = text if held else before
+    # With a restore, Cinder describes what has no name like its source.
+    name = {'name': volume['id']} if holder and not volume['name'] else {}
+    if after != before or name:
         cloud.volume('PUT', f'/volumes/{volume["id"]}', {
-            'volume': {'description': f'{text}{_ITSELF}{volume["id"]}'}})
+            'volume': {'description': after, **name}})
 
 
 def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],

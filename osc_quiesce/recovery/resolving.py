@@ -177,7 +177,8 @@ class _Resolver:
             kind = rows.found(
                 'volume_types', _('type of volume %s') % volume['device'],
                 (volume.get('type'),),
-                check=lambda found: _sharing_problem(volume, found))
+                check=lambda found: (self._encryption_problem(found)
+                                     or _sharing_problem(volume, found)))
             zone = rows.name(
                 'volume_zones', _('zone of volume %s') % volume['device'],
                 volume.get('availability_zone'))
@@ -190,6 +191,14 @@ class _Resolver:
             volume['device'] or '/dev/vd?', int(volume['size']),
             kind['id'] if kind else None, zone, volume,
             self._image_metadata(rows, volume))
+
+    def _encryption_problem(self, found: Mapping[str, Any]) -> str:
+        """Return why plain data cannot be restored into volumes of a type."""
+        if not self._site.encrypts(found['id']):
+            return ''
+        return _('volumes of type %s are encrypted: Cinder would restore '
+                 'plain data into them, which no server can read'
+                 ) % found['name']
 
     def _image_metadata(
             self, rows: tables.Rows,

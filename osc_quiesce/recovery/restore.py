@@ -106,6 +106,7 @@ class Run:
         self.rows: dict[str, reports.Volume] = {}
         self._in_use: set[str] = set()
         self._was_in_use: set[str] = set()
+        self._claimed: set[str] = set()  # by an earlier run, to be proven
         self.report = reports.Report(
             plan.restore_id, plan.name, plan.point,
             reports.rpo(plan.point.created_at, means.failed_at), self._clock)
@@ -122,31 +123,45 @@ class Run:
                 'count': len(plan.items),
                 'size': sum(item.copy.size for item in plan.items)})
         filler = filling.Filler(self._waiter, plan, self._means.progress)
+        found: dict[str, tuple[dict[str, Any], float]] = {}
 
         def fill(item: restore_plan.Item) -> None:
             started = self._clock()
             volume = filler.fill(item)
-            if volume['status'] != 'available':
-                self._in_use.add(volume['id'])
-            elif marks.get(volume, marks.STARTED):
-                self._was_in_use.add(volume['id'])
-            self.rows[item.wanted.id] = self._row(
-                item, volume, self._clock() - started)
+            found[item.wanted.id] = volume, self._clock() - started
 
         # The biggest first: it takes longest.
         together(fill, sorted(plan.items, key=lambda item: -item.copy.size),
                  plan.options.parallel)
-        self.report.volumes = [
-            self.rows[item.wanted.id] for item in plan.items]
+        servers = set()
+        if any(volume['attachments'] for volume, _seconds in found.values()):
+            servers = {each['id'] for each in restore_plan.servers_of(
+                self._cloud, plan.restore_id)}
+        for item in plan.items:
+            self.rows[item.wanted.id] = self._row(
+                item, *found[item.wanted.id], servers)
+        self.report.volumes = list(self.rows.values())
 
     def _row(self, item: restore_plan.Item, volume: dict[str, Any],
-             seconds: float) -> reports.Volume:
+             seconds: float, servers: set[str]) -> reports.Volume:
+        """Return what is known of a volume, and note who may have used it.
+
+        :param servers: IDs of those that this restore has made
+        """
+        is_verified = marks.is_used_as_verified(volume, servers)
+        if marks.get(volume, marks.VERIFIED) and not is_verified:
+            self._claimed.add(volume['id'])
+        if volume['status'] != 'available':
+            self._in_use.add(volume['id'])
+        elif (marks.get(volume, marks.STARTED)
+                or volume['id'] in self._claimed):
+            self._was_in_use.add(volume['id'])
         wanted = item.wanted
         stage = next(server.stage for server in self._plan.resolution.servers
                      if any(v['id'] == wanted.id for v in server.volumes))
         return reports.Volume(stage, wanted.server, wanted.device, wanted.id,
                               volume['id'], item.copy.id, item.copy.size,
-                              bool(marks.verified(volume)), seconds)
+                              is_verified, seconds)
 
     def prove(self) -> None:
         """Prove what the plan wants proven, before any boot."""
@@ -167,7 +182,8 @@ class Run:
             try:
                 prover.prove(
                     row.id, item.copy.id,
-                    lambda: None if was_in_use else self._condemn(row.id))
+                    lambda: None if was_in_use else self._condemn(
+                        row.id, item.copy.id))
             except proof.NotEqual:
                 if not was_in_use:
                     raise
@@ -178,13 +194,14 @@ class Run:
             self._waiter.repeat(lambda: marks.write(
                 self._cloud, row.id, {**proven, marks.STARTED: ''}))
             row.verified = True
+            self._claimed.discard(row.id)
             row.seconds += self._clock() - started
             self._means.progress(
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
         together(prove, items, self._plan.options.parallel)
 
-    def _condemn(self, volume_id: str) -> None:
+    def _condemn(self, volume_id: str, backup_id: str) -> None:
         """Let no later run use a volume that differs from its backup."""
         values = {marks.DIFFERS: model.utc_now()}
         try:
@@ -198,18 +215,18 @@ class Run:
                   'restore delete %(restore)s".'),
                 {'id': volume_id, 'why': str(exc).rstrip('.'),
                  'restore': self._plan.restore_id})
+        self._note(backup_id, {marks.VERIFIED: ''})
 
     def _note(self, backup_id: str, proven: dict[str, str]) -> None:
-        """Write on a backup that it was proven; no restore fails by that."""
+        """Write on a backup what a proof found; no restore fails by that."""
         try:
             self._waiter.repeat(lambda: backup_sets.mark(
                 self._cloud, [{'id': backup_id}], proven))
         except cloud_api.CloudError as exc:
             LOG.warning(
-                _('The restored volume is equal to backup %(id)s, but that '
-                  'cannot be written on the backup, so "application '
-                  'protection show" does not have it: %(why)s'), {
-                      'id': backup_id, 'why': exc})
+                _('What the proof has found cannot be written on backup '
+                  '%(id)s, so "application protection show" does not have '
+                  'it: %(why)s'), {'id': backup_id, 'why': exc})
 
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume should be proven, and can be."""
@@ -221,7 +238,16 @@ class Run:
         self._give_up_proof(item)
         return False
 
+    def _withdraw(self, row: reports.Volume) -> None:
+        """Remove what an earlier run has claimed, and this one cannot."""
+        if row.id in self._claimed:
+            values = {marks.VERIFIED: '', marks.STARTED: model.utc_now()}
+            self._waiter.repeat(
+                lambda: marks.write(self._cloud, row.id, values))
+            self._claimed.remove(row.id)
+
     def _give_up_proof(self, item: restore_plan.Item) -> None:
+        self._withdraw(self.rows[item.wanted.id])
         message = _('Volume %s cannot be verified any more: a server has it, '
                     'or had it, and may have written to it.'
                     ) % item.wanted.label
@@ -244,6 +270,8 @@ class Run:
     def start(self) -> None:
         """Make the servers, one stage after the other."""
         self._check_volumes()
+        for row in self.rows.values():
+            self._withdraw(row)  # no proof was wanted
         booter = booting.Booter(
             waiting.Waiter(
                 self._cloud, self._client.timer, self._means.timeout),

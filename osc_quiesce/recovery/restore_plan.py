@@ -15,6 +15,7 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
+from osc_quiesce.recovery import waiting
 
 #: statuses of a volume that nobody uses; what an interrupted restore has left
 #: is waited for, and mended
@@ -156,6 +157,47 @@ def is_another_under_way(volume: Mapping[str, Any], copy_status: str,
     return (volume['status'] == 'restoring-backup'
             and marks.owner(volume) != restore_id
             and copy_status != 'restoring')
+
+
+def is_resettable(volume: Mapping[str, Any]) -> bool:
+    """Return whether a volume in error may be made available by a reset."""
+    # What was never made has no host.
+    return volume['status'] == 'error_restoring' or bool(
+        volume['status'] == 'error' and volume.get('os-vol-host-attr:host'))
+
+
+def stuck(item: Item, volume: Mapping[str, Any], restore_id: str,
+          may_reset: bool) -> str:
+    """Return why nothing can be restored into a volume as it is now, or ''.
+
+    It is a part of a sentence. One that is reset keeps its ID, and with it the
+    proof and later backups of differences only: so a target volume is never
+    replaced. One that had all its data may have more by now.
+
+    :param may_reset: whether the user may reset what was not
+    """
+    status = volume['status']
+    names = {'id': volume['id'], 'status': status, 'restore': restore_id}
+    if status == 'available' or status in waiting.BUSY - {'deleting'}:
+        return ''
+    if not status.startswith('error'):
+        return _('volume %(id)s is %(status)s') % names
+    if (marks.get(volume, marks.RESTORE_ID) == restore_id
+            and marks.get(volume, marks.RESTORED_AT)):
+        return _('volume %(id)s, which was restored before, is %(status)s, '
+                 'and is left as it is, since it may have been written to: '
+                 'when its storage is sound, an administrator resets it with '
+                 '"openstack volume set --state available %(id)s", and the '
+                 'same command again goes on; "openstack application restore '
+                 'delete %(restore)s" gives it up') % names
+    if not item.is_target or may_reset and is_resettable(volume):
+        return ''
+    return _('its target volume %(id)s is %(status)s, and was not reset: an '
+             'administrator resets it with "openstack volume set --state '
+             'available %(id)s", and the same command again restores into it; '
+             'if Cinder never made it, delete it with "openstack volume '
+             'delete %(id)s": the same command again makes another volume, '
+             'which cannot be verified') % names
 
 
 def damage(volume: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
 from osc_quiesce import model
+from osc_quiesce.recovery import backup_sets
+from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import mapping as mappings
 from osc_quiesce.recovery import points
@@ -56,9 +58,12 @@ def make(cloud: cloud_api.Cloud, point: points.Point,
                 target, copy.status, restore_id))
 
     items = [item for wanted in resolution.volumes.values() if (item := _item(
-        point, wanted, there, restore_id, may_use, options, rows))]
-    problems += _clashes(cloud, point, items)
-    problems += _boot_problems(resolution)
+        point, wanted, there, restore_id, may_use, options, rows,
+        cloud.is_admin))]
+    backups = list(cloud.backups()) if point.kind == points.BACKUP else []
+    problems += _clashes(point, items, backups)
+    problems += _gaps(items, backups, restore_id)
+    problems += _server_problems(point, servers, resolution)
     problems += split_brain.problems(cloud, servers, options)
     verify, warnings = _proof(cloud, point, items, options, problems)
     warnings += _lost(point)
@@ -116,11 +121,12 @@ def _chosen(point: points.Point, options: restore_plan.Options,
 def _item(point: points.Point, wanted: resolved.Volume,
           there: Mapping[str, Mapping[str, Any]], restore_id: str,
           may_use: Callable[[Mapping[str, Any], points.Copy], bool],
-          options: restore_plan.Options,
-          rows: list[resolved.Row]) -> restore_plan.Item | None:
+          options: restore_plan.Options, rows: list[resolved.Row],
+          may_reset: bool) -> restore_plan.Item | None:
     """Return a volume to fill, with the row that shows it.
 
     :param may_use: whether a target volume may be restored into
+    :param may_reset: whether the user may reset the status of volumes
     """
     copy = point.copies.get(wanted.id)
     if copy is None:
@@ -149,7 +155,8 @@ def _item(point: points.Point, wanted: resolved.Volume,
     here = _('volume %s') % volume['id'] if volume else _('a new volume')
     if volume and options.drill:
         here = _('a clone of volume %s') % volume['id']
-    rows.append(_row(point, wanted, here, _refusal(item, restore_id)))
+    rows.append(_row(
+        point, wanted, here, _refusal(item, restore_id, may_reset)))
     return item
 
 
@@ -165,7 +172,8 @@ def _row(point: points.Point, wanted: resolved.Volume, here: str,
         here, refused)
 
 
-def _refusal(item: restore_plan.Item, restore_id: str) -> str:
+def _refusal(item: restore_plan.Item, restore_id: str,
+             may_reset: bool) -> str:
     """Return why a volume cannot be filled, as a part of a sentence."""
     copy, volume = item.copy, item.volume
     if volume and item.is_done(volume, restore_id):
@@ -182,6 +190,9 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
             'size': volume['size'],
             'kind': copy.kind,
             'wanted': copy.size}
+    if copy.kind == points.BACKUP and volume.get('encrypted'):
+        return _('volume %s is encrypted: Cinder would restore plain data '
+                 'into it, which no server can read') % volume['id']
     users = [each['server_id'] for each in volume['attachments']]
     if users:
         return _('volume %(id)s, into which it would be restored, is attached '
@@ -191,23 +202,23 @@ def _refusal(item: restore_plan.Item, restore_id: str) -> str:
         return _('volume %(id)s has the data of restore %(name)s: "openstack '
                  'application restore delete %(holder)s" gives it up') % {
                      'id': volume['id'],
-                     'name': metadata.get(volume, marks.RESTORE),
+                     'name': marks.owner_label(volume),
                      'holder': holder}
     if restore_plan.is_another_under_way(volume, copy.status, restore_id):
         return _('another backup is being restored into volume %s: run the '
                  'same command again when that has ended') % volume['id']
-    return ''
+    return restore_plan.stuck(item, volume, restore_id, may_reset)
 
 
-def _clashes(cloud: cloud_api.Cloud, point: points.Point,
-             items: Iterable[restore_plan.Item]) -> list[str]:
+def _clashes(point: points.Point, items: Iterable[restore_plan.Item],
+             backups: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return which volumes of the set share a target volume that is used.
 
     Those that are not chosen count: they may have been restored before.
+
+    :param backups: all those of the project
     """
     used = {item.copy.volume_id for item in items if item.is_target}
-    if not used:
-        return []
     labels = {
         volume['id']: resolved.label(
             volume['id'], volume['device'], server['name'])
@@ -215,7 +226,37 @@ def _clashes(cloud: cloud_api.Cloud, point: points.Point,
     return targets.clashes(
         {source: copy.volume_id for source, copy in point.copies.items()
          if copy.volume_id in used},
-        labels, point.application, cloud.backups())
+        labels, point.application, backups)
+
+
+def _gaps(items: Iterable[restore_plan.Item],
+          backups: Iterable[Mapping[str, Any]], restore_id: str) -> list[str]:
+    """Return which backups are certain to lack what they depend on.
+
+    :param backups: all those of the project
+    """
+    there = {each['id']: each for each in backups}
+    found = []
+    for item in items:
+        backup = there.get(item.copy.id)
+        if not backup or not backup.get('is_incremental') or (
+                item.volume and item.is_done(item.volume, restore_id)):
+            continue
+        # What it needs may be there as backups of an earlier target volume.
+        if not any(
+                _origins(backup) & _origins(each)
+                and chains.moment(each) < chains.moment(backup)
+                for each in there.values() if not each.get('is_incremental')):
+            found.append(
+                _('Backup %(id)s of volume %(volume)s is incremental, and the '
+                  'full one on which it depends is not there.') % {
+                      'id': backup['id'], 'volume': item.wanted.label})
+    return found
+
+
+def _origins(backup: Mapping[str, Any]) -> set[str]:
+    return {backup['volume_id'],
+            metadata.get(backup, backup_sets.SOURCE_VOLUME)} - {''}
 
 
 def _counts(point: points.Point, options: restore_plan.Options,
@@ -245,7 +286,11 @@ def _counts(point: points.Point, options: restore_plan.Options,
             max(known(marks.SERVERS), len(servers)))
 
 
-def _boot_problems(resolution: resolved.Resolution) -> list[str]:
+def _server_problems(point: points.Point, wanted: list[Mapping[str, Any]],
+                     resolution: resolved.Resolution) -> list[str]:
+    if wanted and not resolution.servers:
+        return [_('The mapping leaves out all servers of %s that are wanted.')
+                % point.label]
     return [_('Server %s has neither an image nor a volume in the set to boot '
               'from.') % server.label for server in resolution.servers
             if not server.manifest.get('image') and all(

@@ -180,11 +180,12 @@ def give_up(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
 
     :param volume: as Cinder shows it now
     """
-    if marks.get(volume, marks.RESTORE_ID) != restore_id:
+    if marks.owner(volume) != restore_id:
         return
     # RESTORED_AT stays: the volume takes up its size.
     marks.erase(cloud, volume, marks.RESTORE, marks.RESTORE_ID, marks.STARTED,
                 marks.VERIFIED)
+    marks.sign(cloud, volume, '')
 
 
 def _release(waiter: waiting.Waiter, volume: Mapping[str, Any],

@@ -78,6 +78,7 @@ class Site:
     def __init__(self, cloud: cloud_api.Cloud) -> None:
         self.cloud = cloud
         self._lists: dict[str, list[dict[str, Any]]] = {}
+        self._encrypts: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def all(self, kind: str) -> list[dict[str, Any]]:
@@ -109,6 +110,20 @@ class Site:
                 % {'count': len(found), 'name': name_or_id,
                    'ids': ', '.join(each['id'] for each in found)})
         return found[0]
+
+    def encrypts(self, type_id: str) -> bool:
+        """Return whether volumes of a type are encrypted, if one may know it.
+
+        By default, Cinder tells it to administrators only.
+
+        :raises cloud_api.CloudError: Cinder cannot be asked
+        """
+        if not self.cloud.is_admin:
+            return False
+        if type_id not in self._encrypts:
+            found = self.cloud.volume('GET', f'/types/{type_id}/encryption')
+            self._encrypts[type_id] = bool(found)
+        return self._encrypts[type_id]
 
     def _read(self, kind: str) -> Iterable[dict[str, Any]]:
         where = _KINDS[kind]

@@ -176,6 +176,16 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
         raise errors.ApplicationError(
             text % {'volume': volume.label, 'why': str(exc).rstrip('.')},
             _('The same command again goes on.')) from exc
+    if made.get('encrypted') and more.keys() <= {'name'}:
+        # Only administrators may know it before.
+        raise errors.ApplicationError(
+            _('Volume %(id)s, made for volume %(volume)s, is encrypted, as '
+              'its type %(type)s wants it: Cinder would restore plain data '
+              'into it, which no server can read.') % {
+                  'id': made['id'], 'volume': volume.label,
+                  'type': made['volume_type']},
+            _('Delete it with "openstack volume delete %s", give another type '
+              'in the mapping, and run the same command again.') % made['id'])
     return made
 
 

@@ -24,12 +24,14 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.cli import options
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import mapping as mappings
+from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import proof_backups
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restore_plan
 from osc_quiesce.recovery import restore_preflight
+from osc_quiesce.recovery import targets
 from osc_quiesce.recovery import waiting
 from osc_quiesce.v2 import base
 from osc_quiesce.v2 import restore_options
@@ -130,10 +132,14 @@ class CreateApplicationRestore(Planned):
         point = points.find(cloud, parsed_args.set)
         if not cloud.is_admin or parsed_args.dry_run:
             return point
-        # Of other volumes, proofs may be under way.
+        # Of other volumes, and by other restores, proofs may be under way.
+        restore_id = marks.restore_id(
+            point.id, cloud.project_id, parsed_args.name or point.name)
+        held = {each['id'] for each in targets.everything(cloud)
+                if restore_plan.holder(each, restore_id)}
         proof_backups.recover(
             waiting.Waiter(cloud, self._client.timer, parsed_args.timeout),
-            {copy.volume_id for copy in point.copies.values()})
+            {copy.volume_id for copy in point.copies.values()} - held)
         return points.find(cloud, point.id)
 
     def _plan(self, cloud: cloud_api.Cloud,

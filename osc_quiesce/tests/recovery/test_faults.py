@@ -265,14 +265,15 @@ class FaultsTest(base.QuickTest):
         restored = [each for each in self.targets()
                     if metadata.get(each, marks.RESTORE_ID)
                     and metadata.get(each, marks.RESTORED_AT)]
+        servers = [each['id'] for each in self.servers()
+                   if each['status'] == 'ACTIVE']
         return {
             'restored': [each['id'] for each in restored],
-            # A server that is to have it might write to it.
+            # What no server of the restore has, others may have had.
             'verified': [each['id'] for each in restored
-                         if marks.verified(each)
-                         and not metadata.get(each, marks.STARTED)],
-            'servers': [each['id'] for each in self.servers()
-                        if each['status'] == 'ACTIVE']}
+                         if marks.is_used_as_verified(each, servers)
+                         and each['attachments']],
+            'servers': servers}
 
     # The case -------------------------------------------------------------
 

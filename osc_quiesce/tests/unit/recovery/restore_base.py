@@ -82,6 +82,7 @@ class FakeSite:
         self.quotas: dict[str, dict[str, int]] = {}
         self.pools: list[dict[str, Any]] = []
         self.services = [UP]
+        self.encrypted_types: list[str] = []
         self._lock = threading.RLock()
         self._number = 0
         self.lists: dict[str, list[dict[str, Any]]] = {
@@ -292,6 +293,7 @@ class FakeSite:
                 ),
                 'status': 'creating',
             })
+            made['encrypted'] = made['volume_type'] in self.encrypted_types
             return {'volume': made}
         volume = _row(self.volumes, id_)
         if method == 'DELETE':
@@ -353,13 +355,15 @@ class FakeSite:
         """
         shown = dict(volume)
         backup = self.backup_rows[volume['from']]
-        if volume.setdefault('layers', 2) == 2:
-            if backup['source_metadata']:
-                volume['metadata'] = dict(backup['source_metadata'])
+        layers = _layers(backup)
+        number = volume.setdefault('layers', 0)
+        if number < len(layers) - 1:
+            if layers[number]:
+                volume['metadata'] = dict(layers[number])
             if (not volume['name']
                     or volume['name'].startswith('restore_backup_')):
                 volume.update(backup.get('source_name', {}))
-            volume['layers'] = 1
+            volume['layers'] += 1
         else:
             self._end_restore(volume)
         return shown
@@ -374,8 +378,8 @@ class FakeSite:
         if volume['status'] != 'available':
             return
         volume['data'] = backup['data']
-        if backup['source_metadata']:
-            volume['metadata'] = dict(backup['source_metadata'])
+        if last := _layers(backup)[-1]:
+            volume['metadata'] = dict(last)
         noted = volume['metadata'].get('src_backup_id', backup['id'])
         if backup['volume_id'] != volume['id'] or noted != backup['id']:
             volume['metadata']['src_backup_id'] = backup['id']
@@ -457,6 +461,12 @@ class FakeSite:
         made['object_count'] = int(parent['data'] != volume['data'])
         return made
 
+    def _types(self, _method: str, type_id: str, *_more: Any) -> Any:
+        assert self.is_admin
+        (name,) = [each['name'] for each in self.lists['volume_types']
+                   if each['id'] == type_id]
+        return {'provider': 'luks'} if name in self.encrypted_types else {}
+
     def _messages(self, *_more: Any) -> dict[str, Any]:
         return {'messages': [{'user_message': m} for m in self.messages]}
 
@@ -537,6 +547,24 @@ def taken(volume_id: str, restore_id: str = 'x', name: str = 'other',
     return metadata.ours({
         marks.VOLUME: volume_id, marks.RESTORE_ID: restore_id,
         marks.RESTORE: name, **more})
+
+
+def take(volume: dict[str, Any], restore_id: str = 'x', **more: str) -> None:
+    """Let another restore have a target volume."""
+    text = volume['description']
+    for key in ';volume_id=', ';osc_quiesce:holder=':
+        text = text.partition(key)[0]
+    volume.update({
+        'description':
+        f'{text};osc_quiesce:holder={restore_id};volume_id={volume["id"]}',
+        'metadata': taken(volume['id'], restore_id, **more)})
+
+
+def _layers(backup: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the metadata of a volume at each backup of a chain."""
+    found: list[dict[str, str]] = backup.get('layers') or [
+        backup['source_metadata']] * 2
+    return found
 
 
 def _row(rows: dict[str, dict[str, Any]], id_: str) -> dict[str, Any]:

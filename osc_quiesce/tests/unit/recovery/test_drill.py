@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import copy
+import pathlib
+import re
 from typing import Any
 from unittest import mock
 
@@ -75,6 +77,7 @@ class TestCase(restore_base.TestCase):
             {f't-{source}' for source in SOURCES}, set(self.site.volumes))
         for volume in self.site.volumes.values():
             self.assertEqual([], volume['attachments'])
+            self.assertNotIn('holder', volume['description'])
             for key in marks.RESTORE_ID, marks.RESTORE, marks.VERIFIED:
                 self.assertEqual('', metadata.get(volume, key))
         self.assertEqual(
@@ -335,16 +338,39 @@ class TestTargetVolumes(TestCase):
 
     def test_one_that_a_restore_takes_while_it_is_cloned_stays_taken(
             self) -> None:
-        taken = restore_base.taken('t-db-vda')
-
         def take(line: str) -> None:
             if line == 'POST /volumes':
-                self.target('db-vda')['metadata'] = dict(taken)
+                restore_base.take(self.target('db-vda'))
                 self.site.hooks.clear()
 
         self.site.hooks.append(take)
         self.drill(parallel=1)
-        self.assertEqual(taken, self.target('db-vda')['metadata'])
+        self.assertEqual(restore_base.taken('t-db-vda'),
+                         self.target('db-vda')['metadata'])
+        self.assertEqual('x', marks.owner(self.target('db-vda')))
+
+    def test_one_that_was_restored_by_hand_is_not_touched(self) -> None:
+        """As the page says, and while its server is made again."""
+        page = pathlib.Path(__file__).parents[4] / (
+            'doc/source/user/by-hand.rst')
+        properties = dict(re.findall(r'--property (\S+?)=(\S+)',
+                                     page.read_text()))
+        target = self.target('db-vda')
+        target.update({'data': 'new', 'metadata': {
+            key: value.replace('"$db"', target['id'])
+            for key, value in properties.items()}})
+        before = copy.deepcopy(target)
+        self.assertIn('volume t-db-vda has the data of restore by-hand: '
+                      '"openstack application restore delete by-hand"',
+                      self.refused())
+        self.assertEqual([False, True, True], [
+            v.verified for v in self.drill().report.volumes])
+        self.assertEqual(before, target)
+        # It is given up as the page says.
+        restores.delete(restores.find(self.cloud, 'by-hand'), self.waiter)
+        self.assertEqual('new', target['data'])
+        self.assertEqual([True] * 3, [
+            v.verified for v in self.drill().report.volumes])
 
     def test_marks_that_cinder_has_put_on_one_are_no_obstacle(self) -> None:
         self.target('db-vda')['metadata'] = restore_base.taken('db-vda')
@@ -443,6 +469,23 @@ class TestInterruptions(TestCase):
                 self.assertEqual(marks.DRILL_OK, self.drill().result)
                 self.assert_nothing_is_left()
 
+    def test_marks_that_come_home_hide_nothing(self) -> None:
+        self.restore(start=False)
+        row = self.site.backup_rows['b-db-vda']
+        row['layers'] = [self.target('db-vda')['metadata'], {'owner': 'db'}]
+        for found in restores.find_all(self.cloud):
+            restores.delete(found, self.waiter)
+        self.site.restores_to = ['error_restoring']
+        # It is killed before it can delete anything.
+        with mock.patch.object(drill._Drill, 'clean'), mock.patch.object(
+                drill._Drill, 'record'):
+            self.drill(parallel=1)
+        self.assertEqual('error_restoring', self.target('db-vda')['status'])
+        self.assertEqual([True] * 3, [
+            v.verified for v in self.drill().report.volumes])
+        self.assertIn('Drill drill-nightly', self.said)
+        self.assert_nothing_is_left()
+
     def test_after_a_kill_all_is_measured_anew(self) -> None:
         self.stop_at('POST /ports', for_good=True)
         self.site.log.clear()
@@ -478,8 +521,7 @@ class TestInterruptions(TestCase):
     def test_proofs_of_a_restore_that_took_over_are_left(self) -> None:
         def take_over(line: str) -> None:
             if line == 'POST /servers':
-                self.target('db-vda')['metadata'].update(
-                    restore_base.taken('t-db-vda', 'real'))
+                restore_base.take(self.target('db-vda'), 'real')
                 self.site.add_backup(
                     't-db-vda', 'x', id='its-proof',
                     metadata=metadata.ours({marks.PROOF_OF: 'b-db-vda'}))

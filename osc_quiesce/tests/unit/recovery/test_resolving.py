@@ -216,6 +216,14 @@ class TestResolving(restore_base.TestCase):
             'multiattach': '<is> True'}
         self.assertEqual('', self.refusals())
 
+    def test_a_type_with_encryption_is_refused(self) -> None:
+        self.assertEqual('', self.refusals())
+        self.assertEqual(1, self.site.reads.count('/types/t1/encryption'))
+        self.site.encrypted_types = ['ceph']
+        self.assertIn('volumes of type ceph are encrypted', self.refusals())
+        self.site.is_admin = False  # who is not told
+        self.assertEqual('', self.refusals())
+
     def test_what_is_lost_is_named(self) -> None:
         db = self.servers[0]
         db['image'] = {'id': 'a-i', 'name': 'cirros-a'}

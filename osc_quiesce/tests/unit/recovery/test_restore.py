@@ -122,6 +122,20 @@ class TestRestore(TestCase):
         self.restore(verify=True)
         self.assertNotIn('', self.noted())
 
+    def test_what_differs_is_not_called_proven_any_more(self) -> None:
+        self.restore(start=False)
+        for found in restores.find_all(self.cloud):
+            restores.delete(found, self.waiter)
+
+        def damage(volume: dict[str, Any]) -> None:
+            if volume['id'] == 't-web-vda':
+                volume['data'] = 'other'
+
+        self.site.damage = damage
+        with self.assertRaises(proof.NotEqual):
+            self.restore()
+        self.assertEqual([True, True, False], [bool(n) for n in self.noted()])
+
     def noted(self) -> list[str]:
         rows = self.site.backup_rows
         return [metadata.get(rows[f'b-{each}'], marks.VERIFIED)
@@ -136,7 +150,7 @@ class TestRestore(TestCase):
         with self.assertLogs('osc_quiesce', 'WARNING') as logs:
             report = self.restore()
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
-        self.assertIn('backup b-db-vda, but that cannot be written',
+        self.assertIn('cannot be written on backup b-db-vda',
                       ' '.join(logs.output))
         self.assertEqual('', self.noted()[0])
 
@@ -259,6 +273,37 @@ class TestRestore(TestCase):
                          [v.verified for v in report.volumes])
         self.assertEqual('written by the guest', self.target('db-vda')['data'])
 
+    def test_what_was_in_foreign_use_is_not_called_verified(self) -> None:
+        self.restore(start=False)
+        # By a rescue server, which has it no more
+        self.target('db-vda')['data'] = 'written by the rescuer'
+        with self.assertRaisesRegex(
+                proof.NotProven, 'db-vda .* a server has it, or had it'):
+            self.restore(verify=True)
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([False, True, True],
+                         [v.verified for v in report.volumes])
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(2, found.verified)
+        self.assertEqual(
+            'written by the rescuer', self.target('db-vda')['data'])
+
+    def test_nor_is_what_a_foreign_server_has(self) -> None:
+        self.restore()
+        self.target('web-vda')['attachments'] = [{'server_id': 'rescuer'}]
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore(start=False)
+        self.assertEqual([True, True, False],
+                         [v.verified for v in report.volumes])
+
+    def test_an_old_proof_is_not_claimed_without_another(self) -> None:
+        self.restore(start=False)
+        report = self.restore(verify=False)
+        self.assertEqual([False] * 3, [v.verified for v in report.volumes])
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(0, found.verified)
+
     def test_no_proof_is_claimed_for_what_a_server_had(self) -> None:
         self.restore()
         self.site.servers.clear()
@@ -278,6 +323,18 @@ class TestRestore(TestCase):
             self.position('POST /volumes'),
             self.site.log.index('POST /backups/b-db-vda/restore'),
         )
+
+    def test_nothing_is_restored_into_an_encrypted_volume(self) -> None:
+        self.site.encrypted_types = ['ceph']
+        self.site.is_admin = False  # who is not told the type is
+        self.unregister('db-vda')
+        with self.assertRaisesRegex(
+                errors.ApplicationError,
+                'is encrypted, as its type ceph wants it'):
+            self.restore()
+        self.assertIn('is encrypted: Cinder would restore plain data',
+                      self.refused())
+        self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
     def test_a_refused_plan_changes_nothing(self) -> None:
         self.state = 'pending'
@@ -569,14 +626,13 @@ class TestTakenTargets(TestCase):
 
     def test_so_it_is_if_that_failed(self) -> None:
         plan = self.plan(name='late')
-        taken = {'status': 'error_restoring',
-                 'metadata': restore_base.taken('t-db-vda')}
-        self.target('db-vda').update(taken)
+        restore_base.take(self.target('db-vda'))
+        self.target('db-vda')['status'] = 'error_restoring'
+        taken = copy.deepcopy(self.target('db-vda'))
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
             restore.create(self.client, self.cloud, plan,
                            restore.Means(60.0, 60.0))
-        self.assertEqual(taken, {
-            key: self.target('db-vda')[key] for key in taken})
+        self.assertEqual(taken, self.target('db-vda'))
 
     def test_one_taken_while_the_backup_was_waited_for(self) -> None:
         self.site.backup_rows['b-db-vda']['status'] = 'restoring'
@@ -617,8 +673,8 @@ class TestTakenTargets(TestCase):
         def take() -> bool:
             if target.get('data') is None or target['status'] != 'available':
                 return False
-            target.update({'metadata': dict(taken), 'from': 'b-db-vda',
-                           'status': 'restoring-backup'})
+            restore_base.take(target)
+            target.update({'from': 'b-db-vda', 'status': 'restoring-backup'})
             self.site.backup_rows['b-db-vda'].update(
                 status='restoring', source_metadata=dict(taken))
             return True
@@ -679,7 +735,7 @@ class TestTakenTargets(TestCase):
     def test_one_taken_at_the_end_of_its_restore(self) -> None:
         def take(volume: dict[str, Any]) -> None:
             if volume['id'] == 't-db-vda':
-                volume['metadata'] = restore_base.taken('t-db-vda')
+                restore_base.take(volume)
 
         self.site.damage = take
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
@@ -692,15 +748,131 @@ class TestTakenTargets(TestCase):
 
         def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             answer = volume(method, path, *args, **kwargs)
-            if (method, path) == ('POST', '/volumes/t-db-vda/metadata'):
-                self.target('db-vda')['metadata'].update(
-                    restore_base.taken('t-db-vda'))
+            if (method, path) == ('PUT', '/volumes/t-db-vda'):
+                restore_base.take(self.target('db-vda'))
             return answer
 
         self.site.volume = take  # type: ignore[method-assign]
         with self.assertRaisesRegex(filling.NotRestored, 'restore other'):
             self.restore()
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
+
+    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
+            self) -> None:
+        def begin(line: str) -> None:
+            if line == 'POST /backups/b-db-vda/restore':
+                self.site.hooks.clear()
+                self.target('db-vda').update(
+                    {'status': 'restoring-backup', 'from': 'b-db-vda'})
+                self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+
+        self.site.hooks.append(begin)
+        with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
+            self.restore(name='late', servers=('db',), start=False)
+        self.assertEqual('', marks.owner(self.target('db-vda')))
+        late = restores.find(self.cloud, 'late')
+        restores.delete(late, self.waiter)
+        self.restore(name='first')
+        self.assert_restored()
+
+
+class TestMarksThatComeHome(TestCase):
+    """A backup brings back what was written on a volume when it was made."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.restore(name='first', start=False)
+        self.marks = {
+            source: copy.deepcopy(self.target(source)['metadata'])
+            for source in SOURCES}
+        self.first = self.plan(name='first').restore_id
+        self.give_up()
+
+    def give_up(self) -> None:
+        for found in restores.find_all(self.cloud):
+            restores.delete(found, self.waiter)
+
+    def test_they_hold_no_volume(self) -> None:
+        """The way back was gone by hand, and each later backup has them."""
+        for source in SOURCES:
+            self.site.backup_rows[f'b-{source}'][
+                'source_metadata'] = self.marks[source]
+        for name in 'second', 'third':
+            report = self.restore(name=name, start=False)
+            self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+            self.assert_restored()
+            (found,) = restores.find_all(self.cloud)
+            self.assertEqual((name, 'complete'), (found.name, found.state))
+            self.give_up()
+            self.assertEqual([], restores.find_all(self.cloud))
+
+    def fail_half_way(self) -> str:
+        """Let the first of two layers, with marks, be all that is restored.
+
+        :returns: ID of the restore
+        """
+        row = self.site.backup_rows['b-db-vda']
+        row['layers'] = [self.marks['db-vda'], {'owner': 'db'}]
+        self.site.restores_to = ['error_restoring']
+        with self.assertRaises(filling.NotRestored):
+            self.restore(name='second', parallel=1, start=False)
+        self.assertEqual(self.first, metadata.get(
+            self.target('db-vda'), marks.RESTORE_ID))
+        return self.plan(name='second').restore_id
+
+    def test_they_do_not_hide_what_a_restore_has_left(self) -> None:
+        id_ = self.fail_half_way()
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual((id_, '', 3, 'incomplete'), (
+            found.id, found.restored_at, len(found.volumes), found.state))
+        self.restore(name='second')
+        self.assert_restored()
+        (found,) = restores.find_all(self.cloud)
+        self.assertEqual(('second', 'complete', 3), (
+            found.name, found.state, found.verified))
+
+    def test_they_do_not_make_half_restored_data_whole(self) -> None:
+        self.fail_half_way()
+        self.target('db-vda')['status'] = 'available'  # by an administrator
+        self.assertIn('volume t-db-vda has the data of restore',
+                      self.refused(name='first'))
+        self.give_up()
+        report = self.restore(name='first', start=False)
+        self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assert_restored()
+
+    def test_nor_if_a_restore_was_given_up_meanwhile(self) -> None:
+        self.fail_half_way()
+        target = self.target('db-vda')
+        target['status'] = 'restoring-backup'
+        self.give_up()
+        target.update({'status': 'available', 'data': 'of another',
+                       'metadata': self.marks['db-vda']})
+        self.restore(name='first', start=False)
+        self.assert_restored()
+
+    def test_a_place_to_go_back_to_keeps_its_description(self) -> None:
+        for text, name in (('mine', ''), ('', 'db'), ('x' * 250, 'db')):
+            with self.subTest(text=text):
+                target = self.target('db-vda')
+                target.update({
+                    'description': text, 'name': name,
+                    'metadata': metadata.ours({
+                        marks.TARGET_OF: 'db-vda', marks.VOLUME: target['id']})
+                })
+                self.site.backup_rows['b-db-vda'].update({
+                    'source_name': {'name': 'db', 'description': 'of another'},
+                    'source_metadata':
+                    self.marks['db-vda'] if len(text) < 250 else {}})
+                self.restore(name='second', start=False)
+                self.assertTrue(target['description'].startswith(text))
+                self.assertGreaterEqual(255, len(target['description']))
+                self.assertEqual('second', metadata.get(
+                    target, marks.RESTORE))
+                self.assertIn('volume t-db-vda has the data of restore '
+                              'second', self.refused(name='third'))
+                self.give_up()
+                self.assertEqual(text, target['description'])
 
 
 class TestResume(TestCase):
@@ -870,12 +1042,9 @@ class TestResume(TestCase):
             self.site.is_admin = is_admin
             for status in 'error', 'error_restoring', 'error_extending':
                 self.target('db-vda')['status'] = status
-                log = list(self.site.log)
-                with self.assertRaisesRegex(
-                        filling.NotRestored, 'Volume t-db-vda, restored for '
-                        f'volume db-vda.* before, is {status}, and is left'):
-                    self.restore()
-                self.assertEqual(log, self.site.log)
+                self.assertIn(
+                    'db-vda, 1 GiB): volume t-db-vda, which was restored '
+                    f'before, is {status}, and is left', self.refused())
         self.assertEqual('written by the guest', self.target('db-vda')['data'])
 
     def test_one_that_was_never_made_is_made_again(self) -> None:
@@ -894,24 +1063,28 @@ class TestResume(TestCase):
         self.site.is_admin = False
         self.target('db-vda')['status'] = 'error_restoring'
         volumes = set(self.site.volumes)
-        for _again in range(2):
-            with self.assertRaisesRegex(
-                    filling.NotRestored,
-                    'db-vda .* was not restored: its target volume t-db-vda '
-                    'is error_restoring.*"openstack volume set --state '
-                    'available t-db-vda"'):
-                self.restore()
-            self.assertEqual(volumes, set(self.site.volumes))
+        self.assertRegex(
+            self.refused(), 'its target volume t-db-vda is error_restoring.*'
+            '"openstack volume set --state available t-db-vda"')
         self.target('db-vda')['status'] = 'available'  # as it says
         self.restore()
         self.assertEqual(volumes, set(self.site.volumes))
         self.assert_restored()
 
+    def test_a_target_that_fails_after_the_plan_is_kept(self) -> None:
+        self.site.is_admin = False
+        plan = self.plan()
+        self.target('db-vda')['status'] = 'error_restoring'
+        with self.assertRaisesRegex(
+                filling.NotRestored, 'db-vda .* was not restored: its target '
+                'volume t-db-vda is error_restoring'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertIn('t-db-vda', self.site.volumes)
+
     def test_a_target_that_was_never_made_is_replaced_once(self) -> None:
         self.target('db-vda')['status'] = 'error'
-        with self.assertRaisesRegex(
-                filling.NotRestored, '"openstack volume delete t-db-vda"'):
-            self.restore()
+        self.assertIn('"openstack volume delete t-db-vda"', self.refused())
         del self.site.volumes['t-db-vda']  # as it says
         first, second = (
             [row.id for row in self.restore().volumes] for _again in range(2))
@@ -1165,10 +1338,18 @@ class TestSnapshots(TestCase):
     def test_one_that_is_in_error_later_is_left_as_it_is(self) -> None:
         report = self.restore(start=False)
         volume = self.site.volumes[report.volumes[0].id]
-        volume['status'] = 'error'
-        with self.assertRaisesRegex(filling.NotRestored, 'is left as it is'):
-            self.restore(start=False)
-        self.assertIn(volume['id'], self.site.volumes)
+        for late in False, True:
+            plan = self.plan(start=False)
+            volume['status'] = 'error'
+            with self.assertRaisesRegex(
+                    filling.NotRestored if late else errors.NotPossible,
+                    'is left as it is'):
+                restore.create(
+                    self.client, self.cloud,
+                    plan if late else self.plan(start=False),
+                    restore.Means(60.0, 60.0))
+            self.assertIn(volume['id'], self.site.volumes)
+            volume['status'] = 'available'
 
     def test_again_makes_no_more(self) -> None:
         self.stop_at('POST /ports')

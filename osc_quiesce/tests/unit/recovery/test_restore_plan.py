@@ -88,6 +88,52 @@ class TestPlan(restore_base.TestCase):
             status='in-use', attachments=[{'server_id': 'someone'}])
         self.assertIn('is attached to server someone', self.refused())
 
+    def test_a_target_into_which_nothing_can_be_restored(self) -> None:
+        for status in ('maintenance', 'retyping', 'awaiting-transfer',
+                       'deleting', 'reserved'):
+            self.target('web-vda')['status'] = status
+            self.assertIn(f'volume t-web-vda is {status}', self.refused())
+        for is_admin, status in ((True, 'error_extending'),
+                                 (True, 'error_deleting'),
+                                 (False, 'error_restoring')):
+            self.site.is_admin = is_admin
+            self.target('web-vda')['status'] = status
+            self.assertIn(f'target volume t-web-vda is {status}, and was not '
+                          'reset', self.refused())
+
+    def test_an_incremental_one_without_a_full_one(self) -> None:
+        rows = self.site.backup_rows
+        rows['b-web-vda']['is_incremental'] = True
+        self.assertIn(
+            'Backup b-web-vda of volume web-vda (/dev/vda of server web) is '
+            'incremental, and the full one on which it depends is not there.',
+            self.refused())
+        # That of another volume, or a later one, is not what it depends on.
+        self.site.add_backup('t-web-vda', 'later')
+        self.assertIn('is not there', self.refused())
+        first = self.site.add_backup(
+            't-web-vda', 'full', data_timestamp='2025-01-01T00:00:00')
+        self.assertEqual([], self.plan().refusals)
+        rows[first].update(volume_id='an earlier target',
+                           metadata=metadata.ours({'source_volume_id': 'v'}))
+        self.assertIn('is not there', self.refused())
+        rows['b-web-vda']['metadata'] = metadata.ours(
+            {'source_volume_id': 'v'})
+        self.assertEqual([], self.plan().refusals)
+
+    def test_a_mapping_that_leaves_out_all_servers(self) -> None:
+        self.text += 'servers:\n  db: {exclude: true}\n'
+        self.assertEqual([], self.plan().refusals)
+        for options in {'servers': ('db',)}, {'servers': ('db',),
+                                              'drill': True}:
+            self.assertIn('leaves out all servers of backup set nightly',
+                          self.refused(**options))
+
+    def test_a_target_that_is_encrypted(self) -> None:
+        self.target('db-vda')['encrypted'] = True
+        self.assertIn('volume t-db-vda is encrypted: Cinder would restore '
+                      'plain data into it', self.refused())
+
     def test_a_target_with_the_data_of_another_restore(self) -> None:
         self.target('db-vda')['metadata'] = restore_base.taken('t-db-vda')
         self.assertIn('has the data of restore other', self.refused())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from unittest import mock
 
@@ -153,9 +154,9 @@ class TestRestores(restore_base.TestCase):
         self.assertNotIn('new', self.site.volumes)
 
     def test_a_target_volume_under_way_is_given_up_at_once(self) -> None:
+        restore_base.take(self.target('db-vda'), name='nightly')
         self.target('db-vda').update(
-            {'status': 'restoring-backup', 'from': 'b-db-vda',
-             'metadata': restore_base.taken('t-db-vda', name='nightly')})
+            {'status': 'restoring-backup', 'from': 'b-db-vda'})
         restores.delete(self.find(), self.waiter)
         self.assertEqual([], restores.find_all(self.cloud))
 
@@ -172,10 +173,10 @@ class TestRestores(restore_base.TestCase):
     def test_one_that_another_restore_has_taken_is_not_given_up(self) -> None:
         self.restore(start=False)
         found = self.find()
-        taken = restore_base.taken('t-db-vda', **{marks.VERIFIED: 'now'})
-        self.target('db-vda')['metadata'] = dict(taken)
+        restore_base.take(self.target('db-vda'), **{marks.VERIFIED: 'now'})
+        taken = copy.deepcopy(self.target('db-vda'))
         restores.delete(found, self.waiter)
-        self.assertEqual(taken, self.target('db-vda')['metadata'])
+        self.assertEqual(taken, self.target('db-vda'))
         self.assertEqual(
             '', metadata.get(self.target('db-vdb'), marks.RESTORE_ID))
 

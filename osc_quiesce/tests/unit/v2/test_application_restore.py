@@ -261,6 +261,21 @@ class TestCreate(TestCase):
         self.assertEqual(0, self.create('--no-verify'), self.said)
         self.assertEqual('available', self.site.backup_rows[left]['status'])
 
+    def test_proofs_of_other_restores_go_on(self) -> None:
+        restore_base.take(self.target('db-vda'))
+        hidden = self.site.add_backup(
+            't-db-vda', 'newer', status='error', metadata=metadata.ours(
+                {'backup_set_id': 's', marks.HIDDEN_BY: 'b-db-vda'}))
+        made = self.site.add_backup(
+            't-db-vda', 'x', status='creating', parent_id='b-db-vda',
+            metadata=metadata.ours({marks.PROOF_OF: 'b-db-vda'}))
+        before = copy.deepcopy(
+            [self.site.backup_rows[id_] for id_ in (hidden, made)])
+        self.assertEqual(1, self.create())
+        self.assertIn('has the data of restore other (x)', self.said)
+        self.assertEqual(before, [
+            self.site.backup_rows.get(id_) for id_ in (hidden, made)])
+
     def test_proofs_of_other_applications_go_on(self) -> None:
         self.site.add_volume(id='other')
         hidden = self.site.add_backup(
