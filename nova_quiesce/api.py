@@ -206,8 +206,10 @@ class API:
             if row is None or row.request_id != request_id:
                 return self._what_became(instance, request_id)
         if row.state in _BEFORE_FROZEN and not row.withdrawn and (
-                self._withdraw(context, instance, request_id)):
-            return None
+                self._withdraw(context, instance, request_id)) and (
+                    row.frozen_at is None
+                    or instance.task_state == states.QUIESCING):
+            return None    # else it was reset since: that proves nothing
         instance.refresh()    # it may be quiesced since
         if self._unquiesce(context, instance, request_id):
             return None

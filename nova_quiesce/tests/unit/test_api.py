@@ -384,6 +384,20 @@ class TestUnquiesceRequest(world.WorldTest):
         self.live(6)
         self.check_at_rest('active')
 
+    def test_reset_since_and_its_row_does_not_say_frozen_yet(self) -> None:
+        request_id = self.quiesce()
+        with mock.patch.object(store.Store, 'mark_frozen',
+                               side_effect=world.Killed):
+            self.deliver('ctl1')
+        self.assertEqual(('quiesced', None), self.states)
+        self.set(vm_state='active')
+        own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('thawing', answer['state'])
+        self.live(times.THAW_LEASE + times.expiry_pause() + 2)
+        self.assertEqual('Success', self.result_of(own))
+        self.check_at_rest('active')
+
     def test_quiesced_since_the_server_was_read(self) -> None:
         request_id = self.quiesce()
         instance = self.instance
