@@ -118,13 +118,39 @@ _list_schema = {
     'additionalProperties': False,
 }
 
+_TEXT_OR_NULL = {'type': ['string', 'null']}
+_freeze_properties: dict[str, Any] = {
+    'server_id': _UUID,
+    'server_name': _TEXT_OR_NULL,
+    'project_id': _TEXT_OR_NULL,
+    'user_id': _TEXT_OR_NULL,
+    'request_id': {'type': 'string'},
+    'state': {'type': 'string'},
+    'requested_at': {'type': 'string', 'format': 'date-time'},
+    'frozen_at': {'type': ['string', 'null'], 'format': 'date-time'},
+    'unquiesce_at': {'type': ['string', 'null'], 'format': 'date-time'},
+    'attempts': {'type': 'integer', 'minimum': 0},
+    'error': _TEXT_OR_NULL,
+}
+
 _list_response_schema = {
     'type': 'object',
     'properties': {
         'freezes': {'type': 'array', 'items': {
-            'type': 'object', 'properties': {}}},
+            'type': 'object',
+            'properties': _freeze_properties,
+            'required': list(_freeze_properties),
+            'additionalProperties': False,
+        }},
         'freezes_links': {'type': 'array', 'items': {
-            'type': 'object', 'properties': {}}},
+            'type': 'object',
+            'properties': {
+                'rel': {'type': 'string', 'enum': ['next']},
+                'href': {'type': 'string', 'format': 'uri'},
+            },
+            'required': ['rel', 'href'],
+            'additionalProperties': False,
+        }},
     },
     'required': ['freezes'],
     'additionalProperties': False,

@@ -217,6 +217,23 @@ class TestList(HTTPTest):
         self.assertEqual(1, len(self.controller.index(
             self.request('?all_projects=1'))['freezes']))
 
+    def test_its_schema_names_each_field(self) -> None:
+        controllers.CONF.set_override('response_validation', 'error', 'api')
+        self.addCleanup(controllers.CONF.clear_override,
+                        'response_validation', 'api')
+        uuids = [self.uuid, self.boot()]
+        for self.uuid in uuids:
+            self.quiesce()
+            self.set_row(project_id=None, user_id=None, server_name=None)
+        query = '?all_projects=1&limit=1'
+        [found] = self.controller.index(self.request(query))['freezes']
+        self.assertIsNone(found['frozen_at'])
+        for changed in {**found, 'host': 'cmp1'}, {**found, 'attempts': 'no'}:
+            with mock.patch.object(
+                    controllers, '_shown', return_value=changed), \
+                    self.assertRaises(exception.ValidationError):
+                self.controller.index(self.request(query))
+
     def test_some_servers_and_pages(self) -> None:
         uuids = [self.uuid, self.boot(), self.boot()]
         for self.uuid in uuids:
