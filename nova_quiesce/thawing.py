@@ -65,7 +65,7 @@ class Thawing:
         If the server is quiesced, the freeze was answered, and nothing but
         its row is missing. Else the guest may be frozen.
         """
-        if instance.vm_state == states.QUIESCED and not row.withdrawn:
+        if instance.vm_state == states.QUIESCED and not row.given_up:
             self._store.mark_frozen(row)
             return
         if instance.vm_state == states.QUIESCED:
@@ -125,7 +125,7 @@ class Thawing:
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
-        if error is None or is_thawed(error):
+        if error is None or error.outcome is states.Outcome.DONE:
             self._thawed(cell, instance, begun, error, reason)
         elif (isinstance(error, exceptions.ThawNotPossible)
                 and begun.frozen_at is None
@@ -168,12 +168,14 @@ class Thawing:
                 reason: str | None) -> None:
         """Save that the guest is thawed, and drop its row.
 
+        If a freeze may follow, have it thawed once more instead.
+
         :param error: what was wrong with the freeze
         """
         if row.state == store.State.FREEZING:
-            # The next thaw is the last one: until then a freeze that was sent
-            # at the end of its lease expires, and a nova-compute that had
-            # stood still carries it out. Nobody takes the row before.
+            # Until the last thaw, a freeze that was sent at the end of its
+            # lease expires, and a nova-compute that had stood still carries it
+            # out. Nobody takes the row before.
             self._store.update(
                 row, times.expiry_pause(), state=store.State.THAWING)
             return
@@ -284,8 +286,3 @@ def _is_at_work(instance: objects.Instance) -> bool:
     """Return whether Nova is at work on a server, or it sleeps, frozen."""
     return (instance.task_state not in (None, *states.TASK_STATES)
             or instance.vm_state in states.ASLEEP)
-
-
-def is_thawed(error: exceptions.GuestError | None) -> bool:
-    """Return whether a guest is thawed after this answer."""
-    return error is None or error.outcome is states.Outcome.DONE

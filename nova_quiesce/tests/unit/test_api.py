@@ -295,7 +295,7 @@ class TestUnquiesceRequest(world.WorldTest):
         _own, answer = self.unquiesce_request(request_id)
         self.assertIsNone(answer)
         assert self.row is not None
-        self.assertTrue(self.row.withdrawn)
+        self.assertTrue(self.row.given_up)
 
     def test_withdrawn_a_second_time(self) -> None:
         request_id = self.quiesce()
