@@ -36,7 +36,7 @@ Pair: TypeAlias = tuple[str, str | None]
 
 @dataclasses.dataclass(frozen=True)
 class ServerStates:
-    """The states of a server.
+    """The states of a server, where it is, and whose.
 
     :param host: its compute host; None if it has none
     """
@@ -45,10 +45,12 @@ class ServerStates:
     vm_state: str
     task_state: str | None
     host: str | None
+    project_id: str | None
 
 
 _STATES = (models.Instance.uuid, models.Instance.vm_state,
-           models.Instance.task_state, models.Instance.host)
+           models.Instance.task_state, models.Instance.host,
+           models.Instance.project_id)
 
 
 @dataclasses.dataclass(frozen=True)
