@@ -7,6 +7,7 @@ follow any more.  Each function works on a row that its service owns.  This
 module must never delete a row otherwise, except if there is no guest.
 """
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 from nova import context as nova_context
@@ -252,7 +253,7 @@ class Thawing:
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,
                    ) -> bool:
         """Release the row of a server that Nova is at work on."""
-        if not _is_at_work(instance):
+        if not _is_at_work(instance, besides=states.IMAGE_TASK_STATES):
             return False
         self._store.release(row, times.WAIT_PAUSE)
         return True
@@ -282,7 +283,11 @@ class Thawing:
             cell, instance.uuid, RESTARTS, number)
 
 
-def _is_at_work(instance: objects.Instance) -> bool:
-    """Return whether Nova is at work on a server, or it sleeps, frozen."""
-    return (instance.task_state not in (None, *states.TASK_STATES)
+def _is_at_work(instance: objects.Instance,
+                besides: Collection[str] = ()) -> bool:
+    """Return whether Nova is at work on a server, or it sleeps, frozen.
+
+    :param besides: task states in which that does not count
+    """
+    return (instance.task_state not in (None, *states.TASK_STATES, *besides)
             or instance.vm_state in states.ASLEEP)
