@@ -32,6 +32,7 @@ from webob import exc
 from nova_quiesce import api
 from nova_quiesce import compat
 from nova_quiesce import conf
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import policies
 from nova_quiesce import register
@@ -336,4 +337,5 @@ def app_factory(global_config: dict[str, str],
     """
     for hook in hooks():
         hook.add()
+    db.bound_locks()
     return nova_api.APIRouterV21.factory(global_config, **local_config)

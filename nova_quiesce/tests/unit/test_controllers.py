@@ -9,6 +9,7 @@ import unittest
 from typing import Any
 from unittest import mock
 
+import sqlalchemy as sa
 from nova import context as nova_context
 from nova import exception
 from nova.api.openstack import wsgi
@@ -16,6 +17,7 @@ from nova.api.validation import validators
 from webob import exc
 
 from nova_quiesce import controllers
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce.tests.unit import world
@@ -113,6 +115,24 @@ class TestErrors(unittest.TestCase):
                         controllers._http_errors('quiesce', 'x'):
                     raise error
                 self.assertNotIn('_check', str(caught.exception))
+
+
+class TestFactory(unittest.TestCase):
+
+    def test_a_nova_api_that_vanishes_keeps_no_lock(self) -> None:
+        self.addCleanup(
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_locks)
+        with mock.patch.object(controllers, 'hooks', return_value=()), \
+                mock.patch.object(controllers.nova_api, 'APIRouterV21'):
+            controllers.app_factory({})
+        engine = sa.create_engine('mysql+pymysql://nova@localhost/nova_api')
+        with mock.patch('pymysql.connect', side_effect=OSError) as connect, \
+                self.assertRaises(OSError):
+            engine.connect()
+        self.assertEqual('SET SESSION wait_timeout = 30',
+                         connect.call_args.kwargs['init_command'])
+        # What Nova asks may take as long as ever.
+        self.assertNotIn('read_timeout', connect.call_args.kwargs)
 
 
 class HTTPTest(world.WorldTest):

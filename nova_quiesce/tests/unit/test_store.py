@@ -585,7 +585,7 @@ class TestMariaDB(StoreTest, unittest.TestCase):
         db.bound_waits()
         touch = sa.text('UPDATE quiesce_freezes SET attempts = attempts + 1')
         engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
-        with mock.patch.object(times, 'READ_TIMEOUT', 3), mock.patch.object(
+        with mock.patch.object(times, 'IDLE_TIMEOUT', 3), mock.patch.object(
                 times, 'LOCK_TIMEOUT', 1):
             vanished = engine.connect()
             self.addCleanup(vanished.invalidate)
