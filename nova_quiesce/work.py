@@ -69,7 +69,7 @@ class Work:
         :param hinted: whether nova-api has sent a message about it
         """
         row = self._store.take(
-            instance_uuid, times.THAW_LEASE, hinted=hinted)
+            instance_uuid, times.LOOK_LEASE, hinted=hinted)
         if row is None:
             return    # somebody else has it, or has done it
         try:
