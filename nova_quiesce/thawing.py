@@ -7,7 +7,8 @@ follow any more.  Each function works on a row that its service owns.  This
 module must never delete a row otherwise, except if there is no guest.
 """
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import TypeAlias
 
 from nova import context as nova_context
@@ -15,6 +16,7 @@ from nova import objects
 from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from oslo_db import exception as db_exception
 from oslo_log import log as logging
 
 from nova_quiesce import actions
@@ -74,18 +76,20 @@ class Thawing:
             return
         if (instance.vm_state, instance.task_state) == states.QUIESCE.during:
             error = exceptions.Interrupted()
-            current = self._store.update(row, error=error.format_message())
+            current = self._store.update(
+                row, times.THAW_LEASE, error=error.format_message())
             if current is None:
                 return
-            if not self._records.save_failed(
-                    cell, instance, current, error, states.Outcome.FAILED):
-                # It may be quiesced by now. If who had it before has saved
-                # an error, that stands for this guest.
-                instance.refresh()
-                kept = current.error if instance.vm_state == ERROR else None
-                self._store.release(current, 0, error=kept)
-                return
             row = current
+            with _even_if_locked(instance):
+                if not self._records.save_failed(
+                        cell, instance, row, error, states.Outcome.FAILED):
+                    # It may be quiesced by now. If who had it before has
+                    # saved an error, that stands for this guest.
+                    instance.refresh()
+                    kept = row.error if instance.vm_state == ERROR else None
+                    self._store.release(row, 0, error=kept)
+                    return
         # Whether its nova-compute is up does not count: that compares clocks,
         # and needs nova-conductor.
         self.thaw(cell, instance, row)
@@ -153,10 +157,23 @@ class Thawing:
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
         before, after = states.UNQUIESCE.before, states.UNQUIESCE.during
-        if (instance.vm_state, instance.task_state) == before and (
-                schema.retried(db.move)(cell, instance.uuid, before, after)):
-            self._records.notify_states(cell, instance, before, after)
-        actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
+
+        @schema.retried
+        def save() -> bool:
+            with db.transaction(own, instance.uuid):
+                # With the lock of the server: who takes the row after this
+                # look ends the thaw, and the new action, after this, too.
+                if row.unquiesce_request_id is None and (
+                        self._store.reread(row) is None):
+                    return False
+                actions.begin_event(
+                    own, instance.uuid, states.UNQUIESCE, self._host)
+                return (instance.vm_state, instance.task_state) == before and (
+                    db.move(own, instance.uuid, before, after))
+
+        with _even_if_locked(instance):
+            if save():
+                self._records.notify_states(cell, instance, before, after)
         self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         return self._store.update(
@@ -181,8 +198,10 @@ class Thawing:
                 row, times.expiry_pause(), state=store.State.THAWING)
             return
         found = instance.vm_state, instance.task_state
-        others = (exceptions.Withdrawn() if found == states.QUIESCE.during
-                  else records.state_changed(instance))
+        others: exceptions.GuestError = records.state_changed(instance)
+        if found == states.QUIESCE.during:
+            others = (exceptions.Withdrawn() if row.error is None
+                      else exceptions.Interrupted())
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)
         self._store.delete(row)
@@ -281,6 +300,22 @@ class Thawing:
         number = db.action_id_of(cell, instance.uuid, since)
         return number is not None and db.has_event_after(
             cell, instance.uuid, RESTARTS, number)
+
+
+@contextlib.contextmanager
+def _even_if_locked(instance: objects.Instance) -> Iterator[None]:
+    """Go on if the states of a server cannot be saved.
+
+    A host that has vanished in a transaction of Nova's, such as that of a
+    nova-conductor, keeps the lock for hours, and a thaw must not wait so long.
+    What is not saved is saved when the thaw is repeated.
+    """
+    try:
+        yield
+    except db_exception.DBDeadlock as error:
+        LOG.warning('The server is locked in the database; its guest is '
+                    'thawed all the same: %s', exceptions.first_line(error),
+                    instance=instance)
 
 
 def _is_at_work(instance: objects.Instance,
