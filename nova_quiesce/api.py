@@ -96,10 +96,10 @@ class API:
         :raises RequestKnown: if it has ended, or was withdrawn
         """
         # Both rows are inserted in one transaction, so read the request first.
-        withdrawn = self._store.what_is_known(instance.uuid, request_id)
+        withdrawn = self._store.was_withdrawn(instance.uuid, request_id)
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
-            if row.withdrawn or row.state == State.THAWING:
+            if row.given_up or row.state == State.THAWING:
                 raise self._ended(instance, request_id)
             if row.state == State.ASKED and not instance.task_state:
                 # The nova-api that had it did not come to the state.
@@ -112,7 +112,7 @@ class API:
     def _ended(self, instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
-        result = (None if self._store.what_is_known(**key)
+        result = (None if self._store.was_withdrawn(**key)
                   else db.result_of(instance._context, **key))
         if result is None:
             return exceptions.RequestWithdrawn(**key)
@@ -205,9 +205,11 @@ class API:
             row = self._store.get(instance.uuid)    # it has arrived since
             if row is None or row.request_id != request_id:
                 return self._what_became(instance, request_id)
-        if row.state in _BEFORE_FROZEN and not row.withdrawn and (
-                self._withdraw(context, instance, request_id)):
-            return None
+        if row.state in _BEFORE_FROZEN and not row.given_up and (
+                self._withdraw(context, instance, request_id)) and (
+                    row.frozen_at is None
+                    or instance.task_state == states.QUIESCING):
+            return None    # else it was reset since: that proves nothing
         instance.refresh()    # it may be quiesced since
         if self._unquiesce(context, instance, request_id):
             return None

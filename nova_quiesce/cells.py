@@ -128,7 +128,7 @@ class Cells:
         finally:
             cell.asked_at = None
             cell.asking.release()
-        if time.monotonic() > began + times.THAW_LEASE:
+        if time.monotonic() > began + times.LOOK_LEASE:
             # What was read before is of long ago, and may be another one's.
             raise NoAnswer()
 

@@ -32,6 +32,7 @@ from webob import exc
 from nova_quiesce import api
 from nova_quiesce import compat
 from nova_quiesce import conf
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import policies
 from nova_quiesce import register
@@ -118,13 +119,39 @@ _list_schema = {
     'additionalProperties': False,
 }
 
+_TEXT_OR_NULL = {'type': ['string', 'null']}
+_freeze_properties: dict[str, Any] = {
+    'server_id': _UUID,
+    'server_name': _TEXT_OR_NULL,
+    'project_id': _TEXT_OR_NULL,
+    'user_id': _TEXT_OR_NULL,
+    'request_id': {'type': 'string'},
+    'state': {'type': 'string'},
+    'requested_at': {'type': 'string', 'format': 'date-time'},
+    'frozen_at': {'type': ['string', 'null'], 'format': 'date-time'},
+    'unquiesce_at': {'type': ['string', 'null'], 'format': 'date-time'},
+    'attempts': {'type': 'integer', 'minimum': 0},
+    'error': _TEXT_OR_NULL,
+}
+
 _list_response_schema = {
     'type': 'object',
     'properties': {
         'freezes': {'type': 'array', 'items': {
-            'type': 'object', 'properties': {}}},
+            'type': 'object',
+            'properties': _freeze_properties,
+            'required': list(_freeze_properties),
+            'additionalProperties': False,
+        }},
         'freezes_links': {'type': 'array', 'items': {
-            'type': 'object', 'properties': {}}},
+            'type': 'object',
+            'properties': {
+                'rel': {'type': 'string', 'enum': ['next']},
+                'href': {'type': 'string', 'format': 'uri'},
+            },
+            'required': ['rel', 'href'],
+            'additionalProperties': False,
+        }},
     },
     'required': ['freezes'],
     'additionalProperties': False,
@@ -310,4 +337,5 @@ def app_factory(global_config: dict[str, str],
     """
     for hook in hooks():
         hook.add()
+    db.bound_locks()
     return nova_api.APIRouterV21.factory(global_config, **local_config)

@@ -36,7 +36,7 @@ Pair: TypeAlias = tuple[str, str | None]
 
 @dataclasses.dataclass(frozen=True)
 class ServerStates:
-    """The states of a server.
+    """The states of a server, where it is, and whose.
 
     :param host: its compute host; None if it has none
     """
@@ -45,10 +45,12 @@ class ServerStates:
     vm_state: str
     task_state: str | None
     host: str | None
+    project_id: str | None
 
 
 _STATES = (models.Instance.uuid, models.Instance.vm_state,
-           models.Instance.task_state, models.Instance.host)
+           models.Instance.task_state, models.Instance.host,
+           models.Instance.project_id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,15 @@ def bound_waits() -> None:
     sa.event.listen(sa.Engine, 'do_connect', _bound_waits)
 
 
+def bound_locks() -> None:
+    """Let the databases give up the locks of this process if it vanishes.
+
+    For a process with statements of Nova's own, which may wait as ever. A
+    pool looks whether a connection is open before it gives it to anybody.
+    """
+    sa.event.listen(sa.Engine, 'do_connect', _bound_locks)
+
+
 def _bound_waits(dialect: sa.Dialect, record: Any, arguments: Any,
                  parameters: dict[str, Any]) -> None:
     if dialect.driver == 'pymysql':
@@ -82,7 +93,14 @@ def _bound_waits(dialect: sa.Dialect, record: Any, arguments: Any,
         parameters.setdefault(
             'init_command', 'SET SESSION wait_timeout = %d, '
             'innodb_lock_wait_timeout = %d' % (
-                times.READ_TIMEOUT, times.LOCK_TIMEOUT))
+                times.IDLE_TIMEOUT, times.LOCK_TIMEOUT))
+
+
+def _bound_locks(dialect: sa.Dialect, record: Any, arguments: Any,
+                 parameters: dict[str, Any]) -> None:
+    if dialect.driver == 'pymysql':
+        parameters.setdefault('init_command', 'SET SESSION wait_timeout = %d'
+                              % times.IDLE_TIMEOUT)
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ class Records:
                     cell, instance.uuid, row.request_id) is not None
                 moved = is_open and db.move(
                     cell, instance.uuid, before, after)
-                if row.withdrawn and is_over:
+                if row.given_up and is_over:
                     actions.finish(cell, instance.uuid, self._host,
                                    row.unquiesce_request_id, None)
                 # With its end, nothing else that was asked for goes on.

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 import tenacity
 from nova.db.api import api as api_database
-from oslo_db import api as oslo_db_api
+from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log as logging
 from sqlalchemy.ext import compiler
@@ -128,16 +128,17 @@ def engine() -> sa.Engine:
 
 
 def retried(function: Callable[..., Any]) -> Any:
-    """Repeat what a deadlock has rolled back.
+    """Repeat for some seconds what a deadlock or a lock has rolled back.
 
     If a function of Nova has repeated it in vain inside, the transaction shows
     as one that must be rolled back.
     """
-    return oslo_db_api.wrap_db_retry(
-        max_retries=10, retry_interval=0.05, inc_retry_interval=True,
-        max_retry_interval=1, retry_on_deadlock=True,
-        exception_checker=lambda error: isinstance(
-            error, sqlalchemy.exc.PendingRollbackError))(function)
+    return tenacity.retry(
+        retry=tenacity.retry_if_exception_type((
+            db_exception.DBDeadlock, sqlalchemy.exc.PendingRollbackError)),
+        stop=tenacity.stop_after_delay(times.RETRY_TIME),
+        wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
+        reraise=True)(function)
 
 
 def insistent(function: Callable[..., Any]) -> Any:

@@ -19,6 +19,7 @@ import enum
 import types
 from collections.abc import Mapping
 
+from nova.compute import task_states
 from nova.compute import vm_states
 
 #: vm_state of a server whose guest is frozen
@@ -101,6 +102,13 @@ NOT_RUNNING = frozenset({
 ASLEEP = frozenset({
     vm_states.PAUSED, vm_states.SUSPENDED, vm_states.BUILDING,
     vm_states.RESIZED})
+
+#: Tasks of Nova during which a guest can be thawed: it stays on its host. An
+#: upload takes an hour.
+IMAGE_TASK_STATES = frozenset({
+    task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
+    task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
+    task_states.IMAGE_BACKUP})
 
 
 def end_of_thaw(vm_state: str, outcome: Outcome, restored: bool) -> str:

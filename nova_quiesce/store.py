@@ -40,7 +40,8 @@ class State(enum.StrEnum):
     FREEZING = 'freezing'
     #: the guest is frozen
     FROZEN = 'frozen'
-    #: the guest may be frozen, no freeze is under way, a thaw is wanted
+    #: the guest may be frozen, and a thaw is wanted: the next one that
+    #: succeeds is the last, since no freeze can follow it
     THAWING = 'thawing'
 
 
@@ -51,8 +52,7 @@ class Freeze:
     :param host: the compute host when it was asked for; None if unknown
     :param state: a :class:`State`, or what a newer version has written
     :param request_id: the request to quiesce
-    :param unquiesce_request_id: the request to unquiesce, if there is one; in
-        the states asked and freezing it means that the freeze was withdrawn
+    :param unquiesce_request_id: the request to unquiesce, if there is one
     :param owner: who has taken the row; no other one acts on it before due_at
     :param due_at: when anybody may act on it; None if never
     :param unquiesce_after: seconds until a frozen guest is thawed; 0 if never
@@ -86,8 +86,8 @@ class Freeze:
         return self.frozen_at + self.unquiesce_after
 
     @property
-    def withdrawn(self) -> bool:
-        """Whether the freeze was taken back before it was done."""
+    def given_up(self) -> bool:
+        """Whether a freeze that is not done was withdrawn, or is undone."""
         return (self.unquiesce_request_id is not None
                 and self.state in (State.ASKED, State.FREEZING))
 
@@ -166,7 +166,7 @@ class Store:
         return True
 
     @schema.retried
-    def what_is_known(self, instance_uuid: str, request_id: str,
+    def was_withdrawn(self, instance_uuid: str, request_id: str,
                       ) -> bool | None:
         """Return whether a request was withdrawn before it arrived.
 

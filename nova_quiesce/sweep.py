@@ -89,7 +89,7 @@ class Sweep:
         if server.task_state == states.UNQUIESCING:
             self._store.insert_thaw(
                 instance_uuid=server.uuid, cell_uuid=cell_uuid,
-                host=server.host)
+                host=server.host, project_id=server.project_id)
             return
         # Without a row nothing was sent.
         with db.transaction(context, server.uuid):

@@ -7,6 +7,8 @@ follow any more.  Each function works on a row that its service owns.  This
 module must never delete a row otherwise, except if there is no guest.
 """
 
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import TypeAlias
 
 from nova import context as nova_context
@@ -14,6 +16,7 @@ from nova import objects
 from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from oslo_db import exception as db_exception
 from oslo_log import log as logging
 
 from nova_quiesce import actions
@@ -65,7 +68,7 @@ class Thawing:
         If the server is quiesced, the freeze was answered, and nothing but
         its row is missing. Else the guest may be frozen.
         """
-        if instance.vm_state == states.QUIESCED and not row.withdrawn:
+        if instance.vm_state == states.QUIESCED and not row.given_up:
             self._store.mark_frozen(row)
             return
         if instance.vm_state == states.QUIESCED:
@@ -73,18 +76,20 @@ class Thawing:
             return
         if (instance.vm_state, instance.task_state) == states.QUIESCE.during:
             error = exceptions.Interrupted()
-            current = self._store.update(row, error=error.format_message())
+            current = self._store.update(
+                row, times.THAW_LEASE, error=error.format_message())
             if current is None:
                 return
-            if not self._records.save_failed(
-                    cell, instance, current, error, states.Outcome.FAILED):
-                # It may be quiesced by now. If who had it before has saved
-                # an error, that stands for this guest.
-                instance.refresh()
-                kept = current.error if instance.vm_state == ERROR else None
-                self._store.release(current, 0, error=kept)
-                return
             row = current
+            with _even_if_locked(instance):
+                if not self._records.save_failed(
+                        cell, instance, row, error, states.Outcome.FAILED):
+                    # It may be quiesced by now. If who had it before has
+                    # saved an error, that stands for this guest.
+                    instance.refresh()
+                    kept = row.error if instance.vm_state == ERROR else None
+                    self._store.release(row, 0, error=kept)
+                    return
         # Whether its nova-compute is up does not count: that compares clocks,
         # and needs nova-conductor.
         self.thaw(cell, instance, row)
@@ -125,7 +130,7 @@ class Thawing:
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
-        if error is None or is_thawed(error):
+        if error is None or error.outcome is states.Outcome.DONE:
             self._thawed(cell, instance, begun, error, reason)
         elif (isinstance(error, exceptions.ThawNotPossible)
                 and begun.frozen_at is None
@@ -152,10 +157,23 @@ class Thawing:
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
         before, after = states.UNQUIESCE.before, states.UNQUIESCE.during
-        if (instance.vm_state, instance.task_state) == before and (
-                schema.retried(db.move)(cell, instance.uuid, before, after)):
-            self._records.notify_states(cell, instance, before, after)
-        actions.begin(own, instance.uuid, states.UNQUIESCE, self._host)
+
+        @schema.retried
+        def save() -> bool:
+            with db.transaction(own, instance.uuid):
+                # With the lock of the server: who takes the row after this
+                # look ends the thaw, and the new action, after this, too.
+                if row.unquiesce_request_id is None and (
+                        self._store.reread(row) is None):
+                    return False
+                actions.begin_event(
+                    own, instance.uuid, states.UNQUIESCE, self._host)
+                return (instance.vm_state, instance.task_state) == before and (
+                    db.move(own, instance.uuid, before, after))
+
+        with _even_if_locked(instance):
+            if save():
+                self._records.notify_states(cell, instance, before, after)
         self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         return self._store.update(
@@ -168,18 +186,22 @@ class Thawing:
                 reason: str | None) -> None:
         """Save that the guest is thawed, and drop its row.
 
+        If a freeze may follow, have it thawed once more instead.
+
         :param error: what was wrong with the freeze
         """
         if row.state == store.State.FREEZING:
-            # The next thaw is the last one: until then a freeze that was sent
-            # at the end of its lease expires, and a nova-compute that had
-            # stood still carries it out. Nobody takes the row before.
+            # Until the last thaw, a freeze that was sent at the end of its
+            # lease expires, and a nova-compute that had stood still carries it
+            # out. Nobody takes the row before.
             self._store.update(
                 row, times.expiry_pause(), state=store.State.THAWING)
             return
         found = instance.vm_state, instance.task_state
-        others = (exceptions.Withdrawn() if found == states.QUIESCE.during
-                  else records.state_changed(instance))
+        others: exceptions.GuestError = records.state_changed(instance)
+        if found == states.QUIESCE.during:
+            others = (exceptions.Withdrawn() if row.error is None
+                      else exceptions.Interrupted())
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)
         self._store.delete(row)
@@ -250,7 +272,7 @@ class Thawing:
     def _must_wait(self, instance: objects.Instance, row: store.Freeze,
                    ) -> bool:
         """Release the row of a server that Nova is at work on."""
-        if not _is_at_work(instance):
+        if not _is_at_work(instance, besides=states.IMAGE_TASK_STATES):
             return False
         self._store.release(row, times.WAIT_PAUSE)
         return True
@@ -280,12 +302,27 @@ class Thawing:
             cell, instance.uuid, RESTARTS, number)
 
 
-def _is_at_work(instance: objects.Instance) -> bool:
-    """Return whether Nova is at work on a server, or it sleeps, frozen."""
-    return (instance.task_state not in (None, *states.TASK_STATES)
+@contextlib.contextmanager
+def _even_if_locked(instance: objects.Instance) -> Iterator[None]:
+    """Go on if the states of a server cannot be saved.
+
+    A host that has vanished in a transaction of Nova's, such as that of a
+    nova-conductor, keeps the lock for hours, and a thaw must not wait so long.
+    What is not saved is saved when the thaw is repeated.
+    """
+    try:
+        yield
+    except db_exception.DBDeadlock as error:
+        LOG.warning('The server is locked in the database; its guest is '
+                    'thawed all the same: %s', exceptions.first_line(error),
+                    instance=instance)
+
+
+def _is_at_work(instance: objects.Instance,
+                besides: Collection[str] = ()) -> bool:
+    """Return whether Nova is at work on a server, or it sleeps, frozen.
+
+    :param besides: task states in which that does not count
+    """
+    return (instance.task_state not in (None, *states.TASK_STATES, *besides)
             or instance.vm_state in states.ASLEEP)
-
-
-def is_thawed(error: exceptions.GuestError | None) -> bool:
-    """Return whether a guest is thawed after this answer."""
-    return error is None or error.outcome is states.Outcome.DONE

@@ -16,6 +16,12 @@ What has to hold, and why:
 - ``expiry_pause > freeze_timeout``: a freeze that was sent just before the end
   of its lease has expired when the last thaw begins.
 - ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
+- ``LOOK_LEASE > RETRY_TIME + LOCK_TIMEOUT``: a service that does not get the
+  lock of the server before a thaw goes on without it, and still owns the row.
+- ``LOOK_LEASE < 10``: so late is a thaw at most whose service dies before it
+  has sent it.
+- ``READ_TIMEOUT > LOCK_TIMEOUT``: a database that waits for a lock is not
+  taken for one that is silent.
 - ``LOCK_TIMEOUT < LEASE_MARGIN``: in MySQL the time of a statement is that of
   its beginning.  So a wait for a lock shortens the lease that follows.  What
   is left of the margin is for the commit, and for the difference between the
@@ -44,6 +50,9 @@ THAW_TIMEOUT = 15.0
 CALL_MONITOR_TIMEOUT = 5.0
 #: of that time, how much must be left for a pause and another attempt
 LAST_ATTEMPT = 1.5
+#: for how long a service owns a row that it has taken: until it has looked at
+#: the server, and sends nothing or sets the lease of what it sends
+LOOK_LEASE = 6.0
 #: for how long a service owns the row of a thaw that it sends, or of a freeze
 #: that was answered
 THAW_LEASE = THAW_TIMEOUT + LEASE_MARGIN
@@ -68,12 +77,17 @@ CELL_TIMEOUT = 5.0
 #: for how long work waits for a cell to answer, and for how long an answer
 #: holds
 CELL_ANSWER = 1.0
-#: for how long a statement waits for its answer, and MySQL for the next one of
-#: a transaction: a service that vanished in one must not keep its locks
-READ_TIMEOUT = 60
-#: for how long a statement waits for a lock in MySQL.  Then its transaction is
-#: repeated.
+#: for how long a statement waits for its answer
+READ_TIMEOUT = 10
+#: for how long MySQL waits for the next statement: a process that vanished in
+#: a transaction must not keep its locks.  A host takes longer to start again.
+#: And a connection of a pool of 5 does not rest as long between two sweeps.
+IDLE_TIMEOUT = 30
+#: for how long a statement waits for a lock in MySQL
 LOCK_TIMEOUT = 2
+#: for how long a transaction is begun again that a lock or a deadlock has
+#: rolled back
+RETRY_TIME = 3.0
 #: for how long a request id is remembered
 REQUEST_MEMORY = 86400.0
 #: between two lines in the log that tell how many guests are frozen

@@ -69,7 +69,7 @@ class Work:
         :param hinted: whether nova-api has sent a message about it
         """
         row = self._store.take(
-            instance_uuid, times.THAW_LEASE, hinted=hinted)
+            instance_uuid, times.LOOK_LEASE, hinted=hinted)
         if row is None:
             return    # somebody else has it, or has done it
         try:
@@ -100,7 +100,7 @@ class Work:
         waited = row.now - row.requested_at
         found = instance.vm_state, instance.task_state
         error: exceptions.GuestError
-        if row.withdrawn:
+        if row.given_up:
             error = exceptions.Withdrawn()
         elif found == states.QUIESCE.during:
             if waited <= times.take_up_timeout():
@@ -150,7 +150,7 @@ class Work:
             # It has stood still; the guest may have been thawed before.
             schema.insistent(self._store.reclaim)(row)
             return
-        if current.withdrawn:
+        if current.given_up:
             self.thawing.thaw_at_once(cell, instance, current)
             return
         try:
@@ -188,7 +188,8 @@ class Work:
             cell, instance, times.undo_timeout())
         if self.thawing.rethaw_if_lost(current):
             return
-        if error.may_follow or not thawing.is_thawed(thaw_error):
+        if error.may_follow or (
+                thaw_error and thaw_error.outcome is not states.Outcome.DONE):
             self._keep_for_thaw(cell, instance, current, error)
         else:
             self._end_unfrozen(

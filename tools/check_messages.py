@@ -29,7 +29,8 @@ ENGLISH_ONLY = ('conf.py', 'openmetrics.py', 'policies.py', 'states.py')
 #: look like sentences, and are commands, names, or what others have said
 NO_SENTENCES = {
     'cmd.py': ('osc-quiesce %s, nova %s',),
-    'db.py': ('SET SESSION wait_timeout = %d, innodb_lock_wait_timeout = %d',),
+    'db.py': ('SET SESSION wait_timeout = %d, innodb_lock_wait_timeout = %d',
+              'SET SESSION wait_timeout = %d'),
     'guest.py': (
         '[Error Code %d]',
         "unable to execute QEMU agent command(?: '[^']*')?(?:: )?(.*)",

@@ -214,6 +214,30 @@ class TestStandstill(StoryTest):
         self.assertEqual(('quiesced', None), self.world.states())
         self.world.check()
 
+    def test_nor_does_its_thaw_at_the_deadline_of_the_one_before(
+            self) -> None:
+        for steps in range(20):
+            with self.subTest(steps=steps):
+                self.doCleanups()
+                self.setUp()
+                self.world.report()
+                self.world.post({'quiesce': {'unquiesce_after': 3}})
+                self.world.work()
+                self.world.advance(3)
+                job = self.world.services['two'].take(self.world.uuid)
+                job.go(steps)
+                if job.next == 'thaw':
+                    break
+                self.pass_time(times.THAW_LEASE)
+                self.wait_for_no_row()
+                self.check_thawed()
+                self.quiesce()
+                job.go()
+                self.assertTrue(self.world.guest.frozen)
+                self.assertEqual(('quiesced', None), self.world.states())
+                self.world.check_end()
+        self.assertGreater(steps, 3)
+
     def test_nor_does_its_answer(self) -> None:
         for thaw in ('works', 'fails'):
             with self.subTest(thaw=thaw):

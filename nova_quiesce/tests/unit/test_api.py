@@ -295,7 +295,7 @@ class TestUnquiesceRequest(world.WorldTest):
         _own, answer = self.unquiesce_request(request_id)
         self.assertIsNone(answer)
         assert self.row is not None
-        self.assertTrue(self.row.withdrawn)
+        self.assertTrue(self.row.given_up)
 
     def test_withdrawn_a_second_time(self) -> None:
         request_id = self.quiesce()
@@ -382,6 +382,20 @@ class TestUnquiesceRequest(world.WorldTest):
         _own, answer = self.unquiesce_request(request_id)
         self.assertIsNotNone(answer)
         self.live(6)
+        self.check_at_rest('active')
+
+    def test_reset_since_and_its_row_does_not_say_frozen_yet(self) -> None:
+        request_id = self.quiesce()
+        with mock.patch.object(store.Store, 'mark_frozen',
+                               side_effect=world.Killed):
+            self.deliver('ctl1')
+        self.assertEqual(('quiesced', None), self.states)
+        self.set(vm_state='active')
+        own, answer = self.unquiesce_request(request_id)
+        assert answer is not None
+        self.assertEqual('thawing', answer['state'])
+        self.live(times.THAW_LEASE + times.expiry_pause() + 2)
+        self.assertEqual('Success', self.result_of(own))
         self.check_at_rest('active')
 
     def test_quiesced_since_the_server_was_read(self) -> None:

@@ -9,6 +9,7 @@ import unittest
 from typing import Any
 from unittest import mock
 
+import sqlalchemy as sa
 from nova import context as nova_context
 from nova import exception
 from nova.api.openstack import wsgi
@@ -16,6 +17,7 @@ from nova.api.validation import validators
 from webob import exc
 
 from nova_quiesce import controllers
+from nova_quiesce import db
 from nova_quiesce import exceptions
 from nova_quiesce import schema
 from nova_quiesce.tests.unit import world
@@ -113,6 +115,24 @@ class TestErrors(unittest.TestCase):
                         controllers._http_errors('quiesce', 'x'):
                     raise error
                 self.assertNotIn('_check', str(caught.exception))
+
+
+class TestFactory(unittest.TestCase):
+
+    def test_a_nova_api_that_vanishes_keeps_no_lock(self) -> None:
+        self.addCleanup(
+            sa.event.remove, sa.Engine, 'do_connect', db._bound_locks)
+        with mock.patch.object(controllers, 'hooks', return_value=()), \
+                mock.patch.object(controllers.nova_api, 'APIRouterV21'):
+            controllers.app_factory({})
+        engine = sa.create_engine('mysql+pymysql://nova@localhost/nova_api')
+        with mock.patch('pymysql.connect', side_effect=OSError) as connect, \
+                self.assertRaises(OSError):
+            engine.connect()
+        self.assertEqual('SET SESSION wait_timeout = 30',
+                         connect.call_args.kwargs['init_command'])
+        # What Nova asks may take as long as ever.
+        self.assertNotIn('read_timeout', connect.call_args.kwargs)
 
 
 class HTTPTest(world.WorldTest):
@@ -216,6 +236,23 @@ class TestList(HTTPTest):
             self.request())['freezes'])
         self.assertEqual(1, len(self.controller.index(
             self.request('?all_projects=1'))['freezes']))
+
+    def test_its_schema_names_each_field(self) -> None:
+        controllers.CONF.set_override('response_validation', 'error', 'api')
+        self.addCleanup(controllers.CONF.clear_override,
+                        'response_validation', 'api')
+        uuids = [self.uuid, self.boot()]
+        for self.uuid in uuids:
+            self.quiesce()
+            self.set_row(project_id=None, user_id=None, server_name=None)
+        query = '?all_projects=1&limit=1'
+        [found] = self.controller.index(self.request(query))['freezes']
+        self.assertIsNone(found['frozen_at'])
+        for changed in {**found, 'host': 'cmp1'}, {**found, 'attempts': 'no'}:
+            with mock.patch.object(
+                    controllers, '_shown', return_value=changed), \
+                    self.assertRaises(exception.ValidationError):
+                self.controller.index(self.request(query))
 
     def test_some_servers_and_pages(self) -> None:
         uuids = [self.uuid, self.boot(), self.boot()]

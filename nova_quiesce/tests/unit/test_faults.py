@@ -375,6 +375,87 @@ class TestServiceDied(FaultTest):
         self.assertEqual('Error', self.result_of(request_id))
         self.check_at_rest('active')
 
+    def test_before_it_has_sent_the_thaw_of_a_deadline(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(60)
+        self.fail_once(store.Store, 'update', world.Killed())
+        self.tick('ctl1')
+        self.assertNotIn('ctl1', self.services)
+        self.live(8)
+        self.check_at_rest('active')
+
+
+class TestLocked(FaultTest):
+    """A host of Nova's has vanished, and has locked the server in MySQL."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.is_locked = False
+        self.looked: list[object] = []
+        for name in 'transaction', 'move':
+            self._patch(mock.patch.object(
+                db, name, self.waiting(getattr(db, name))))
+
+    def waiting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that waits for the lock."""
+        def wait(*args: Any) -> Any:
+            if self.is_locked:
+                self.advance(times.LOCK_TIMEOUT)
+                # Another service looks at the same time what is due.
+                self.looked += [row.owner for row in self.store.due(1)]
+                raise db_exception.DBDeadlock()
+            return function(*args)
+
+        return wait
+
+    def lock(self) -> None:
+        self.is_locked = True
+
+    def test_a_deadline_is_kept_and_told_when_it_is_free(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(60)
+        self.lock()
+        self.guest.on_thaw = [lambda: thawed.append(self.passed)]
+        thawed: list[float] = []
+        began = self.passed
+        with self.assertLogs('nova_quiesce', 'WARNING') as logged:
+            self.tick()
+        self.assertLess(thawed[0] - began, 10)
+        self.assertIn('thawed all the same', logged.output[0])
+        self.is_locked = False
+        self.live(times.THAW_LEASE + 1)
+        [_asked, (_id, name, [(result, _details, _host)])] = self.actions()
+        self.assertEqual(('unquiesce', 'Success'), (name, result))
+        self.check_at_rest('active')
+
+    def test_no_other_service_takes_the_row_before_the_thaw(self) -> None:
+        self.freeze(unquiesce_after=60)
+        self.advance(60)
+        self.lock()
+        seen: list[object] = []
+        self.guest.on_thaw = [lambda: seen.extend(self.looked)]
+        self.tick()
+        self.assertEqual(['freeze', 'thaw'], self.guest.names)
+        self.assertEqual([], seen)
+
+    def test_a_freeze_that_cannot_be_saved_is_undone(self) -> None:
+        def freeze() -> None:
+            self.guest.frozen = True
+            self.lock()
+
+        self.guest.on_freeze = [freeze]
+        request_id = self.quiesce()
+        self.deliver()
+        self.live(15)
+        self.assertFalse(self.guest.frozen)
+        self.assertEqual(('active', 'quiescing'), self.states)
+        self.is_locked = False
+        self.live(times.expiry_pause() + times.THAW_LEASE + 2)
+        result, details, _host = self.event_of(request_id)
+        self.assertEqual('Error', result)
+        self.assertIn('interrupted', details or '')
+        self.check_at_rest('active')
+
 
 class TestSameName(FaultTest):
     """A new process begins while the old one of its name is at work."""

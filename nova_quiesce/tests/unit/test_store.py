@@ -276,7 +276,7 @@ class StoreTest:
         self.ask()
         with self.assertRaises(exceptions.NotClearedUp):
             self.ask(request_id='req-2')
-        self.assertIsNone(self.store.what_is_known(UUID, 'req-2'))
+        self.assertIsNone(self.store.was_withdrawn(UUID, 'req-2'))
         self.assertEqual('req-1', self.store.get(UUID).request_id)
 
     def test_a_request_arrives_once(self: Any) -> None:
@@ -284,14 +284,14 @@ class StoreTest:
         self.store.delete(self.take())
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
-        self.assertIs(False, self.store.what_is_known(UUID, 'req-1'))
+        self.assertIs(False, self.store.was_withdrawn(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
         self.ask(OTHER)
 
     def test_one_that_was_withdrawn_never_does(self: Any) -> None:
         self.assertTrue(self.store.withdraw(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
-        self.assertIs(True, self.store.what_is_known(UUID, 'req-1'))
+        self.assertIs(True, self.store.was_withdrawn(UUID, 'req-1'))
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
         self.assertIsNone(self.store.get(UUID))
@@ -340,7 +340,7 @@ class StoreTest:
         row = self.store.get(UUID)
         self.assertEqual((State.THAWING, None, 'req-2', 5.0), (
             row.state, row.owner, row.unquiesce_request_id, row.frozen_at))
-        self.assertFalse(row.withdrawn)
+        self.assertFalse(row.given_up)
         self.assertAlmostEqual(
             times.ASK_PAUSE, row.due_at - row.now, delta=1)
         self.assertFalse(self.store.want_thaw(UUID, 'req-3', State.FROZEN))
@@ -354,7 +354,7 @@ class StoreTest:
         current = self.store.reread(row)
         self.assertEqual((State.FREEZING, row.owner, row.due_at), (
             current.state, current.owner, current.due_at))
-        self.assertTrue(current.withdrawn)
+        self.assertTrue(current.given_up)
         self.assertFalse(self.frozen(row, row.now))
 
     def test_insert_thaw_only_if_there_is_no_row(self: Any) -> None:
@@ -528,10 +528,10 @@ class StoreTest:
         self.ask()
         self.store.report('{}')
         self.store.forget()
-        self.assertIs(False, self.store.what_is_known(UUID, 'req-1'))
+        self.assertIs(False, self.store.was_withdrawn(UUID, 'req-1'))
         with mock.patch.object(times, 'REQUEST_MEMORY', -60.0):
             self.store.forget()
-        self.assertIsNone(self.store.what_is_known(UUID, 'req-1'))
+        self.assertIsNone(self.store.was_withdrawn(UUID, 'req-1'))
         self.assertEqual([], list(self.store.reports()))
         self.assertIsNotNone(self.store.get(UUID))
 
@@ -585,7 +585,7 @@ class TestMariaDB(StoreTest, unittest.TestCase):
         db.bound_waits()
         touch = sa.text('UPDATE quiesce_freezes SET attempts = attempts + 1')
         engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
-        with mock.patch.object(times, 'READ_TIMEOUT', 3), mock.patch.object(
+        with mock.patch.object(times, 'IDLE_TIMEOUT', 3), mock.patch.object(
                 times, 'LOCK_TIMEOUT', 1):
             vanished = engine.connect()
             self.addCleanup(vanished.invalidate)

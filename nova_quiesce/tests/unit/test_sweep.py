@@ -125,6 +125,10 @@ class TestOrphans(world.WorldTest):
         self.bus.messages.clear()
         with self.own_database.writer.get_engine().begin() as connection:
             connection.execute(schema.FREEZES.delete())
+        self.sweep()
+        # Its owner sees it, too.
+        [row] = self.store.find(project_id='project')
+        self.assertEqual(self.uuid, row.instance_uuid)
         self.live(6 + times.ASK_PAUSE)
         self.assertEqual(['freeze', 'thaw'], self.guest.names)
         self.check_at_rest('active')

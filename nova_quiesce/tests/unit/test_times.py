@@ -36,6 +36,18 @@ class TestTimes(unittest.TestCase):
         self.assertLess(times.LOCK_TIMEOUT, times.LEASE_MARGIN)
         self.assertLess(times.CALL_MONITOR_TIMEOUT, times.THAW_TIMEOUT)
 
+    def test_what_has_to_hold_of_a_look(self) -> None:
+        self.assertGreater(
+            times.LOOK_LEASE, times.RETRY_TIME + times.LOCK_TIMEOUT)
+        self.assertLess(times.LOOK_LEASE, 10)
+        # One that takes a freeze over saves two things before its thaw.
+        self.assertGreater(
+            times.THAW_LEASE, 2 * (times.RETRY_TIME + times.LOCK_TIMEOUT))
+
+    def test_what_has_to_hold_of_a_statement(self) -> None:
+        self.assertGreater(times.READ_TIMEOUT, times.LOCK_TIMEOUT)
+        self.assertLess(times.READ_TIMEOUT, times.THAW_LEASE)
+
     def test_pauses_double_after_a_while_up_to_the_longest(self) -> None:
         steady = times.STEADY_RETRIES
         self.assertEqual({2.0}, {

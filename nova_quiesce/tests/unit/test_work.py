@@ -651,6 +651,41 @@ class TestGuestThatDoesNotRun(world.WorldTest):
         self.live(12)
         self.check_at_rest('active')
 
+    def test_one_whose_image_is_made_is_not_waited_for(self) -> None:
+        for task_state in ('image_snapshot', 'image_snapshot_pending',
+                           'image_pending_upload', 'image_uploading',
+                           'image_backup'):
+            with self.subTest(task_state):
+                self.freeze()
+                self.set(vm_state='active', task_state=task_state)
+                self.live(10)
+                self.assertFalse(self.guest.frozen)
+                self.assertIsNone(self.row)
+                self.assertEqual(('active', task_state), self.states)
+                self.set(task_state=None)
+
+    def test_one_that_was_saved_for_its_image_comes_back_frozen(self) -> None:
+        self.freeze()
+        self.set(vm_state='active', task_state='image_snapshot',
+                 power_state=power_state.SHUTDOWN)
+        self.guest.on_thaw = [world.answer(exceptions.GuestNotRunning(
+            reason='domain is not running'))] * 99
+        self.live(8)
+        self.assertEqual(State.THAWING, self.row_state)
+        self.guest.on_thaw.clear()
+        self.set(task_state=None, power_state=power_state.RUNNING)
+        self.live(12)
+        self.check_at_rest('active')
+
+    def test_a_paused_one_whose_image_is_made_is_waited_for(self) -> None:
+        self.freeze()
+        self.set(vm_state='paused', task_state='image_uploading')
+        self.live(12)
+        self.assertEqual(['freeze'], self.guest.names)
+        self.set(vm_state='active', task_state=None)
+        self.live(12)
+        self.check_at_rest('active')
+
     def test_one_that_is_off_is_not_frozen(self) -> None:
         self.freeze()
         self.guest.frozen = False
