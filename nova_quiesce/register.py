@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from nova import context as nova_context
-from nova import exception
 from nova import objects
 from nova import policy
 from nova.api.openstack import common
@@ -27,7 +26,6 @@ from nova.api.openstack import wsgi
 from nova.api.openstack.compute import routes
 from nova.api.openstack.compute import schemas
 from nova.compute import api as compute
-from nova.compute import rpcapi
 from nova.compute import vm_states
 from nova.notifications.objects import base as notification_base
 from nova.notifications.objects import instance as instance_notification
@@ -148,36 +146,6 @@ def _leaving_quiesced(delete: Callable[..., None]) -> Callable[..., None]:
     return _delete
 
 
-def volume_snapshots() -> None:
-    """Have Nova refuse to snapshot a volume of a quiesced server itself.
-
-    Cinder's drivers for volumes that are files ask for that. libvirt would
-    thaw the guest when its agent refuses to freeze it once more.
-    """
-    create = rpcapi.ComputeAPI.volume_snapshot_create
-    if not hasattr(create, 'refuses_quiesced'):
-        rpcapi.ComputeAPI.volume_snapshot_create = _refusing_quiesced(create)
-
-
-def _refusing_quiesced(create: Callable[..., None]) -> Callable[..., None]:
-    """Return Nova's method that tells nova-compute, with a check before it.
-
-    Nova itself checks only that the server has no task.
-    """
-    @functools.wraps(create)
-    def volume_snapshot_create(
-            self: rpcapi.ComputeAPI, context: nova_context.RequestContext,
-            instance: objects.Instance, *args: Any, **kwargs: Any) -> None:
-        if instance.vm_state == states.QUIESCED:
-            raise exception.InstanceInvalidState(
-                attr='vm_state', state=instance.vm_state,
-                instance_uuid=instance.uuid, method='volume_snapshot_create')
-        return create(self, context, instance, *args, **kwargs)
-
-    volume_snapshot_create.refuses_quiesced = True  # type: ignore
-    return volume_snapshot_create
-
-
 def server_action(controller: type[wsgi.Controller]) -> None:
     """Add a controller to those that answer ``POST /servers/{id}/action``."""
     action_controllers = _action_controllers()
@@ -222,8 +190,6 @@ def hooks(actions: type[wsgi.Controller], list_path: str,
     yield Hook(deletion, _leaves_quiesced, _(
         'The deletion of a quiesced server does not end vm_state %s'
     ) % states.QUIESCED)
-    yield Hook(volume_snapshots, _refuses_volume_snapshots, _(
-        'Nova does not refuse to snapshot a volume of a quiesced server'))
     yield Hook(policy_rules, _knows_rules, _(
         'Nova does not know the policy rules of quiesce'))
     yield Hook(
@@ -320,31 +286,6 @@ def _leaves_quiesced() -> bool:
             getattr(Probe(), name)(nova_context.get_admin_context(), instance)
     return (hasattr(compute.API._delete, 'leaves_quiesced')
             and begun == [vm_states.ACTIVE] * 9)
-
-
-def _refuses_volume_snapshots() -> bool:
-    class Compute:
-        @_refusing_quiesced
-        def volume_snapshot_create(self, *args: Any) -> None:
-            """Tell no nova-compute."""
-
-    class Probe(compute.API):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.compute_rpcapi = Compute()
-
-        def _get_bdm_by_volume_id(self, *args: Any, **kwargs: Any,
-                                  ) -> objects.BlockDeviceMapping:
-            return objects.BlockDeviceMapping(instance=objects.Instance(
-                uuid=str(uuid.uuid4()), host='host', vm_state=states.QUIESCED,
-                task_state=None, launched_at=timeutils.utcnow()))
-
-    try:
-        Probe().volume_snapshot_create(
-            nova_context.get_admin_context(), str(uuid.uuid4()), {})
-    except exception.InstanceInvalidState:
-        return hasattr(rpcapi.ComputeAPI.volume_snapshot_create,
-                       'refuses_quiesced')
-    return False
 
 
 def _knows_rules() -> bool:

@@ -9,14 +9,12 @@ from typing import Any
 from unittest import mock
 
 from nova import context as nova_context
-from nova import exception
 from nova import objects
 from nova import policy
 from nova.api.openstack import common
 from nova.api.openstack import wsgi
 from nova.api.openstack.compute import routes
 from nova.compute import api as compute
-from nova.compute import rpcapi as compute_rpcapi
 from nova.objects import fields
 from oslo_config import cfg
 from oslo_utils import timeutils
@@ -68,11 +66,6 @@ class UnmodifiedNovaTest(unittest.TestCase):
         while hasattr(delete, 'leaves_quiesced'):
             delete = delete.__wrapped__
         self._patch(mock.patch.object(compute.API, '_delete', delete))
-        create = compute_rpcapi.ComputeAPI.volume_snapshot_create
-        while hasattr(create, 'refuses_quiesced'):
-            create = create.__wrapped__
-        self._patch(mock.patch.object(
-            compute_rpcapi.ComputeAPI, 'volume_snapshot_create', create))
         self._patch(mock.patch.object(routes, 'ROUTE_LIST', tuple(
             route for route in routes.ROUTE_LIST
             if route[0] != controllers.LIST_PATH)))
@@ -269,69 +262,14 @@ class TestDeletion(UnmodifiedNovaTest):
         self.assertIs(delete, compute.API._delete)
 
 
-class TestVolumeSnapshots(UnmodifiedNovaTest):
-    """Snapshots that Cinder has nova-compute make."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.router = mock.Mock()
-        self.api = compute.API.__new__(compute.API)
-        self.api.compute_rpcapi = compute_rpcapi.ComputeAPI.__new__(
-            compute_rpcapi.ComputeAPI)
-        for name, new in (('router', self.router),
-                          ('_ver', mock.Mock(return_value='6.0'))):
-            self._patch(mock.patch.object(
-                compute_rpcapi.ComputeAPI, name, new, create=True))
-
-    def create(self, vm_state: str, task_state: str | None = None) -> Any:
-        """Ask for one of a volume that is attached to a server."""
-        bdm = objects.BlockDeviceMapping(instance=objects.Instance(
-            uuid=uuidutils.generate_uuid(), host='host', vm_state=vm_state,
-            task_state=task_state, launched_at=timeutils.utcnow()))
-        with mock.patch.object(
-                compute.API, '_get_bdm_by_volume_id', return_value=bdm):
-            return self.api.volume_snapshot_create(
-                nova_context.get_admin_context(), 'volume', {'id': 'some'})
-
-    def test_one_of_a_quiesced_server_is_refused_and_nothing_is_sent(
-            self) -> None:
-        register.volume_snapshots()
-        for states in (('quiesced', None), ('quiesced', 'unquiescing'),
-                       ('active', 'quiescing')):
-            with self.subTest(states), self.assertRaisesRegex(
-                    exception.InstanceInvalidState, states[1] or states[0]):
-                self.create(*states)
-        self.router.client.assert_not_called()
-
-    def test_those_of_others_are_made_as_ever(self) -> None:
-        register.volume_snapshots()
-        for vm_state in ('active', 'stopped', 'error'):
-            self.assertEqual(
-                {'snapshot': {'id': 'some', 'volumeId': 'volume'}},
-                self.create(vm_state))
-        self.assertEqual(3, self.router.client.call_count)
-
-    def test_without_it_nova_compute_would_thaw_the_guest(self) -> None:
-        self.create('quiesced')
-        self.router.client.assert_called_once()
-
-    def test_it_is_added_once(self) -> None:
-        register.volume_snapshots()
-        create = compute_rpcapi.ComputeAPI.volume_snapshot_create
-        register.volume_snapshots()
-        self.assertIs(
-            create, compute_rpcapi.ComputeAPI.volume_snapshot_create)
-
-
 class TestMissing(UnmodifiedNovaTest):
 
     def setUp(self) -> None:
         super().setUp()
         self.hooks: list[tuple[Any, str]] = [
             (register, 'status'), (notification_states, 'register'),
-            (register, 'deletion'), (register, 'volume_snapshots'),
-            (register, 'policy_rules'), (register, 'server_action'),
-            (register, 'route')]
+            (register, 'deletion'), (register, 'policy_rules'),
+            (register, 'server_action'), (register, 'route')]
         if compat.NOVA >= compat.RELEASES['2026.1']:
             self.hooks.append((register, 'response_schemas'))
 

@@ -362,24 +362,6 @@ class TestSets(ApplicationTest):
         self.check_undone(server)
 
 
-class TestSnapshotsByNova(ApplicationTest):
-    """Those that Cinder's drivers for files ask Nova for."""
-
-    def test_one_of_a_quiesced_server_is_refused_and_it_stays_frozen(
-            self) -> None:
-        server, [volume] = self.with_volumes()
-        self.act(server, {'quiesce': None})
-        self.wait(server, 'quiesced')
-        response = base.compute().post('/os-assisted-volume-snapshots', json={
-            'snapshot': {'volume_id': volume, 'create_info': {
-                'snapshot_id': str(uuid.uuid4()), 'type': 'qcow2',
-                'new_file': 'new'}}})
-        self.assertEqual(400, response.status_code, response.text)
-        self.assertIn('vm_state quiesced', response.text)
-        self.assertEqual(('quiesced', None), self.states(server))
-        self.assertEqual(['frozen'], self.guest_log(server))
-
-
 class TestRefusals(ApplicationTest):
     """What is found out before anything is frozen."""
 
