@@ -354,6 +354,6 @@ class TestNoService(RecoveryTest):
             'vm-alone',
             server,
             'No nova-quiesce service is up',
-            'compute service list',
+            'nova-quiesce-status upgrade check',
         ):
             self.assertIn(words, result.stderr)
