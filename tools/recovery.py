@@ -15,6 +15,7 @@ that reason, except where CI is set: there nothing may be skipped.
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,4 +92,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == '__main__':
+    # Like Ctrl-C: else both sites would stay.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
