@@ -174,8 +174,8 @@ def _window(found: Found) -> _Texts:
 
 def _sizing(found: Found) -> _Texts:
     yield (SIZING,
-           'One quiesced {} servers a second, and two of them {}: nova-api '
-           'took most of the time, not nova-quiesce (measured {}).', (
+           'One quiesced {} servers a second, and two of them {}. With more, '
+           'nova-api took most of the time, not nova-quiesce (measured {}).', (
                *(found.middle('throughput', f'quiesce, {count} nova-quiesce',
                               '.0f', 'servers/s') for count in (1, 2)),
                found.measured('throughput')))
