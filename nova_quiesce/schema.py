@@ -127,15 +127,15 @@ def engine() -> sa.Engine:
     return found
 
 
-def retried(function: Callable[..., Any]) -> Any:
-    """Repeat for some seconds what a deadlock or a lock has rolled back.
+#: What a transaction raises that a deadlock or a lock has rolled back: the
+#: second if a function of Nova has repeated it in vain inside.
+ROLLED_BACK = (db_exception.DBDeadlock, sqlalchemy.exc.PendingRollbackError)
 
-    If a function of Nova has repeated it in vain inside, the transaction shows
-    as one that must be rolled back.
-    """
+
+def retried(function: Callable[..., Any]) -> Any:
+    """Repeat for some seconds what a deadlock or a lock has rolled back."""
     return tenacity.retry(
-        retry=tenacity.retry_if_exception_type((
-            db_exception.DBDeadlock, sqlalchemy.exc.PendingRollbackError)),
+        retry=tenacity.retry_if_exception_type(ROLLED_BACK),
         stop=tenacity.stop_after_delay(times.RETRY_TIME),
         wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
         reraise=True)(function)

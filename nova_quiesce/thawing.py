@@ -16,7 +16,6 @@ from nova import objects
 from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
-from oslo_db import exception as db_exception
 from oslo_log import log as logging
 
 from nova_quiesce import actions
@@ -312,7 +311,7 @@ def _even_if_locked(instance: objects.Instance) -> Iterator[None]:
     """
     try:
         yield
-    except db_exception.DBDeadlock as error:
+    except schema.ROLLED_BACK as error:
         LOG.warning('The server is locked in the database; its guest is '
                     'thawed all the same: %s', exceptions.first_line(error),
                     instance=instance)

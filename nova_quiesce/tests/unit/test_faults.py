@@ -10,6 +10,7 @@ from unittest import mock
 from nova import exception
 from nova import objects
 from oslo_db import exception as db_exception
+import sqlalchemy.exc
 
 from nova_quiesce import actions
 from nova_quiesce import api
@@ -391,6 +392,7 @@ class TestLocked(FaultTest):
     def setUp(self) -> None:
         super().setUp()
         self.is_locked = False
+        self.error: Exception = db_exception.DBDeadlock()
         self.looked: list[object] = []
         for name in 'transaction', 'move':
             self._patch(mock.patch.object(
@@ -403,7 +405,7 @@ class TestLocked(FaultTest):
                 self.advance(times.LOCK_TIMEOUT)
                 # Another service looks at the same time what is due.
                 self.looked += [row.owner for row in self.store.due(1)]
-                raise db_exception.DBDeadlock()
+                raise self.error
             return function(*args)
 
         return wait
@@ -427,6 +429,14 @@ class TestLocked(FaultTest):
         [_asked, (_id, name, [(result, _details, _host)])] = self.actions()
         self.assertEqual(('unquiesce', 'Success'), (name, result))
         self.check_at_rest('active')
+
+    def test_so_it_is_if_nova_has_repeated_a_statement_in_vain(self) -> None:
+        self.error = sqlalchemy.exc.PendingRollbackError()
+        self.freeze(unquiesce_after=60)
+        self.advance(60)
+        self.lock()
+        self.tick()
+        self.assertFalse(self.guest.frozen)
 
     def test_no_other_service_takes_the_row_before_the_thaw(self) -> None:
         self.freeze(unquiesce_after=60)
