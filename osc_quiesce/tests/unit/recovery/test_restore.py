@@ -14,6 +14,7 @@ import threading
 from typing import Any
 from unittest import mock
 
+from osc_quiesce import model
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
@@ -922,6 +923,10 @@ class TestResume(TestCase):
     def test_what_the_same_command_elsewhere_restores_is_not_again(
         self,
     ) -> None:
+        # A volume that has not started is proven again, at the time of then.
+        now = model.utc_now()
+        self.enterContext(
+            mock.patch.object(model, 'utc_now', return_value=now))
         self.restore(start=False)
         target = self.target('db-vda')
         done = dict(target['metadata'])
