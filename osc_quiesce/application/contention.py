@@ -79,13 +79,16 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
         raise refused
     progress(_('Waiting for another command ...'))
     deadline = client.timer.clock() + LET_GO_TIME
+    was_held = False
     for pause in retry.pauses():
         found = client.get_server(refused.server)
         [other] = client.newest_actions(refused.server, {states.QUIESCE})
         is_free = (found.vm_state, found.task_state) == (states.ACTIVE, None)
         is_held = found.vm_state == states.QUIESCED or found.task_state in (
             states.QUIESCING, states.UNQUIESCING)
-        if other is None or not (is_held or is_free and other not in known):
+        was_held = was_held or is_held
+        if other is None or not (
+                is_held or is_free and (was_held or other not in known)):
             raise refused
         if is_last:
             what = _('was in the way of the last of %d attempts') % ATTEMPTS

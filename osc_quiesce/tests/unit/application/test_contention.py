@@ -140,6 +140,13 @@ class WinnerTest(TestCase):
         self.others_come(before='Quiescing db')
         self.win()
 
+    def test_others_that_came_while_we_planned_are_waited_for(self) -> None:
+        db, web = self.plan.servers
+        self.plan = dataclasses.replace(self.plan, servers=(
+            db, dataclasses.replace(web, newest_quiesce=GREAT)))
+        self.others_come()
+        self.win()
+
     def test_others_are_not_waited_for_without_end(self) -> None:
         self.others_come(let_go_after=None)
         self.lose(
