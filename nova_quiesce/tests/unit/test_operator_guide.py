@@ -18,6 +18,7 @@ from nova_quiesce import guest
 
 CODE = pathlib.Path(exceptions.__file__).parent
 GUIDE = CODE.parent / 'doc/source/admin/operator.rst'
+AUDIT = GUIDE.with_name('audit.rst')
 RULES = CODE.parent / 'doc/source/samples/nova-quiesce.rules.yml'
 
 
@@ -93,7 +94,7 @@ class TestOperatorGuide(unittest.TestCase):
         [probe] = re.findall(
             r'code-block:: sh\n\n((?:   .*\n)+)',
             GUIDE.read_text().partition('.. _health:')[2].partition(
-                '.. _audit:')[0])
+                '.. _log-lines:')[0])
         report = 'nova_quiesce_last_report_seconds{host="%s"} %s'
         for figures, is_up in (
                 ([('ctl1', 3.25), ('ctl2', 600)], True),
@@ -115,9 +116,7 @@ class TestOperatorGuide(unittest.TestCase):
 
     def test_the_audit_of_a_compute_host(self) -> None:
         [audit] = re.findall(
-            r'code-block:: sh\n\n((?:   .*\n)+)',
-            GUIDE.read_text().partition('.. _audit:')[2].partition(
-                '.. _log-lines:')[0])
+            r'code-block:: sh\n\n((?:   .*\n)+)', AUDIT.read_text())
         answers = {
             'known': '{"return":"frozen"}', 'frozen': '{"return":"frozen"}',
             'thawed': '{"return":"thawed"}',
