@@ -129,10 +129,8 @@ def _front(found: Found) -> _Texts:
                          for way in ('ours', 'SDK', 'script, 5 s'))
     yield 'README.rst', 'This run took {} seconds.', (found.picture(),)
     yield ('README.rst',
-           'The run took {} seconds. The median is {} seconds ({}), with a '
-           'shell script {} seconds ({}), and with openstacksdk {} seconds '
-           '({}). The machine', (
-               found.picture(),
+           'The median is {} seconds ({}), with a shell script {} seconds '
+           '({}), and with openstacksdk {} seconds ({}). The machine', (
                found.middle(guests, ours, '.1f'), found.runs(guests, ours),
                found.middle(guests, script, '.1f'), found.runs(guests, script),
                found.middle(guests, sdk, '.1f'), found.runs(guests, sdk)))
