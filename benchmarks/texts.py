@@ -136,12 +136,6 @@ def _front(found: Found) -> _Texts:
                found.middle(guests, sdk, '.1f'), found.runs(guests, sdk)))
     yield ('README.rst', 'The times were measured {}: see',
            (found.measured(guests),))
-    yield ('doc/source/index.rst', 'with a shell script (measured {};',
-           (found.measured(guests),))
-    yield ('doc/source/index.rst', 'for {} seconds, against {} with '
-           'openstacksdk and {} with a shell script', tuple(
-               found.middle(guests, way, '.1f')
-               for way in (ours, sdk, script)))
 
 
 def _window(found: Found) -> _Texts:
