@@ -129,21 +129,13 @@ def _front(found: Found) -> _Texts:
                          for way in ('ours', 'SDK', 'script, 5 s'))
     yield 'README.rst', 'This run took {} seconds.', (found.picture(),)
     yield ('README.rst',
-           'The run took {} seconds. The median is {} seconds ({}), with a '
-           'shell script {} seconds ({}), and with openstacksdk {} seconds '
-           '({}). The machine', (
-               found.picture(),
+           'The median is {} seconds ({}), with a shell script {} seconds '
+           '({}), and with openstacksdk {} seconds ({}). The machine', (
                found.middle(guests, ours, '.1f'), found.runs(guests, ours),
                found.middle(guests, script, '.1f'), found.runs(guests, script),
                found.middle(guests, sdk, '.1f'), found.runs(guests, sdk)))
     yield ('README.rst', 'The times were measured {}: see',
            (found.measured(guests),))
-    yield ('doc/source/index.rst', 'with a shell script (measured {};',
-           (found.measured(guests),))
-    yield ('doc/source/index.rst', 'for {} seconds, against {} with '
-           'openstacksdk and {} with a shell script', tuple(
-               found.middle(guests, way, '.1f')
-               for way in (ours, sdk, script)))
 
 
 def _window(found: Found) -> _Texts:
