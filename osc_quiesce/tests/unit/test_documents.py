@@ -155,6 +155,15 @@ class TestLinks(unittest.TestCase):
                             self.assertIn(anchor, anchors(page.read_text()))
         self.assertGreater(found, 3)
 
+    def test_links_that_differ_in_html(self) -> None:
+        for path in documents():
+            for name, kind in re.findall(
+                    r'^\.\. _[^:]+: ([\w./-]+)\.(rst|html)$',
+                    path.read_text(), re.MULTILINE):
+                with self.subTest(path=str(path), name=name):
+                    self.assertEqual(kind == 'html', DOCS in path.parents)
+                    self.assertTrue((path.parent / f'{name}.rst').exists())
+
     def test_files_that_are_named(self) -> None:
         name = re.compile(
             r'(?<![/\w])(?:doc|api-ref|tools|releasenotes|benchmarks'
