@@ -179,7 +179,7 @@ def _sizing(found: Found) -> _Texts:
 def _notes(found: Found) -> _Texts:
     guests, fake = 'window-guests', 'window-fake'
     real, script = '3 real guests: ', '3 real guests: script, 5 s / ours'
-    yield NOTES, 'is from one run, {}.', (found.measured(*ALL),)
+    yield NOTES, 'is from one run, {}, except', (found.measured(*ALL),)
     yield (NOTES, 'Three real guests, script / ours: {} ({} to {}, n {}), '
            'target', (*found.spread(guests, script, '.1f', 'ratio'), str(
                len(found.results(guests).line(script, 'ratio').values))))

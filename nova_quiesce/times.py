@@ -18,16 +18,16 @@ What has to hold, and why:
 - ``THAW_LEASE > THAW_TIMEOUT``: two services do not thaw one guest at once.
 - ``LOOK_LEASE > RETRY_TIME + LOCK_TIMEOUT``: a service that does not get the
   lock of the server before a thaw goes on without it, and still owns the row.
-- ``LOOK_LEASE < 10``: so late is a thaw at most whose service dies before it
-  has sent it.
+- ``LOOK_LEASE < 10``: if a service dies before it sends a thaw, the thaw is at
+  most this late.
 - ``READ_TIMEOUT > LOCK_TIMEOUT``: a database that waits for a lock is not
   taken for one that is silent.
 - ``LOCK_TIMEOUT < LEASE_MARGIN``: in MySQL the time of a statement is that of
   its beginning.  So a wait for a lock shortens the lease that follows.  What
   is left of the margin is for the commit, and for the difference between the
   clocks of a cluster.
-- The pauses of ``BUS_RETRIES`` are short against every lease: what is sent
-  when its lease has ended would break a later request.
+- The pauses of ``BUS_RETRIES`` are short against every lease: a message sent
+  after its lease would break a later request.
 - ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
   in hand is noticed before the thaw is given up.
 

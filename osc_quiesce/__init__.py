@@ -3,8 +3,8 @@
 """Consistent snapshots, backups and restores of applications of many servers.
 
 Their file systems are frozen and thawed through Nova. This package is the
-client half: what an operator or a script installs. It imports neither Nova nor
-the server half, and does no work when imported.
+client half, which users install: commands and library. It imports neither Nova
+nor the server half, and does no work when imported.
 """
 
 

@@ -4,8 +4,8 @@
 
 This is where a status is judged. An answer is a refusal only if Nova itself
 has refused, also with 429 or 503 (:class:`errors.ServiceUnavailable`).
-Whatever else comes (another 5xx, a page of a proxy, silence) tells nothing of
-what became of the request, and is :class:`errors.Unreachable`.
+Anything else (another 5xx, a page of a proxy, silence) leaves the outcome of
+the request unknown, and is :class:`errors.Unreachable`.
 
 No request is repeated here, whatever the adapter is told elsewhere: only the
 caller knows what may be repeated.

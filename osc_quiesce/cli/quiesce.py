@@ -5,9 +5,9 @@
 The promise of quiescing and waiting for it: either every server is quiesced by
 this command and the exit code is 0, or none stays frozen by it and the exit
 code is not 0. Refusals, failures, time-outs, signals and a broken output pipe
-all go the same way: thaw what was frozen, the last one first. Being told to
-keep what is quiesced is the only exception; a server of which it is not known
-yet whether it will be is thawed all the same.
+all go the same way: thaw what was frozen, the last one first. The only
+exception is ``--keep-quiesced``, which keeps the servers that are quiesced. A
+server whose freeze is still uncertain is thawed, too.
 """
 
 from collections.abc import Sequence

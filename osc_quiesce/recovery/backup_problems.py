@@ -106,8 +106,8 @@ def of_registration(cloud: cloud_api.Cloud, site: str,
     """
     return [
         _('Backup set %(name)s (%(id)s), or a part of it, may be registered '
-          'at %(there)s, and of what is deleted here only one other site '
-          'learns: use --to-cloud %(there)s. If that is an older name of '
+          'at %(there)s. A deletion here reaches one other site only: name '
+          'it with --to-cloud %(there)s. If that is an older name of '
           '%(site)s, clouds.yaml may have both. For another site, make a '
           'set that does not need it, with --full and another --name.') % {
               'name': each.name, 'id': each.id, 'there': each.known_at,

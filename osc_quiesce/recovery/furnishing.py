@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Restored volumes made what their sources were, but for the data.
+"""Gives restored volumes the properties of their sources, but not the data.
 
 A restore replaces the metadata of a volume, and sets neither the bootable flag
 nor the image metadata reliably. So all of that is written afterwards, and the
 mark that says that the data are complete last.
 
 A status does not tell whether Cinder has restored anything: an administrator
-may have reset it. So a false note of an earlier restore is written before. It
-goes with the other metadata if the source had any, with the first layer of a
-chain; if not, Cinder corrects it at the end. Source: restore_backup in
+may have reset it. So a marker that a restore removes or overwrites is written
+first. If the source had metadata, the restore of the first layer of a chain
+removes it; if not, Cinder corrects it at the end. Source: restore_backup in
 cinder/backup/manager.py.
 """
 

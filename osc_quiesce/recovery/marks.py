@@ -5,8 +5,8 @@
 A restore into a volume replaces the volume's metadata by those of its source,
 if that had any, layer by layer; a description stays if there is a name. So
 what must be found again before a restore is complete is in the description as
-well: of what a volume is the target, or by which restore it was made, and
-which restore has it.
+well: the source of a target volume, or the restore that made the volume, and
+the restore that has it.
 
 Whatever a backup of such a volume is restored into, by whatever means, gets
 copies of these metadata; a new volume gets the name and description too. So

@@ -185,11 +185,11 @@ def stuck(item: Item, volume: Mapping[str, Any], restore_id: str,
     if (marks.get(volume, marks.RESTORE_ID) == restore_id
             and marks.get(volume, marks.RESTORED_AT)):
         return _('volume %(id)s, which was restored before, is %(status)s, '
-                 'and is left as it is, since it may have been written to: '
-                 'when its storage is sound, an administrator resets it with '
-                 '"openstack volume set --state available %(id)s", and the '
-                 'same command again goes on; "openstack application restore '
-                 'delete %(restore)s" gives it up') % names
+                 'and is not changed, since it may have new data: when its '
+                 'storage works, an administrator resets it with "openstack '
+                 'volume set --state available %(id)s"; then run the same '
+                 'command again; "openstack application restore delete '
+                 '%(restore)s" gives it up') % names
     if not item.is_target or may_reset and is_resettable(volume):
         return ''
     return _('its target volume %(id)s is %(status)s, and was not reset: an '

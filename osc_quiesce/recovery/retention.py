@@ -55,7 +55,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     """Return what to delete, and every reason why it cannot be deleted.
 
     :param names: names or IDs of sets
-    :param application: all sets of it that were made here are meant as well
+    :param application: its sets that were made here are included
     :param keep_last: how many consistent ones of these sets stay, of each
         application, with all that is needed by what stays
     :param owner_is_gone: whether the site that has made a set is lost, so

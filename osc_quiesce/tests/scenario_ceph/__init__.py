@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The same on real volumes: what is worth a snapshot?"""
+"""Snapshot sets of real guests on Ceph volumes."""

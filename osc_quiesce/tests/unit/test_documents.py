@@ -2,12 +2,13 @@
 
 """Every command is documented, no link is dead, and words are well chosen.
 
-What the pages claim is tested elsewhere: see CONTRIBUTING.rst.
+What the pages claim is tested elsewhere: see contributor/testing.rst.
 """
 
 import ast
 from collections.abc import Iterator
 import configparser
+import fnmatch
 import functools
 import pathlib
 import re
@@ -18,6 +19,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).parents[3]
 DOCS = ROOT / 'doc/source'
+TESTING = DOCS / 'contributor/testing.rst'
 #: where each of them is in the HTML, whose root is that of DOCS
 PROJECTS = {'.': DOCS, 'api-ref': ROOT / 'api-ref/source',
             'releasenotes': ROOT / 'releasenotes/source'}
@@ -60,7 +62,7 @@ class TestEnvironments(unittest.TestCase):
         starred: set[str] = set()
         for tool, name in re.findall(
                 r'``(make|tox run -e) ([\w,-]+)`` \\\*',
-                (ROOT / 'CONTRIBUTING.rst').read_text()):
+                TESTING.read_text()):
             if tool == 'make':
                 [recipe] = re.findall(
                     rf'^{name}: .*\n((?:\t.*\n)+)', makefile, re.M)
@@ -72,6 +74,20 @@ class TestEnvironments(unittest.TestCase):
         config.read(ROOT / 'tox.ini')
         self.assertEqual(
             run - {'bench-quick'}, set(config['tox']['env_list'].split(',')))
+
+    def test_tox_passes_the_variables_that_are_set(self) -> None:
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(ROOT / 'tox.ini')
+        passed = config['testenv']['pass_env'].split()
+        commands = re.findall(
+            r'((?:\b[A-Z_]+=\w+ )+)(?:make|\.venv/bin/tox) ',
+            ' '.join(TESTING.read_text().split()))
+        names = re.findall('([A-Z_]+)=', ''.join(commands))
+        self.assertIn('RECORD_SAMPLES', names)
+        for name in names:
+            with self.subTest(name):
+                self.assertTrue(any(
+                    fnmatch.fnmatch(name, pattern) for pattern in passed))
 
 
 class TestCommands(unittest.TestCase):
@@ -138,6 +154,15 @@ class TestLinks(unittest.TestCase):
                         if anchor and page:
                             self.assertIn(anchor, anchors(page.read_text()))
         self.assertGreater(found, 3)
+
+    def test_links_that_differ_in_html(self) -> None:
+        for path in documents():
+            for name, kind in re.findall(
+                    r'^\.\. _[^:]+: ([\w./-]+)\.(rst|html)$',
+                    path.read_text(), re.MULTILINE):
+                with self.subTest(path=str(path), name=name):
+                    self.assertEqual(kind == 'html', DOCS in path.parents)
+                    self.assertTrue((path.parent / f'{name}.rst').exists())
 
     def test_files_that_are_named(self) -> None:
         name = re.compile(

@@ -131,6 +131,14 @@ class TestLayout(unittest.TestCase):
                                 alias.asname or alias.name,
                             )
 
+    def test_a_package_names_each_of_its_modules(self) -> None:
+        for package in 'application', 'recovery':
+            folder = CODE / package
+            text = (folder / '__init__.py').read_text()
+            for path in folder.glob('[!_]*.py'):
+                with self.subTest(package):
+                    self.assertIn(f'``{path.stem}``', text)
+
     def test_no_module_is_too_long(self) -> None:
         for path in CODE.rglob('*.py'):
             if CODE / 'tests' not in path.parents:

@@ -264,7 +264,8 @@ class SecondSiteTest(TestCase):
     def test_a_set_that_is_registered_elsewhere_is_refused(self) -> None:
         self.assert_refused(
             'Backup set monday (', 'or a part of it, may be registered at B',
-            'use --to-cloud B', 'an older name of C', destination=self.c)
+            'name it with --to-cloud B', 'an older name of C',
+            destination=self.c)
 
     def test_so_is_one_that_needs_such_a_set(self) -> None:
         self.take('tuesday')

@@ -1049,7 +1049,7 @@ class TestResume(TestCase):
                 self.target('db-vda')['status'] = status
                 self.assertIn(
                     'db-vda, 1 GiB): volume t-db-vda, which was restored '
-                    f'before, is {status}, and is left', self.refused())
+                    f'before, is {status}, and is not', self.refused())
         self.assertEqual('written by the guest', self.target('db-vda')['data'])
 
     def test_one_that_was_never_made_is_made_again(self) -> None:
@@ -1348,7 +1348,7 @@ class TestSnapshots(TestCase):
             volume['status'] = 'error'
             with self.assertRaisesRegex(
                     filling.NotRestored if late else errors.NotPossible,
-                    'is left as it is'):
+                    'is not changed'):
                 restore.create(
                     self.client, self.cloud,
                     plan if late else self.plan(start=False),
