@@ -120,6 +120,9 @@ _list_schema = {
 }
 
 _TEXT_OR_NULL = {'type': ['string', 'null']}
+# Nova 2025.1 checks the format of null, too.
+_TIME_OR_NULL = {'oneOf': [{'type': 'string', 'format': 'date-time'},
+                           {'type': 'null'}]}
 _freeze_properties: dict[str, Any] = {
     'server_id': _UUID,
     'server_name': _TEXT_OR_NULL,
@@ -128,8 +131,8 @@ _freeze_properties: dict[str, Any] = {
     'request_id': {'type': 'string'},
     'state': {'type': 'string'},
     'requested_at': {'type': 'string', 'format': 'date-time'},
-    'frozen_at': {'type': ['string', 'null'], 'format': 'date-time'},
-    'unquiesce_at': {'type': ['string', 'null'], 'format': 'date-time'},
+    'frozen_at': _TIME_OR_NULL,
+    'unquiesce_at': _TIME_OR_NULL,
     'attempts': {'type': 'integer', 'minimum': 0},
     'error': _TEXT_OR_NULL,
 }
