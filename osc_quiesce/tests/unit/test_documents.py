@@ -61,7 +61,7 @@ class TestEnvironments(unittest.TestCase):
             lists['TESTS'].replace('$(SHORT)', lists['SHORT']).split(','))
         starred: set[str] = set()
         for tool, name in re.findall(
-                r'``(make|tox run -e) ([\w,-]+)`` \\\*',
+                r'``(make|tox run -e) ([\w.,-]+)`` \\\*',
                 TESTING.read_text()):
             if tool == 'make':
                 [recipe] = re.findall(
