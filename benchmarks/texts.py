@@ -129,8 +129,8 @@ def _front(found: Found) -> _Texts:
                          for way in ('ours', 'SDK', 'script, 5 s'))
     yield 'README.rst', 'This run took {} seconds.', (found.picture(),)
     yield ('README.rst',
-           'The median is {} seconds ({}), with a shell script {} seconds '
-           '({}), and with openstacksdk {} seconds ({}). The machine', (
+           'Medians: {} seconds ({}); a shell script takes {} seconds ({}), '
+           'openstacksdk {} seconds ({}). The machine', (
                found.middle(guests, ours, '.1f'), found.runs(guests, ours),
                found.middle(guests, script, '.1f'), found.runs(guests, script),
                found.middle(guests, sdk, '.1f'), found.runs(guests, sdk)))
@@ -186,8 +186,8 @@ def _notes(found: Found) -> _Texts:
     ours, limit, slow = (
         found.results(guests).line(real + way).middle
         for way in ('ours', 'limit', 'script, 5 s'))
-    yield (NOTES, 'Ours takes {} s. The limit, plain HTTP that waits for '
-           'nothing and checks nothing, takes {} s: it', (
+    yield (NOTES, 'Ours takes {} s. The limit, plain HTTP that polls '
+           'without pauses and checks nothing, takes {} s: it', (
                f'{ours:.2f}', f'{limit:.2f}'))
     parts = ('each quiesce', 'snapshots', 'each unquiesce')
     for words, name, what in (
@@ -198,7 +198,7 @@ def _notes(found: Found) -> _Texts:
         yield NOTES, words, tuple(
             found.middle(name, f'{what}limit, {part}', '.2f')
             for part in parts)
-    yield NOTES, 'are its {} s.', (f'{slow:.1f}',)
+    yield NOTES, 'The script takes {} s, since', (f'{slow:.1f}',)
 
 
 def write(results: pathlib.Path, root: pathlib.Path = ROOT) -> None:
