@@ -189,6 +189,8 @@ def find(
 def lacks(found: Protection, left: capacity.Left) -> list[str]:
     """Return what is too small for one more full set, as a word each.
 
+    The words are for programs, and so not translated.
+
     At a site that others have registered sets at, that is also the room to
     restore it: a restored volume takes up all of its size.
     """
@@ -198,9 +200,9 @@ def lacks(found: Protection, left: capacity.Left) -> list[str]:
     short = []
     if (left.backups is not None and left.backups < found.last.volumes) or (
             left.gigabytes is not None and left.gigabytes < size):
-        short.append(_('quota'))
+        short.append('quota')
     if not found.is_made_here and left.pools is not None and left.pools < size:
-        short.append(_('pools'))
+        short.append('pools')
     return short
 
 
