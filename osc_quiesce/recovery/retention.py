@@ -24,6 +24,7 @@ from osc_quiesce.recovery import failures
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import protection
 from osc_quiesce.recovery import records
+from osc_quiesce.recovery import retention_last
 from osc_quiesce.recovery import retention_site
 
 
@@ -57,7 +58,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
     :param names: names or IDs of sets
     :param application: its sets that were made here are included
     :param keep_last: how many consistent ones of these sets stay, of each
-        application, with all that is needed by what stays
+        application and at each site, with all that is needed by what stays
     :param owner_is_gone: whether the site that has made a set is lost, so
         that another one may delete it
     :param elsewhere: the other site
@@ -71,7 +72,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
         retention_site.Site())
     wanted, gone = _meant(here, there, names, application, owner_is_gone)
     problems = [] if keep_last is None else _moment_problems(wanted, now)
-    wanted = _older(wanted, keep_last)
+    wanted, spared = retention_last.older(wanted, keep_last, there.sets)
     # A set that is only partly gone here may be whole there.
     known = {s.id for s in wanted} & here.own
     gone |= _ids(s for s in there.sets if s.id in known)
@@ -89,7 +90,7 @@ def plan(cloud: cloud_api.Cloud, names: Sequence[str],
             each for each in here.backups if each['id'] in going),
             *_left(here, wanted)),
         frozenset(going | there.left_of(application)),
-        tuple(problems), tuple(hindered))
+        tuple(problems), (*hindered, *spared))
 
 
 def _going(here: retention_site.Site, there: retention_site.Site,
@@ -195,27 +196,6 @@ def _gone_here(there: retention_site.Site,
     except backup_sets.NoSuchSet as exc:
         raise backup_sets.NoSuchSet(
             _('%s It may already have been deleted.') % exc) from exc
-
-
-def _older(candidates: list[backup_sets.BackupSet],
-           keep_last: int | None) -> list[backup_sets.BackupSet]:
-    """Return those that are older than the last ones worth keeping.
-
-    A set that is not consistent does not count as one of these, but goes only
-    when it is older.
-
-    :param keep_last: None: all of them
-    """
-    if keep_last is None:
-        return candidates
-    found = []
-    for application in sorted({each.application for each in candidates}):
-        own = [s for s in candidates if s.application == application]
-        good = sorted({
-            s.created_at for s in own if s.state == backup_sets.CONSISTENT})
-        if len(good) >= keep_last:
-            found += [s for s in own if s.created_at < good[-keep_last]]
-    return found
 
 
 def _moment_problems(sets: Iterable[backup_sets.BackupSet],

@@ -116,7 +116,8 @@ class DeleteApplicationBackup(base.Interruptible, command.Command):
         parser.add_argument(
             '--keep-last', metavar='<n>', type=options.number,
             help=_('Of these sets, keep the last <n> consistent ones of each '
-                   'application, and all backups that they need'))
+                   'application, the last <n> that are consistent at the '
+                   'other site, and all backups that they need'))
         parser.add_argument(
             '--to-cloud', metavar='<cloud>', type=base.given, help=_(
                 'The other site, a name in clouds.yaml: what is deleted here '

@@ -474,7 +474,8 @@ class TestDelete(BackupTest):
                     f'--to-cloud {B}')
         self.assertEqual(3, len(self.states(A)))
         self.take(f'{self.name}-4')
-        self.create(f'{self.name}-4', '--full')
+        self.create(f'{self.name}-4', '--full', f'--to-cloud {B}',
+                    '--no-target-volumes')
         names = ' '.join(self.names)
         listed = self.openstack(
             A, f'application backup delete {names} {self.name}-4 '

@@ -230,6 +230,50 @@ class KeepLastTest(TestCase):
         self.delete(application='shop', keep_last=1)
         self.assertEqual(['thursday'], self.days())
 
+    def test_what_the_other_site_can_restore_is_kept(self) -> None:
+        for day in 'thursday', 'friday':
+            self.take(day)
+            self.create(day, full_every=1)
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual((), removal.problems)
+        self.assertEqual(
+            ['monday', 'tuesday', 'thursday'],
+            [each.name for each in removal.sets])
+        warning, = removal.warnings
+        self.assertIn('last ones that the other site can restore: wednesday (',
+                      warning)
+        deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        # With what it needs
+        self.assertEqual([*self.DAYS, 'friday'], self.days())
+        for day in self.DAYS:
+            self.assertEqual(
+                backup_sets.CONSISTENT, self.find(day, self.other).state)
+
+    def test_as_many_are_kept_there(self) -> None:
+        for day, destination in (
+                ('thursday', self.destination()), ('friday', None),
+                ('saturday', None)):
+            self.take(day)
+            self.create(day, full_every=1, destination=destination)
+        for number, days in (1, [*self.DAYS, 'friday']), (
+                2, ['monday', 'tuesday']):
+            removal = self.removal(
+                application='shop', keep_last=number, elsewhere=self.other)
+            self.assertEqual(days, [each.name for each in removal.sets])
+
+    def test_what_is_registered_but_not_consistent_does_not_count(
+            self) -> None:
+        row = self.b.rows[self.find('wednesday', self.other).backups[0]['id']]
+        row['status'] = 'error'
+        for day in 'thursday', 'friday':
+            self.take(day)
+            self.create(day, full_every=1)
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        self.assertEqual(['monday', 'wednesday', 'thursday'],
+                         [each.name for each in removal.sets])
+
     def test_fewer_than_that_are_all_kept(self) -> None:
         self.assertEqual(
             (), self.removal(application='shop', keep_last=3).sets
@@ -565,7 +609,7 @@ class CephTest(TestCase):
     def test_retention_leaves_it_and_goes_on(self) -> None:
         for day in 'thursday', 'friday':
             self.take(day)
-            self.create(day, full_every=1)
+            self.create(day, full_every=1, destination=self.destination())
         removal = self.removal(
             application='shop', keep_last=1, elsewhere=self.other)
         self.assertEqual((), removal.problems)

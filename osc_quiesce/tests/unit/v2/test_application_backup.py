@@ -415,7 +415,7 @@ class DeleteTest(TestCase):
 
     def test_the_last_ones_can_be_kept(self) -> None:
         self.take('tuesday')
-        self.create('tuesday', full_every=1)
+        self.create('tuesday', full_every=1, destination=self.destination())
         code = self.run_command(
             '--application', 'shop', '--keep-last', '1', '--to-cloud', 'B')
         self.assertEqual(0, code, self.errors())
