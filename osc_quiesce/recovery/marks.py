@@ -101,7 +101,7 @@ def get(volume: Mapping[str, Any], key: str) -> str:
     """
     is_own = metadata.get(volume, VOLUME) == volume['id'] and (
         key == TARGET_OF
-        or metadata.get(volume, RESTORE_ID) == _described_owner(volume))
+        or metadata.get(volume, RESTORE_ID) == described_owner(volume))
     return metadata.get(volume, key) if is_own else ''
 
 
@@ -116,7 +116,11 @@ def _description(volume: Mapping[str, Any]) -> tuple[str, str]:
     return (text, holder) if id_ in ('', volume['id']) else ('', '')
 
 
-def _described_owner(volume: Mapping[str, Any]) -> str:
+def described_owner(volume: Mapping[str, Any]) -> str:
+    """Return the ID of the restore that a description names, or ''.
+
+    Cinder does not replace that. Metadata count if it has no room for an ID.
+    """
     text, holder = _description(volume)
     if len(text) > _ROOM:
         return _noted_owner(volume)
@@ -163,7 +167,7 @@ def owner(volume: Mapping[str, Any]) -> str:
     If only the metadata tell one, a person has written it or Cinder has copied
     it: it is heeded, but not while a restore is not complete.
     """
-    found = _described_owner(volume)
+    found = described_owner(volume)
     if found or volume.get('status') in (
             'restoring-backup', 'error_restoring'):
         return found

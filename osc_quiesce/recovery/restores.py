@@ -74,6 +74,27 @@ class Restore:
             and len(active) == self._wanted(marks.SERVERS))
         return COMPLETE if is_complete else INCOMPLETE
 
+    @property
+    def needs_set(self) -> bool:
+        """Whether it still has to restore, prove or start something.
+
+        Volumes that are missing once a server was started were deleted since.
+        """
+        if not all(map(self._is_settled, self.volumes)):
+            return True
+        return (len(self.volumes) < self._wanted(marks.VOLUMES)
+                and not any(marks.get(each, marks.STARTED)
+                            for each in self.volumes))
+
+    def _is_settled(self, volume: Mapping[str, Any]) -> bool:
+        """Return whether all that a restore does with a volume is done."""
+        if marks.get(volume, marks.STARTED) or volume['attachments']:
+            return True
+        return bool(
+            not self._wanted(marks.SERVERS)
+            and marks.get(volume, marks.RESTORED_AT)
+            and (marks.verified(volume) or not marks.target_of(volume)))
+
     def _wanted(self, key: str) -> int:
         """Return a count, as the run with the most servers has written it."""
         return max((metadata.number(each, key) for each in self.volumes

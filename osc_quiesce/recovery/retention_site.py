@@ -20,6 +20,8 @@ from osc_quiesce.i18n import _
 from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import chains
 from osc_quiesce.recovery import marks
+from osc_quiesce.recovery import restores
+from osc_quiesce.recovery import targets
 
 _AT_WORK: Final = ('creating', 'restoring')
 
@@ -35,6 +37,8 @@ class Site:
     :param remains: of another site, IDs of the sets that the first one has
         made and does not have any more
     :param known: of another site, IDs of the backups that the first one has
+    :param restoring: the restores that still need their sets, without
+        servers
     """
 
     project_id: str | None = None
@@ -43,6 +47,7 @@ class Site:
     own: frozenset[str] = frozenset()
     remains: frozenset[str] = frozenset()
     known: frozenset[str] = frozenset()
+    restoring: tuple[restores.Restore, ...] = ()
 
     @classmethod
     def of(cls, cloud: cloud_api.Cloud, first: Site | None = None) -> Site:
@@ -56,13 +61,15 @@ class Site:
         made = {s.id for s in sets
                 if not backup_sets.is_of_another_site(s, cloud)}
         if first is None:
-            return cls(cloud.project_id, backups, sets, frozenset(made))
+            return cls(cloud.project_id, backups, sets, frozenset(made),
+                       restoring=_restores(cloud))
         foreign = {s.id for s in sets} - first.own
         remains = {s.id for s in sets if s.id in foreign - made
                    and s.owner == first.project_id}
         return cls(cloud.project_id, backups, sets,
                    frozenset(foreign - remains), frozenset(remains),
-                   frozenset(each['id'] for each in first.backups))
+                   frozenset(each['id'] for each in first.backups),
+                   _restores(cloud))
 
     def left_of(self, application: str | None) -> set[str]:
         """Return the IDs of backups of which a deletion was interrupted.
@@ -117,27 +124,66 @@ class Site:
         later.
         """
         return chains.needed(
-            [each for line in self._at_work for each in line], self.backups)
+            [each for _what, line in self._at_work for each in line],
+            self.backups)
 
     def at_work(self, ids: Collection[str]) -> list[str]:
         """Return what needs some of these backups now, as parts of a text."""
-        return [_work(line[0]) for line in self._at_work
+        return [what for what, line in self._at_work
                 if chains.needed(line, self.backups) & set(ids)]
 
     @functools.cached_property
-    def _at_work(self) -> list[list[dict[str, Any]]]:
-        """Backups that are being made or read, each with those of its set."""
-        found = []
+    def _at_work(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """What is done, and the backups that it needs, with their sets."""
+        found = [(_restoring(each), self._needed(each))
+                 for each in self.restoring]
         for each in self.backups:
             base = metadata.get(each, marks.PROOF_OF)
             if base or each['status'] in _AT_WORK or metadata.get(
                     each, marks.HIDDEN_BY):
                 mine = {each['id'], base}
-                found.append([each, *(
+                found.append((_work(each), [each, *(
                     other for s in self.sets
                     if mine & {b['id'] for b in s.everything}
-                    for other in s.everything)])
+                    for other in s.everything)]))
         return found
+
+    def _needed(self, restore: restores.Restore) -> list[dict[str, Any]]:
+        """Return the backups of the set of a restore.
+
+        While Cinder restores, it may have replaced the name of the set: then
+        it can be any set of these volumes.
+        """
+        places = {each['id'] for each in restore.volumes}
+        sources = {marks.source(each) for each in restore.volumes}
+
+        def may_be(found: backup_sets.BackupSet) -> bool:
+            if restore.set_id:
+                return found.id == restore.set_id
+            return any(each['volume_id'] in places or metadata.get(
+                each, backup_sets.SOURCE_VOLUME) in sources
+                for each in found.everything)
+
+        return [each for s in self.sets if may_be(s) for each in s.everything]
+
+
+def _restores(cloud: cloud_api.Cloud) -> tuple[restores.Restore, ...]:
+    """Return the restores at a site that still need their sets."""
+    volumes: dict[str, list[dict[str, Any]]] = {}
+    for each in targets.everything(cloud):
+        if owner := marks.described_owner(each):
+            volumes.setdefault(owner, []).append(each)
+    found = (restores.Restore(id_, its, ()) for id_, its in volumes.items())
+    return tuple(each for each in found if each.needs_set)
+
+
+def _restoring(restore: restores.Restore) -> str:
+    """Return what a restore is at, as a part of a text."""
+    return _('restore %(name)s (%(id)s), which is not complete: the same '
+             'command again completes it; if it was given up, "openstack '
+             'application restore delete %(id)s" there deletes it, with its '
+             'servers') % {'name': restore.name or _('of unknown name'),
+                           'id': restore.id}
 
 
 def _work(backup: dict[str, Any]) -> str:

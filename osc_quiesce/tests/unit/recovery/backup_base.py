@@ -122,6 +122,10 @@ class FakeSite:
 
     def pages(self, _service: str, path: str, key: str, _microversion: str,
               ) -> Iterator[dict[str, Any]]:
+        if key == 'volumes':
+            self._note(f'GET {path}')
+            return iter([{'description': '', 'attachments': [], **each}
+                         for each in self.volumes.values()])
         assert key == 'backups'
         return self.backups(**dict(parse.parse_qsl(path.partition('?')[2])))
 

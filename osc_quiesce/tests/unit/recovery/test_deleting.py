@@ -589,6 +589,108 @@ class BusyTest(TestCase):
         self.assertEqual(['monday', 'tuesday', 'thursday'], self.days())
 
 
+class RestoreTest(TestCase):
+    """At B a set is restored, one volume after the other."""
+
+    VALUES = {marks.RESTORE: 'nightly', marks.RESTORE_ID: 'r1',
+              marks.VOLUMES: '3', marks.SERVERS: '2'}
+
+    def restore(self, day: str, **values: str) -> None:
+        """Mark the target volumes as those of a restore."""
+        for source in self.SIZES:
+            self.volume(source, {
+                **self.VALUES, marks.SET_ID: self.find(day).id,
+                **{key.lower(): value for key, value in values.items()}})
+
+    def volume(self, source: str, values: dict[str, str],
+               holder: str = 'r1') -> dict[str, Any]:
+        id_ = f't-{source}'
+        held = f';osc_quiesce:holder={holder}' if holder else ''
+        self.b.volumes[id_] = {
+            'id': id_, 'name': '', 'status': 'available', 'attachments': [],
+            'description': f'{marks.target_description(source)}{held}'
+                           f';volume_id={id_}',
+            'metadata': metadata.ours({marks.VOLUME: id_, **values})}
+        return self.b.volumes[id_]
+
+    def assert_held(self, *days: str) -> None:
+        """Check which sets cannot go now."""
+        self.assertEqual(list(days), [
+            day for day in self.DAYS if any(
+                f'Backup set {day} ' in each and 'restore nightly (r1), which '
+                'is not complete' in each and '"openstack application restore '
+                'delete r1" there deletes it' in each for each in
+                self.removal(*self.DAYS, elsewhere=self.other).problems)])
+
+    def test_what_is_not_restored_yet_is_refused(self) -> None:
+        self.restore('monday', restored_at='x')
+        self.volume('web-vda', {
+            **self.VALUES, marks.SET_ID: self.find('monday').id})
+        self.assert_held('monday')
+
+    def test_and_what_it_needs(self) -> None:
+        self.restore('tuesday')
+        self.assert_held('monday', 'tuesday')
+
+    def test_a_volume_that_is_not_begun_yet_counts(self) -> None:
+        self.restore('monday', restored_at='x', verified='x',
+                     restore_servers='0')
+        self.assert_held()
+        del self.b.volumes['t-web-vda']
+        self.assert_held('monday')
+
+    def test_it_is_held_until_it_is_verified(self) -> None:
+        self.restore('monday', restored_at='x', restore_servers='0')
+        self.assert_held('monday')
+        self.restore('monday', restored_at='x', restore_servers='0',
+                     verified='x')
+        self.assert_held()
+
+    def test_it_is_held_until_its_servers_are_made(self) -> None:
+        self.restore('monday', restored_at='x', verified='x')
+        self.assert_held('monday')
+        self.restore('monday', restored_at='x', verified='x', started='x')
+        self.assert_held()
+        # Of what runs, a volume that is deleted later does not matter.
+        del self.b.volumes['t-web-vda']
+        self.assert_held()
+
+    def test_one_whose_metadata_cinder_has_replaced_is_any(self) -> None:
+        volume = self.volume('db-vda', {})
+        volume['metadata'] = {'owner': 'db'}
+        problems = self.removal('monday', elsewhere=self.other).problems
+        self.assertIn('restore of unknown name (r1)', ' '.join(problems))
+
+    def test_one_that_was_given_up_is_not_held(self) -> None:
+        self.volume('db-vda', {marks.RESTORED_AT: 'x'}, holder='')
+        self.assert_held()
+
+    def test_nor_one_that_was_made_by_hand(self) -> None:
+        self.volume('db-vda', {marks.RESTORE_ID: 'by-hand'}, holder='')
+        self.assertEqual((), self.removal(
+            *self.DAYS, elsewhere=self.other).problems)
+
+    def test_a_restore_at_this_site_counts(self) -> None:
+        self.restore('monday')
+        self.a.volumes.update(self.b.volumes)
+        self.b.volumes.clear()
+        self.assert_refused('is needed at this site (restore nightly',
+                            *self.DAYS)
+
+    def test_retention_leaves_it_and_goes_on(self) -> None:
+        for day in 'thursday', 'friday':
+            self.take(day)
+            self.create(day, full_every=1, destination=self.destination())
+        self.restore('monday')
+        removal = self.removal(
+            application='shop', keep_last=1, elsewhere=self.other)
+        warning, = removal.warnings
+        self.assertIn('restore nightly (r1)', warning)
+        deleting.carry_out(removal, self.cloud, self.other, self.timer)
+        for site in self.a, self.b:
+            self.assertEqual(['monday', 'friday'], self.days(site))
+
+
 class CephTest(TestCase):
     """With Ceph's driver, of wednesday one backup has failed."""
 

@@ -33,6 +33,34 @@ class TestRestores(restore_base.TestCase):
             ['db', 'web'], [server['name'] for server in found.servers])
         self.assertEqual(found, restores.find(self.cloud, found.id))
 
+    def test_it_needs_its_set_until_the_last_server_is_made(self) -> None:
+        seen: list[bool] = []
+
+        def look(line: str) -> None:
+            if line.startswith(('PUT /volumes/t-', 'POST /backups',
+                                'DELETE /backups', 'POST /servers')):
+                (found,) = restores.find_all(self.cloud)
+                seen.append(found.needs_set)
+
+        self.site.hooks.append(look)
+        self.restore(parallel=1)
+        self.assertLess(3 * 3, len(seen))
+        self.assertEqual({True}, set(seen[:-1]))
+        self.assertEqual([False], seen[-1:])
+        self.assertFalse(self.find().needs_set)
+
+    def test_without_servers_until_all_is_proven(self) -> None:
+        self.restore(start=False, verify=False)
+        self.assertTrue(self.find().needs_set)
+        self.restore(start=False)
+        self.assertFalse(self.find().needs_set)
+
+    def test_what_cannot_be_proven_needs_it_until_it_is_there(self) -> None:
+        for source in 'db-vda', 'db-vdb', 'web-vda':
+            self.unregister(source)
+        self.restore(start=False)
+        self.assertFalse(self.find().needs_set)
+
     def test_it_is_incomplete_without_a_server(self) -> None:
         self.restore()
         next(iter(self.site.servers.values()))['status'] = 'SHUTOFF'
