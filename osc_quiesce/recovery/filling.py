@@ -20,7 +20,6 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce.recovery import furnishing
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
@@ -126,42 +125,14 @@ class Filler:
         name = metadata.escape(self._plan.prefix) + item.wanted.name
         made = targets.make(
             self._cloud, item.wanted, description,
-            self._marks(item), name=name[:metadata.PIECE], **more)
+            self._plan.marks_of(item), name=name[:metadata.PIECE], **more)
         return self._waiter.volume(made['id'], waiting.BUSY, made)
-
-    def _marks(self, item: restore_plan.Item, volume_id: str = '',
-               is_done: bool = False) -> dict[str, str]:
-        """Return all that is written on a volume.
-
-        :param volume_id: empty if the volume is not made yet
-        """
-        plan = self._plan
-        values = {marks.APPLICATION: item.wanted.application,
-                  marks.RESTORE: plan.name,
-                  marks.RESTORE_ID: plan.restore_id,
-                  marks.SET_ID: plan.point.id,
-                  marks.BACKUP_ID: item.copy.id,
-                  marks.SOURCE: item.wanted.id,
-                  **self._counts,
-                  marks.STARTED: '',
-                  marks.VERIFIED: '',
-                  marks.DIFFERS: '',
-                  marks.TARGET_OF: item.wanted.id if item.is_target else '',
-                  marks.RESTORED_AT: model.utc_now() if is_done else ''}
-        if volume_id:
-            values[marks.VOLUME] = volume_id
-        return values
-
-    @property
-    def _counts(self) -> dict[str, str]:
-        return {marks.VOLUMES: str(self._plan.volumes),
-                marks.SERVERS: str(self._plan.servers)}
 
     def _recounted(self, volume: dict[str, Any]) -> dict[str, Any]:
         """Return a volume that an earlier run has filled, with our counts."""
         if any(metadata.get(volume, key) != value
-               for key, value in self._counts.items()):
-            marks.write(self._cloud, volume['id'], self._counts)
+               for key, value in self._plan.counts.items()):
+            marks.write(self._cloud, volume['id'], self._plan.counts)
         return volume
 
     def _check(self, item: restore_plan.Item, volume: Mapping[str, Any],
@@ -254,7 +225,7 @@ class Filler:
         """Have Cinder restore; return the volume when the data are there."""
         backup, lost = item.copy.id, _('it was reset')
         self._waiter.repeat(lambda: furnishing.prepare(
-            self._cloud, volume, self._marks(item, volume['id'])))
+            self._cloud, volume, self._plan.marks_of(item, volume['id'])))
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
@@ -314,7 +285,7 @@ class Filler:
             self._check(item, found)
             return {**found, 'metadata': furnishing.furnish(
                 self._cloud, item.wanted, found,
-                self._marks(item, found['id'], is_done=True))}
+                self._plan.marks_of(item, found['id'], is_done=True))}
 
         try:
             return self._waiter.repeat(write, _PATIENCE)

@@ -12,6 +12,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
+from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
@@ -116,6 +117,34 @@ class Plan:
         servers = self.resolution.servers
         return [[server for server in servers if server.stage == number]
                 for number in sorted({server.stage for server in servers})]
+
+    @property
+    def counts(self) -> dict[str, str]:
+        """What is written on each volume of how many there are."""
+        return {marks.VOLUMES: str(self.volumes),
+                marks.SERVERS: str(self.servers)}
+
+    def marks_of(self, item: Item, volume_id: str = '',
+                 is_done: bool = False) -> dict[str, str]:
+        """Return all that is written on a volume.
+
+        :param volume_id: empty if the volume is not made yet
+        """
+        values = {marks.APPLICATION: item.wanted.application,
+                  marks.RESTORE: self.name,
+                  marks.RESTORE_ID: self.restore_id,
+                  marks.SET_ID: self.point.id,
+                  marks.BACKUP_ID: item.copy.id,
+                  marks.SOURCE: item.wanted.id,
+                  **self.counts,
+                  marks.STARTED: '',
+                  marks.VERIFIED: '',
+                  marks.DIFFERS: '',
+                  marks.TARGET_OF: item.wanted.id if item.is_target else '',
+                  marks.RESTORED_AT: model.utc_now() if is_done else ''}
+        if volume_id:
+            values[marks.VOLUME] = volume_id
+        return values
 
 
 def servers_of(cloud: cloud_api.Cloud,
