@@ -31,6 +31,7 @@ from osc_quiesce.recovery import proof
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import split_brain
 from osc_quiesce.recovery import waiting
 
 LOG = logging.getLogger(__name__)
@@ -269,6 +270,8 @@ class Run:
 
     def start(self) -> None:
         """Make the servers, one stage after the other."""
+        self._waiter.repeat(
+            lambda: split_brain.check(self._cloud, self._plan))
         self._check_volumes()
         for row in self.rows.values():
             self._withdraw(row)  # no proof was wanted

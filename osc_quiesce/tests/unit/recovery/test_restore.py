@@ -599,6 +599,35 @@ class TestFailures(TestCase):
         self.assertEqual(['BUILD'], [
             each['status'] for each in self.site.servers.values()])
 
+    def test_a_source_that_comes_back_meanwhile_runs_alone(self) -> None:
+        source = restore_base.FakeSite()
+        source.servers['db-id'] = {'id': 'db-id', 'status': 'SHUTOFF'}
+        source.servers['web-id'] = {'id': 'web-id', 'status': 'ACTIVE'}
+
+        def come_back(line: str) -> None:
+            if line.endswith('/restore'):
+                source.servers['db-id']['status'] = 'ACTIVE'
+
+        self.site.hooks.append(come_back)
+        options: dict[str, Any] = {'source': source, 'servers': ('db',)}
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'No server was started. Servers of '
+                r'the source are ACTIVE: db \(db-id\)\. Stop them .* The '
+                'restored volumes are kept, and the same command again'):
+            self.restore(**options)
+        self.assertEqual(({}, {}), (self.site.servers, self.site.ports))
+        source.servers['db-id']['status'] = 'SHUTOFF'
+        self.site.hooks.clear()
+        self.assertEqual(1, len(self.restore(**options).servers))
+
+    def test_it_is_asked_neither_by_force_nor_without_servers(self) -> None:
+        source = restore_base.FakeSite()
+        source.servers['db-id'] = {'id': 'db-id', 'status': 'ACTIVE'}
+        self.restore(source=source, start=False)
+        self.restore(source=source, force=True)
+        self.assertEqual(2, len(self.site.servers))
+        self.assertEqual([], source.reads)
+
     def test_several_failures_are_all_named(self) -> None:
         self.site.restores_to = ['error_restoring'] * 3
         with self.assertRaises(errors.ApplicationError) as caught:
