@@ -180,19 +180,14 @@ class Filler:
 
     def _check_holder(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
-        """Check that nothing else was restored into a volume since."""
-        holder = restore_plan.holder(volume, self._plan.restore_id)
-        if holder:
+        """Check that a volume has no data that must not be written over."""
+        claimed = restore_plan.claimed(volume, self._plan.restore_id)
+        if claimed:
             raise NotRestored(
-                _('Volume %(volume)s was not restored: restore %(name)s has '
-                  'taken volume %(id)s since the plan was made, and its data '
-                  'are left alone; "openstack application restore delete '
-                  '%(holder)s" gives it up.') % {
-                      'volume': item.wanted.label,
-                      'name': marks.owner_label(volume),
-                      'holder': holder,
-                      'id': volume['id']},
-                _('The same command again makes a new plan.'))
+                _('Volume %(volume)s was not restored: %(why)s.') % {
+                    'volume': item.wanted.label, 'why': claimed},
+                _('That was not so when the plan was made. Its data are left '
+                  'alone; the same command again makes a new plan.'))
 
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:

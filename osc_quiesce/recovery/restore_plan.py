@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import shlex
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -171,6 +172,29 @@ def holder(volume: Mapping[str, Any], restore_id: str) -> str:
     """Return which other restore has a volume, or ''."""
     found = marks.owner(volume)
     return '' if found == restore_id else found
+
+
+def claimed(volume: Mapping[str, Any], restore_id: str) -> str:
+    """Return why the data of a volume must not be written over, or ''.
+
+    It is a part of a sentence.
+    """
+    names = {'id': volume['id'], 'restore': restore_id}
+    if found := holder(volume, restore_id):
+        return _('volume %(id)s has the data of restore %(name)s: "openstack '
+                 'application restore delete %(holder)s" gives it up') % {
+                     **names,
+                     'name': marks.owner_label(volume),
+                     'holder': found}
+    if marks.disowned_by(volume) != restore_id:
+        return ''
+    return _('volume %(id)s has what this restore has restored, and may have '
+             'been written to since, but its description, which tells that, '
+             'was changed: put it right with "openstack volume set '
+             '--description %(text)s %(id)s"; or delete the whole restore, '
+             'with its servers and the volumes that it has made: "openstack '
+             'application restore delete %(restore)s"') % {
+                 **names, 'text': shlex.quote(marks.described_again(volume))}
 
 
 def is_another_under_way(volume: Mapping[str, Any], copy_status: str,

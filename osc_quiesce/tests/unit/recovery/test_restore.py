@@ -646,8 +646,8 @@ class TestTakenTargets(TestCase):
         log = list(self.site.log)
         with self.assertRaisesRegex(
             errors.ApplicationError,
-            r'db-vda .* was not restored: restore nightly \(.*\) has taken '
-            'volume t-db-vda since .* restore delete',
+            r'db-vda .* was not restored: volume t-db-vda has the data of '
+            r'restore nightly \(.*\): .* restore delete .* makes a new plan',
         ):
             restore.create(self.client, self.cloud, plan,
                            restore.Means(60.0, 60.0))
@@ -903,6 +903,70 @@ class TestMarksThatComeHome(TestCase):
                               'second', self.refused(name='third'))
                 self.give_up()
                 self.assertEqual(text, target['description'])
+
+
+class TestChangedDescriptions(TestCase):
+    """What a restore has restored may be in use, whatever describes it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.unregister('db-vda')
+        self.servers[0]['volumes'][1]['delete_on_termination'] = False
+        self.used = [
+            self.site.volumes[row.id] for row in self.restore().volumes[:2]]
+        for volume in self.used:
+            volume.update(data='new', description='of the shop')
+        self.cloud.compute('DELETE', f'/servers/{self.server("db")["id"]}')
+        self.site.log.clear()
+
+    def test_the_data_are_not_written_over(self) -> None:
+        count = len(self.site.volumes)
+        for status in 'available', 'error', 'in-use':
+            for volume in self.used:
+                volume.update(status=status, attachments=[
+                    {'server_id': 'x'}] if status == 'in-use' else [])
+            said = self.refused()
+            for volume in self.used:
+                self.assertIn(
+                    f'volume {volume["id"]} has what this restore has '
+                    'restored, and may have been written to since, but its '
+                    'description', said)
+        self.assertEqual(count, len(self.site.volumes))
+
+    def test_the_message_tells_how_to_put_it_right(self) -> None:
+        found = re.findall(
+            r"volume set --description '(.*?)' (.*?)\"", self.refused())
+        self.assertEqual([each['id'] for each in self.used],
+                         [id_ for _text, id_ in found])
+        for text, id_ in found:
+            self.site.volumes[id_]['description'] = text
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([each['id'] for each in self.used],
+                         [row.id for row in report.volumes[:2]])
+        self.assertEqual(['new'] * 2, [v['data'] for v in self.used])
+
+    def test_it_may_be_changed_after_the_plan(self) -> None:
+        texts = [marks.described_again(each) for each in self.used]
+        for volume, text in zip(self.used, texts, strict=True):
+            volume['description'] = text
+        plan = self.plan()
+        for volume in self.used:
+            volume['description'] = ''
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'db-vda .* was not restored: volume '
+                '.* has what this restore .* db-vdb .* was not restored'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual([], self.site.log)
+
+    def test_what_is_given_up_is_free_or_stays(self) -> None:
+        restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
+        report = self.restore()
+        own, target = self.used
+        self.assertEqual('new', own['data'])
+        self.assertNotEqual(own['id'], report.volumes[0].id)
+        self.assertEqual('data of db-vdb', target['data'])
 
 
 class TestResume(TestCase):
