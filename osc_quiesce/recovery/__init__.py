@@ -17,9 +17,10 @@ A restore: ``points`` finds the set; ``skeleton`` writes a ``mapping``, and
 ``resolving`` looks for each of its names at the ``site`` (``rows``, ``ports``,
 ``losses``); ``restore_preflight`` makes a ``restore_plan`` (``room``,
 ``split_brain``); ``restore`` carries it out: ``filling`` restores volumes,
-``proof`` compares them by ``proof_backups``, ``booting`` makes servers, and
-``checking`` asks whether they work. ``restores`` finds restores again by their
-``marks``. ``drill`` does the same with clones.
+``proof`` compares them by ``proof_backups``, and ``verdicts`` writes what it
+has found; ``booting`` makes servers, and ``checking`` asks whether they work.
+``restores`` finds restores again by their ``marks``. ``drill`` does the same
+with clones.
 
 What is sure before a disaster: ``verifying`` looks at chains; ``stores``,
 ``backup_check``, ``chunks``, ``unpacking`` and ``reading`` look into a store;

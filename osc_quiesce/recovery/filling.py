@@ -74,7 +74,13 @@ class Filler:
 
         :raises NotRestored: there is none
         """
-        self._waiter.volume(volume_id, {'backing-up'})  # after a proof
+        found = self._waiter.volume(volume_id, {'backing-up'})  # after a proof
+        why = restore_plan.lost(
+            item, volume_id, {volume_id: found}, self._plan.restore_id)
+        if why:
+            raise NotRestored(
+                _('Volume %(volume)s was not cloned: %(why)s.') % {
+                    'volume': item.wanted.label, 'why': why})
         # Cinder gives a clone the type and zone of what it is a clone of.
         wanted = dataclasses.replace(item.wanted, type=None, zone=None)
         own = dataclasses.replace(item, wanted=wanted, is_target=False)

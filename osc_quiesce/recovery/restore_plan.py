@@ -269,6 +269,28 @@ def damage(volume: Mapping[str, Any]) -> str:
                  'restore': metadata.get(volume, marks.RESTORE_ID)}
 
 
+def lost(item: Item, volume_id: str,
+         there: Mapping[str, Mapping[str, Any]], restore_id: str) -> str:
+    """Return why a volume that was filled has other data by now, or ''.
+
+    It is a part of a sentence.
+
+    :param there: volumes as Cinder shows them now, by their IDs
+    """
+    volume = there.get(volume_id)
+    if volume is None:
+        return _('volume %s is not there any more') % volume_id
+    if item.is_done(volume, restore_id):
+        return ''
+    return claimed(volume, restore_id) or _(
+        'volume %(id)s is %(status)s, and it is not certain any more that it '
+        'has the data of %(kind)s %(copy)s, which was restored into it') % {
+            'id': volume_id,
+            'status': volume['status'],
+            'kind': item.copy.kind,
+            'copy': item.copy.id}
+
+
 def check(plan: Plan) -> None:
     """Raise errors.NotPossible if the plan has refusals."""
     if plan.refusals:

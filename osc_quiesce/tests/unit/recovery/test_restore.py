@@ -443,7 +443,8 @@ class TestFailures(TestCase):
         found: list[str] = []
         self.site.hooks.append(find)
         with self.assertRaisesRegex(
-                proof.NotEqual, 'No server was started: volume t-web-vda'):
+                errors.ApplicationError,
+                'No further server was started: volume t-web-vda DIFFERS'):
             self.restore(parallel=1)
         self.assertEqual({}, self.site.servers)
         self.assertEqual({}, self.site.ports)
@@ -804,6 +805,73 @@ class TestTakenTargets(TestCase):
         restores.delete(late, self.waiter)
         self.restore(name='first')
         self.assert_restored()
+
+
+    def test_a_stage_boots_nothing_that_another_restore_has(self) -> None:
+        run = checking.Checker.run
+        checked: list[str] = []
+
+        def replace(checker: Any, server: Any, found: Any) -> None:
+            if not checked:
+                checked.append(server.name)
+                restores.delete(
+                    restores.find(self.cloud, 'nightly'), self.waiter)
+                self.restore(name='older', servers=('web',), start=False)
+            run(checker, server, found)
+
+        for volume in self.servers[0]['volumes']:
+            volume['delete_on_termination'] = False
+        with mock.patch.object(checking.Checker, 'run', replace):
+            with self.assertRaisesRegex(
+                    errors.ApplicationError, 'No further server was started: '
+                    'volume t-db-vda is available, and it is not certain .* '
+                    'No further server was started: volume t-web-vda has the '
+                    'data of restore older .*same command again'):
+                self.restore()
+        self.assertEqual({}, self.site.servers)
+
+    def test_a_proof_tells_nothing_of_what_another_restore_has(self) -> None:
+        for is_equal in True, False:
+            with self.subTest(is_equal=is_equal):
+                self.setUp()
+                if not is_equal:
+                    self.site.damage = lambda volume: volume.update(data='bad')
+                self.assert_stays_as_taken()
+
+    def assert_stays_as_taken(self) -> None:
+        """Let another restore take a volume while its proof ends."""
+        target, volume = self.target('web-vda'), self.site.volume
+        taken: list[dict[str, Any]] = []
+
+        def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if path.endswith('export_record') and not taken:
+                restore_base.take(target, **{marks.VERIFIED: ''})
+                taken.append(copy.deepcopy(target))
+            return answer
+
+        self.site.volume = take  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                proof.NotProven, 'web-vda .* is neither proven nor found to '
+                'differ: volume t-web-vda has the data of restore other'):
+            self.restore(servers=('web',))
+        self.assertEqual(taken, [target])
+        self.assertEqual({}, self.site.servers)
+
+    def test_one_listing_tells_it_of_all_volumes(self) -> None:
+        listed: list[str] = []
+        pages = self.site.pages
+
+        def note(service: str, path: str, *args: Any) -> Any:
+            listed.append(path)
+            return pages(service, path, *args)
+
+        self.restore(start=False)
+        plan = self.plan()
+        self.site.pages = note  # type: ignore
+        restore.create(
+            self.client, self.cloud, plan, restore.Means(60.0, 60.0))
+        self.assertEqual(2, listed.count('/volumes/detail'))
 
 
 class TestMarksThatComeHome(TestCase):
