@@ -234,7 +234,7 @@ class Filler:
                                {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
-                self._let_go(volume['id'])
+                self._let_go(item, volume['id'])
                 raise self._failure(item, volume, str(exc)) from exc
             lost = str(exc).rstrip('.')
         found, is_certain = self._waiter.restore(volume['id'], backup)
@@ -249,11 +249,16 @@ class Filler:
                 'Cinder has restored nothing into it (%s)') % lost)
         return found
 
-    def _let_go(self, volume_id: str) -> None:
-        """Leave a target volume to a restore that was quicker, if one was."""
+    def _let_go(self, item: restore_plan.Item, volume_id: str) -> None:
+        """Leave a target volume to a restore that was quicker, if one was.
+
+        What restores the backup of this plan may be the same command.
+        """
         found = self._waiter.volume(volume_id, ())
         if (found['status'] == 'restoring-backup'
-                and marks.owner(found) == self._plan.restore_id):
+                and marks.owner(found) == self._plan.restore_id
+                and self._waiter.backup(
+                    item.copy.id, ())['status'] != 'restoring'):
             self._waiter.repeat(lambda: marks.sign(self._cloud, found, ''))
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],

@@ -788,16 +788,21 @@ class TestTakenTargets(TestCase):
             self.restore()
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
-    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
-            self) -> None:
+    def begin_elsewhere(self, backup: str) -> None:
+        """Let a backup be restored into a target just before ours is."""
         def begin(line: str) -> None:
             if line == 'POST /backups/b-db-vda/restore':
                 self.site.hooks.clear()
                 self.target('db-vda').update(
-                    {'status': 'restoring-backup', 'from': 'b-db-vda'})
-                self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+                    {'status': 'restoring-backup', 'from': backup})
+                self.site.backup_rows[backup]['status'] = 'restoring'
 
         self.site.hooks.append(begin)
+
+    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
+            self) -> None:
+        self.begin_elsewhere(self.site.add_backup(
+            't-db-vda', 'of another set', source_metadata={'owner': 'db'}))
         with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
             self.restore(name='late', servers=('db',), start=False)
         self.assertEqual('', marks.owner(self.target('db-vda')))
@@ -806,6 +811,16 @@ class TestTakenTargets(TestCase):
         self.restore(name='first')
         self.assert_restored()
 
+    def test_one_that_the_same_command_has_begun_is_held_for_it(self) -> None:
+        self.begin_elsewhere('b-db-vda')
+        with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
+            self.restore(servers=('db',), start=False)
+        self.assertEqual(
+            self.plan().restore_id, marks.owner(self.target('db-vda')))
+        drill = self.plan(drill=True, force=True).items[0]
+        self.assertFalse(drill.is_target)
+        self.restore()
+        self.assert_restored()
 
     def test_a_stage_boots_nothing_that_another_restore_has(self) -> None:
         run = checking.Checker.run
