@@ -225,8 +225,8 @@ class Filler:
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
         backup, lost = item.copy.id, _('it was reset')
-        self._waiter.repeat(lambda: furnishing.prepare(
-            self._cloud, volume, self._plan.marks_of(item, volume['id'])))
+        if done := self._prepare(item, volume):
+            return done
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
@@ -248,6 +248,28 @@ class Filler:
             raise self._failure(item, found, _(
                 'Cinder has restored nothing into it (%s)') % lost)
         return found
+
+    def _prepare(self, item: restore_plan.Item,
+                 volume: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write what is there before a restore.
+
+        :param volume: as it was read a moment ago
+        :returns: the volume if the same command elsewhere has restored it
+            while this was tried: its marks must stay
+        """
+        id_, known = volume['id'], [dict(volume)]
+
+        def write() -> dict[str, Any] | None:
+            found = known.pop() if known else self._waiter.read_volume(id_)
+            if item.is_done(found, self._plan.restore_id):
+                return found
+            self._check_holder(item, found)
+            self._check(item, found)
+            furnishing.prepare(
+                self._cloud, found, self._plan.marks_of(item, id_))
+            return None
+
+        return self._waiter.repeat(write)
 
     def _let_go(self, item: restore_plan.Item, volume_id: str) -> None:
         """Leave a target volume to a restore that was quicker, if one was.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+import contextlib
 import copy
 import os
 import re
@@ -731,6 +732,40 @@ class TestTakenTargets(TestCase):
                                 restore.Means(60.0, 60.0))
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
         self.assertEqual(done, [self.site.volumes])
+
+    def test_done_by_the_same_command_while_the_api_was_away(self) -> None:
+        for change in ({}, {'status': 'restoring-backup', 'metadata': {},
+                            'attachments': []}):
+            with self.subTest(change):
+                self.setUp()
+                self.assert_stays_as_done(change)
+
+    def assert_stays_as_done(self, change: dict[str, Any]) -> None:
+        """Let the same command end elsewhere, with this change after it."""
+        plan = self.plan(parallel=1)
+        target, volume = self.target('db-vda'), self.site.volume
+        done: list[dict[str, Any]] = []
+
+        def send(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            line = f'{method} {path}'
+            if done or line != 'POST /volumes/t-db-vda/metadata':
+                return volume(method, path, *args, **kwargs)
+            self.site.volume = volume  # type: ignore[method-assign]
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+            target.update(change)
+            done.append(copy.deepcopy(target))
+            raise cloud_api.CloudError('try later', 503)
+
+        self.site.volume = send  # type: ignore[method-assign]
+        with (self.assertRaisesRegex(
+                filling.NotRestored, 'it is restoring-backup') if change
+              else contextlib.nullcontext()):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(done, [target])
+        self.assertEqual(
+            1, self.site.log.count('POST /backups/b-db-vda/restore'))
 
     def under_way(self) -> str:
         """Let another backup be restored into a target; return its ID.
