@@ -106,6 +106,8 @@ class Filler:
         # Before the volume, which then tells what has become of it since.
         copy = self._waiter.backup(item.copy.id, ())['status']
         seen = self._check_not_taken(item, found['id'])
+        if seen['status'] == 'creating':
+            seen = targets.finished(self._waiter, seen)
         # If a run was interrupted, Cinder may still be at it.
         volume = self._waiter.volume(found['id'], waiting.BUSY, seen)
         if item.is_done(volume, self._plan.restore_id):
@@ -132,6 +134,8 @@ class Filler:
         made = targets.make(
             self._cloud, item.wanted, description,
             self._plan.marks_of(item), name=name[:metadata.PIECE], **more)
+        if not more:
+            made = targets.finished(self._waiter, made)
         return self._waiter.volume(made['id'], waiting.BUSY, made)
 
     def _recounted(self, volume: dict[str, Any]) -> dict[str, Any]:

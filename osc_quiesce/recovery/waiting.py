@@ -132,14 +132,16 @@ class Waiter:
             self.timer.sleep(pause)
 
     def volume(self, id_: str, leaves: Collection[str],
-               known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+               known: Mapping[str, Any] | None = None,
+               advice: str = '') -> dict[str, Any]:
         """Return a volume when it has left these statuses.
 
         :param known: what an answer has just told of it, at least its ID and
             status
+        :param advice: as for :meth:`until`
         """
         return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
-                          known, _('Volume %s') % id_)
+                          known, _('Volume %s') % id_, advice)
 
     def backup(self, id_: str, leaves: Collection[str],
                known: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -572,6 +572,25 @@ class TestFailures(TestCase):
                 'b-db-vda"'):
             self.restore()
 
+    def test_an_empty_volume_that_is_never_made_tells_what_to_do(self) -> None:
+        self.unregister('db-vda')
+        self.site.is_slow = True
+        for _again in range(2):
+            started = self.client.timer.clock()
+            with self.assertRaisesRegex(
+                    errors.ApplicationError, 'Volume volume-1 is still '
+                    'creating after 300 s. It is empty. .*"openstack volume '
+                    'delete --force volume-1", and the same command again'):
+                restore.create(
+                    self.client, self.cloud,
+                    self.plan(servers=('db',), verify=False),
+                    restore.Means(60.0, 86400.0))
+            self.assertLess(self.client.timer.clock() - started, 400)
+        self.site.is_slow = False
+        del self.site.volumes['volume-1']  # as it says
+        self.restore()
+        self.assertEqual(2, len(self.site.servers))
+
     def test_a_server_in_error_keeps_its_volumes(self) -> None:
         self.site.builds_to = ['ERROR']
         with self.assertRaisesRegex(
