@@ -108,6 +108,14 @@ class Filler:
         seen = self._check_not_taken(item, found['id'])
         if seen['status'] == 'creating':
             seen = targets.finished(self._waiter, seen)
+        elif seen['status'] == 'backing-up':
+            self._progress(
+                _('Volume %(id)s is being backed up, as an interrupted proof '
+                  'does; waiting until that ends, which may take hours. If it '
+                  'is one that no run waits for, an administrator ends it '
+                  'with "openstack volume backup delete --force '
+                  'proof-of-%(backup)s" ...') % {
+                      'id': seen['id'], 'backup': item.copy.id})
         # If a run was interrupted, Cinder may still be at it.
         volume = self._waiter.volume(found['id'], waiting.BUSY, seen)
         if item.is_done(volume, self._plan.restore_id):

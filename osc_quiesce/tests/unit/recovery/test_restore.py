@@ -1185,9 +1185,13 @@ class TestResume(TestCase):
 
         self.client = self.client.with_sleep(sleep)
         restored = self.restored()
+        self.progress.clear()
         report = self.restore()
         self.assertEqual(restored, self.restored())
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assertRegex(
+            ' '.join(self.progress), 'Volume t-db-vda is being backed up, .*'
+            '"openstack volume backup delete --force proof-of-b-db-vda"')
 
     def test_servers_that_are_backed_up_are_no_obstacle(self) -> None:
         self.restore()
