@@ -12,15 +12,17 @@ or incremental, ``backup_problems`` and ``capacity`` find what is missing);
 failures are read by ``failures``; ``registration`` makes them known at the
 other site, with ``targets`` and ``records``, or ``bundles`` and ``importing``
 if no network reaches it. ``retention`` and ``deleting`` delete them
-(``retention_site``: what a site has that matters to a deletion).
+(``retention_last``: which sets are the last ones; ``retention_site``: what a
+site has that matters to a deletion).
 
 A restore: ``points`` finds the set; ``skeleton`` writes a ``mapping``, and
 ``resolving`` looks for each of its names at the ``site`` (``rows``, ``ports``,
 ``losses``); ``restore_preflight`` makes a ``restore_plan`` (``room``,
 ``split_brain``) of ``resolved`` servers and volumes; ``restore`` carries it
 out: ``filling`` restores volumes, ``furnishing`` gives them the properties of
-their sources, ``proof`` compares them by ``proof_backups``, ``booting`` makes
-servers, and ``checking`` asks whether they work. ``report`` has what was done.
+their sources, ``proof`` compares them by ``proof_backups``, and ``verdicts``
+writes what it has found; ``booting`` makes servers, and ``checking`` asks
+whether they work. ``report`` has what was done.
 ``restores`` finds restores again by their ``marks``. ``drill`` does the same
 with clones.
 

@@ -32,8 +32,6 @@ PARALLEL: Final = 4
 TIMEOUT: Final = 86400.0
 #: seconds after which the user is told that it goes on
 _NEWS: Final = 30.0
-#: seconds without news after which it is looked whether anybody is at work
-_SILENCE: Final = 90.0
 
 LOG = logging.getLogger(__name__)
 
@@ -153,22 +151,14 @@ class _Run:
     def _warn_of_service(self) -> None:
         """Tell the user if a cinder-backup is down; it may come back."""
         now = self._timer.clock()
-        if now - self._moved_at < _SILENCE:
+        if now - self._moved_at < capacity.SILENCE:
             return
         self._moved_at = now
-        try:
-            services = capacity.services(self._cloud)
-        except cloud_api.CloudError:
-            return
-        if services is None:
-            return    # the caller may not see them
-        down = [host for host, is_up in services.items() if not is_up]
-        if down or not services:
+        if down := capacity.hosts_down(self._cloud):
             LOG.warning(_(
                 'No cinder-backup service is up on %s: start it, or, if this '
                 'host is gone, disable its service and back up with --full. '
-                'The backups that were begun go on, or are made again.'),
-                ', '.join(down) or _('any host'))
+                'The backups that were begun go on, or are made again.'), down)
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)

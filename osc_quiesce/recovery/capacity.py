@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import quotas as quota_rules
 from osc_quiesce.i18n import _
+
+#: seconds in which nothing has ended, after which to look whether
+#: cinder-backup is up
+SILENCE: Final = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +113,21 @@ def services(cloud: cloud_api.Cloud) -> dict[str, bool] | None:
         raise
     return {each['host']: each['state'] == 'up' for each in found
             if each['status'] == 'enabled'}
+
+
+def hosts_down(cloud: cloud_api.Cloud) -> str:
+    """Return on which hosts cinder-backup is enabled, but not up.
+
+    :returns: for messages; empty if there is none, or that is not known
+    """
+    try:
+        found = services(cloud)
+    except cloud_api.CloudError:
+        return ''
+    if found is None:
+        return ''    # the caller may not see them
+    down = [host for host, is_up in found.items() if not is_up]
+    return ', '.join(down) or ('' if found else _('any host'))
 
 
 def quota_problems(cloud: cloud_api.Cloud, needed: Mapping[str, int],

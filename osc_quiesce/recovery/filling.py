@@ -20,7 +20,6 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
-from osc_quiesce import model
 from osc_quiesce.recovery import furnishing
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
@@ -75,7 +74,13 @@ class Filler:
 
         :raises NotRestored: there is none
         """
-        self._waiter.volume(volume_id, {'backing-up'})  # after a proof
+        found = self._waiter.volume(volume_id, {'backing-up'})  # after a proof
+        why = restore_plan.lost(
+            item, volume_id, {volume_id: found}, self._plan.restore_id)
+        if why:
+            raise NotRestored(
+                _('Volume %(volume)s was not cloned: %(why)s.') % {
+                    'volume': item.wanted.label, 'why': why})
         # Cinder gives a clone the type and zone of what it is a clone of.
         wanted = dataclasses.replace(item.wanted, type=None, zone=None)
         own = dataclasses.replace(item, wanted=wanted, is_target=False)
@@ -101,6 +106,16 @@ class Filler:
         # Before the volume, which then tells what has become of it since.
         copy = self._waiter.backup(item.copy.id, ())['status']
         seen = self._check_not_taken(item, found['id'])
+        if seen['status'] == 'creating':
+            seen = targets.finished(self._waiter, seen)
+        elif seen['status'] == 'backing-up':
+            self._progress(
+                _('Volume %(id)s is being backed up, as an interrupted proof '
+                  'does; waiting until that ends, which may take hours. If it '
+                  'is one that no run waits for, an administrator ends it '
+                  'with "openstack volume backup delete --force '
+                  'proof-of-%(backup)s" ...') % {
+                      'id': seen['id'], 'backup': item.copy.id})
         # If a run was interrupted, Cinder may still be at it.
         volume = self._waiter.volume(found['id'], waiting.BUSY, seen)
         if item.is_done(volume, self._plan.restore_id):
@@ -126,42 +141,16 @@ class Filler:
         name = metadata.escape(self._plan.prefix) + item.wanted.name
         made = targets.make(
             self._cloud, item.wanted, description,
-            self._marks(item), name=name[:metadata.PIECE], **more)
+            self._plan.marks_of(item), name=name[:metadata.PIECE], **more)
+        if not more:
+            made = targets.finished(self._waiter, made)
         return self._waiter.volume(made['id'], waiting.BUSY, made)
-
-    def _marks(self, item: restore_plan.Item, volume_id: str = '',
-               is_done: bool = False) -> dict[str, str]:
-        """Return all that is written on a volume.
-
-        :param volume_id: empty if the volume is not made yet
-        """
-        plan = self._plan
-        values = {marks.APPLICATION: item.wanted.application,
-                  marks.RESTORE: plan.name,
-                  marks.RESTORE_ID: plan.restore_id,
-                  marks.SET_ID: plan.point.id,
-                  marks.BACKUP_ID: item.copy.id,
-                  marks.SOURCE: item.wanted.id,
-                  **self._counts,
-                  marks.STARTED: '',
-                  marks.VERIFIED: '',
-                  marks.DIFFERS: '',
-                  marks.TARGET_OF: item.wanted.id if item.is_target else '',
-                  marks.RESTORED_AT: model.utc_now() if is_done else ''}
-        if volume_id:
-            values[marks.VOLUME] = volume_id
-        return values
-
-    @property
-    def _counts(self) -> dict[str, str]:
-        return {marks.VOLUMES: str(self._plan.volumes),
-                marks.SERVERS: str(self._plan.servers)}
 
     def _recounted(self, volume: dict[str, Any]) -> dict[str, Any]:
         """Return a volume that an earlier run has filled, with our counts."""
         if any(metadata.get(volume, key) != value
-               for key, value in self._counts.items()):
-            marks.write(self._cloud, volume['id'], self._counts)
+               for key, value in self._plan.counts.items()):
+            marks.write(self._cloud, volume['id'], self._plan.counts)
         return volume
 
     def _check(self, item: restore_plan.Item, volume: Mapping[str, Any],
@@ -209,19 +198,14 @@ class Filler:
 
     def _check_holder(self, item: restore_plan.Item,
                       volume: Mapping[str, Any]) -> None:
-        """Check that nothing else was restored into a volume since."""
-        holder = restore_plan.holder(volume, self._plan.restore_id)
-        if holder:
+        """Check that a volume has no data that must not be written over."""
+        claimed = restore_plan.claimed(volume, self._plan.restore_id)
+        if claimed:
             raise NotRestored(
-                _('Volume %(volume)s was not restored: restore %(name)s has '
-                  'taken volume %(id)s since the plan was made, and its data '
-                  'are left alone; "openstack application restore delete '
-                  '%(holder)s" gives it up.') % {
-                      'volume': item.wanted.label,
-                      'name': marks.owner_label(volume),
-                      'holder': holder,
-                      'id': volume['id']},
-                _('The same command again makes a new plan.'))
+                _('Volume %(volume)s was not restored: %(why)s.') % {
+                    'volume': item.wanted.label, 'why': claimed},
+                _('That was not so when the plan was made. Its data are left '
+                  'alone; the same command again makes a new plan.'))
 
     def _mended(self, item: restore_plan.Item,
                 volume: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,8 +237,8 @@ class Filler:
                  volume: Mapping[str, Any]) -> dict[str, Any]:
         """Have Cinder restore; return the volume when the data are there."""
         backup, lost = item.copy.id, _('it was reset')
-        self._waiter.repeat(lambda: furnishing.prepare(
-            self._cloud, volume, self._marks(item, volume['id'])))
+        if done := self._prepare(item, volume):
+            return done
         # Of two that write at once, the last one has it.
         self._check_holder(item, self._waiter.volume(volume['id'], ()))
         try:
@@ -262,7 +246,7 @@ class Filler:
                                {'restore': {'volume_id': volume['id']}})
         except cloud_api.CloudError as exc:
             if not exc.outcome_unknown:
-                self._let_go(volume['id'])
+                self._let_go(item, volume['id'])
                 raise self._failure(item, volume, str(exc)) from exc
             lost = str(exc).rstrip('.')
         found, is_certain = self._waiter.restore(volume['id'], backup)
@@ -277,11 +261,38 @@ class Filler:
                 'Cinder has restored nothing into it (%s)') % lost)
         return found
 
-    def _let_go(self, volume_id: str) -> None:
-        """Leave a target volume to a restore that was quicker, if one was."""
+    def _prepare(self, item: restore_plan.Item,
+                 volume: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write what is there before a restore.
+
+        :param volume: as it was read a moment ago
+        :returns: the volume if the same command elsewhere has restored it
+            while this was tried: its marks must stay
+        """
+        id_, known = volume['id'], [dict(volume)]
+
+        def write() -> dict[str, Any] | None:
+            found = known.pop() if known else self._waiter.read_volume(id_)
+            if item.is_done(found, self._plan.restore_id):
+                return found
+            self._check_holder(item, found)
+            self._check(item, found)
+            furnishing.prepare(
+                self._cloud, found, self._plan.marks_of(item, id_))
+            return None
+
+        return self._waiter.repeat(write)
+
+    def _let_go(self, item: restore_plan.Item, volume_id: str) -> None:
+        """Leave a target volume to a restore that was quicker, if one was.
+
+        What restores the backup of this plan may be the same command.
+        """
         found = self._waiter.volume(volume_id, ())
         if (found['status'] == 'restoring-backup'
-                and marks.owner(found) == self._plan.restore_id):
+                and marks.owner(found) == self._plan.restore_id
+                and self._waiter.backup(
+                    item.copy.id, ())['status'] != 'restoring'):
             self._waiter.repeat(lambda: marks.sign(self._cloud, found, ''))
 
     def _failure(self, item: restore_plan.Item, volume: Mapping[str, Any],
@@ -314,7 +325,7 @@ class Filler:
             self._check(item, found)
             return {**found, 'metadata': furnishing.furnish(
                 self._cloud, item.wanted, found,
-                self._marks(item, found['id'], is_done=True))}
+                self._plan.marks_of(item, found['id'], is_done=True))}
 
         try:
             return self._waiter.repeat(write, _PATIENCE)

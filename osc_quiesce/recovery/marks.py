@@ -174,6 +174,44 @@ def owner(volume: Mapping[str, Any]) -> str:
     return _noted_owner(volume)
 
 
+def disowned_by(volume: Mapping[str, Any]) -> str:
+    """Return the restore that has filled a volume, if that is not told now.
+
+    A user has changed the description since. That of a target volume which no
+    restore has is as it should be: then Cinder has copied the metadata, as it
+    does while it restores.
+    """
+    text = volume.get('description') or ''
+    is_free = is_made_as_target(volume) and text.endswith(
+        f'{_ITSELF}{volume["id"]}')
+    is_filled = metadata.get(volume, RESTORED_AT) or metadata.get(
+        volume, STARTED)
+    found = _noted_owner(volume)
+    if (is_free or not is_filled or get(volume, RESTORE_ID)
+            or owner(volume) != found):
+        return ''
+    return found
+
+
+def is_made_by(volume: Mapping[str, Any], restore: str, source: str) -> bool:
+    """Return whether a restore has made a volume, of this source volume."""
+    return maker(volume) == (restore, source) or (
+        disowned_by(volume) == restore
+        and metadata.get(volume, SOURCE) == source)
+
+
+def described_again(volume: Mapping[str, Any]) -> str:
+    """Return a description with which a volume is that of its restore again.
+
+    Whether a target volume was made as one is not known any more.
+    """
+    text, holder = _description(volume)[0], metadata.get(volume, RESTORE_ID)
+    if not target_of(volume):
+        text = own_description(holder, metadata.get(volume, SOURCE))
+        return f'{text}{_ITSELF}{volume["id"]}'
+    return f'{text}{_HELD}{holder}{_ITSELF}{volume["id"]}'
+
+
 def owner_label(volume: Mapping[str, Any]) -> str:
     """Return what messages call the restore that has a volume."""
     id_ = owner(volume)

@@ -9,7 +9,7 @@ made before every volume is there and, where that is possible, proven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -22,7 +22,6 @@ from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce import model
-from osc_quiesce.recovery import backup_sets
 from osc_quiesce.recovery import booting
 from osc_quiesce.recovery import checking
 from osc_quiesce.recovery import filling
@@ -31,6 +30,9 @@ from osc_quiesce.recovery import proof
 from osc_quiesce.recovery import report as reports
 from osc_quiesce.recovery import resolved
 from osc_quiesce.recovery import restore_plan
+from osc_quiesce.recovery import split_brain
+from osc_quiesce.recovery import targets
+from osc_quiesce.recovery import verdicts
 from osc_quiesce.recovery import waiting
 
 LOG = logging.getLogger(__name__)
@@ -174,6 +176,7 @@ class Run:
         self._means.progress(_('Verifying %d volumes ...') % len(items))
         prover = proof.Prover(
             self._waiter, self._means.container, self._means.shield)
+        verdict = verdicts.Verdicts(self._waiter, self._plan, self.rows)
 
         def prove(item: restore_plan.Item) -> None:
             row = self.rows[item.wanted.id]
@@ -182,17 +185,14 @@ class Run:
             try:
                 prover.prove(
                     row.id, item.copy.id,
-                    lambda: None if was_in_use else self._condemn(
-                        row.id, item.copy.id))
+                    lambda: (verdict.check if was_in_use
+                             else verdict.differs)(item))
             except proof.NotEqual:
                 if not was_in_use:
                     raise
                 self._give_up_proof(item)
                 return
-            proven = {marks.VERIFIED: model.utc_now()}
-            self._note(item.copy.id, proven)
-            self._waiter.repeat(lambda: marks.write(
-                self._cloud, row.id, {**proven, marks.STARTED: ''}))
+            verdict.equal(item)
             row.verified = True
             self._claimed.discard(row.id)
             row.seconds += self._clock() - started
@@ -200,33 +200,6 @@ class Run:
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
         together(prove, items, self._plan.options.parallel)
-
-    def _condemn(self, volume_id: str, backup_id: str) -> None:
-        """Let no later run use a volume that differs from its backup."""
-        values = {marks.DIFFERS: model.utc_now()}
-        try:
-            self._waiter.repeat(
-                lambda: marks.write(self._cloud, volume_id, values))
-        except cloud_api.CloudError as exc:
-            LOG.error(
-                _('Volume %(id)s DIFFERS from its backup, but that cannot be '
-                  'written on it, so that the same command again may use it: '
-                  '%(why)s. Delete the restore with "openstack application '
-                  'restore delete %(restore)s".'),
-                {'id': volume_id, 'why': str(exc).rstrip('.'),
-                 'restore': self._plan.restore_id})
-        self._note(backup_id, {marks.VERIFIED: ''})
-
-    def _note(self, backup_id: str, proven: dict[str, str]) -> None:
-        """Write on a backup what a proof found; no restore fails by that."""
-        try:
-            self._waiter.repeat(lambda: backup_sets.mark(
-                self._cloud, [{'id': backup_id}], proven))
-        except cloud_api.CloudError as exc:
-            LOG.warning(
-                _('What the proof has found cannot be written on backup '
-                  '%(id)s, so "application protection show" does not have '
-                  'it: %(why)s'), {'id': backup_id, 'why': exc})
 
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume should be proven, and can be."""
@@ -257,38 +230,51 @@ class Run:
         LOG.warning('%s', message)
 
     def _check_volumes(self) -> None:
-        """Check that no other run has found a volume to differ.
-
-        :raises proof.NotEqual: one does
-        """
-        found = [
-            _('No server was started: %s.') % why for row in self.rows.values()
-            if (why := restore_plan.damage(self._waiter.volume(row.id, ())))]
+        """Check that all volumes have what was restored, and can be used."""
+        there = {each['id']: each for each in self._waiter.repeat(
+            lambda: targets.everything(self._cloud))}
+        found = []
+        for item in self._plan.items:
+            id_ = self.rows[item.wanted.id].id
+            if why := restore_plan.lost(
+                    item, id_, there, self._plan.restore_id
+            ) or restore_plan.damage(there[id_]):
+                found.append(_('No further server was started: %s.') % why)
         if found:
-            raise proof.NotEqual(' '.join(found))
+            raise errors.ApplicationError(' '.join(found), _(
+                'The same command again makes a new plan.'))
 
     def start(self) -> None:
         """Make the servers, one stage after the other."""
-        self._check_volumes()
-        for row in self.rows.values():
-            self._withdraw(row)  # no proof was wanted
-        booter = booting.Booter(
-            waiting.Waiter(
-                self._cloud, self._client.timer, self._means.timeout),
-            self._plan, {source: row.id for source, row in self.rows.items()})
-        checker = checking.Checker(
-            self._client, self._means.check, self._means.timeout,
-            self._means.asks_agents, self._means.shield)
-        has_api = checker.has_api()
-        for servers in self._plan.stages:
+        stages = self._plan.stages
+        with self._phase(stages[0]):
+            self._waiter.repeat(
+                lambda: split_brain.check(self._cloud, self._plan))
+            booter = booting.Booter(
+                waiting.Waiter(
+                    self._cloud, self._client.timer, self._means.timeout),
+                self._plan,
+                {source: row.id for source, row in self.rows.items()})
+            checker = checking.Checker(
+                self._client, self._means.check, self._means.timeout,
+                self._means.asks_agents, self._means.shield)
+            has_api = checker.has_api()
+        for servers in stages:
             self._client.timer.sleep(0)  # where a signal may stop us
-            # For programs, and so not translated.
-            with self.report.phase(f'stage {servers[0].stage + 1}'):
+            with self._phase(servers):
+                self._check_volumes()
+                for row in self.rows.values():
+                    self._withdraw(row)  # no proof was wanted
                 self._means.progress(_('Starting %s ...') % ', '.join(
                     server.name for server in servers))
                 together(lambda server: self._start(booter, checker, has_api,
                                                     server),
                          servers, len(servers))
+
+    def _phase(self, servers: Sequence[resolved.Server],
+               ) -> contextlib.AbstractContextManager[None]:
+        # For programs, and so not translated.
+        return self.report.phase(f'stage {servers[0].stage + 1}')
 
     def _start(self, booter: booting.Booter, checker: checking.Checker,
                has_api: bool, server: resolved.Server) -> None:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import shlex
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.i18n import _
+from osc_quiesce import model
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import points
 from osc_quiesce.recovery import resolved
@@ -117,6 +119,34 @@ class Plan:
         return [[server for server in servers if server.stage == number]
                 for number in sorted({server.stage for server in servers})]
 
+    @property
+    def counts(self) -> dict[str, str]:
+        """What is written on each volume of how many there are."""
+        return {marks.VOLUMES: str(self.volumes),
+                marks.SERVERS: str(self.servers)}
+
+    def marks_of(self, item: Item, volume_id: str = '',
+                 is_done: bool = False) -> dict[str, str]:
+        """Return all that is written on a volume.
+
+        :param volume_id: empty if the volume is not made yet
+        """
+        values = {marks.APPLICATION: item.wanted.application,
+                  marks.RESTORE: self.name,
+                  marks.RESTORE_ID: self.restore_id,
+                  marks.SET_ID: self.point.id,
+                  marks.BACKUP_ID: item.copy.id,
+                  marks.SOURCE: item.wanted.id,
+                  **self.counts,
+                  marks.STARTED: '',
+                  marks.VERIFIED: '',
+                  marks.DIFFERS: '',
+                  marks.TARGET_OF: item.wanted.id if item.is_target else '',
+                  marks.RESTORED_AT: model.utc_now() if is_done else ''}
+        if volume_id:
+            values[marks.VOLUME] = volume_id
+        return values
+
 
 def servers_of(cloud: cloud_api.Cloud,
                restore_id: str) -> list[dict[str, Any]]:
@@ -142,6 +172,29 @@ def holder(volume: Mapping[str, Any], restore_id: str) -> str:
     """Return which other restore has a volume, or ''."""
     found = marks.owner(volume)
     return '' if found == restore_id else found
+
+
+def claimed(volume: Mapping[str, Any], restore_id: str) -> str:
+    """Return why the data of a volume must not be written over, or ''.
+
+    It is a part of a sentence.
+    """
+    names = {'id': volume['id'], 'restore': restore_id}
+    if found := holder(volume, restore_id):
+        return _('volume %(id)s has the data of restore %(name)s: "openstack '
+                 'application restore delete %(holder)s" gives it up') % {
+                     **names,
+                     'name': marks.owner_label(volume),
+                     'holder': found}
+    if marks.disowned_by(volume) != restore_id:
+        return ''
+    return _('volume %(id)s has what this restore has restored, and may have '
+             'been written to since, but its description, which tells that, '
+             'was changed: put it right with "openstack volume set '
+             '--description %(text)s %(id)s"; or delete the whole restore, '
+             'with its servers and the volumes that it has made: "openstack '
+             'application restore delete %(restore)s"') % {
+                 **names, 'text': shlex.quote(marks.described_again(volume))}
 
 
 def is_another_under_way(volume: Mapping[str, Any], copy_status: str,
@@ -214,6 +267,28 @@ def damage(volume: Mapping[str, Any]) -> str:
                  'id': volume['id'],
                  'backup': metadata.get(volume, marks.BACKUP_ID),
                  'restore': metadata.get(volume, marks.RESTORE_ID)}
+
+
+def lost(item: Item, volume_id: str,
+         there: Mapping[str, Mapping[str, Any]], restore_id: str) -> str:
+    """Return why a volume that was filled has other data by now, or ''.
+
+    It is a part of a sentence.
+
+    :param there: volumes as Cinder shows them now, by their IDs
+    """
+    volume = there.get(volume_id)
+    if volume is None:
+        return _('volume %s is not there any more') % volume_id
+    if item.is_done(volume, restore_id):
+        return ''
+    return claimed(volume, restore_id) or _(
+        'volume %(id)s is %(status)s, and it is not certain any more that it '
+        'has the data of %(kind)s %(copy)s, which was restored into it') % {
+            'id': volume_id,
+            'status': volume['status'],
+            'kind': item.copy.kind,
+            'copy': item.copy.id}
 
 
 def check(plan: Plan) -> None:

@@ -137,7 +137,7 @@ def _item(point: points.Point, wanted: resolved.Volume,
     target = there.get(copy.volume_id)
     # The first that this restore has made, of which a server may have one.
     own = min((each for each in there.values()
-               if marks.maker(each) == (restore_id, wanted.id)
+               if marks.is_made_by(each, restore_id, wanted.id)
                and not options.drill),  # which always begins again
               key=lambda each: (not each['attachments'], each['created_at']),
               default=None)
@@ -184,6 +184,8 @@ def _refusal(item: restore_plan.Item, restore_id: str,
             'kind': copy.kind, 'id': copy.id, 'status': copy.status}
     if not volume:
         return ''
+    if claimed := restore_plan.claimed(volume, restore_id):
+        return claimed
     if volume['size'] != copy.size:
         return _('volume %(id)s has %(size)d GiB, the %(kind)s %(wanted)d') % {
             'id': volume['id'],
@@ -198,12 +200,6 @@ def _refusal(item: restore_plan.Item, restore_id: str,
         return _('volume %(id)s, into which it would be restored, is attached '
                  'to server %(users)s') % {
                      'id': volume['id'], 'users': ', '.join(users)}
-    if holder := restore_plan.holder(volume, restore_id):
-        return _('volume %(id)s has the data of restore %(name)s: "openstack '
-                 'application restore delete %(holder)s" gives it up') % {
-                     'id': volume['id'],
-                     'name': marks.owner_label(volume),
-                     'holder': holder}
     if restore_plan.is_another_under_way(volume, copy.status, restore_id):
         return _('another backup is being restored into volume %s: run the '
                  'same command again when that has ended') % volume['id']

@@ -10,6 +10,7 @@ import logging
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.application import errors
 from osc_quiesce import concurrency
 from osc_quiesce.i18n import _
 from osc_quiesce import model
@@ -66,6 +67,24 @@ def problems(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]],
               '--force accepts that.') % {
                   'statuses': ', '.join(sorted({each[1] for each in running})),
                   'servers': ', '.join(each[0] for each in running)}]
+
+
+def check(cloud: cloud_api.Cloud, plan: restore_plan.Plan) -> None:
+    """Ask once more, just before servers are made.
+
+    Restoring and proving take hours, in which a site may have come back.
+
+    :raises errors.ApplicationError: servers of the source run by now
+    """
+    chosen = set(plan.options.servers)
+    found = problems(cloud, [
+        each for each in plan.point.servers
+        if not chosen or chosen & {each['id'], each['name']}], plan.options)
+    if found:
+        raise errors.ApplicationError(
+            _('No server was started. %s') % ' '.join(found),
+            _('The restored volumes are kept, and the same command again goes '
+              'on.'))
 
 
 def _statuses(cloud: cloud_api.Cloud, servers: Iterable[Mapping[str, Any]]

@@ -189,9 +189,20 @@ def make(cloud: cloud_api.Cloud, volume: resolved.Volume, description: str,
     return made
 
 
+def finished(waiter: waiting.Waiter,
+             found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an empty volume when Cinder has made it, which takes seconds."""
+    brief = waiting.Waiter(
+        waiter.cloud, waiter.timer, min(waiter.timeout, TIMEOUT))
+    return brief.volume(found['id'], {'creating'}, found, _(
+        'It is empty. If Cinder is not at work on it any more, an '
+        'administrator deletes it with "openstack volume delete --force %s", '
+        'and the same command again makes another one.') % found['id'])
+
+
 def _made(waiter: waiting.Waiter, volume: resolved.Volume,
           found: Mapping[str, Any]) -> dict[str, Any]:
-    made = waiter.volume(found['id'], {'creating'}, found)
+    made = finished(waiter, found)
     if made['status'] == 'error':
         raise errors.ApplicationError(
             _('Volume %(id)s, made for volume %(volume)s, is in error: '

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 import contextlib
 import dataclasses
+import logging
 import math
 import threading
 from typing import Any, Final, TypeVar
@@ -15,8 +16,11 @@ from urllib import parse
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
+from osc_quiesce.recovery import capacity
 from osc_quiesce.recovery import records
 from osc_quiesce import retry
+
+LOG = logging.getLogger(__name__)
 
 _T = TypeVar('_T')
 
@@ -28,6 +32,10 @@ _VOLUMES: Final = 'volumes'
 _BACKUPS: Final = 'backups'
 _MICROVERSIONS: Final = {
     _VOLUMES: '3.0', _BACKUPS: cloud_api.BACKUP_MICROVERSION}
+#: statuses of what cinder-backup is at work on
+_BACKUP_WORK: Final = {
+    _VOLUMES: frozenset({'restoring-backup', 'backing-up'}),
+    _BACKUPS: frozenset({'creating', 'restoring', 'deleting'})}
 #: seconds that a listing may be old, at most
 _OLDEST: Final = 1.0
 #: seconds by which a database of Cinder may lag behind
@@ -73,6 +81,36 @@ class _Listings:
         return row['id'] in ids
 
 
+class _Services:
+    """Warns if no cinder-backup is up for what is waited for.
+
+    :param clock: returns seconds
+    """
+
+    def __init__(self, cloud: cloud_api.Cloud,
+                 clock: Callable[[], float]) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked_at = -math.inf
+        self._down = ''
+
+    def look(self) -> None:
+        """Warn the user, once for all that wait, until that has changed."""
+        with self._lock:
+            if self._clock() - self._asked_at < capacity.SILENCE:
+                return
+            self._asked_at = self._clock()
+            before, self._down = self._down, capacity.hosts_down(self._cloud)
+            down = '' if self._down == before else self._down
+        if down:
+            LOG.warning(_(
+                'No cinder-backup service is up on %s: start it. With a full '
+                'pool of volumes, it may seem to be down. What it was at work '
+                'on ends only then; if this command fails by that, the same '
+                'command again goes on.'), down)
+
+
 def ask_to_delete(cloud: cloud_api.Cloud, backup_id: str) -> None:
     """Ask Cinder to delete a backup; that it is gone is no error.
 
@@ -100,10 +138,13 @@ class Waiter:
     timer: retry.Timer
     timeout: float
     _listings: _Listings = dataclasses.field(init=False, repr=False)
+    _services: _Services = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, '_listings', _Listings(self.cloud, self.timer.clock))
+        object.__setattr__(
+            self, '_services', _Services(self.cloud, self.timer.clock))
 
     def repeat(self, call: Callable[[], _T],
                patience: float = cloud_api.PATIENCE) -> _T:
@@ -132,14 +173,16 @@ class Waiter:
             self.timer.sleep(pause)
 
     def volume(self, id_: str, leaves: Collection[str],
-               known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+               known: Mapping[str, Any] | None = None,
+               advice: str = '') -> dict[str, Any]:
         """Return a volume when it has left these statuses.
 
         :param known: what an answer has just told of it, at least its ID and
             status
+        :param advice: as for :meth:`until`
         """
         return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
-                          known, _('Volume %s') % id_)
+                          known, _('Volume %s') % id_, advice)
 
     def backup(self, id_: str, leaves: Collection[str],
                known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -187,6 +230,7 @@ class Waiter:
 
         def look() -> dict[str, Any] | None:
             nonlocal is_news
+            self._watch(kind, before, started)
             waited = self.timer.clock() - started
             if not is_news:
                 if before and self._listings.has(
@@ -198,6 +242,13 @@ class Waiter:
 
         return self.until(look, _('%(what)s is still %(statuses)s') % {
             'what': what, 'statuses': ' / '.join(sorted(leaves))}, advice)
+
+    def _watch(self, kind: str, found: Mapping[str, Any],
+               since: float) -> None:
+        """Look at the services if cinder-backup has been at work for long."""
+        if (self.timer.clock() - since >= capacity.SILENCE
+                and found.get('status') in _BACKUP_WORK[kind]):
+            self._services.look()
 
     def gone(self, read: Callable[[], Any], what: str) -> None:
         """Wait until something is not there any more.

@@ -314,7 +314,7 @@ class FakeSite:
             return {'metadata': dict(volume['metadata'])}
         elif more[0] == 'action':
             self._volume_action(volume, body)
-        elif volume['status'] == 'creating':
+        elif volume['status'] == 'creating' and not self.is_slow:
             volume['status'] = 'available'
             return {'volume': {**volume, 'status': 'creating'}}
         elif 'from' in volume:
@@ -344,7 +344,8 @@ class FakeSite:
         if 'from' in volume:
             return self._look_at_restore(volume)
         shown = dict(volume)
-        if is_waited_for and volume['status'] == 'creating':
+        if (is_waited_for and volume['status'] == 'creating'
+                and not self.is_slow):
             volume['status'] = 'available'
         return shown
 

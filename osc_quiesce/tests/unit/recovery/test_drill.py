@@ -14,6 +14,7 @@ from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import drill
+from osc_quiesce.recovery import filling
 from osc_quiesce.recovery import marks
 from osc_quiesce.recovery import restore
 from osc_quiesce.recovery import restores
@@ -319,6 +320,20 @@ class TestTargetVolumes(TestCase):
             {'status': 'restoring-backup', 'from': other})
         item = self.plan(drill=True, force=True).items[0]
         self.assertEqual((None, False), (item.volume, item.is_target))
+
+    def test_what_another_restore_has_by_now_is_not_cloned(self) -> None:
+        clone = filling.Filler.clone
+
+        def take(filler: Any, item: Any, volume_id: str) -> Any:
+            restore_base.take(self.target('db-vda'))
+            return clone(filler, item, volume_id)
+
+        with mock.patch.object(filling.Filler, 'clone', take):
+            outcome = self.drill()
+        self.assertIn(
+            'db-vda (/dev/vda of server db) was not cloned: volume t-db-vda '
+            'has the data of restore other', outcome.why)
+        self.assertEqual([], self.built)
 
     def test_what_a_restore_has_taken_since_the_plan_is_not_touched(
             self) -> None:

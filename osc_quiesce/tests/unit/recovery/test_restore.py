@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+import contextlib
 import copy
 import os
 import re
@@ -443,7 +444,8 @@ class TestFailures(TestCase):
         found: list[str] = []
         self.site.hooks.append(find)
         with self.assertRaisesRegex(
-                proof.NotEqual, 'No server was started: volume t-web-vda'):
+                errors.ApplicationError,
+                'No further server was started: volume t-web-vda DIFFERS'):
             self.restore(parallel=1)
         self.assertEqual({}, self.site.servers)
         self.assertEqual({}, self.site.ports)
@@ -570,6 +572,25 @@ class TestFailures(TestCase):
                 'b-db-vda"'):
             self.restore()
 
+    def test_an_empty_volume_that_is_never_made_tells_what_to_do(self) -> None:
+        self.unregister('db-vda')
+        self.site.is_slow = True
+        for _again in range(2):
+            started = self.client.timer.clock()
+            with self.assertRaisesRegex(
+                    errors.ApplicationError, 'Volume volume-1 is still '
+                    'creating after 300 s. It is empty. .*"openstack volume '
+                    'delete --force volume-1", and the same command again'):
+                restore.create(
+                    self.client, self.cloud,
+                    self.plan(servers=('db',), verify=False),
+                    restore.Means(60.0, 86400.0))
+            self.assertLess(self.client.timer.clock() - started, 400)
+        self.site.is_slow = False
+        del self.site.volumes['volume-1']  # as it says
+        self.restore()
+        self.assertEqual(2, len(self.site.servers))
+
     def test_a_server_in_error_keeps_its_volumes(self) -> None:
         self.site.builds_to = ['ERROR']
         with self.assertRaisesRegex(
@@ -599,6 +620,35 @@ class TestFailures(TestCase):
         self.assertEqual(['BUILD'], [
             each['status'] for each in self.site.servers.values()])
 
+    def test_a_source_that_comes_back_meanwhile_runs_alone(self) -> None:
+        source = restore_base.FakeSite()
+        source.servers['db-id'] = {'id': 'db-id', 'status': 'SHUTOFF'}
+        source.servers['web-id'] = {'id': 'web-id', 'status': 'ACTIVE'}
+
+        def come_back(line: str) -> None:
+            if line.endswith('/restore'):
+                source.servers['db-id']['status'] = 'ACTIVE'
+
+        self.site.hooks.append(come_back)
+        options: dict[str, Any] = {'source': source, 'servers': ('db',)}
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'No server was started. Servers of '
+                r'the source are ACTIVE: db \(db-id\)\. Stop them .* The '
+                'restored volumes are kept, and the same command again'):
+            self.restore(**options)
+        self.assertEqual(({}, {}), (self.site.servers, self.site.ports))
+        source.servers['db-id']['status'] = 'SHUTOFF'
+        self.site.hooks.clear()
+        self.assertEqual(1, len(self.restore(**options).servers))
+
+    def test_it_is_asked_neither_by_force_nor_without_servers(self) -> None:
+        source = restore_base.FakeSite()
+        source.servers['db-id'] = {'id': 'db-id', 'status': 'ACTIVE'}
+        self.restore(source=source, start=False)
+        self.restore(source=source, force=True)
+        self.assertEqual(2, len(self.site.servers))
+        self.assertEqual([], source.reads)
+
     def test_several_failures_are_all_named(self) -> None:
         self.site.restores_to = ['error_restoring'] * 3
         with self.assertRaises(errors.ApplicationError) as caught:
@@ -617,8 +667,8 @@ class TestTakenTargets(TestCase):
         log = list(self.site.log)
         with self.assertRaisesRegex(
             errors.ApplicationError,
-            r'db-vda .* was not restored: restore nightly \(.*\) has taken '
-            'volume t-db-vda since .* restore delete',
+            r'db-vda .* was not restored: volume t-db-vda has the data of '
+            r'restore nightly \(.*\): .* restore delete .* makes a new plan',
         ):
             restore.create(self.client, self.cloud, plan,
                            restore.Means(60.0, 60.0))
@@ -702,6 +752,40 @@ class TestTakenTargets(TestCase):
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
         self.assertEqual(done, [self.site.volumes])
 
+    def test_done_by_the_same_command_while_the_api_was_away(self) -> None:
+        for change in ({}, {'status': 'restoring-backup', 'metadata': {},
+                            'attachments': []}):
+            with self.subTest(change):
+                self.setUp()
+                self.assert_stays_as_done(change)
+
+    def assert_stays_as_done(self, change: dict[str, Any]) -> None:
+        """Let the same command end elsewhere, with this change after it."""
+        plan = self.plan(parallel=1)
+        target, volume = self.target('db-vda'), self.site.volume
+        done: list[dict[str, Any]] = []
+
+        def send(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            line = f'{method} {path}'
+            if done or line != 'POST /volumes/t-db-vda/metadata':
+                return volume(method, path, *args, **kwargs)
+            self.site.volume = volume  # type: ignore[method-assign]
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+            target.update(change)
+            done.append(copy.deepcopy(target))
+            raise cloud_api.CloudError('try later', 503)
+
+        self.site.volume = send  # type: ignore[method-assign]
+        with (self.assertRaisesRegex(
+                filling.NotRestored, 'it is restoring-backup') if change
+              else contextlib.nullcontext()):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual(done, [target])
+        self.assertEqual(
+            1, self.site.log.count('POST /backups/b-db-vda/restore'))
+
     def under_way(self) -> str:
         """Let another backup be restored into a target; return its ID.
 
@@ -758,16 +842,21 @@ class TestTakenTargets(TestCase):
             self.restore()
         self.assertNotIn('POST /backups/b-db-vda/restore', self.site.log)
 
-    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
-            self) -> None:
+    def begin_elsewhere(self, backup: str) -> None:
+        """Let a backup be restored into a target just before ours is."""
         def begin(line: str) -> None:
             if line == 'POST /backups/b-db-vda/restore':
                 self.site.hooks.clear()
                 self.target('db-vda').update(
-                    {'status': 'restoring-backup', 'from': 'b-db-vda'})
-                self.site.backup_rows['b-db-vda']['status'] = 'restoring'
+                    {'status': 'restoring-backup', 'from': backup})
+                self.site.backup_rows[backup]['status'] = 'restoring'
 
         self.site.hooks.append(begin)
+
+    def test_one_that_another_restore_has_begun_just_before_is_left_to_it(
+            self) -> None:
+        self.begin_elsewhere(self.site.add_backup(
+            't-db-vda', 'of another set', source_metadata={'owner': 'db'}))
         with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
             self.restore(name='late', servers=('db',), start=False)
         self.assertEqual('', marks.owner(self.target('db-vda')))
@@ -775,6 +864,83 @@ class TestTakenTargets(TestCase):
         restores.delete(late, self.waiter)
         self.restore(name='first')
         self.assert_restored()
+
+    def test_one_that_the_same_command_has_begun_is_held_for_it(self) -> None:
+        self.begin_elsewhere('b-db-vda')
+        with self.assertRaisesRegex(filling.NotRestored, 'must be available'):
+            self.restore(servers=('db',), start=False)
+        self.assertEqual(
+            self.plan().restore_id, marks.owner(self.target('db-vda')))
+        drill = self.plan(drill=True, force=True).items[0]
+        self.assertFalse(drill.is_target)
+        self.restore()
+        self.assert_restored()
+
+    def test_a_stage_boots_nothing_that_another_restore_has(self) -> None:
+        run = checking.Checker.run
+        checked: list[str] = []
+
+        def replace(checker: Any, server: Any, found: Any) -> None:
+            if not checked:
+                checked.append(server.name)
+                restores.delete(
+                    restores.find(self.cloud, 'nightly'), self.waiter)
+                self.restore(name='older', servers=('web',), start=False)
+            run(checker, server, found)
+
+        for volume in self.servers[0]['volumes']:
+            volume['delete_on_termination'] = False
+        with mock.patch.object(checking.Checker, 'run', replace):
+            with self.assertRaisesRegex(
+                    errors.ApplicationError, 'No further server was started: '
+                    'volume t-db-vda is available, and it is not certain .* '
+                    'No further server was started: volume t-web-vda has the '
+                    'data of restore older .*same command again'):
+                self.restore()
+        self.assertEqual({}, self.site.servers)
+
+    def test_a_proof_tells_nothing_of_what_another_restore_has(self) -> None:
+        for is_equal in True, False:
+            with self.subTest(is_equal=is_equal):
+                self.setUp()
+                if not is_equal:
+                    self.site.damage = lambda volume: volume.update(data='bad')
+                self.assert_stays_as_taken()
+
+    def assert_stays_as_taken(self) -> None:
+        """Let another restore take a volume while its proof ends."""
+        target, volume = self.target('web-vda'), self.site.volume
+        taken: list[dict[str, Any]] = []
+
+        def take(method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = volume(method, path, *args, **kwargs)
+            if path.endswith('export_record') and not taken:
+                restore_base.take(target, **{marks.VERIFIED: ''})
+                taken.append(copy.deepcopy(target))
+            return answer
+
+        self.site.volume = take  # type: ignore[method-assign]
+        with self.assertRaisesRegex(
+                proof.NotProven, 'web-vda .* is neither proven nor found to '
+                'differ: volume t-web-vda has the data of restore other'):
+            self.restore(servers=('web',))
+        self.assertEqual(taken, [target])
+        self.assertEqual({}, self.site.servers)
+
+    def test_one_listing_tells_it_of_all_volumes(self) -> None:
+        listed: list[str] = []
+        pages = self.site.pages
+
+        def note(service: str, path: str, *args: Any) -> Any:
+            listed.append(path)
+            return pages(service, path, *args)
+
+        self.restore(start=False)
+        plan = self.plan()
+        self.site.pages = note  # type: ignore
+        restore.create(
+            self.client, self.cloud, plan, restore.Means(60.0, 60.0))
+        self.assertEqual(2, listed.count('/volumes/detail'))
 
 
 class TestMarksThatComeHome(TestCase):
@@ -876,6 +1042,70 @@ class TestMarksThatComeHome(TestCase):
                 self.assertEqual(text, target['description'])
 
 
+class TestChangedDescriptions(TestCase):
+    """What a restore has restored may be in use, whatever describes it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.unregister('db-vda')
+        self.servers[0]['volumes'][1]['delete_on_termination'] = False
+        self.used = [
+            self.site.volumes[row.id] for row in self.restore().volumes[:2]]
+        for volume in self.used:
+            volume.update(data='new', description='of the shop')
+        self.cloud.compute('DELETE', f'/servers/{self.server("db")["id"]}')
+        self.site.log.clear()
+
+    def test_the_data_are_not_written_over(self) -> None:
+        count = len(self.site.volumes)
+        for status in 'available', 'error', 'in-use':
+            for volume in self.used:
+                volume.update(status=status, attachments=[
+                    {'server_id': 'x'}] if status == 'in-use' else [])
+            said = self.refused()
+            for volume in self.used:
+                self.assertIn(
+                    f'volume {volume["id"]} has what this restore has '
+                    'restored, and may have been written to since, but its '
+                    'description', said)
+        self.assertEqual(count, len(self.site.volumes))
+
+    def test_the_message_tells_how_to_put_it_right(self) -> None:
+        found = re.findall(
+            r"volume set --description '(.*?)' (.*?)\"", self.refused())
+        self.assertEqual([each['id'] for each in self.used],
+                         [id_ for _text, id_ in found])
+        for text, id_ in found:
+            self.site.volumes[id_]['description'] = text
+        with self.assertLogs('osc_quiesce', 'WARNING'):
+            report = self.restore()
+        self.assertEqual([each['id'] for each in self.used],
+                         [row.id for row in report.volumes[:2]])
+        self.assertEqual(['new'] * 2, [v['data'] for v in self.used])
+
+    def test_it_may_be_changed_after_the_plan(self) -> None:
+        texts = [marks.described_again(each) for each in self.used]
+        for volume, text in zip(self.used, texts, strict=True):
+            volume['description'] = text
+        plan = self.plan()
+        for volume in self.used:
+            volume['description'] = ''
+        with self.assertRaisesRegex(
+                errors.ApplicationError, 'db-vda .* was not restored: volume '
+                '.* has what this restore .* db-vdb .* was not restored'):
+            restore.create(self.client, self.cloud, plan,
+                           restore.Means(60.0, 60.0))
+        self.assertEqual([], self.site.log)
+
+    def test_what_is_given_up_is_free_or_stays(self) -> None:
+        restores.delete(restores.find(self.cloud, 'nightly'), self.waiter)
+        report = self.restore()
+        own, target = self.used
+        self.assertEqual('new', own['data'])
+        self.assertNotEqual(own['id'], report.volumes[0].id)
+        self.assertEqual('data of db-vdb', target['data'])
+
+
 class TestResume(TestCase):
     def restored(self) -> int:
         """Return how many restores Cinder was asked for."""
@@ -955,9 +1185,13 @@ class TestResume(TestCase):
 
         self.client = self.client.with_sleep(sleep)
         restored = self.restored()
+        self.progress.clear()
         report = self.restore()
         self.assertEqual(restored, self.restored())
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
+        self.assertRegex(
+            ' '.join(self.progress), 'Volume t-db-vda is being backed up, .*'
+            '"openstack volume backup delete --force proof-of-b-db-vda"')
 
     def test_servers_that_are_backed_up_are_no_obstacle(self) -> None:
         self.restore()

@@ -21,6 +21,7 @@ class Cloud:
 
     :ivar fault: raised by each listing
     :ivar ignores_filters: whether listings have all volumes
+    :ivar services: the states of cinder-backup, as they are from a time on
     """
 
     def __init__(self, count: int) -> None:
@@ -29,6 +30,7 @@ class Cloud:
         self.asked: collections.Counter[str] = collections.Counter()
         self.fault: Exception | None = None
         self.ignores_filters = False
+        self.services = {0.0: 'up'}
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -38,6 +40,12 @@ class Cloud:
             id_] else 'restoring-backup'}
 
     def volume(self, _method: str, path: str, *_rest: Any) -> Any:
+        if path.startswith('/os-services'):
+            self.asked['services'] += 1
+            state = self.services[
+                max(at for at in self.services if at <= self.now)]
+            return {'services': [
+                {'host': 'b1', 'status': 'enabled', 'state': state}]}
         self.asked['one'] += 1
         return {'volume': self.row(path.removeprefix('/volumes/'))}
 
@@ -52,9 +60,9 @@ class Cloud:
 
 
 class TestWaiter(unittest.TestCase):
-    def wait(self, cloud: Any) -> None:
+    def wait(self, cloud: Any, timeout: float = 60.0) -> None:
         waiter = waiting.Waiter(
-            cloud, retry.Timer(lambda: cloud.now, cloud.sleep), 60.0)
+            cloud, retry.Timer(lambda: cloud.now, cloud.sleep), timeout)
         for id_ in cloud.ends:
             found = waiter.volume(id_, RESTORING)
             self.assertEqual('available', found['status'])
@@ -86,3 +94,20 @@ class TestWaiter(unittest.TestCase):
         cloud = Cloud(2)
         cloud.ignores_filters = True
         self.wait(cloud)
+
+    def test_a_service_that_is_down_is_told_once(self) -> None:
+        cloud = Cloud(1)
+        cloud.ends['v0'] = 1000.0
+        cloud.services = {0.0: 'down', 500.0: 'up', 700.0: 'down'}
+        with self.assertLogs('osc_quiesce', 'WARNING') as logs:
+            self.wait(cloud, 2000.0)
+        self.assertEqual(2, len(logs.output))
+        for line in logs.output:
+            self.assertIn('No cinder-backup service is up on b1: start', line)
+        self.assertEqual(11, cloud.asked['services'])
+
+    def test_one_that_is_up_is_no_news(self) -> None:
+        cloud = Cloud(1)
+        cloud.ends['v0'] = 1000.0
+        with self.assertNoLogs('osc_quiesce', 'WARNING'):
+            self.wait(cloud, 2000.0)
