@@ -199,7 +199,10 @@ class Run:
             self._means.progress(
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
-        together(prove, items, self._plan.options.parallel)
+        try:
+            together(prove, items, self._plan.options.parallel)
+        finally:
+            prover.settle()
 
     def _condemn(self, volume_id: str, backup_id: str) -> None:
         """Let no later run use a volume that differs from its backup."""
