@@ -84,7 +84,8 @@ class Prover:
         :raises WrongParent: it was compared with another backup
         :raises NotProven: it could not be compared
         """
-        there = self._backups.tidy(volume_id)
+        there = self._backups.tidy(
+            volume_id, self._backups.recent(volume_id))
         backup = next((each for each in there if each['id'] == backup_id),
                       None) or self._waiter.read_backup(backup_id)
         if backup['volume_id'] != volume_id:
@@ -96,8 +97,7 @@ class Prover:
         attempt = 1
         while True:
             try:
-                with self._newest(volume_id, backup,
-                                  there or self._backups.of(volume_id)):
+                with self._newest(volume_id, backup, there):
                     self._compare(volume_id, backup_id, condemn)
                 return
             except (CutShort, Overtaken):
@@ -108,27 +108,51 @@ class Prover:
                 raise _not_proven(
                     NotProven, volume_id, backup_id, str(exc)) from exc
             attempt += 1
-            there = []  # others may be there by now
+            self.settle()
+            there = self._backups.tidy(volume_id)  # others may be there by now
+
+    def settle(self) -> None:
+        """Wait until nothing is left of the proofs that were made."""
+        self._backups.settle()
 
     def _compare(self, volume_id: str, backup_id: str,
                  condemn: Callable[[], object]) -> None:
         made = self._begin(volume_id, backup_id)
         status = ''
         try:
-            made = self._waiter.backup(
-                made['id'], {'creating'}, {**made, 'status': 'creating'})
-            status = made['status']
-            if made['status'] != 'available':
-                why = failures.reason(made, self._waiter)
-                kind = CutShort if failures.is_passing(why) else NotProven
-                raise _not_proven(kind, volume_id, backup_id, why)
-            self._check(volume_id, backup_id, made)
+            record = self._made(volume_id, backup_id, made)
+            status = 'available'
+            self._check(volume_id, backup_id, record)
         except NotEqual:
             with self._shield():
                 condemn()
             raise
         finally:
-            self._backups.delete(made['id'], status)
+            self._backups.drop(made['id'], status)
+
+    def _made(self, volume_id: str, backup_id: str,
+              made: Mapping[str, Any]) -> records.Record:
+        """Return the record of a proof when Cinder has made it.
+
+        :raises NotProven: it could not be made
+        """
+        id_ = made['id']
+        self._waiter.backup(id_, {'creating'}, {**made, 'status': 'creating'},
+                            wants_row=False)
+        for _attempt in range(2):
+            try:
+                return self._waiter.repeat(
+                    lambda: records.export(self._cloud, id_))
+            except cloud_api.CloudError as exc:
+                if exc.status != 400:
+                    raise
+                refused = exc
+            found = self._waiter.backup(id_, {'creating'})
+            if found['status'] != 'available':
+                why = failures.reason(found, self._waiter)
+                kind = CutShort if failures.is_passing(why) else NotProven
+                raise _not_proven(kind, volume_id, backup_id, why)
+        raise refused
 
     def _begin(self, volume_id: str, backup_id: str) -> dict[str, Any]:
         body = {'volume_id': volume_id,
@@ -149,15 +173,13 @@ class Prover:
         return made
 
     def _check(self, volume_id: str, backup_id: str,
-               made: Mapping[str, Any]) -> None:
+               record: records.Record) -> None:
         # An administrator may set the status of one that is still being made,
         # or was broken off: nothing is known of what it has not compared.
-        if not backup_sets.is_finished(made):
+        if not backup_sets.is_finished(record.data):
             raise _not_proven(CutShort, volume_id, backup_id, _(
                 'backup %s, which should compare them, was not '
-                'finished') % made['id'])
-        record = self._waiter.repeat(
-            lambda: records.export(self._cloud, made['id']))
+                'finished') % record.id)
         parent = records.parent_id(record)
         if not parent:
             raise WrongParent(_('Volume %(volume)s is not proven to be equal '
@@ -174,13 +196,13 @@ class Prover:
                               'Run the same command again.') % {
                                   'volume': volume_id, 'backup': backup_id,
                                   'parent': parent})
-        if made['object_count'] != 0:
+        if record.data['object_count'] != 0:
             raise NotEqual(
                 _('Volume %(volume)s DIFFERS from backup %(backup)s, which '
                   'was restored into it (%(count)d objects are not equal): '
                   'the stored data or the volume are damaged. Do not use '
                   'it.') % {'volume': volume_id, 'backup': backup_id,
-                            'count': made['object_count']},
+                            'count': record.data['object_count']},
                 _('Run "openstack application backup verify --store", then '
                   'delete the restore and restore again, or restore an older '
                   'set. If the stored data are damaged, make the next backup '

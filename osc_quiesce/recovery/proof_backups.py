@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 import contextlib
 import logging
+import math
+import threading
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -24,6 +26,12 @@ LOG = logging.getLogger(__name__)
 
 #: seconds for a backup to have another status: cinder-backup sets it
 _RESET_TIMEOUT: Final = 120.0
+#: seconds for which one listing serves the proofs that begin
+_RECENT: Final = 30.0
+_NOT_DELETED: Final = _(
+    'Backup %(id)s, which was only made to compare, is not deleted: %(why)s. '
+    'The next proof of its volume tries again; or delete it with "openstack '
+    'volume backup delete %(id)s" when a cinder-backup is up.')
 
 
 def recover(waiter: waiting.Waiter, volumes: Collection[str]) -> None:
@@ -55,18 +63,34 @@ class Backups:
         self._cloud = waiter.cloud
         self._resets = waiting.Waiter(
             waiter.cloud, waiter.timer, min(waiter.timeout, _RESET_TIMEOUT))
+        self._lock = threading.Lock()
+        self._listed: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
+        self._dropped: set[str] = set()
+
+    def recent(self, volume_id: str) -> list[dict[str, Any]]:
+        """Return the backups that a volume had half a minute ago, or has."""
+        with self._lock:
+            now = self._waiter.timer.clock()
+            if now - self._listed[0] > _RECENT:
+                self._listed = now, self.of()
+            return [each for each in self._listed[1]
+                    if each['volume_id'] == volume_id]
 
     def of(self, volume_id: str = '') -> list[dict[str, Any]]:
         """Return the backups of a volume; by default of all volumes."""
         filters = {'volume_id': volume_id} if volume_id else {}
         return list(self._cloud.backups(**filters))
 
-    def tidy(self, volume_id: str) -> list[dict[str, Any]]:
+    def tidy(self, volume_id: str,
+             there: list[dict[str, Any]] | None = None,
+             ) -> list[dict[str, Any]]:
         """Remove what an interrupted proof of a volume has left.
 
+        :param there: its backups, if they are known
         :returns: the backups of the volume that are there then
         """
-        there = self.of(volume_id)
+        if there is None:
+            there = self.of(volume_id)
         left = [each for each in there if is_left(each)]
         for each in left:
             if metadata.get(each, marks.PROOF_OF):
@@ -160,13 +184,46 @@ class Backups:
                 lambda: self._begin_to_delete(backup_id, status))
             self._wait_until_gone(backup_id)
         except errors.ApplicationError as exc:
-            if self._is_gone(backup_id):
-                return
-            LOG.error(_('Backup %(id)s, which was only made to compare, is '
-                        'not deleted: %(why)s. The next proof of its volume '
-                        'tries again; or delete it with "openstack volume '
-                        'backup delete %(id)s" when a cinder-backup is up.'),
-                      {'id': backup_id, 'why': str(exc).rstrip('.')})
+            self._tell_left(backup_id, exc)
+
+    def drop(self, backup_id: str, status: str) -> None:
+        """Have a proof deleted; :meth:`settle` waits until it is gone."""
+        try:
+            self._waiter.repeat(
+                lambda: self._begin_to_delete(backup_id, status))
+        except errors.ApplicationError as exc:
+            self._tell_left(backup_id, exc)
+        else:
+            with self._lock:
+                self._dropped.add(backup_id)
+
+    def settle(self) -> None:
+        """Wait until all proofs that were dropped are gone."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, set()
+
+        def look() -> bool | None:
+            deleting = {each['id'] for each in self._cloud.backups(
+                status='deleting') if each['status'] == 'deleting'}
+            return None if dropped & deleting else True
+
+        if not dropped:
+            return
+        try:
+            self._waiter.until(look, _('Proofs are still being deleted'))
+            left = {each['id'] for each in self._waiter.repeat(self.of)}
+        except errors.ApplicationError as exc:
+            for backup_id in sorted(dropped):
+                self._tell_left(backup_id, exc)
+            return
+        for backup_id in sorted(dropped & left):
+            self.delete(backup_id)
+
+    def _tell_left(self, backup_id: str,
+                   why: errors.ApplicationError) -> None:
+        if not self._is_gone(backup_id):
+            LOG.error(_NOT_DELETED, {
+                'id': backup_id, 'why': str(why).rstrip('.')})
 
     def _begin_to_delete(self, backup_id: str, status: str) -> None:
         try:

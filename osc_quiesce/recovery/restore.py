@@ -199,7 +199,10 @@ class Run:
             self._means.progress(
                 _('Volume %s is equal to its backup') % item.wanted.label)
 
-        together(prove, items, self._plan.options.parallel)
+        try:
+            together(prove, items, self._plan.options.parallel)
+        finally:
+            prover.settle()
 
     def _is_open(self, item: restore_plan.Item) -> bool:
         """Return whether a volume should be proven, and can be."""

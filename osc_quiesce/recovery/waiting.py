@@ -57,12 +57,14 @@ class _Listings:
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, frozenset[str]]] = {}
 
-    def has(self, kind: str, row: Mapping[str, Any], age: float) -> bool:
+    def has(self, kind: str, row: Mapping[str, Any],
+            age: float) -> bool | None:
         """Return whether something was listed with the status that it had.
 
         :param kind: what is listed
         :param row: what was read of it before
         :param age: how old the listing may be, in seconds
+        :returns: None if there is no listing
         """
         path = f'/{kind}/detail?{parse.urlencode({"status": row["status"]})}'
         with self._lock:
@@ -73,7 +75,7 @@ class _Listings:
                     rows = list(self._cloud.pages(
                         'block_storage', path, kind, _MICROVERSIONS[kind]))
                 except cloud_api.CloudError:
-                    return False  # a look at it tells more
+                    return None  # a look at it tells more
                 # Cinder may ignore a filter that a site does not allow.
                 ids = frozenset(each['id'] for each in rows
                                 if each['status'] == row['status'])
@@ -185,10 +187,13 @@ class Waiter:
                           known, _('Volume %s') % id_, advice)
 
     def backup(self, id_: str, leaves: Collection[str],
-               known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+               known: Mapping[str, Any] | None = None,
+               wants_row: bool = True) -> dict[str, Any]:
         """Return a backup when it has left these statuses.
 
         :param known: as for :meth:`volume`
+        :param wants_row: whether to return what it is then; else what was
+            known of it
         """
         advice = '' if 'restoring' not in leaves else _(
             'The same command again waits on. If no cinder-backup is at work '
@@ -197,7 +202,7 @@ class Waiter:
             'available" for its volume; then the same command again restores '
             'it.') % id_
         return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
-                          known, _('Backup %s') % id_, advice)
+                          known, _('Backup %s') % id_, advice, wants_row)
 
     def restore(self, volume_id: str,
                 backup_id: str) -> tuple[dict[str, Any], bool]:
@@ -209,7 +214,7 @@ class Waiter:
         """
         # First: another restore of the backup may have taken it.
         self.backup(backup_id, {'restoring'},
-                    {'id': backup_id, 'status': 'restoring'})
+                    {'id': backup_id, 'status': 'restoring'}, wants_row=False)
         found = self.volume(volume_id, ())
         if found['status'] == 'restoring-backup':
             self.timer.sleep(_LAG)
@@ -219,10 +224,12 @@ class Waiter:
 
     def _left(self, kind: str, read: Callable[[], dict[str, Any]],
               leaves: Collection[str], known: Mapping[str, Any] | None,
-              what: str, advice: str = '') -> dict[str, Any]:
+              what: str, advice: str = '',
+              wants_row: bool = True) -> dict[str, Any]:
         """Return what is read when it has left these statuses.
 
         :param what: what messages call it
+        :param wants_row: else it is not read if a listing tells enough
         """
         started = self.timer.clock()
         before = dict(known or {})
@@ -233,9 +240,13 @@ class Waiter:
             self._watch(kind, before, started)
             waited = self.timer.clock() - started
             if not is_news:
-                if before and self._listings.has(
-                        kind, before, min(_OLDEST, waited / 10)):
+                listed = self._listings.has(
+                    kind, before, min(_OLDEST, waited / 10)
+                ) if before else None
+                if listed:
                     return None
+                if listed is False and not wants_row:
+                    return before
                 before.update(read())
             is_news = False
             return None if before['status'] in leaves else before

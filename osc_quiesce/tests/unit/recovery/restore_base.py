@@ -409,6 +409,8 @@ class FakeSite:
         elif more[0] == 'action':
             backup['becomes'] = body['os-reset_status']['status']
         elif more[0] == 'export_record':
+            if backup['status'] != 'available':
+                raise cloud_api.CloudError('must be available', 400)
             return _record(backup)
         elif method == 'GET':
             return {'backup': self._look_at_backup(backup)}
@@ -579,7 +581,7 @@ def _record(backup: dict[str, Any]) -> dict[str, Any]:
 
     return {'backup-record': records.encode(records.Record('posix', {
         key: backup.get(key)
-        for key in ('id', 'volume_id', 'parent_id', 'size')
+        for key in ('id', 'volume_id', 'parent_id', 'size', 'object_count')
     }))}
 
 

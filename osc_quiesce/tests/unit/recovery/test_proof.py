@@ -29,7 +29,10 @@ class TestProof(restore_base.TestCase):
         self.before = set(self.site.backup_rows)
 
     def prove(self) -> None:
-        self.prover.prove(TARGET, BACKUP)
+        try:
+            self.prover.prove(TARGET, BACKUP)
+        finally:
+            self.prover.settle()
 
     def assert_nothing_is_left(self) -> None:
         self.assertEqual(self.before, set(self.site.backup_rows))
@@ -45,7 +48,7 @@ class TestProof(restore_base.TestCase):
         wait = waiting.Waiter.backup
         with mock.patch.object(
                 waiting.Waiter, 'backup', autospec=True) as first:
-            def then(*args: Any) -> dict[str, Any]:
+            def then(*args: Any, **kwargs: Any) -> dict[str, Any]:
                 first.side_effect = wait
                 raise KeyboardInterrupt
 
