@@ -174,9 +174,10 @@ def _sizing(found: Found) -> _Texts:
     yield SIZING, 'the client {} MB for 10 servers, {} MB for 1000.', tuple(
         found.middle('scale', f'{count} servers: of memory', '.0f', 'MB')
         for count in (10, 1000))
-    yield SIZING, 'A backup of 100 volumes takes {} MB, a restore {} MB.', tuple(
-        found.middle('volumes', f'100 volumes, {what}: memory of the client',
-                     '.0f', 'MB') for what in ('backup, full', 'restore'))
+    yield (SIZING, 'A backup of 100 volumes takes {} MB, a restore {} MB.',
+           tuple(found.middle(
+               'volumes', f'100 volumes, {what}: memory of the client', '.0f',
+               'MB') for what in ('backup, full', 'restore')))
 
 
 def _notes(found: Found) -> _Texts:

@@ -30,6 +30,6 @@ What is sure before a disaster: ``verifying`` looks at chains; ``stores``,
 ``backup_check``, ``chunks``, ``unpacking`` and ``reading`` look into a store;
 ``protection`` and ``openmetrics`` tell how old the newest set is.
 
-``waiting`` polls Cinder and Nova until something is so. ``files`` writes a
-file whole or not at all.
+``waiting`` polls Cinder and Nova until something is so, by ``listings``.
+``files`` writes a file whole or not at all.
 """

@@ -54,6 +54,8 @@ _NAMESPACE: Final = uuid.UUID('5e0f1f0e-7a0c-5a5f-8d0e-3f6f7c9d2b18')
 #: from the most to the least useful, of two backups of one snapshot; of those
 #: that are equal, the newest counts
 _USE: Final = ('there', 'creating', 'other')
+#: so many backups are read one by one; more are listed
+_FEW: Final = 8
 
 
 class NoSuchSet(errors.ApplicationError):
@@ -309,14 +311,18 @@ def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
 
     Cinder can only replace all of them, so they are read again before.
     """
+    ids = [each['id'] for each in backups]
+    listed = {} if len(ids) <= _FEW else {
+        each['id']: each for each in cloud.backups()}
 
     def add(backup_id: str) -> None:
-        there = records.read(cloud, backup_id).get('metadata') or {}
+        # Only those of the project are listed.
+        found = listed.get(backup_id) or records.read(cloud, backup_id)
+        there = found.get('metadata') or {}
         wanted = {**there, **metadata.ours(values)}
         if wanted != there:
             cloud.volume('PUT', f'/backups/{backup_id}',
                          {'backup': {'metadata': wanted}},
                          microversion=cloud_api.BACKUP_MICROVERSION)
 
-    concurrency.run_all(
-        add, [each['id'] for each in backups], threads=cloud_api.THREADS)
+    concurrency.run_all(add, ids, threads=cloud_api.THREADS)

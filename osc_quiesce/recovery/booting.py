@@ -69,33 +69,27 @@ class Booter:
     def _boot(self, server: resolved.Server) -> dict[str, Any]:
         found = self._there.get(server.id)
         if found:
-            found = self._settled(found)
+            found = self._settled(found['id'])
             if _never_ran(found):
                 self._discard(server, found)
                 found = None
         if not found:
             made = self._make(server, [self._port(p) for p in server.ports])
-            found = self._settled(made)
+            found = self._settled(
+                made['id'], {'id': made['id'], 'status': 'BUILD'})
         if found['status'] != 'ACTIVE':
             raise self._not_booted(server, found)
         self._waiter.repeat(functools.partial(self._finish, server, found))
         return found
 
-    def _settled(self, server: Mapping[str, Any]) -> dict[str, Any]:
+    def _settled(self, id_: str, known: Mapping[str, Any] | None = None,
+                 ) -> dict[str, Any]:
         """Return a server when Nova is not at work on it any more."""
-
-        def look() -> dict[str, Any] | None:
-            found: dict[str, Any] = self._cloud.compute(
-                'GET', f'/servers/{server["id"]}', microversion='2.79'
-            )['server']
-            return None if found['status'] in ('BUILD', 'UNKNOWN') else found
-
-        return self._waiter.until(
-            look, _('Server %s is still being built') % server['id'],
-            _('The same command again goes on waiting. If Nova was restarted, '
-              'it may have forgotten the server: delete it with '
-              '"openstack server delete %s", which keeps its volumes, and run '
-              'the same command again.') % server['id'])
+        return self._waiter.server(id_, known, _(
+            'The same command again goes on waiting. If Nova was restarted, '
+            'it may have forgotten the server: delete it with "openstack '
+            'server delete %s", which keeps its volumes, and run the same '
+            'command again.') % id_)
 
     def _not_booted(self, server: resolved.Server,
                     found: Mapping[str, Any]) -> NotBooted:

@@ -104,7 +104,7 @@ class Filler:
     def _from_backup(self, item: restore_plan.Item) -> dict[str, Any]:
         found = item.volume or self._make(item)
         # Before the volume, which then tells what has become of it since.
-        copy = self._waiter.backup(item.copy.id, ())['status']
+        is_restoring = self._waiter.is_restoring(item.copy.id)
         seen = self._check_not_taken(item, found['id'])
         if seen['status'] == 'creating':
             seen = targets.finished(self._waiter, seen)
@@ -124,7 +124,7 @@ class Filler:
         if volume['status'].startswith('error'):
             volume = self._mended(item, volume)
         self._check(item, volume)
-        if copy == 'restoring' or volume != seen:
+        if is_restoring or volume != seen:
             # One is restored once at a time. It may take hours until then, and
             # the same command elsewhere may be what has done it.
             self._waiter.backup(item.copy.id, {'restoring'})

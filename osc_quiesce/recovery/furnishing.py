@@ -32,11 +32,11 @@ def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
             values: Mapping[str, str]) -> None:
     """Write what is there before a restore.
 
+    :param volume: as Cinder shows it now
     :param values: our keys
     """
-    cloud.volume('POST', f'/volumes/{volume["id"]}/metadata', {
-        'metadata': {_NOTE: 'none', **metadata.ours(values)}})
-    _sign(cloud, volume, values)
+    _sign(cloud, volume, values, {
+        **volume['metadata'], _NOTE: 'none', **metadata.ours(values)})
 
 
 def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:
@@ -74,11 +74,12 @@ def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
 
 
 def _sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
-          values: Mapping[str, str]) -> None:
+          values: Mapping[str, str],
+          whole: Mapping[str, str] | None = None) -> None:
     """Describe which restore has a volume; of what it has made, that is told.
     """
     marks.sign(cloud, volume, values[marks.RESTORE_ID] if values[
-        marks.TARGET_OF] else None)
+        marks.TARGET_OF] else None, whole)
 
 
 def act(cloud: cloud_api.Cloud, volume: Mapping[str, Any], action: str,

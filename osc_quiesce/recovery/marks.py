@@ -273,13 +273,16 @@ def begin(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
 
 
 def sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
-         holder: str | None = None) -> None:
+         holder: str | None = None,
+         whole: Mapping[str, str] | None = None) -> None:
     """Let a description name the volume that it is of, and who has that.
 
     To be done before anybody can have backed the volume up.
 
     :param holder: ID of the restore; '' if none has it any more; None if that
         stays as it is
+    :param whole: all metadata of the volume, to be written in one request
+        with the description
     """
     before = volume.get('description') or ''
     text, held = _description(volume)
@@ -292,9 +295,10 @@ def sign(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
         after = text if held else before
     # With a restore, Cinder describes what has no name like its source.
     name = {'name': volume['id']} if holder and not volume['name'] else {}
-    if after != before or name:
+    if after != before or name or whole is not None:
         cloud.volume('PUT', f'/volumes/{volume["id"]}', {
-            'volume': {'description': after, **name}})
+            'volume': {'description': after, **name, **(
+                {} if whole is None else {'metadata': dict(whole)})}})
 
 
 def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],

@@ -202,6 +202,7 @@ class Run:
         try:
             together(prove, items, self._plan.options.parallel)
         finally:
+            verdict.note()
             prover.settle()
 
     def _is_open(self, item: restore_plan.Item) -> bool:

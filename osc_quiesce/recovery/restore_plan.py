@@ -151,8 +151,9 @@ class Plan:
 def servers_of(cloud: cloud_api.Cloud,
                restore_id: str) -> list[dict[str, Any]]:
     """Return the servers that a restore has made, as Nova shows them."""
-    return [each for each in cloud.pages('compute', '/servers/detail',
-                                         'servers', '2.79')
+    found = cloud.pages('compute', '/servers/detail', 'servers',
+                        waiting.SERVER_MICROVERSION)
+    return [each for each in found
             if metadata.get(each, marks.RESTORE_ID) == restore_id]
 
 

@@ -23,7 +23,6 @@ from osc_quiesce.recovery import waiting
 COMPLETE: Final = 'complete'
 INCOMPLETE: Final = 'incomplete'
 
-_SERVER_MICROVERSION: Final = '2.79'
 _ATTACHMENT_MICROVERSION: Final = '2.85'
 
 
@@ -118,7 +117,8 @@ def find_all(cloud: cloud_api.Cloud) -> list[Restore]:
         if owner := marks.owner(volume):
             volumes.setdefault(owner, []).append(volume)
     for server in cloud.pages(
-            'compute', '/servers/detail', 'servers', _SERVER_MICROVERSION):
+            'compute', '/servers/detail', 'servers',
+            waiting.SERVER_MICROVERSION):
         owner = metadata.get(server, marks.RESTORE_ID)
         if owner:
             servers.setdefault(owner, []).append(server)

@@ -8,7 +8,7 @@ time: nothing must be written on a volume that another restore has by then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import logging
 
 from osc_quiesce.application import cloud as cloud_api
@@ -36,6 +36,7 @@ class Verdicts:
         self._cloud = waiter.cloud
         self._plan = plan
         self._rows = rows
+        self._proven: list[str] = []  # IDs of backups
 
     def check(self, item: restore_plan.Item) -> None:
         """Check that a volume has what this restore has restored into it.
@@ -58,11 +59,15 @@ class Verdicts:
         :raises proof.NotProven: it is not that of this restore any more
         """
         self.check(item)
-        proven = {marks.VERIFIED: model.utc_now()}
-        self._note(item.copy.id, proven)
+        values = {marks.VERIFIED: model.utc_now(), marks.STARTED: ''}
         self._waiter.repeat(lambda: marks.write(
-            self._cloud, self._rows[item.wanted.id].id,
-            {**proven, marks.STARTED: ''}))
+            self._cloud, self._rows[item.wanted.id].id, values))
+        self._proven.append(item.copy.id)
+
+    def note(self) -> None:
+        """Write on the backups that were proven that they were."""
+        if self._proven:
+            self._note(self._proven, model.utc_now())
 
     def differs(self, item: restore_plan.Item) -> None:
         """Let no later run use a volume that differs from its backup.
@@ -83,15 +88,16 @@ class Verdicts:
                   'restore delete %(restore)s".'),
                 {'id': volume_id, 'why': str(exc).rstrip('.'),
                  'restore': self._plan.restore_id})
-        self._note(item.copy.id, {marks.VERIFIED: ''})
+        self._note([item.copy.id], '')
 
-    def _note(self, backup_id: str, proven: dict[str, str]) -> None:
-        """Write on a backup what a proof found; no restore fails by that."""
+    def _note(self, ids: Sequence[str], when: str) -> None:
+        """Write on backups what proofs found; no restore fails by that."""
         try:
             self._waiter.repeat(lambda: backup_sets.mark(
-                self._cloud, [{'id': backup_id}], proven))
+                self._cloud, [{'id': id_} for id_ in ids],
+                {marks.VERIFIED: when}))
         except cloud_api.CloudError as exc:
             LOG.warning(
                 _('What the proof has found cannot be written on backup '
                   '%(id)s, so "application protection show" does not have '
-                  'it: %(why)s'), {'id': backup_id, 'why': exc})
+                  'it: %(why)s'), {'id': ', '.join(ids), 'why': exc})

@@ -11,12 +11,12 @@ import logging
 import math
 import threading
 from typing import Any, Final, TypeVar
-from urllib import parse
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.i18n import _
 from osc_quiesce.recovery import capacity
+from osc_quiesce.recovery import listings
 from osc_quiesce.recovery import records
 from osc_quiesce import retry
 
@@ -28,59 +28,18 @@ _T = TypeVar('_T')
 #: backing-up, a proof was interrupted
 BUSY: Final = frozenset({'creating', 'restoring-backup', 'downloading',
                          'deleting', 'backing-up'})
-_VOLUMES: Final = 'volumes'
-_BACKUPS: Final = 'backups'
-_MICROVERSIONS: Final = {
-    _VOLUMES: '3.0', _BACKUPS: cloud_api.BACKUP_MICROVERSION}
+#: with delete_on_termination of the volumes of a server
+SERVER_MICROVERSION: Final = '2.79'
 #: statuses of what cinder-backup is at work on
 _BACKUP_WORK: Final = {
-    _VOLUMES: frozenset({'restoring-backup', 'backing-up'}),
-    _BACKUPS: frozenset({'creating', 'restoring', 'deleting'})}
+    listings.VOLUMES: frozenset({'restoring-backup', 'backing-up'}),
+    listings.BACKUPS: frozenset({'creating', 'restoring', 'deleting'})}
 #: seconds that a listing may be old, at most
 _OLDEST: Final = 1.0
 #: seconds by which a database of Cinder may lag behind
 _LAG: Final = 5.0
 #: the first with a filter of messages
 _MESSAGES_MICROVERSION: Final = '3.5'
-
-
-class _Listings:
-    """Listings by status, each of which serves all that are waited for.
-
-    :param clock: returns seconds
-    """
-
-    def __init__(self, cloud: cloud_api.Cloud,
-                 clock: Callable[[], float]) -> None:
-        self._cloud = cloud
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, frozenset[str]]] = {}
-
-    def has(self, kind: str, row: Mapping[str, Any],
-            age: float) -> bool | None:
-        """Return whether something was listed with the status that it had.
-
-        :param kind: what is listed
-        :param row: what was read of it before
-        :param age: how old the listing may be, in seconds
-        :returns: None if there is no listing
-        """
-        path = f'/{kind}/detail?{parse.urlencode({"status": row["status"]})}'
-        with self._lock:
-            at, ids = self._found.get(path, (-math.inf, frozenset()))
-            if at < self._clock() - age:
-                at = self._clock()
-                try:
-                    rows = list(self._cloud.pages(
-                        'block_storage', path, kind, _MICROVERSIONS[kind]))
-                except cloud_api.CloudError:
-                    return None  # a look at it tells more
-                # Cinder may ignore a filter that a site does not allow.
-                ids = frozenset(each['id'] for each in rows
-                                if each['status'] == row['status'])
-                self._found[path] = at, ids
-        return row['id'] in ids
 
 
 class _Services:
@@ -139,12 +98,12 @@ class Waiter:
     cloud: cloud_api.Cloud
     timer: retry.Timer
     timeout: float
-    _listings: _Listings = dataclasses.field(init=False, repr=False)
+    _listings: listings.Listings = dataclasses.field(init=False, repr=False)
     _services: _Services = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, '_listings', _Listings(self.cloud, self.timer.clock))
+            self, '_listings', listings.Listings(self.cloud, self.timer.clock))
         object.__setattr__(
             self, '_services', _Services(self.cloud, self.timer.clock))
 
@@ -183,8 +142,9 @@ class Waiter:
             status
         :param advice: as for :meth:`until`
         """
-        return self._left(_VOLUMES, lambda: self.read_volume(id_), leaves,
-                          known, _('Volume %s') % id_, advice)
+        return self._left(
+            listings.VOLUMES, lambda: self.read_volume(id_), leaves, known,
+            _('Volume %s') % id_, advice)
 
     def backup(self, id_: str, leaves: Collection[str],
                known: Mapping[str, Any] | None = None,
@@ -201,8 +161,30 @@ class Waiter:
             '--state available %s", and "openstack volume set --state '
             'available" for its volume; then the same command again restores '
             'it.') % id_
-        return self._left(_BACKUPS, lambda: self.read_backup(id_), leaves,
-                          known, _('Backup %s') % id_, advice, wants_row)
+        return self._left(
+            listings.BACKUPS, lambda: self.read_backup(id_), leaves, known,
+            _('Backup %s') % id_, advice, wants_row)
+
+    def is_restoring(self, backup_id: str) -> bool:
+        """Return whether Cinder restored a backup a second ago, or does so."""
+        row = {'id': backup_id, 'status': 'restoring'}
+        listed = self._listings.has(listings.BACKUPS, row, _OLDEST)
+        if listed is None:
+            return self.backup(backup_id, ())['status'] == 'restoring'
+        return listed
+
+    def server(self, id_: str, known: Mapping[str, Any] | None = None,
+               advice: str = '') -> dict[str, Any]:
+        """Return a server when Nova does not build it any more.
+
+        :param known: as for :meth:`volume`
+        :param advice: as for :meth:`until`
+        """
+        return self._left(
+            listings.SERVERS, lambda: self.cloud.compute(
+                'GET', f'/servers/{id_}', microversion=SERVER_MICROVERSION,
+            )['server'],
+            ('BUILD', 'UNKNOWN'), known, _('Server %s') % id_, advice)
 
     def restore(self, volume_id: str,
                 backup_id: str) -> tuple[dict[str, Any], bool]:
@@ -258,7 +240,7 @@ class Waiter:
                since: float) -> None:
         """Look at the services if cinder-backup has been at work for long."""
         if (self.timer.clock() - since >= capacity.SILENCE
-                and found.get('status') in _BACKUP_WORK[kind]):
+                and found.get('status') in _BACKUP_WORK.get(kind, ())):
             self._services.look()
 
     def gone(self, read: Callable[[], Any], what: str) -> None:

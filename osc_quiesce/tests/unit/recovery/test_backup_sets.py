@@ -132,6 +132,19 @@ class MarkTest(TestCase):
         self.assertEqual('ok', metadata.get(self.first, 'drill'))
         self.assertEqual('monday', metadata.get(self.first, 'backup_set'))
 
+    def test_many_are_read_in_one_listing(self) -> None:
+        rows = [{**self.first, 'id': f'x{n}', 'metadata': {'mine': f'{n}'}}
+                for n in range(20)]
+        self.a.rows.update({each['id']: each for each in rows})
+        before = len(self.a.log)
+        backup_sets.mark(self.cloud, rows, {'drill': 'ok'})
+        self.assertEqual([], [
+            line for line in self.a.log[before:]
+            if line.startswith('GET /backups/x')])
+        for number, row in enumerate(rows):
+            self.assertEqual(f'{number}', row['metadata']['mine'])
+            self.assertEqual('ok', metadata.get(row, 'drill'))
+
     def test_nothing_is_written_that_is_there(self) -> None:
         before = len(self.a.log)
         backup_sets.mark(

@@ -309,7 +309,8 @@ class TestTargetVolumes(TestCase):
     def test_one_into_which_something_is_restored_is_not_touched(
             self) -> None:
         other = self.site.add_backup(
-            't-db-vda', 'of another set', status='restoring')
+            't-db-vda', 'of another set', status='restoring',
+            layers=[{}] * 9)  # which takes long
         plan = self.plan(drill=True, force=True)
         self.target('db-vda').update(
             {'status': 'restoring-backup', 'from': other})

@@ -10,6 +10,7 @@ from typing import Any
 import unittest
 
 from osc_quiesce.application import cloud as cloud_api
+from osc_quiesce.recovery import listings
 from osc_quiesce.recovery import waiting
 from osc_quiesce import retry
 
@@ -77,13 +78,13 @@ class TestWaiter(unittest.TestCase):
 
     def test_a_listing_serves_all_while_it_is_young(self) -> None:
         cloud = Cloud(2)
-        listings = waiting._Listings(cloud, lambda: cloud.now)  # type: ignore
+        found = listings.Listings(cloud, lambda: cloud.now)  # type: ignore
         for id_ in 'v0', 'v1':
-            self.assertTrue(listings.has('volumes', cloud.row(id_), 1.0))
+            self.assertTrue(found.has('volumes', cloud.row(id_), 1.0))
         self.assertEqual(1, cloud.asked['all'])
         row = cloud.row('v0')
         cloud.now = 20.0
-        self.assertFalse(listings.has('volumes', row, 1.0))
+        self.assertFalse(found.has('volumes', row, 1.0))
 
     def test_a_listing_that_fails_is_done_without(self) -> None:
         cloud = Cloud(2)
