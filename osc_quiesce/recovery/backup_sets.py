@@ -11,7 +11,7 @@ A set counts as consistent only if all its backups are there and sealed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any, Final
 import uuid
@@ -312,6 +312,13 @@ def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
     Cinder can only replace all of them, so they are read again before.
     """
     ids = [each['id'] for each in backups]
+    # Each time only as many as can be written at once, for the same reason.
+    for first in range(0, len(ids), cloud_api.THREADS):
+        _mark(cloud, ids[first:first + cloud_api.THREADS], values)
+
+
+def _mark(cloud: cloud_api.Cloud, ids: Sequence[str],
+          values: Mapping[str, str]) -> None:
     listed = {} if len(ids) <= _FEW else {
         each['id']: each for each in cloud.backups()}
 

@@ -36,7 +36,7 @@ def prepare(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
     :param values: our keys
     """
     _sign(cloud, volume, values, {
-        **volume['metadata'], _NOTE: 'none', **metadata.ours(values)})
+        **marks.of_user(volume), _NOTE: 'none', **metadata.ours(values)})
 
 
 def is_restored(volume: Mapping[str, Any], copy: points.Copy) -> bool:

@@ -63,6 +63,8 @@ _OWN: Final = f'{PREFIX}{RESTORE_ID}='
 _OF: Final = f';{SOURCE}='
 _HELD: Final = f';{PREFIX}holder='
 _ITSELF: Final = f';{VOLUME}='
+#: metadata of Cinder's own that it shows among those of users
+_SHOWN: Final = ('readonly', 'attached_mode')
 #: most characters of a description that leave room for a holder
 _ROOM: Final = metadata.PIECE - len(_HELD) - len(_ITSELF) - 2 * 36
 
@@ -71,6 +73,15 @@ def foreign(found: Mapping[str, str] | None) -> dict[str, str]:
     """Return metadata without our keys."""
     return {key: value for key, value in (found or {}).items()
             if not key.startswith(PREFIX)}
+
+
+def of_user(volume: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata of a volume that may be written back.
+
+    Cinder shows some of its own among them.
+    """
+    return {key: value for key, value in volume['metadata'].items()
+            if key not in _SHOWN}
 
 
 def restore_id(set_id: str, project_id: str | None, name: str) -> str:
@@ -268,7 +279,7 @@ def begin(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
         write(cloud, volume['id'], values)
         return
     cloud.volume('PUT', f'/volumes/{volume["id"]}/metadata', {
-        'metadata': {**foreign(volume['metadata']),
+        'metadata': {**foreign(of_user(volume)),
                      **metadata.ours({VOLUME: volume['id'], **values})}})
 
 
@@ -305,7 +316,7 @@ def erase(cloud: cloud_api.Cloud, volume: Mapping[str, Any],
           *names: str) -> None:
     """Remove some of our keys from the metadata of a volume."""
     gone = {PREFIX + name for name in names}
-    left = {key: value for key, value in volume['metadata'].items()
+    left = {key: value for key, value in of_user(volume).items()
             if key not in gone}
     cloud.volume(
         'PUT', f'/volumes/{volume["id"]}/metadata', {'metadata': left})

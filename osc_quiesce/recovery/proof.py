@@ -97,6 +97,9 @@ class Prover:
         attempt = 1
         while True:
             try:
+                if attempt > 1:  # others may be there by now
+                    self.settle()
+                    there = self._backups.tidy(volume_id)
                 with self._newest(volume_id, backup, there):
                     self._compare(volume_id, backup_id, condemn)
                 return
@@ -108,8 +111,6 @@ class Prover:
                 raise _not_proven(
                     NotProven, volume_id, backup_id, str(exc)) from exc
             attempt += 1
-            self.settle()
-            there = self._backups.tidy(volume_id)  # others may be there by now
 
     def settle(self) -> None:
         """Wait until nothing is left of the proofs that were made."""

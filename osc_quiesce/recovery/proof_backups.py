@@ -24,8 +24,9 @@ from osc_quiesce.recovery import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: seconds for a backup to have another status: cinder-backup sets it
-_RESET_TIMEOUT: Final = 120.0
+#: seconds for a backup to have another status, or to be gone: cinder-backup
+#: sees to it
+_BRIEF: Final = 120.0
 #: seconds for which one listing serves the proofs that begin
 _RECENT: Final = 30.0
 _NOT_DELETED: Final = _(
@@ -61,8 +62,8 @@ class Backups:
     def __init__(self, waiter: waiting.Waiter) -> None:
         self._waiter = waiter
         self._cloud = waiter.cloud
-        self._resets = waiting.Waiter(
-            waiter.cloud, waiter.timer, min(waiter.timeout, _RESET_TIMEOUT))
+        self._brief = waiting.Waiter(
+            waiter.cloud, waiter.timer, min(waiter.timeout, _BRIEF))
         self._lock = threading.Lock()
         self._listed: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
         self._dropped: set[str] = set()
@@ -100,6 +101,18 @@ class Backups:
         return self.of(volume_id) if left else there
 
     def hide(self, backup_id: str, by: str) -> None:
+        """Let a backup not be the newest one that is available.
+
+        One that is being restored by now is left alone: Cinder would cancel
+        that.
+        """
+        try:
+            found = self._waiter.repeat(
+                lambda: self._waiter.read_backup(backup_id))
+        except cloud_api.NotThere:
+            return
+        if found['status'] != 'available':
+            return
         self._mark(backup_id, metadata.ours({marks.HIDDEN_BY: by}))
         self._reset(backup_id, 'error')
 
@@ -141,7 +154,7 @@ class Backups:
             'POST', f'/backups/{backup_id}/action',
             {'os-reset_status': {'status': status}}))
         other = {'available': 'error', 'error': 'available'}[status]
-        self._resets.backup(backup_id, {other})  # it is a cast
+        self._brief.backup(backup_id, {other})  # it is a cast
 
     def _mark(self, backup_id: str, more: Mapping[str, str]) -> None:
         def write() -> None:
@@ -198,7 +211,10 @@ class Backups:
                 self._dropped.add(backup_id)
 
     def settle(self) -> None:
-        """Wait until all proofs that were dropped are gone."""
+        """Wait until all proofs that were dropped are gone.
+
+        Not for long: whatever is left then, the next proof removes.
+        """
         with self._lock:
             dropped, self._dropped = self._dropped, set()
 
@@ -210,14 +226,16 @@ class Backups:
         if not dropped:
             return
         try:
-            self._waiter.until(look, _('Proofs are still being deleted'))
-            left = {each['id'] for each in self._waiter.repeat(self.of)}
+            self._brief.until(look, _('It is still being deleted'))
+            left = {each['id']: each['status']
+                    for each in self._waiter.repeat(self.of)}
         except errors.ApplicationError as exc:
             for backup_id in sorted(dropped):
                 self._tell_left(backup_id, exc)
             return
-        for backup_id in sorted(dropped & left):
-            self.delete(backup_id)
+        for backup_id in sorted(dropped & left.keys()):
+            self._tell_left(backup_id, errors.ApplicationError(
+                _('it is %s') % left[backup_id]))
 
     def _tell_left(self, backup_id: str,
                    why: errors.ApplicationError) -> None:

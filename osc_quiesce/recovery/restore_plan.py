@@ -193,8 +193,8 @@ def claimed(volume: Mapping[str, Any], restore_id: str) -> str:
              'been written to since, but its description, which tells that, '
              'was changed: put it right with "openstack volume set '
              '--description %(text)s %(id)s"; or delete the whole restore, '
-             'with its servers and the volumes that it has made: "openstack '
-             'application restore delete %(restore)s"') % {
+             'with its servers: "openstack application restore delete '
+             '%(restore)s"') % {
                  **names, 'text': shlex.quote(marks.described_again(volume))}
 
 
@@ -281,7 +281,10 @@ def lost(item: Item, volume_id: str,
     volume = there.get(volume_id)
     if volume is None:
         return _('volume %s is not there any more') % volume_id
-    if item.is_done(volume, restore_id):
+    if item.is_done(volume, restore_id) or (
+            # Its server may do with it what it likes.
+            marks.get(volume, marks.RESTORE_ID) == restore_id
+            and marks.get(volume, marks.STARTED) and volume['attachments']):
         return ''
     return claimed(volume, restore_id) or _(
         'volume %(id)s is %(status)s, and it is not certain any more that it '

@@ -75,7 +75,7 @@ class Restore:
 
     @property
     def needs_set(self) -> bool:
-        """Whether it still has to restore, prove or start something.
+        """Whether it still has to restore or start something.
 
         Volumes that are missing once a server was started were deleted since.
         """
@@ -89,10 +89,9 @@ class Restore:
         """Return whether all that a restore does with a volume is done."""
         if marks.get(volume, marks.STARTED) or volume['attachments']:
             return True
-        return bool(
-            not self._wanted(marks.SERVERS)
-            and marks.get(volume, marks.RESTORED_AT)
-            and (marks.verified(volume) or not marks.target_of(volume)))
+        # As its own run has wanted it: others may have wanted servers.
+        return bool(not metadata.number(volume, marks.SERVERS)
+                    and marks.get(volume, marks.RESTORED_AT))
 
     def _wanted(self, key: str) -> int:
         """Return a count, as the run with the most servers has written it."""

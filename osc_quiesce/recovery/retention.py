@@ -225,7 +225,9 @@ def _busy_problems(here: retention_site.Site, there: retention_site.Site,
           '%(site)s (%(work)s): run the same command again when that is '
           'over.') % {'name': each.name, 'id': each.id, 'site': where,
                       'work': '; '.join(site.at_work(ids))}
-        for each in here.sets if (ids := _ids([each]) & going)
+        for each in (*here.sets, *(s for s in there.sets if s.id not in {
+            own.id for own in here.sets}))
+        if (ids := _ids([each]) & going)
         for site, where in ((here, _('this site')),
                             (there, _('the other site')))
         if ids & site.busy]

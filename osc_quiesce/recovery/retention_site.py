@@ -179,8 +179,9 @@ def _restores(cloud: cloud_api.Cloud) -> tuple[restores.Restore, ...]:
 
 def _restoring(restore: restores.Restore) -> str:
     """Return what a restore is at, as a part of a text."""
-    return _('restore %(name)s (%(id)s), which is not complete: the same '
-             'command again completes it; if it was given up, "openstack '
+    return _('restore %(name)s (%(id)s), which has volumes that were not '
+             'restored or given to a server yet: the same command again, for '
+             'all servers, does that; if the restore was given up, "openstack '
              'application restore delete %(id)s" there deletes it, with its '
              'servers') % {'name': restore.name or _('of unknown name'),
                            'id': restore.id}

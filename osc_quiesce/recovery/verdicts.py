@@ -98,6 +98,6 @@ class Verdicts:
                 {marks.VERIFIED: when}))
         except cloud_api.CloudError as exc:
             LOG.warning(
-                _('What the proof has found cannot be written on backup '
-                  '%(id)s, so "application protection show" does not have '
-                  'it: %(why)s'), {'id': ', '.join(ids), 'why': exc})
+                _('What the proof has found cannot be written on all of these '
+                  'backups, so "application protection show" may not have it: '
+                  '%(ids)s (%(why)s)'), {'ids': ', '.join(ids), 'why': exc})

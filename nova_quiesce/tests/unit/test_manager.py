@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from oslo_db import exception as db_exception
+from oslo_service import service as oslo_service
 
 from nova_quiesce import manager
 from nova_quiesce import store
@@ -119,6 +120,11 @@ class TestManager(world.WorldTest):
         self.assertAlmostEqual(5, self.passed - began, delta=0.2)
 
     def test_one_that_is_stopped_is_not_called_down(self) -> None:
+        option = 'graceful_shutdown_timeout'
+        if option not in manager.CONF:    # as when oslo.service runs it
+            manager.CONF.register_opts([
+                each for _group, options in oslo_service.list_opts()
+                for each in options if each.name == option])
         # Nova 31 and 32, 33, and 34.
         for host, name, arguments in (('ctl3', 'cleanup_host', ()),
                                       ('ctl4', 'graceful_shutdown', ()),

@@ -280,7 +280,7 @@ class TestKeystone(unittest.TestCase):
 
     def test_what_may_pass_is_no_refusal(self) -> None:
         for trouble in (
-            ksa_exceptions.TooManyRequests('Slowly'),
+            ksa_exceptions.HttpError('Slowly', http_status=429),
             ksa_exceptions.InternalServerError('Oh'),
             ksa_exceptions.ServiceUnavailable('Later'),
             ksa_exceptions.ConnectFailure('connection refused'),

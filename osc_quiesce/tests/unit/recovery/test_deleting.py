@@ -618,8 +618,8 @@ class RestoreTest(TestCase):
         self.assertEqual(list(days), [
             day for day in self.DAYS if any(
                 f'Backup set {day} ' in each and 'restore nightly (r1), which '
-                'is not complete' in each and '"openstack application restore '
-                'delete r1" there deletes it' in each for each in
+                'has volumes that were not restored' in each
+                and '"openstack application restore delete r1" there deletes it' in each for each in
                 self.removal(*self.DAYS, elsewhere=self.other).problems)])
 
     def test_what_is_not_restored_yet_is_refused(self) -> None:
@@ -639,11 +639,10 @@ class RestoreTest(TestCase):
         del self.b.volumes['t-web-vda']
         self.assert_held('monday')
 
-    def test_it_is_held_until_it_is_verified(self) -> None:
-        self.restore('monday', restored_at='x', restore_servers='0')
+    def test_one_without_servers_is_held_until_it_is_restored(self) -> None:
+        self.restore('monday', restore_servers='0')
         self.assert_held('monday')
-        self.restore('monday', restored_at='x', restore_servers='0',
-                     verified='x')
+        self.restore('monday', restored_at='x', restore_servers='0')
         self.assert_held()
 
     def test_it_is_held_until_its_servers_are_made(self) -> None:

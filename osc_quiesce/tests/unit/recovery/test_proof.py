@@ -181,6 +181,26 @@ class TestProof(restore_base.TestCase):
         self.prove()
         self.assert_nothing_is_left()
 
+    def test_one_that_is_restored_by_now_is_not_disturbed(self) -> None:
+        newer = self.site.add_backup(TARGET, 'newer')
+        self.before.add(newer)
+        self.prover._backups.recent(TARGET)
+        elsewhere = self.site.add_volume(name='elsewhere')
+        elsewhere.update(status='restoring-backup', **{'from': newer})
+        row = self.site.backup_rows[newer]
+        row.update(status='restoring', layers=[{}] * 99)
+        self.prover.prove(TARGET, BACKUP)
+        self.assertEqual('restoring', row['status'])
+        self.assertEqual('', metadata.get(row, marks.HIDDEN_BY))
+        self.assertNotIn(f'POST /backups/{newer}/action', self.site.log)
+
+    def test_one_that_is_deleted_by_now_does_no_harm(self) -> None:
+        newer = self.site.add_backup(TARGET, 'newer')
+        self.prover._backups.recent(TARGET)
+        del self.site.backup_rows[newer]
+        self.prove()
+        self.assert_nothing_is_left()
+
     def test_a_backup_of_another_volume_proves_nothing(self) -> None:
         self.site.backup_rows[BACKUP]['volume_id'] = 'original'
         with self.assertRaisesRegex(proof.WrongParent, 'of volume original'):

@@ -152,7 +152,7 @@ class TestRestore(TestCase):
         with self.assertLogs('osc_quiesce', 'WARNING') as logs:
             report = self.restore()
         self.assertEqual([True] * 3, [v.verified for v in report.volumes])
-        self.assertIn('cannot be written on backup b-db-vda',
+        self.assertIn('cannot be written on all of these backups',
                       ' '.join(logs.output))
         self.assertEqual('', self.noted()[0])
 
@@ -890,6 +890,18 @@ class TestTakenTargets(TestCase):
         self.assertFalse(drill.is_target)
         self.restore()
         self.assert_restored()
+
+    def test_what_a_server_does_with_its_volumes_delays_no_stage(self) -> None:
+        run = checking.Checker.run
+
+        def extend(checker: Any, server: Any, found: Any) -> None:
+            if server.name == 'db':
+                self.target('db-vda')['status'] = 'extending'
+            run(checker, server, found)
+
+        with mock.patch.object(checking.Checker, 'run', extend):
+            self.restore()
+        self.assertEqual(2, len(self.site.servers))
 
     def test_a_stage_boots_nothing_that_another_restore_has(self) -> None:
         run = checking.Checker.run

@@ -44,6 +44,22 @@ class TestSplitBrain(unittest.TestCase):
                 restore_plan.Options(source=source, source_name='siteA')))
         return stream.getvalue().splitlines()
 
+    def test_a_site_that_does_not_answer_is_asked_once(self) -> None:
+        class Silent:
+            asked = 0
+
+            def compute(self, *_args: Any) -> Any:
+                self.asked += 1
+                raise cloud_api.CloudError('no answer')
+
+        source: Any = Silent()
+        here: Any = restore_base.FakeSite()
+        self.assertEqual([], split_brain.problems(
+            here, [restore_base.manifest(f's{n}', 0, 'vda')
+                   for n in range(20)],
+            restore_plan.Options(source=source, source_name='siteA')))
+        self.assertEqual(1, source.asked)
+
     def test_a_dead_site_is_one_sentence_without_debug(self) -> None:
         with socket.socket() as taken:
             taken.bind(('127.0.0.1', 0))  # and nobody listens
