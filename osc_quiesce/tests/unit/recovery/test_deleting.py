@@ -619,7 +619,8 @@ class RestoreTest(TestCase):
             day for day in self.DAYS if any(
                 f'Backup set {day} ' in each and 'restore nightly (r1), which '
                 'has volumes that were not restored' in each
-                and '"openstack application restore delete r1" there deletes it' in each for each in
+                and '"openstack application restore delete r1" there deletes '
+                'it' in each for each in
                 self.removal(*self.DAYS, elsewhere=self.other).problems)])
 
     def test_what_is_not_restored_yet_is_refused(self) -> None:
