@@ -10,12 +10,21 @@ writes later then fails at once with "database is locked" if another one has
 committed in between; no timeout applies. Here writers take the write lock
 at their beginning (BEGIN IMMEDIATE), where the timeout of the connection
 does apply, and readers stay on their snapshot of the write-ahead log.
+
+Where eventlet has the threads, one that waited in SQLite would stop the one
+that has the lock: both would stand still until the timeout. There writers wait
+outside of SQLite.
 """
 
 import contextlib
 import pathlib
 import sqlite3
+import sys
+import time
 from typing import Any
+
+#: seconds to wait for the write lock, as in the URLs of the databases
+_PATIENCE = 60
 
 
 def create(path: pathlib.Path) -> None:
@@ -89,5 +98,27 @@ def _immediate_writers() -> None:
               context: Any, executemany: bool) -> tuple[str, Any]:
         if (statement == 'BEGIN'
                 and conn.get_execution_options().get('minicloud_writer')):
-            statement = 'BEGIN IMMEDIATE'
+            statement = _begin(cursor) if _is_green() else 'BEGIN IMMEDIATE'
         return statement, parameters
+
+
+def _is_green() -> bool:
+    """Return whether eventlet has the threads of this process."""
+    patcher = sys.modules.get('eventlet.patcher')
+    return patcher is not None and patcher.is_monkey_patched('time')
+
+
+def _begin(cursor: Any) -> str:
+    """Begin a transaction; return the statement that is left to execute."""
+    end = time.monotonic() + _PATIENCE
+    cursor.execute('PRAGMA busy_timeout = 0')
+    try:
+        while time.monotonic() < end:
+            try:
+                cursor.execute('BEGIN IMMEDIATE')
+                return 'SELECT 1'
+            except sqlite3.OperationalError:
+                time.sleep(0.01)  # that of eventlet
+        return 'BEGIN IMMEDIATE'
+    finally:
+        cursor.execute(f'PRAGMA busy_timeout = {1000 * _PATIENCE}')
