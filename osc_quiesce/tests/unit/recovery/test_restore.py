@@ -97,6 +97,26 @@ class TestRestore(TestCase):
             path.split('/')[1] for path in self.site.reads)
         self.assertEqual((3 * 4, 3 * 2), (reads['volumes'], reads['backups']))
 
+    def requests(self, volumes: int) -> int:
+        """Return how many requests restore so many volumes of a server.
+
+        What lists something is not among them.
+        """
+        self.setUp()
+        self.site.volumes.clear()
+        self.site.backup_rows.clear()
+        self.copies.clear()
+        self.servers = [restore_base.manifest(
+            'db', 0, 'vda', *(f'vd{n}' for n in range(1, volumes)))]
+        for volume in self.servers[0]['volumes']:
+            self.register(volume)
+        self.restore()
+        return len(self.site.log) + len(self.site.reads)
+
+    def test_a_volume_takes_at_most_15_requests(self) -> None:
+        # 13, and for each of these volumes one for its image metadata.
+        self.assertEqual(10 * 14, self.requests(30) - self.requests(20))
+
     def test_a_damaged_moment_only_hides_the_rpo(self) -> None:
         for text in '', 'yesterday':
             self.created_at = text
