@@ -117,7 +117,9 @@ def _begin(cursor: Any) -> str:
             try:
                 cursor.execute('BEGIN IMMEDIATE')
                 return 'SELECT 1'
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as exc:
+                if 'locked' not in str(exc):
+                    break
                 time.sleep(0.01)  # that of eventlet
         return 'BEGIN IMMEDIATE'
     finally:

@@ -313,8 +313,14 @@ def mark(cloud: cloud_api.Cloud, backups: Iterable[Mapping[str, Any]],
     """
     ids = [each['id'] for each in backups]
     # Each time only as many as can be written at once, for the same reason.
+    failures = []
     for first in range(0, len(ids), cloud_api.THREADS):
-        _mark(cloud, ids[first:first + cloud_api.THREADS], values)
+        try:
+            _mark(cloud, ids[first:first + cloud_api.THREADS], values)
+        except cloud_api.CloudError as exc:
+            failures.append(exc)
+    if failures:
+        raise failures[0]
 
 
 def _mark(cloud: cloud_api.Cloud, ids: Sequence[str],

@@ -68,7 +68,7 @@ def furnish(cloud: cloud_api.Cloud, wanted: resolved.Volume,
     # Last, since it says that all is done.
     written: dict[str, str] = cloud.volume(
         'PUT', f'/volumes/{volume["id"]}/metadata', {
-            'metadata': {**marks.foreign(recorded.get('metadata')),
+            'metadata': {**marks.foreign(marks.of_user(recorded)),
                          **metadata.ours(values)}})['metadata']
     return written
 

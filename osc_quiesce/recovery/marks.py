@@ -80,8 +80,8 @@ def of_user(volume: Mapping[str, Any]) -> dict[str, str]:
 
     Cinder shows some of its own among them.
     """
-    return {key: value for key, value in volume['metadata'].items()
-            if key not in _SHOWN}
+    found = volume.get('metadata') or {}
+    return {key: value for key, value in found.items() if key not in _SHOWN}
 
 
 def restore_id(set_id: str, project_id: str | None, name: str) -> str:

@@ -231,14 +231,17 @@ class Prover:
                   'without the proof.') % {
                       'volume': volume_id, 'backup': backup['id'],
                       'newer': ', '.join(foreign)})
+        hidden = []
         try:
             for each in newer:
-                self._backups.hide(each['id'], backup['id'])
+                if self._backups.may_hide(each['id']):
+                    hidden.append(each)
+                    self._backups.hide(each['id'], backup['id'])
             yield
         finally:
             # Also if a signal has raised; and none disturbs it.
             with self._shield():
-                for each in newer:
+                for each in hidden:
                     self._backups.show(each['id'])
 
 

@@ -100,19 +100,19 @@ class Backups:
                 self.show(each['id'])
         return self.of(volume_id) if left else there
 
-    def hide(self, backup_id: str, by: str) -> None:
-        """Let a backup not be the newest one that is available.
+    def may_hide(self, backup_id: str) -> bool:
+        """Return whether a backup is still available.
 
-        One that is being restored by now is left alone: Cinder would cancel
-        that.
+        If it is being restored by now, Cinder would cancel that.
         """
         try:
             found = self._waiter.repeat(
                 lambda: self._waiter.read_backup(backup_id))
         except cloud_api.NotThere:
-            return
-        if found['status'] != 'available':
-            return
+            return False
+        return bool(found['status'] == 'available')
+
+    def hide(self, backup_id: str, by: str) -> None:
         self._mark(backup_id, metadata.ours({marks.HIDDEN_BY: by}))
         self._reset(backup_id, 'error')
 
@@ -187,15 +187,15 @@ class Backups:
         if status != 'deleting':
             waiting.ask_to_delete(self._cloud, backup_id)
 
-    def delete(self, backup_id: str, status: str = '') -> None:
+    def delete(self, backup_id: str,
+               waiter: waiting.Waiter | None = None) -> None:
         """Delete a proof: one that stays depends on the backup.
 
-        :param status: of the backup, as it was read a moment ago
+        :param waiter: tells how long to wait
         """
         try:
-            self._waiter.repeat(
-                lambda: self._begin_to_delete(backup_id, status))
-            self._wait_until_gone(backup_id)
+            self._waiter.repeat(lambda: self._begin_to_delete(backup_id, ''))
+            self._wait_until_gone(backup_id, waiter or self._waiter)
         except errors.ApplicationError as exc:
             self._tell_left(backup_id, exc)
 
@@ -227,15 +227,13 @@ class Backups:
             return
         try:
             self._brief.until(look, _('It is still being deleted'))
-            left = {each['id']: each['status']
-                    for each in self._waiter.repeat(self.of)}
+            left = {each['id'] for each in self._waiter.repeat(self.of)}
         except errors.ApplicationError as exc:
             for backup_id in sorted(dropped):
                 self._tell_left(backup_id, exc)
             return
-        for backup_id in sorted(dropped & left.keys()):
-            self._tell_left(backup_id, errors.ApplicationError(
-                _('it is %s') % left[backup_id]))
+        for backup_id in sorted(dropped & left):
+            self.delete(backup_id, self._brief)  # once more
 
     def _tell_left(self, backup_id: str,
                    why: errors.ApplicationError) -> None:
@@ -251,10 +249,11 @@ class Backups:
                 raise
             self._ask_to_delete(backup_id)  # it has changed since
 
-    def _wait_until_gone(self, backup_id: str) -> None:
+    @staticmethod
+    def _wait_until_gone(backup_id: str, waiter: waiting.Waiter) -> None:
         with contextlib.suppress(cloud_api.NotThere):
-            self._waiter.backup(backup_id, {'deleting'}, {
+            waiter.backup(backup_id, {'deleting'}, {
                 'id': backup_id, 'status': 'deleting'})
-            self._waiter.gone(
-                lambda: self._waiter.read_backup(backup_id),
+            waiter.gone(
+                lambda: waiter.read_backup(backup_id),
                 _('Backup %s is still being deleted') % backup_id)

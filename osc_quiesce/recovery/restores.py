@@ -89,9 +89,10 @@ class Restore:
         """Return whether all that a restore does with a volume is done."""
         if marks.get(volume, marks.STARTED) or volume['attachments']:
             return True
-        # As its own run has wanted it: others may have wanted servers.
+        # A volume that no server was to have: others may have got theirs.
         return bool(not metadata.number(volume, marks.SERVERS)
-                    and marks.get(volume, marks.RESTORED_AT))
+                    and marks.get(volume, marks.RESTORED_AT)
+                    and not marks.get(volume, marks.DIFFERS))
 
     def _wanted(self, key: str) -> int:
         """Return a count, as the run with the most servers has written it."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.recovery import backup_sets
@@ -144,6 +145,15 @@ class MarkTest(TestCase):
         for number, row in enumerate(rows):
             self.assertEqual(f'{number}', row['metadata']['mine'])
             self.assertEqual('ok', metadata.get(row, 'drill'))
+
+    def test_one_that_is_gone_does_not_keep_the_others_from_it(self) -> None:
+        rows = [{**self.first, 'id': f'x{n}', 'metadata': {}}
+                for n in range(70)]
+        self.a.rows.update({each['id']: each for each in rows[1:]})
+        with self.assertRaises(cloud_api.NotThere):
+            backup_sets.mark(self.cloud, rows, {'drill': 'ok'})
+        self.assertEqual({'ok'}, {
+            metadata.get(each, 'drill') for each in rows[1:]})
 
     def test_nothing_is_written_that_is_there(self) -> None:
         before = len(self.a.log)

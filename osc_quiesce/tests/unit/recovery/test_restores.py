@@ -54,6 +54,11 @@ class TestRestores(restore_base.TestCase):
         self.restore(start=False, verify=False)
         self.assertFalse(self.find().needs_set)
 
+    def test_one_that_differs_is_to_be_restored_again(self) -> None:
+        self.restore(start=False)
+        marks.write(self.cloud, 't-db-vda', {marks.DIFFERS: 'now'})
+        self.assertTrue(self.find().needs_set)
+
     def test_of_some_servers_until_these_are_made(self) -> None:
         self.restore(start=False)
         self.restore(servers=('web',))
