@@ -96,7 +96,7 @@ class API:
         :raises RequestKnown: if it has ended, or was withdrawn
         """
         # Both rows are inserted in one transaction, so read the request first.
-        withdrawn = self._store.was_withdrawn(instance.uuid, request_id)
+        fate = self._store.fate(instance.uuid, request_id)
         row = self._store.get(instance.uuid)
         if row is not None and row.request_id == request_id:
             if row.given_up or row.state == State.THAWING:
@@ -105,14 +105,14 @@ class API:
                 # The nova-api that had it did not come to the state.
                 self._begin_quiesce(context, instance, request_id)
             return True
-        if withdrawn is None:
+        if fate is None:
             return False
         raise self._ended(instance, request_id)
 
     def _ended(self, instance: objects.Instance, request_id: str,
                ) -> exceptions.RequestKnown:
         key = {'instance_uuid': instance.uuid, 'request_id': request_id}
-        result = (None if self._store.was_withdrawn(**key)
+        result = (None if self._store.fate(**key) == store.Fate.WITHDRAWN
                   else db.result_of(instance._context, **key))
         if result is None:
             return exceptions.RequestWithdrawn(**key)
@@ -277,13 +277,22 @@ class API:
 
     # Looking --------------------------------------------------------------
 
-    def find(self, **which: Any) -> Sequence[store.Freeze]:
+    def find(self, limit: int, request_id: str | None = None, **which: Any,
+             ) -> Sequence[store.Freeze]:
         """Return what is or may be frozen.
 
+        :param request_id: of a request to quiesce: return what it has frozen,
+            also if that is thawed
         :param which: see :meth:`.store.Store.find`
         """
         self._check(('schema',), schema.check)
-        return self._store.find(**which)
+        rows = self._store.find(limit=limit, request_id=request_id, **which)
+        if request_id is None:
+            return rows
+        # After the rows: what is thawed is in the second answer at least.
+        ended = self._store.ended(request_id, limit=limit, **which)
+        found = {row.instance_uuid: row for row in (*rows, *ended)}
+        return [found[uuid] for uuid in sorted(found)][:limit]
 
     # Checks ---------------------------------------------------------------
 

@@ -110,6 +110,7 @@ _list_schema = {
     'type': 'object',
     'properties': {
         'server': parameter_types.multi_params(_UUID),
+        'request_id': parameter_types.single_param(_REQUEST_ID),
         'all_projects': parameter_types.single_param(
             {'type': 'string', 'maxLength': 5}),
         'limit': parameter_types.single_param(
@@ -286,7 +287,8 @@ class FreezesController(wsgi.Controller):
             rows = self.quiesce_api.find(
                 marker=marker, limit=limit + 1,
                 project_id=None if all_projects else context.project_id,
-                instance_uuids=wanted or None)
+                instance_uuids=wanted or None,
+                request_id=req.GET.get('request_id'))
         page = rows[:limit]
         answer: dict[str, Any] = {'freezes': [_shown(row) for row in page]}
         if len(rows) > limit:

@@ -60,13 +60,14 @@ FREEZES = sa.Table(
     sa.Column('error', sa.Text),
     mysql_charset='utf8')
 
-#: Requests that have arrived, or were withdrawn before they did: whichever
-#: comes first writes the row.
+#: Requests that have arrived, or were withdrawn before they did (whichever
+#: comes first writes the row), and what the thaw has told of the freeze.
 REQUESTS = sa.Table(
     'quiesce_requests', metadata,
     sa.Column('instance_uuid', _uuid, primary_key=True),
-    sa.Column('request_id', _id, primary_key=True),
-    sa.Column('withdrawn', sa.Boolean, nullable=False),
+    sa.Column('request_id', _id, primary_key=True, index=True),
+    sa.Column('project_id', _id),
+    sa.Column('fate', sa.String(16), nullable=False),
     sa.Column('created_at', sa.Double, nullable=False, index=True),
     mysql_charset='utf8')
 

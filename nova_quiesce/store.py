@@ -45,7 +45,20 @@ class State(enum.StrEnum):
     THAWING = 'thawing'
 
 
-@dataclasses.dataclass(frozen=True)
+class Fate(enum.StrEnum):
+    """What has become of a request to quiesce."""
+
+    #: it has arrived; its server may have a row
+    ARRIVED = 'arrived'
+    #: it was withdrawn before it arrived
+    WITHDRAWN = 'withdrawn'
+    #: its guest is thawed, and was frozen until that thaw as far as it tells
+    THAWED = 'thawed'
+    #: its guest is thawed, and had ended the freeze before
+    LAPSED = 'lapsed'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Freeze:
     """A row of the table, and what the database's clock was when it was read.
 
@@ -61,21 +74,21 @@ class Freeze:
     """
 
     instance_uuid: str
-    cell_uuid: str
+    cell_uuid: str = ''
     project_id: str | None
-    user_id: str | None
-    server_name: str | None
-    host: str | None
+    user_id: str | None = None
+    server_name: str | None = None
+    host: str | None = None
     request_id: str
-    unquiesce_request_id: str | None
+    unquiesce_request_id: str | None = None
     state: str
-    owner: str | None
-    due_at: float | None
-    unquiesce_after: int
+    owner: str | None = None
+    due_at: float | None = None
+    unquiesce_after: int = 0
     requested_at: float
-    frozen_at: float | None
-    attempts: int
-    error: str | None
+    frozen_at: float | None = None
+    attempts: int = 0
+    error: str | None = None
     now: float
 
     @property
@@ -102,6 +115,20 @@ def _row(row: Any) -> Freeze:
 
 
 _SELECT = sa.select(FREEZES, now().label('now'))
+
+
+def _filtered(query: Any, columns: Any, marker: str | None, limit: int | None,
+              project_id: str | None, instance_uuids: Collection[str] | None,
+              ) -> Any:
+    """Return a query for one page of servers; see :meth:`Store.find`."""
+    query = query.order_by(columns.instance_uuid).limit(limit)
+    if marker is not None:
+        query = query.where(columns.instance_uuid > marker)
+    if project_id is not None:
+        query = query.where(columns.project_id == project_id)
+    if instance_uuids is not None:
+        query = query.where(columns.instance_uuid.in_(instance_uuids))
+    return query
 
 
 class Store:
@@ -133,12 +160,14 @@ class Store:
         :raises NotClearedUp: if the server has a row already
         """
         key = {name: values[name] for name in ('instance_uuid', 'request_id')}
+        project_id = values.get('project_id')
         is_known = True
         # No savepoints: a deadlock takes them away, and hides behind that.
         try:
             with self._write() as session:
                 session.execute(REQUESTS.insert().values(
-                    **key, withdrawn=False, created_at=now()))
+                    **key, project_id=project_id, fate=Fate.ARRIVED,
+                    created_at=now()))
                 is_known = False
                 session.execute(FREEZES.insert().values(
                     state=State.ASKED, attempts=0,
@@ -160,21 +189,17 @@ class Store:
             with self._write() as session:
                 session.execute(REQUESTS.insert().values(
                     instance_uuid=instance_uuid, request_id=request_id,
-                    withdrawn=True, created_at=now()))
+                    fate=Fate.WITHDRAWN, created_at=now()))
         except db_exception.DBDuplicateEntry:
             return False
         return True
 
     @schema.retried
-    def was_withdrawn(self, instance_uuid: str, request_id: str,
-                      ) -> bool | None:
-        """Return whether a request was withdrawn before it arrived.
-
-        :returns: False if it has arrived; None if the request is not known
-        """
+    def fate(self, instance_uuid: str, request_id: str) -> str | None:
+        """Return the :class:`Fate` of a request; None if it is not known."""
         with self._read() as session:
             return session.execute(  # type: ignore[no-any-return]
-                sa.select(REQUESTS.c.withdrawn).filter_by(
+                sa.select(REQUESTS.c.fate).filter_by(
                     instance_uuid=instance_uuid, request_id=request_id)
             ).scalar()
 
@@ -304,17 +329,23 @@ class Store:
                     due_at=since + after if after else None)).rowcount)
 
     @schema.retried
-    def delete(self, freeze: Freeze) -> bool:
+    def delete(self, freeze: Freeze, fate: Fate | None = None) -> bool:
         """Delete a row that is still owned by who has taken it.
 
+        :param fate: of its request, if its guest is thawed
         :returns: False if it is not, or if a thaw was asked for since
         """
         wanted = FREEZES.c.unquiesce_request_id
         with self._write() as session:
-            return bool(session.execute(FREEZES.delete().where(
+            is_gone = bool(session.execute(FREEZES.delete().where(
                 *self._is(freeze), wanted.is_(None)
                 if freeze.unquiesce_request_id is None
                 else wanted == freeze.unquiesce_request_id)).rowcount)
+            if is_gone and fate:
+                session.execute(REQUESTS.update().filter_by(
+                    instance_uuid=freeze.instance_uuid,
+                    request_id=freeze.request_id).values(fate=fate))
+        return is_gone
 
     @schema.retried
     def reread(self, freeze: Freeze) -> Freeze | None:
@@ -379,26 +410,44 @@ class Store:
     def find(self, *, marker: str | None = None, limit: int | None = None,
              project_id: str | None = None,
              instance_uuids: Collection[str] | None = None,
-             cell_uuid: str | None = None,
+             cell_uuid: str | None = None, request_id: str | None = None,
              states: Collection[State] = ()) -> Sequence[Freeze]:
         """Return rows, in the order of the UUIDs of their servers.
 
         :param marker: the UUID after which the page begins
         :param limit: the most rows
         """
-        query = _SELECT.order_by(FREEZES.c.instance_uuid).limit(limit)
-        if marker is not None:
-            query = query.where(FREEZES.c.instance_uuid > marker)
-        if project_id is not None:
-            query = query.where(FREEZES.c.project_id == project_id)
-        if instance_uuids is not None:
-            query = query.where(FREEZES.c.instance_uuid.in_(instance_uuids))
+        query = _filtered(_SELECT, FREEZES.c, marker, limit, project_id,
+                          instance_uuids)
         if cell_uuid is not None:
             query = query.where(FREEZES.c.cell_uuid == cell_uuid)
+        if request_id is not None:
+            query = query.where(FREEZES.c.request_id == request_id)
         if states:
             query = query.where(FREEZES.c.state.in_(states))
         with self._read() as session:
             return [_row(row) for row in session.execute(query)]
+
+    @schema.retried
+    def ended(self, request_id: str, *, marker: str | None = None,
+              limit: int | None = None, project_id: str | None = None,
+              instance_uuids: Collection[str] | None = None,
+              ) -> Sequence[Freeze]:
+        """Return what a request had frozen and is thawed, as rows would be.
+
+        :returns: their state is their :class:`Fate`; see :meth:`find`
+        """
+        query = _filtered(
+            sa.select(REQUESTS, now().label('now')).where(
+                REQUESTS.c.request_id == request_id,
+                REQUESTS.c.fate.in_((Fate.THAWED, Fate.LAPSED))),
+            REQUESTS.c, marker, limit, project_id, instance_uuids)
+        with self._read() as session:
+            return [Freeze(
+                instance_uuid=row.instance_uuid, project_id=row.project_id,
+                request_id=request_id, state=row.fate,
+                requested_at=row.created_at, now=row.now)
+                for row in session.execute(query)]
 
     @schema.retried
     def make_due(self, instance_uuid: str, state: State) -> None:

@@ -203,7 +203,8 @@ class Thawing:
                       else exceptions.Interrupted())
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others)
-        self._store.delete(row)
+        fate = store.Fate.LAPSED if error else store.Fate.THAWED
+        self._store.delete(row, None if row.frozen_at is None else fate)
         if change:
             self._records.notify_states(cell, instance, *change)
         self._records.notify_action(

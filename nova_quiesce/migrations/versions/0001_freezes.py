@@ -41,9 +41,12 @@ def upgrade() -> None:
         'quiesce_requests',
         sa.Column('instance_uuid', sa.String(36), primary_key=True),
         sa.Column('request_id', sa.String(255), primary_key=True),
-        sa.Column('withdrawn', sa.Boolean, nullable=False),
+        sa.Column('project_id', sa.String(255)),
+        sa.Column('fate', sa.String(16), nullable=False),
         sa.Column('created_at', sa.Double, nullable=False),
         mysql_charset='utf8')
+    op.create_index('ix_quiesce_requests_request_id', 'quiesce_requests',
+                    ['request_id'])
     op.create_index('ix_quiesce_requests_created_at', 'quiesce_requests',
                     ['created_at'])
     op.create_table(

@@ -273,6 +273,44 @@ class TestList(HTTPTest):
             query = '?' + links[0]['href'].partition('?')[2] if links else None
         self.assertEqual(uuids, found)
 
+    def test_those_of_a_request_also_if_they_are_thawed(self) -> None:
+        controllers.CONF.set_override('response_validation', 'error', 'api')
+        self.addCleanup(controllers.CONF.clear_override,
+                        'response_validation', 'api')
+        frozen, thawed, lapsed, other = [
+            self.uuid, self.boot(), self.boot(), self.boot()]
+        for self.uuid in thawed, lapsed, frozen:
+            self.quiesce(request_id=ID)
+            self.deliver()
+            if self.uuid == lapsed:
+                self.guest.on_thaw = [world.answer(
+                    exceptions.FreezeLapsed(reason='it was too long'))]
+            if self.uuid != frozen:
+                self.unquiesce_request(ID)
+                self.deliver()
+        self.uuid = other
+        self.freeze()
+        states = {frozen: 'frozen', thawed: 'thawed', lapsed: 'lapsed'}
+
+        def found(query: str = '') -> dict[str, str]:
+            answer = self.controller.index(self.request(
+                f'?request_id={ID}{query}'))
+            return {each['server_id']: each['state']
+                    for each in answer['freezes']}
+
+        self.assertEqual(states, found())
+        self.assertEqual({lapsed: 'lapsed'}, found(f'&server={lapsed}'))
+        paged: dict[str, str] = {}
+        for _each in states:
+            marker = f'&marker={max(paged)}' if paged else ''
+            page = found(f'&limit=1{marker}')
+            self.assertEqual(1, len(page))
+            paged.update(page)
+        self.assertEqual(states, paged)
+        self.assertEqual({frozen, other}, {
+            each['server_id'] for each in self.controller.index(
+                self.request())['freezes']})
+
     def test_the_link_of_the_documentation(self) -> None:
         uuids = sorted([self.uuid, self.boot(), self.boot()])
         for self.uuid in uuids:

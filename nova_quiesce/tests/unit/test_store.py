@@ -30,7 +30,7 @@ from nova_quiesce import schema
 from nova_quiesce import store
 from nova_quiesce import times
 
-State = store.State
+Fate, State = store.Fate, store.State
 CELL = '7a1f4d9e-52f7-4c47-8a48-5a1cf2c4b2aa'
 UUID = '0fb4a6c2-6d5d-4d67-9d2c-f2d0ef53a1c4'
 OTHER = '1fb4a6c2-6d5d-4d67-9d2c-f2d0ef53a1c4'
@@ -276,7 +276,7 @@ class StoreTest:
         self.ask()
         with self.assertRaises(exceptions.NotClearedUp):
             self.ask(request_id='req-2')
-        self.assertIsNone(self.store.was_withdrawn(UUID, 'req-2'))
+        self.assertIsNone(self.store.fate(UUID, 'req-2'))
         self.assertEqual('req-1', self.store.get(UUID).request_id)
 
     def test_a_request_arrives_once(self: Any) -> None:
@@ -284,14 +284,14 @@ class StoreTest:
         self.store.delete(self.take())
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
-        self.assertIs(False, self.store.was_withdrawn(UUID, 'req-1'))
+        self.assertEqual(Fate.ARRIVED, self.store.fate(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
         self.ask(OTHER)
 
     def test_one_that_was_withdrawn_never_does(self: Any) -> None:
         self.assertTrue(self.store.withdraw(UUID, 'req-1'))
         self.assertFalse(self.store.withdraw(UUID, 'req-1'))
-        self.assertIs(True, self.store.was_withdrawn(UUID, 'req-1'))
+        self.assertEqual(Fate.WITHDRAWN, self.store.fate(UUID, 'req-1'))
         with self.assertRaises(exceptions.RequestKnown):
             self.ask()
         self.assertIsNone(self.store.get(UUID))
@@ -501,6 +501,37 @@ class StoreTest:
         self.assertEqual([UUID], found(states=(State.FROZEN,)))
         self.assertEqual([UUID, OTHER], found(cell_uuid=CELL))
         self.assertEqual([], found(cell_uuid=UUID))
+        self.assertEqual([UUID, OTHER], found(request_id='req-1'))
+        self.assertEqual([], found(request_id='req-2'))
+
+    def test_what_a_request_had_frozen_and_is_thawed(self: Any) -> None:
+        fates = {UUID: Fate.THAWED, OTHER: Fate.LAPSED, CELL: None}
+        for uuid, fate in fates.items():
+            self.ask(uuid)
+            self.assertTrue(self.store.delete(self.take(uuid), fate))
+
+        def found(request_id: str = 'req-1', **options: Any,
+                  ) -> list[tuple[str, str]]:
+            return [(row.instance_uuid, row.state)
+                    for row in self.store.ended(request_id, **options)]
+
+        both = [(UUID, Fate.THAWED), (OTHER, Fate.LAPSED)]
+        self.assertEqual(both, found())
+        self.assertEqual([], found('req-2'))
+        self.assertEqual(both[:1], found(limit=1))
+        self.assertEqual(both[1:], found(limit=1, marker=UUID))
+        self.assertEqual(both, found(project_id='project'))
+        self.assertEqual([], found(project_id='another'))
+        self.assertEqual(both[1:], found(instance_uuids=[OTHER, CELL]))
+        self.assertEqual(Fate.ARRIVED, self.store.fate(CELL, 'req-1'))
+
+    def test_what_another_one_has_by_now_has_no_fate_yet(self: Any) -> None:
+        self.ask()
+        old = self.take(lease=0)
+        time.sleep(0.05)
+        self.other.take(UUID, 60)
+        self.assertFalse(self.store.delete(old, Fate.THAWED))
+        self.assertEqual(Fate.ARRIVED, self.store.fate(UUID, 'req-1'))
 
     def test_counts(self: Any) -> None:
         self.assertEqual(({}, 0.0), self.store.counts())
@@ -528,10 +559,10 @@ class StoreTest:
         self.ask()
         self.store.report('{}')
         self.store.forget()
-        self.assertIs(False, self.store.was_withdrawn(UUID, 'req-1'))
+        self.assertEqual(Fate.ARRIVED, self.store.fate(UUID, 'req-1'))
         with mock.patch.object(times, 'REQUEST_MEMORY', -60.0):
             self.store.forget()
-        self.assertIsNone(self.store.was_withdrawn(UUID, 'req-1'))
+        self.assertIsNone(self.store.fate(UUID, 'req-1'))
         self.assertEqual([], list(self.store.reports()))
         self.assertIsNotNone(self.store.get(UUID))
 

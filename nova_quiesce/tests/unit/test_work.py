@@ -426,6 +426,45 @@ class TestFailed(world.WorldTest):
         self.check_at_rest('active')
 
 
+class TestFate(world.WorldTest):
+
+    def fate(self, request_id: str) -> str | None:
+        return self.store.fate(self.uuid, request_id)
+
+    def test_of_a_freeze_until_its_thaw_and_of_one_that_lapsed(self) -> None:
+        request_id = self.freeze()
+        self.assertEqual('arrived', self.fate(request_id))
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual('thawed', self.fate(request_id))
+        request_id = self.freeze()
+        self.guest.on_thaw = [world.answer(lapsed())]
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual('lapsed', self.fate(request_id))
+
+    def test_it_is_not_known_while_a_thaw_fails(self) -> None:
+        request_id = self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed())]
+        self.unquiesce()
+        self.deliver()
+        self.assertEqual('arrived', self.fate(request_id))
+        self.live(10)
+        self.assertEqual('thawed', self.fate(request_id))
+
+    def test_of_what_was_not_frozen_and_of_a_deleted_server(self) -> None:
+        request_id = self.quiesce(request_id=world.new_id())
+        self.unquiesce_request(request_id)
+        self.deliver_all()
+        self.assertIsNone(self.row)
+        self.assertEqual('arrived', self.fate(request_id))
+        request_id = self.freeze()
+        self.instance.destroy()
+        self.live(10)
+        self.assertIsNone(self.row)
+        self.assertEqual('arrived', self.fate(request_id))
+
+
 class TestErrorOfOthers(world.WorldTest):
 
     def test_set_while_the_freeze_resume_it_is_kept(self) -> None:
