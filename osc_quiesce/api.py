@@ -90,12 +90,17 @@ class QuiesceAPI:
         return model.Unquiesced(response.headers.get('x-openstack-request-id'))
 
     def freezes(self, server_ids: Collection[str] | None = None,
-                all_projects: bool = False) -> list[model.Freeze]:
+                all_projects: bool = False,
+                request_id: str | None = None) -> list[model.Freeze]:
         """Return what :meth:`.client.Client.freezes` does."""
         query = [('all_projects', '1')] if all_projects else []
-        if server_ids is None:
+        ids = None if server_ids is None else list(server_ids)
+        if request_id is not None:
+            query.append(('request_id', request_id))
+            if ids and len(ids) > PORTION:
+                ids = None  # what it has frozen is one list
+        if ids is None:
             return list(self._freezes(query))
-        ids = list(server_ids)
         return [freeze for first in range(0, len(ids), PORTION)
                 for freeze in self._freezes(query + [
                     ('server', each) for each in ids[first:first + PORTION]])]

@@ -153,15 +153,19 @@ class Client:
             name_or_id, all_projects))
 
     def freezes(self, servers: Collection[str] | None = None,
-                all_projects: bool = False) -> list[model.Freeze]:
+                all_projects: bool = False,
+                request_id: str | None = None) -> list[model.Freeze]:
         """Return what is, or may be, frozen, as :class:`.model.Freeze`.
 
         :param servers: UUIDs, to leave out all others
         :param all_projects: in all projects, and not only in the caller's own
+        :param request_id: of a request to quiesce, to leave out what others
+            have frozen, and to add what it had frozen and is thawed. Then
+            more than 100 servers leave nothing out
         :raises errors.NotInstalled: the cloud does not have the quiesce API
         """
         return self.timer.until_answered(lambda: self.api.freezes(
-            servers, all_projects))
+            servers, all_projects, request_id))
 
     def newest_actions(self, server: Server | str,
                        *kinds: Collection[str]) -> list[str | None]:

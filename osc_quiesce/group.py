@@ -84,13 +84,12 @@ class Frozen:
         """
         ids = [member.id for member in self.members]
         try:
-            rows = self._client.freezes(ids, all_projects=True)
+            rows = self._client.freezes(ids, True, self.request_id)
         except errors.Refused:
-            rows = self._client.freezes(ids)
+            rows = self._client.freezes(ids, request_id=self.request_id)
         frozen = {row.server_id for row in rows
                   # A server is quiesced a moment before its row says it.
-                  if row.request_id == self.request_id
-                  and row.state in (states.FREEZING, states.FROZEN)}
+                  if row.state in (states.FREEZING, states.FROZEN)}
         lost = [errors.NoLongerQuiesced(
             _('Server %s is not quiesced by this request any more')
             % member.server.label,
@@ -197,12 +196,14 @@ class Frozen:
         The cloud accepts a thaw by our request only if neither it nor another
         request has ended our freeze. But a guest may tell afterwards that it
         did: some give up a freeze after a while. So one that was not seen
-        thawed proves nothing.
+        thawed proves nothing. The table of freezes has what the guest told,
+        if the caller may see that; the instance action has it, too.
         """
         thaw = member.thaw
         if (thaw.is_done and thaw.action_id and not thaw.doubt
                 and member.freeze.is_done):
-            thaw.doubt = self._client.doubt(thaw)
+            if not thaw.has_held:
+                thaw.doubt = self._client.doubt(thaw)
             member.is_proven = thaw.doubt is None
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:

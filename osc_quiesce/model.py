@@ -50,7 +50,9 @@ class Freeze:
     """A guest that is, or may be, frozen, by the table of freezes.
 
     :param request_id: the request to quiesce that has frozen it
-    :param state: ``asked``, ``freezing``, ``frozen`` or ``thawing``
+    :param state: ``asked``, ``freezing``, ``frozen`` or ``thawing``; by a
+        request, also ``thawed``, or ``lapsed`` if the guest had ended the
+        freeze before its thaw
     :param requested_at: such as ``2026-11-23T03:43:00Z``, as all times are
     :param frozen_at: None if the guest is not frozen yet
     :param unquiesce_at: when the cloud thaws it automatically; None if it does

@@ -8,7 +8,8 @@ is, which answers to it are final, and what a look shows is decided by a
 
 Every server has a pause of its own: no answer of one server, and no time that
 one asks for, delays another one. One server is looked at alone; several
-are looked at together, with one request for a hundred.
+are looked at together: with one request if one request has frozen them, else
+with one for a hundred.
 
 This module must never know what is asked for.
 """
@@ -142,9 +143,11 @@ class Poller:
         if together and not self._is_listing and self._rows_due <= now:
             self._is_listing = True
             ids = [job.server.id for job in together]
-            self._begin(calls, together,
-                        functools.partial(self._listed, together),
-                        lambda api: api.freezes(ids, self._all_projects))
+            requests = {job.request_id for job in together}
+            request = requests.pop() if len(requests) == 1 else None
+            self._begin(
+                calls, together, functools.partial(self._listed, together),
+                lambda api: api.freezes(ids, self._all_projects, request))
 
     def _begin_one(self, calls: concurrency.Calls, job: Job,
                    now: float) -> None:

@@ -18,9 +18,12 @@ QUIESCING: Final = 'quiescing'
 UNQUIESCING: Final = 'unquiescing'
 
 # What becomes of a freeze, in GET /os-quiesce and answers to unquiesce
+ASKED: Final = 'asked'
 FREEZING: Final = 'freezing'
 FROZEN: Final = 'frozen'
 THAWING: Final = 'thawing'
+THAWED: Final = 'thawed'
+LAPSED: Final = 'lapsed'
 ENDED: Final = 'ended'
 
 # Names in the body of POST /servers/{id}/action, and of instance actions

@@ -144,7 +144,7 @@ class Freezing(Verb):
                 job.server.id, name, states.QUIESCED.upper(), states.QUIESCED)
             job.unquiesce_at = row.unquiesce_at
             return True
-        return None if row.state == states.THAWING else False
+        return False if row.state in (states.ASKED, states.FREEZING) else None
 
     def _judge(self, api: quiesce_api.QuiesceAPI, job: Job,
                result: model.Result, settled: bool) -> bool:
@@ -273,12 +273,15 @@ class Thawing(Unquiescing):
         return min(getattr(error, 'retry_after', 0.0), retry.LONGEST_DEFERRAL)
 
     def in_row(self, job: Job, row: model.Freeze | None) -> bool | None:
-        if row is not None and row.request_id == job.request_id:
-            # The cloud goes on, and it is unknown for how long.
-            if row.error:
-                raise _row_failed(job, row)
-            return False
-        return True  # a row goes only after a confirmed thaw
+        if row is None or row.request_id != job.request_id:
+            return True  # a row goes only after a confirmed thaw
+        if row.state in (states.THAWED, states.LAPSED):
+            job.has_held = row.state == states.THAWED
+            return True
+        # The cloud goes on, and it is unknown for how long.
+        if row.error:
+            raise _row_failed(job, row)
+        return False
 
     def look(self, api: quiesce_api.QuiesceAPI, job: Job, now: float) -> bool:
         # The caller may not list what is frozen.

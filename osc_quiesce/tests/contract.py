@@ -54,11 +54,18 @@ class Contract:
         self.api.quiesce(server, request)
         self.assertEqual(('quiesced', None), self.states_of(server.id))
         self.assertEqual('Success', self.api.result(server, request).result)
-        [freeze] = self.api.freezes([server.id, str(uuid.uuid4())])
-        self.assertEqual(
-            (server.id, request, 'frozen', None),
-            (freeze.server_id, freeze.request_id, freeze.state, freeze.error),
-        )
+        ids = [server.id, str(uuid.uuid4())]
+        for wanted in None, request:
+            [freeze] = self.api.freezes(ids, request_id=wanted)
+            self.assertEqual(
+                (server.id, request, 'frozen', None),
+                (
+                    freeze.server_id,
+                    freeze.request_id,
+                    freeze.state,
+                    freeze.error,
+                ),
+            )
         self.assertRaises(
             errors.Conflict, self.api.quiesce, server, model.new_request_id()
         )
@@ -67,7 +74,8 @@ class Contract:
         server, request = self._new()
         self.api.quiesce(server, request)
         self.wait_until(server.id, 'quiesced')
-        other = self.api.unquiesce(server, model.new_request_id())
+        other_request = model.new_request_id()
+        other = self.api.unquiesce(server, other_request)
         self.assertEqual('withdrawn', other.state)
         self.assertEqual(('quiesced', None), self.states_of(server.id))
         thaw = self.api.unquiesce(server, request)
@@ -78,6 +86,12 @@ class Contract:
         )
         self.assertEqual('ended', self.api.unquiesce(server, request).state)
         self.assertEqual([], self.api.freezes([server.id]))
+        [freeze] = self.api.freezes([server.id], request_id=request)
+        self.assertEqual(
+            (server.id, request, 'thawed'),
+            (freeze.server_id, freeze.request_id, freeze.state),
+        )
+        self.assertEqual([], self.api.freezes(request_id=other_request))
         self.assertRaises(errors.Conflict, self.api.quiesce, server, request)
         self.assertRaises(errors.Conflict, self.api.unquiesce, server)
 

@@ -67,6 +67,8 @@ class FakeServer:
     attempts: int = 0
     unquiesce_at: str | None = None
     withdrawn: set[str] = dataclasses.field(default_factory=set)
+    # Of requests that had frozen it: thawed or lapsed
+    fates: dict[str, str] = dataclasses.field(default_factory=dict)
     # What Nova shows of it besides
     shown: dict[str, Any] = dataclasses.field(default_factory=dict)
     actions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -291,6 +293,10 @@ class FakeNova:
                 server.vm_state = 'active'
                 event['result'], event['details'] = 'Error', 'withdrawn'
             if server.vm_state == 'active':
+                if server.freeze and action == 'unquiesce':
+                    server.fates[server.freeze] = (
+                        'thawed' if event['result'] == 'Success' else 'lapsed'
+                    )
                 server.freeze = None
             elif server.vm_state == 'quiesced':
                 server.frozen_at = '2026-01-01T00:00:00Z'
@@ -318,6 +324,7 @@ class FakeNova:
                 [event] = self._record(server, 'unquiesce', None)['events']
                 event['result'], event['details'] = 'Success', 'deadline'
                 server.vm_state = 'active'
+                server.fates[request_id] = 'thawed'
                 server.freeze = None
 
         self.at(self.now + seconds, end)
@@ -351,11 +358,16 @@ class FakeNova:
             return error(context, 403, 'Policy does not allow it')
         [marker] = query.get('marker', [''])
         wanted = [each.lower() for each in query.get('server', [])]
+        [request] = query.get('request_id', [''])
         found = sorted(
             (
                 server
                 for server in self.servers.values()
-                if server.freeze
+                if (
+                    request in (server.freeze, *server.fates)
+                    if request
+                    else server.freeze
+                )
                 and server.id > marker
                 and (server.id in wanted or not wanted)
                 and ('all_projects' in query or not server.foreign)
@@ -364,7 +376,10 @@ class FakeNova:
         )
         page = found[: self.page]
         return {
-            'freezes': [freeze_view(server) for server in page],
+            'freezes': [
+                freeze_view(server, request or str(server.freeze))
+                for server in page
+            ],
             **(
                 {'freezes_links': [{'rel': 'next', 'href': 'next page'}]}
                 if len(found) > len(page)
@@ -373,14 +388,14 @@ class FakeNova:
         }
 
 
-def freeze_view(server: FakeServer) -> dict[str, Any]:
+def freeze_view(server: FakeServer, request_id: str) -> dict[str, Any]:
     return {
         'server_id': server.id,
         'server_name': server.name,
         'project_id': 'a project',
         'user_id': 'a user',
-        'request_id': server.freeze,
-        'state': _row_state(server),
+        'request_id': request_id,
+        'state': server.fates.get(request_id) or _row_state(server),
         'requested_at': '2026-01-01T00:00:00Z',
         'frozen_at': server.frozen_at,
         'unquiesce_at': server.unquiesce_at,

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from osc_quiesce import api
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
 from osc_quiesce import errors
@@ -291,14 +292,36 @@ class TestRequests(fakes.TestCase):
             {LISTING}, {line for line in window if line.startswith('GET')}
         )
 
-    def test_after_the_thaw_each_server_is_asked_for_its_result(self) -> None:
+    def test_the_look_that_shows_the_thaw_is_the_proof(self) -> None:
         window = self.window_of(3)
         after = self.nova.log[len(window):]
-        results = [line for line in after if line != LISTING]
-        self.assertEqual(
-            [f'GET s{index}/os-instance-actions' for index in range(3)],
-            [line.rpartition('/')[0] for line in results],
-        )
+        self.assertEqual({LISTING}, set(after))
+
+    def test_one_request_looks_at_more_servers_than_fit_into_a_url(
+        self,
+    ) -> None:
+        with mock.patch.object(api, 'PORTION', 2):
+            looks = self.window_of(5).count(LISTING)
+            self.nova.servers.clear()
+            self.nova.log.clear()
+            self.assertEqual(looks, self.window_of(2).count(LISTING))
+
+    def test_who_may_not_list_asks_each_server_for_its_result(self) -> None:
+        self.answer(LISTING, 403, fault(403, 'Not you'), times=999)
+        for index in range(3):
+            self.nova.add(f's{index}')
+        with group.quiesced(self.client, [list(self.nova.servers)]) as frozen:
+            self.nova.log.clear()
+        frozen.verify()
+        thaws = [
+            each.actions[-1]['request_id'] for each in
+            self.nova.servers.values()
+        ]
+        for index, thaw in enumerate(thaws):
+            self.assertEqual(
+                f'GET s{index}/os-instance-actions/{thaw}',
+                [line for line in self.nova.log if f' s{index}/' in line][-1],
+            )
 
 
 class FreezingTestCase(TestCase):
@@ -924,6 +947,10 @@ class TestCheck(TestCase):
 
 
 class TestVerify(TestCase):
+    def hide_list(self) -> None:
+        """Let the caller not see the table of freezes."""
+        self.answer(LISTING, 403, fault(403, 'Not you'), times=999)
+
     def test_a_group_that_stayed_frozen_takes_no_request(self) -> None:
         with self.quiesced() as frozen:
             self.assertFalse(frozen.report.is_consistent)
@@ -1000,7 +1027,9 @@ class TestVerify(TestCase):
         self.assertFalse(report.is_consistent)
         self.assertIsNone(report.complete)
 
-    def test_a_thaw_of_which_the_result_is_hidden_counts(self) -> None:
+    def test_a_lapse_of_which_the_reason_is_hidden_counts(self) -> None:
+        self.db.thaw_to = ('active', 'Error', 'the freeze had lapsed')
+
         def hook(request: Any, context: Any) -> str | None:
             if not self.nova.log[-1].startswith(
                 'GET db/os-instance-actions/'
@@ -1024,6 +1053,7 @@ class TestVerify(TestCase):
         self.assertEqual({'web'}, self.unproven(frozen))
 
     def test_a_proof_that_is_interrupted_proves_nothing(self) -> None:
+        self.hide_list()
         with mock.patch.object(
             quiesce_client.Client, 'doubt', side_effect=KeyboardInterrupt
         ):
@@ -1034,6 +1064,7 @@ class TestVerify(TestCase):
         self.assertEqual({'db', 'app1', 'app2', 'web'}, self.unproven(frozen))
 
     def test_a_short_trouble_does_not_count(self) -> None:
+        self.hide_list()
         left = [2]
 
         def hook(request: Any, context: Any) -> str | None:
