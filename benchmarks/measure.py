@@ -9,15 +9,20 @@ of two things of the same run, measured alternately where that can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import statistics
+import subprocess
 import time
 from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,9 @@ class Results:
         self.details: dict[str, Any] = {}
         #: in UTC
         self.measured = datetime.datetime.now(datetime.UTC).date()
+        #: of the code, and the model of the processor; None: not known
+        self.commit = commit()
+        self.cpu = cpu()
 
     def add(
         self,
@@ -133,6 +141,8 @@ class Results:
                 {
                     'benchmark': self.name,
                     'measured': self.measured.isoformat(),
+                    'commit': self.commit,
+                    'cpu': self.cpu,
                     'lines': [dataclasses.asdict(line) for line in self.lines],
                     'details': self.details,
                 },
@@ -147,6 +157,8 @@ class Results:
         results = cls(data['benchmark'])
         results.details = data['details']
         results.measured = datetime.date.fromisoformat(data['measured'])
+        # Older results do not have them.
+        results.commit, results.cpu = data.get('commit'), data.get('cpu')
         for line in data['lines']:
             target = line['target'] and Target(**line['target'])
             results.add(line['name'], line['unit'], line['values'], target)
@@ -174,6 +186,35 @@ class Results:
                 if line.target or not only_targets
             ],
         )
+
+
+@functools.cache
+def commit(root: pathlib.Path = ROOT) -> str | None:
+    """Return the commit that is checked out, if it is a checkout."""
+    try:
+        done = subprocess.run(
+            ['git', '-C', str(root), 'rev-parse', '--short', 'HEAD'],
+            check=True, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def cpu(info: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
+    """Return the model of the processor, if Linux knows it."""
+    with contextlib.suppress(OSError):
+        for line in info.read_text().splitlines():
+            name, _colon, value = line.partition(':')
+            if name.strip() == 'model name':
+                return value.strip()
+    return None
+
+
+def dates(several: Iterable[Results]) -> str:
+    """Return when results were measured, in words."""
+    days = sorted({results.measured for results in several})
+    return ' and '.join(f'on {day.day} {day:%B %Y}' for day in days)
 
 
 def digest(path: pathlib.Path) -> str:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import functools
+import json
 import pathlib
+import subprocess
 import tempfile
 import unittest
+from unittest import mock
 
 from benchmarks import measure
 
@@ -56,3 +59,41 @@ class TestMeasure(unittest.TestCase):
             ['it    s     1.5  1.5     1.5  1  <= 2    yes'],
             [line for line in results.table(only_targets=True).splitlines()
              if line.startswith('it')])
+
+    def test_results_name_the_commit_and_the_processor(self) -> None:
+        with (
+            mock.patch.object(measure, 'commit', return_value='abc1234'),
+            mock.patch.object(measure, 'cpu', return_value='Model 1'),
+        ):
+            results = measure.Results('x')
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / 'x.json'
+            results.save(path.parent)
+            loaded = measure.Results.load(path)
+            self.assertEqual(('abc1234', 'Model 1'),
+                             (loaded.commit, loaded.cpu))
+            older = json.loads(path.read_text())
+            del older['commit'], older['cpu']
+            path.write_text(json.dumps(older))
+            loaded = measure.Results.load(path)
+        self.assertEqual((None, None), (loaded.commit, loaded.cpu))
+
+    def test_the_commit_is_that_of_a_checkout(self) -> None:
+        done = subprocess.CompletedProcess([], 0, stdout='abc1234\n')
+        for result, expected in (
+                (done, 'abc1234'), (FileNotFoundError('git'), None),
+                (subprocess.CalledProcessError(128, 'git'), None)):
+            measure.commit.cache_clear()
+            self.addCleanup(measure.commit.cache_clear)
+            with mock.patch('subprocess.run', side_effect=[result]):
+                self.assertEqual(expected, measure.commit())
+
+    def test_the_processor_is_the_first_that_linux_lists(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            info = pathlib.Path(directory) / 'cpuinfo'
+            self.assertIsNone(measure.cpu(info))
+            info.write_text('processor\t: 0\nmodel name\t: Model 1\n'
+                            'model name\t: Model 2\n')
+            self.assertEqual('Model 1', measure.cpu(info))
+            info.write_text('processor\t: 0\n')
+            self.assertIsNone(measure.cpu(info))
