@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 import pathlib
 import signal
 import subprocess
@@ -116,19 +117,31 @@ def summarize(directory: pathlib.Path) -> None:
     from benchmarks import texts
 
     plots.draw(directory)
-    table = load(directory).table(only_targets=True)
-    (directory / 'targets.rst').write_text(table + '\n')
+    table = targets(directory)
+    (directory / 'targets.rst').write_text(table)
     if directory.resolve() == RESULTS.resolve():
         subprocess.run([sys.executable, WINDOW, PICTURE], check=True)
         texts.write(directory)
-    print(table)
+    print(table, end='')
 
 
-def load(directory: pathlib.Path) -> measure.Results:
+def load(directory: pathlib.Path) -> list[measure.Results]:
+    return [measure.Results.load(path)
+            for path in sorted(directory.glob('*.json'))]
+
+
+def join(several: Iterable[measure.Results]) -> measure.Results:
     whole = measure.Results('all')
-    for path in sorted(directory.glob('*.json')):
-        whole.lines += measure.Results.load(path).lines
+    for results in several:
+        whole.lines += results.lines
     return whole
+
+
+def targets(directory: pathlib.Path) -> str:
+    """Return the table of the targets, with the days of its results."""
+    several = load(directory)
+    table = join(several).table(only_targets=True)
+    return f'Measured {measure.dates(several)}; n: rounds.\n\n{table}\n'
 
 
 def _end(number: int, _frame: object) -> NoReturn:
@@ -145,7 +158,7 @@ def main() -> None:
     elif args.verb == 'window':
         measure_window(args)
     elif args.verb == 'table':
-        print(load(args.results).table())
+        print(join(load(args.results)).table())
     else:
         summarize(args.results)
 

@@ -26,14 +26,14 @@ LABELS = {
     window.OURS: 'osc-quiesce', window.LIMIT: 'plain HTTP (limit)',
     window.SDK: 'openstacksdk', window.SCRIPT_1: 'shell script, 1 s',
     window.SCRIPT_5: 'shell script, 5 s',
-    wait.SCRIPT: f'one GET for each, every {wait.INTERVAL:g} s',
+    wait.SCRIPT: 'one GET for each',
 }
 #: the panels of the growth, and the lines in each: of the results, and how
 #: they are called
 PANELS = {
     'seconds': {'s until quiesced': 'until quiesced',
                 's until thawed': 'until thawed',
-                's of CPU in the API': 'of CPU in nova-api'},
+                's of CPU in the API': 'CPU of nova-api, both'},
     'requests': {'requests until quiesced': 'until quiesced',
                  'requests until thawed': 'until thawed'},
     'megabytes': {'MB of memory': 'memory of the client'},

@@ -71,17 +71,17 @@ def growth(
         cost = json.loads(done.stdout)
         cost['s of CPU in the API'] = api_seconds() - before
         found.setdefault(size, []).append(cost)
-    for size, costs in found.items():
+    for size, costs in sorted(found.items()):
         for what in costs[0]:
             unit, _of, rest = what.partition(' ')
             results.add(
-                f'{size} servers: {rest}', unit,
+                f'{size} servers: {rest.removeprefix("of ")}', unit,
                 [cost[what] for cost in costs],
                 MEGABYTES if unit == 'MB' else None)
     small, large = sizes[0], sizes[-1]
     for what in ('s until quiesced', 's until thawed'):
         results.add(
-            f'{large} servers / {large // small} times {small}: '
+            f'{large} servers, time for each / that of {small}: '
             f'{what.partition(" ")[2]}', 'ratio',
             [
                 found[large][0][what] / (large / small) / cost[what]

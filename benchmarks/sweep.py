@@ -29,11 +29,12 @@ def cost(
          str(servers), str(frozen)],
         check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout)
-    what = f'sweep, {servers} servers, {frozen} frozen'
+    what = f'sweep, {servers} servers'
     targets = {'none frozen': measure.Target(5),
                'frozen': measure.Target(3 * frozen)}
     for look, of_look in found.items():
-        results.add(f'{what}: {look}', 's', of_look['seconds'])
-        results.add(f'{what}: {look}, rows read', 'rows', of_look['rows'],
+        state = f'{frozen} {look}' if look.startswith('frozen') else look
+        results.add(f'{what}: {state}', 's', of_look['seconds'])
+        results.add(f'{what}: {state}, rows read', 'rows', of_look['rows'],
                     targets.get(look))
     results.details['sweep'] = found

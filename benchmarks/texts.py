@@ -172,7 +172,7 @@ def _sizing(found: Found) -> _Texts:
                               '.0f', 'servers/s') for count in (1, 2)),
                found.measured('throughput')))
     yield SIZING, 'the client {} MB for 10 servers, {} MB for 1000.', tuple(
-        found.middle('scale', f'{count} servers: of memory', '.0f', 'MB')
+        found.middle('scale', f'{count} servers: memory', '.0f', 'MB')
         for count in (10, 1000))
     yield (SIZING, 'A backup of 100 volumes takes {} MB, a restore {} MB.',
            tuple(found.middle(
