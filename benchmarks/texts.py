@@ -15,8 +15,9 @@ import pathlib
 import re
 
 from benchmarks import measure
+from benchmarks import wait
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = measure.ROOT
 WORDS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
          'nine', 'ten')
 NOTES, SIZING = 'benchmarks/NOTES.rst', 'doc/source/admin/sizing.rst'
@@ -101,9 +102,7 @@ class Found:
 
     def measured(self, *names: str) -> str:
         """Return when results were measured."""
-        dates = sorted({self.results(name).measured for name in names})
-        return ' and '.join(
-            f'on {date.day} {date:%B %Y}' for date in dates)
+        return measure.dates(self.results(name) for name in names)
 
     def picture(self) -> str:
         """Return how long the run took of which there is a picture."""
@@ -144,24 +143,43 @@ def _window(found: Found) -> _Texts:
         f'3 real guests: {way}' for way in (
             'ours', 'limit', 'SDK', 'script, 5 s', 'script, 1 s'))
     yield (WINDOW,
-           'two Ceph volumes each: {} s (plain HTTP without checks: {} s). '
-           'With openstacksdk: {} s ({}). With a shell script that looks '
-           'every 5 s: {} s; every 1 s: {} s ({}).', (
-               *(found.middle(guests, way, '.1f')
-                 for way in (ours, limit, sdk)), found.runs(guests, sdk),
-               *(found.middle(guests, way, '.1f') for way in (slow, fast)),
-               found.runs(guests, fast)))
+           'two Ceph volumes each: {} s (plain HTTP without checks: {} s; '
+           'medians of {}). With openstacksdk: {} s ({}). With a shell script '
+           'that looks every 5 s: {} s ({}); every 1 s: {} s ({}).', (
+               found.middle(guests, ours, '.1f'),
+               found.middle(guests, limit, '.1f'), found.runs(guests, ours),
+               *(figure for way in (sdk, slow, fast) for figure in (
+                   found.middle(guests, way, '.1f'),
+                   found.runs(guests, way)))))
     yield WINDOW, 'They were measured {}. :doc:`/contributor/benchmarks`', (
         found.measured('window-guests', 'window-fake', 'freeze', 'scale',
                        'wait'),)
     gap = found.results('freeze').line('held for 1 s: gap of the writer')
     yield (WINDOW,
            'held quiesced for 1 s, from the answer "quiesced" to the request '
-           'to thaw, writes nothing for {} s (median; {} to {} s, {} times', (
+           'to thaw, leaves a gap of {} s between writes made every 0.05 s '
+           '(median; {} to {} s, {} times).', (
                *found.spread('freeze', gap.name, '.2f'),
                str(len(gap.values))))
     yield WINDOW, 'The client reports {} s:', (
         found.middle('freeze', 'held for 1 s: seconds of the report', '.2f'),)
+    yield (WINDOW,
+           'For 500 servers: {} requests, not {}, but {} MB, not {}; a freeze '
+           'is seen {} s late, by a script {} s (means', (
+               *_both(found, 'requests', '.0f'),
+               *_both(found, 'kB', '.1f', 1000),
+               found.middle('wait', f'500 servers: {wait.OURS}', '.1f',
+                            's late, mean'),
+               found.middle('wait', f'500 servers: {wait.SCRIPT}', '.0f',
+                            's late, mean')))
+
+
+def _both(found: Found, unit: str, form: str, divisor: float = 1
+          ) -> Iterator[str]:
+    """Return what a wait for 500 servers takes, and that of a script."""
+    for way in (wait.OURS, wait.SCRIPT):
+        line = found.results('wait').line(f'500 servers: {way}', unit)
+        yield format(line.middle / divisor, form)
 
 
 def _sizing(found: Found) -> _Texts:
@@ -183,7 +201,7 @@ def _sizing(found: Found) -> _Texts:
 def _notes(found: Found) -> _Texts:
     guests, fake = 'window-guests', 'window-fake'
     real, script = '3 real guests: ', '3 real guests: script, 5 s / ours'
-    yield NOTES, 'is from one run, {}, except', (found.measured(*ALL),)
+    yield NOTES, 'all from one run, {}, except', (found.measured(*ALL),)
     yield (NOTES, 'Three real guests, script / ours: {} ({} to {}, n {}), '
            'target', (*found.spread(guests, script, '.1f', 'ratio'), str(
                len(found.results(guests).line(script, 'ratio').values))))
@@ -203,6 +221,10 @@ def _notes(found: Found) -> _Texts:
             found.middle(name, f'{what}limit, {part}', '.2f')
             for part in parts)
     yield NOTES, 'The script takes {} s, since', (f'{slow:.1f}',)
+    line = found.results(fake).line('10 fake guests: ours / limit', 'ratio')
+    yield (NOTES, 'rounds of 10 fake guests range from {} to {} (n {})', (
+        f'{min(line.values):.2f}', f'{max(line.values):.2f}',
+        str(len(line.values))))
 
 
 def write(results: pathlib.Path, root: pathlib.Path = ROOT) -> None:
