@@ -72,6 +72,18 @@ class FreezeLapsed(GuestError):
                 '%(reason)s')
 
 
+class ThawedAgain(GuestError):
+    """The guest is thawed, and only an earlier thaw could tell of its freeze.
+
+    A guest that had ended the freeze says so once.
+    """
+
+    outcome = states.Outcome.DONE
+    msg_fmt = _('The guest is thawed, but it is not known whether it was '
+                'frozen until then: an earlier thaw failed, or its end was '
+                'not saved')
+
+
 class UnquiesceFailed(GuestError):
     """No thaw was confirmed: the guest may still be frozen."""
 

@@ -120,7 +120,7 @@ class Thawing:
             self._thawed(cell, instance, row, None, _(
                 'The guest does not run: vm_state is %s') % instance.vm_state)
             return
-        begun = self._begin_thaw(cell, instance, row)
+        is_first, begun = self._begin_thaw(cell, instance, row)
         if begun is None:
             return
         if reason is None and row.frozen_at is None:
@@ -129,6 +129,8 @@ class Thawing:
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
+        if error is None and not is_first and begun.frozen_at is not None:
+            error = exceptions.ThawedAgain()
         if error is None or error.outcome is states.Outcome.DONE:
             self._thawed(cell, instance, begun, error, reason)
         elif (isinstance(error, exceptions.ThawNotPossible)
@@ -151,31 +153,38 @@ class Thawing:
             self.thaw(cell, instance, thawing)
 
     def _begin_thaw(self, cell: _Context, instance: objects.Instance,
-                    row: store.Freeze) -> store.Freeze | None:
-        """Record that a thaw begins: for the server, and as its action."""
+                    row: store.Freeze) -> tuple[bool, store.Freeze | None]:
+        """Record that a thaw begins: for the server, and as its action.
+
+        :returns: whether it is certain that none was sent before; and the row,
+            None if another service has it
+        """
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
         before, after = states.UNQUIESCE.before, states.UNQUIESCE.during
 
         @schema.retried
-        def save() -> bool:
+        def save() -> tuple[bool, bool]:
             with db.transaction(own, instance.uuid):
                 # With the lock of the server: who takes the row after this
                 # look ends the thaw, and the new action, after this, too.
                 if row.unquiesce_request_id is None and (
                         self._store.reread(row) is None):
-                    return False
-                actions.begin_event(
+                    return False, False
+                is_first = actions.begin_event(
                     own, instance.uuid, states.UNQUIESCE, self._host)
-                return (instance.vm_state, instance.task_state) == before and (
-                    db.move(own, instance.uuid, before, after))
+                found = instance.vm_state, instance.task_state
+                return is_first, found == before and db.move(
+                    own, instance.uuid, before, after)
 
+        is_first = False
         with _even_if_locked(instance):
-            if save():
+            is_first, moved = save()
+            if moved:
                 self._records.notify_states(cell, instance, before, after)
         self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
-        return self._store.update(
+        return is_first, self._store.update(
             row, times.THAW_LEASE, unquiesce_request_id=request_id,
             state=(store.State.FREEZING if row.state == store.State.FREEZING
                    else store.State.THAWING))

@@ -395,7 +395,7 @@ class TestUnquiesceRequest(world.WorldTest):
         assert answer is not None
         self.assertEqual('thawing', answer['state'])
         self.live(times.THAW_LEASE + times.expiry_pause() + 2)
-        self.assertEqual('Success', self.result_of(own))
+        self.assertEqual('Error', self.result_of(own))
         self.check_at_rest('active')
 
     def test_quiesced_since_the_server_was_read(self) -> None:
@@ -420,7 +420,7 @@ class TestUnquiesceRequest(world.WorldTest):
         def thaw() -> None:
             self.guest.frozen = False
 
-        for on_thaw in thaw, world.killed:
+        for on_thaw, result in (thaw, 'Success'), (world.killed, 'Error'):
             request_id = self.freeze()
             self.guest.on_thaw = [on_thaw]
             with mock.patch.object(db, 'start', late):
@@ -428,7 +428,7 @@ class TestUnquiesceRequest(world.WorldTest):
             self.assertIsNone(answer)
             self.live(times.THAW_LEASE)
             self.deliver_all('ctl2')
-            self.assertEqual('Success', self.result_of(own))
+            self.assertEqual(result, self.result_of(own))
             self.check_at_rest('active')
 
     def test_quiesced_but_its_row_does_not_say_so_yet(self) -> None:

@@ -450,7 +450,23 @@ class TestFate(world.WorldTest):
         self.deliver()
         self.assertEqual('arrived', self.fate(request_id))
         self.live(10)
-        self.assertEqual('thawed', self.fate(request_id))
+        self.assertEqual('lapsed', self.fate(request_id))
+        self.check_at_rest('active')
+
+    def test_a_lapse_is_not_forgotten_with_the_answer_that_told_it(
+            self) -> None:
+        # The guest tells once that it had ended the freeze.
+        for end in world.answer(world.not_thawed()), world.killed:
+            with self.subTest(end):
+                request_id = self.freeze()
+                self.guest.on_thaw = [end]
+                own, answer = self.unquiesce_request(request_id)
+                self.assertIsNone(answer)
+                self.deliver('ctl1')
+                self.live(times.THAW_LEASE + 10)
+                self.assertEqual('Error', self.result_of(own))
+                self.assertEqual('lapsed', self.fate(request_id))
+                self.check_at_rest('active')
 
     def test_of_what_was_not_frozen_and_of_a_deleted_server(self) -> None:
         request_id = self.quiesce(request_id=world.new_id())

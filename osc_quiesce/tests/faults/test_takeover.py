@@ -115,7 +115,9 @@ class DeadTest(ServicesTest):
         self.wait_for_takeover(server, 'active', killed_at,
                                'server is being thawed')
         [event] = self.action(server, request)['events']
-        self.assertEqual('Success', event['result'])
+        # Nobody has heard what the guest has answered.
+        self.assertEqual('Error', event['result'])
+        self.assertIn('an earlier thaw failed', event['details'])
         self.assertNotEqual(begun['host'], event['host'])
         self.assertEqual(2, len(self.actions(server)))
 
