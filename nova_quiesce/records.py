@@ -132,9 +132,11 @@ class Records:
                     and CONF.quiesce.restore_after_thaw)
         with db.transaction(cell, instance.uuid) as found:
             before = found.vm_state, found.task_state
-            after = states.end_of_thaw(
-                found.vm_state, outcome, restored), None
-            is_kept = before[1] not in (None, *states.TASK_STATES) or (
+            # Nova may have checked the state for createImage before a quiesce.
+            kept = (before[1] if before[1] in states.IMAGE_TASK_STATES
+                    else None)
+            after = states.end_of_thaw(before[0], outcome, restored), kept
+            is_kept = before[1] not in (None, kept, *states.TASK_STATES) or (
                 # It was thawed since, and quiesced again.
                 after[0] == ERROR and before[0] == states.QUIESCED
                 and not actions.find_open(

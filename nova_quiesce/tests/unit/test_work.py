@@ -719,6 +719,15 @@ class TestGuestThatDoesNotRun(world.WorldTest):
                 self.assertEqual(('active', task_state), self.states)
                 self.set(task_state=None)
 
+    def test_one_quiesced_while_its_image_begins_is_active_again(self) -> None:
+        # createImage had seen it active, and saves its task_state late.
+        self.freeze(unquiesce_after=5)
+        self.set(task_state='image_snapshot_pending')
+        self.live(10)
+        self.assertFalse(self.guest.frozen)
+        self.assertIsNone(self.row)
+        self.assertEqual(('active', 'image_snapshot_pending'), self.states)
+
     def test_one_that_was_saved_for_its_image_comes_back_frozen(self) -> None:
         self.freeze()
         self.set(vm_state='active', task_state='image_snapshot',
