@@ -27,7 +27,8 @@ What has to hold, and why:
   is left of the margin is for the commit, and for the difference between the
   clocks of a cluster.
 - The pauses of ``BUS_RETRIES`` are short against every lease: a message sent
-  after its lease would break a later request.
+  after its lease would break a later request. (A broker that accepts a message
+  and does not confirm it can make each attempt as long as the call.)
 - ``CALL_MONITOR_TIMEOUT < THAW_TIMEOUT``: a nova-compute that died with a thaw
   in hand is noticed before the thaw is given up.
 

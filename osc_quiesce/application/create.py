@@ -9,7 +9,7 @@ thawed first, and then the snapshots are deleted.
 from collections.abc import Callable, Mapping
 import contextlib
 import logging
-from typing import Final
+from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import contention
@@ -65,7 +65,7 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
             made.take(timeout)
             is_whole = True
         frozen.verify()
-        _check_volumes(client, plan)
+        _check_volumes(client, cloud, plan)
         client.timer.sleep(0)  # where a signal may stop us
         return _seal(made, frozen.report)
     except Kept:
@@ -78,11 +78,13 @@ def create(client: quiesce_client.Client, cloud: cloud_api.Cloud,
         raise
 
 
-def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
+def _check_volumes(client: quiesce_client.Client, cloud: cloud_api.Cloud,
+                   plan: planning.Plan) -> None:
     """Check that no volume came or went since the plan was made.
 
     Nova lets no user change the volumes of a quiesced server, and records who
     did before: so this can be asked for when nothing is frozen any more.
+    Another server may have got a volume that several may have.
     """
 
     def check(server: planning.Server) -> None:
@@ -95,7 +97,26 @@ def _check_volumes(client: quiesce_client.Client, plan: planning.Plan) -> None:
                   'looked at. Try again.') % {
                       'server': server.label, 'request': newest})
 
+    def check_users(volume: Mapping[str, Any]) -> None:
+        try:
+            shown = client.timer.until_answered(lambda: cloud.volume(
+                'GET', f'/volumes/{volume["id"]}'), SEAL_PATIENCE)['volume']
+        except cloud_api.CloudError as exc:
+            raise errors.ApplicationError(
+                _('Could not check whether volume %(volume)s was attached to '
+                  'another server: %(why)s. Try again once that works.')
+                % {'volume': volume['id'],
+                   'why': str(exc).rstrip('.')}) from exc
+        users = inspector.strangers(shown, {s.id for s in plan.servers})
+        if users:
+            raise errors.ApplicationError(
+                _('Volume %(volume)s was attached to %(users)s since the '
+                  'preflight, which is not frozen. Try again.') % {
+                      'volume': volume['id'], 'users': ', '.join(users)})
+
     concurrency.run_all(check, plan.servers)
+    concurrency.run_all(check_users, [
+        volume for _server, volume in plan.snapshots if volume['multiattach']])
 
 
 def _seal(made: taking.Taking,

@@ -2,8 +2,7 @@
 
 """The requests that are sent while servers are frozen.
 
-All snapshots are taken at once. Nothing else is sent then but, for volumes
-that several servers may have, one look at who has them.
+All snapshots are taken at once. Nothing else is sent then.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ import uuid
 
 from osc_quiesce.application import cloud as cloud_api
 from osc_quiesce.application import errors
-from osc_quiesce.application import inspector
 from osc_quiesce.application import labels
 from osc_quiesce.application import metadata
 from osc_quiesce.application import plan as planning
@@ -75,10 +73,7 @@ class Taking:
         self._wait(requests)
         made = [(b, r.result()) for b, r in zip(self._bodies, requests)]
         self.snapshots = [snapshot['id'] for _body, snapshot in made]
-        checks = [self._begin(self._check_users, volume)
-                  for _server, volume in self.plan.snapshots
-                  if volume['multiattach']]
-        self._wait([self._begin(self._watch, made), *checks])
+        self._wait([self._begin(self._watch, made)])
 
     def _begin(self, call: Callable[[Any], Any],
                item: Any) -> concurrency.Future[Any]:
@@ -135,22 +130,6 @@ class Taking:
                     if self._stop.wait(pause):
                         return
                     made = self._read(f'/snapshots/{made["id"]}')['snapshot']
-
-    def _check_users(self, volume: Mapping[str, Any]) -> None:
-        try:
-            shown = self._read(f'/volumes/{volume["id"]}')['volume']
-        except cloud_api.CloudError as exc:
-            raise errors.ApplicationError(
-                _('Could not check whether volume %(volume)s was attached to '
-                  'another server: %(why)s. Try again once that works.')
-                % {'volume': volume['id'],
-                   'why': str(exc).rstrip('.')}) from exc
-        users = inspector.strangers(shown, {s.id for s in self.plan.servers})
-        if users:
-            raise errors.ApplicationError(
-                _('Volume %(volume)s was attached to %(users)s since the '
-                  'preflight, which is not frozen. Try again.') % {
-                      'volume': volume['id'], 'users': ', '.join(users)})
 
     def _read(self, path: str) -> dict[str, Any]:
         """Return what Cinder has at a path, while servers are frozen.
