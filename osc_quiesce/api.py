@@ -27,8 +27,9 @@ from osc_quiesce.i18n import _
 from osc_quiesce import model
 from osc_quiesce import states
 
-#: UUIDs in one request, so that its URL is not too long for a proxy
-PORTION: Final = 100
+#: UUIDs in one request, so that its URL is not too long for any server: with
+#: uWSGI's defaults, all headers have 4096 bytes
+PORTION: Final = 50
 
 _ACCEPTED: Final = 202
 _MICROVERSION: Final = '2.1'  # vm_state, task_state and fault are all here

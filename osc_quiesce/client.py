@@ -161,7 +161,7 @@ class Client:
         :param all_projects: in all projects, and not only in the caller's own
         :param request_id: of a request to quiesce, to leave out what others
             have frozen, and to add what it had frozen and is thawed. Then
-            more than 100 servers leave nothing out
+            more than 50 servers leave nothing out
         :raises errors.NotInstalled: the cloud does not have the quiesce API
         """
         return self.timer.until_answered(lambda: self.api.freezes(

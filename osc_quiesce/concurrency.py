@@ -26,18 +26,21 @@ class Calls:
 
     What has begun comes to its end before the block is left, whatever is
     raised, even if a signal raises again and again: a request that went on in
-    a thread could freeze a server after all were thawed. What has not begun by
+    a thread could do harm after what it was sent for. What has not begun by
     then never begins.
 
     :param threads: how many at once; THREADS by default
     :param may_block: whether a call is made in the calling thread if the
         system allows no new one: else beginning it raises RuntimeError
+    :ivar is_awaited: whether what has begun comes to its end before the block
+        is left
     """
 
     def __init__(self, threads: int | None = None,
                  may_block: bool = True) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads or THREADS)
         self._may_block = may_block
+        self.is_awaited = True
         self._stopped = False
         self._waiting: collections.deque[
             tuple[Future[Any], Callable[[], Any]]] = collections.deque()
@@ -81,6 +84,10 @@ class Calls:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if not self.is_awaited:
+            self.stop()
+            self._pool.shutdown(wait=False)
+            return
         try:
             self.stop()
             self._pool.shutdown(cancel_futures=True)

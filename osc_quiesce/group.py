@@ -12,7 +12,7 @@ and no storage.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import math
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from osc_quiesce import client as quiesce_client
 from osc_quiesce import concurrency
@@ -23,6 +23,9 @@ from osc_quiesce import report as reports
 from osc_quiesce import retry
 from osc_quiesce import states
 from osc_quiesce import verbs
+
+# Servers in a sentence about what is done next: a terminal takes it at once
+_NAMED: Final = 10
 
 Progress: TypeAlias = Callable[[str], object]
 Shield: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -210,7 +213,10 @@ class Frozen:
         # A failing progress callback must not prevent a thaw.
         with contextlib.suppress(Exception):
             if self._progress:
-                self._progress(message % ', '.join(s.label for s in servers))
+                named = [each.label for each in servers[:_NAMED]]
+                if len(servers) > _NAMED:
+                    named.append(_('%d others') % (len(servers) - _NAMED))
+                self._progress(message % ', '.join(named))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ is, which answers to it are final, and what a look shows is decided by a
 Every server has a pause of its own: no answer of one server, and no time that
 one asks for, delays another one. One server is looked at alone; several
 are looked at together: with one request if one request has frozen them, else
-with one for a hundred.
+with one for fifty.
 
 This module must never know what is asked for.
 """
@@ -74,12 +74,16 @@ class Poller:
         self._pauses = retry.pauses()
         self._rows_due = self._started
         self._is_listing = False
+        self._listing_fails_since: float | None = None
         self._all_projects = True  # until the cloud refuses that
 
     def run(self) -> None:
         """Ask and look until all have ended, or an error has stopped it."""
         try:
             with concurrency.Calls() as calls:
+                # No silence holds up what is done if a server fails, or after
+                # a signal: a freeze that comes late is withdrawn by its thaw.
+                calls.is_awaited = False
                 while not self._is_over():
                     released = self._release()
                     self._begin_calls(calls)
@@ -89,6 +93,7 @@ class Poller:
                     self._pause()
                     self._take_ended()
                 calls.stop()
+                calls.is_awaited = not self._is_stopped()
         finally:
             self._take_ended()  # also what was answered before it was stopped
         if not self._is_stopped():
@@ -252,12 +257,18 @@ class Poller:
             for job in found:
                 job.trouble = exc
             pause = max(pause, min(exc.retry_after, retry.LONGEST_DEFERRAL))
+            now = self._timer.clock()
+            since = self._listing_fails_since = (
+                self._listing_fails_since or now)
+            # Perhaps only this request fails, as in a proxy.
+            self._looks_at_rows = now - since < retry.READ_PATIENCE
         except Exception:
             if self._all_projects:
                 self._all_projects, pause = False, 0.0
             else:
                 self._looks_at_rows = False  # each is looked at alone
         else:
+            self._listing_fails_since = None
             for job in found:
                 job.trouble = None
                 row = rows.get(job.server.id)

@@ -296,9 +296,7 @@ def _check_thawed(api: quiesce_api.QuiesceAPI, server: model.Server) -> None:
     for all_projects in (True, False):
         try:
             rows = api.freezes([server.id], all_projects)
-        except errors.ServiceUnavailable:
-            raise
-        except errors.Refused:
+        except errors.Forbidden:
             continue
         if rows:
             raise errors.StillThawing(

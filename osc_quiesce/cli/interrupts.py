@@ -54,10 +54,16 @@ def end(exit_code: int, is_interactive: bool = False) -> int:
 
 
 def may_block(fd: int) -> bool:
-    """Return whether a write of a line may block, as on a stopped terminal.
+    """Return whether a write of a line may block, or stop this process.
+
+    That is so on a stopped terminal, and in the background if the terminal
+    allows no output from there (``stty tostop``).
 
     :raises OSError: it would fail
     """
+    with contextlib.suppress(AttributeError, OSError):  # not our terminal
+        if os.tcgetpgrp(fd) != os.getpgrp():
+            return True
     return not select.select((), (fd,), (), 0)[1]
 
 

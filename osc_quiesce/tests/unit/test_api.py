@@ -225,8 +225,17 @@ class TestFreezes(ApiTest):
         self.requests.clear()
         [found] = self.api.freezes(ids)
         self.assertEqual(self.request_id, found.request_id)
-        self.assertLessEqual(len(self.requests), 3)
-        self.assertLess(max(len(r.url) for r in self.requests), 8000)
+        self.assertEqual(5, len(self.requests))
+        self.assertLess(max(len(r.url) for r in self.requests), 2500)
+
+    def test_what_a_request_has_frozen_takes_one_request(self) -> None:
+        self.freeze()
+        ids = [self.web.id, *(model.new_request_id() for _ in range(249))]
+        self.requests.clear()
+        [found] = self.api.freezes(ids, request_id=self.request_id)
+        self.assertEqual(self.web.id, found.server_id)
+        [request] = self.requests
+        self.assertLess(len(request.url), 200)
 
     def test_none_are_asked_for(self) -> None:
         self.assertEqual([], self.api.freezes([]))

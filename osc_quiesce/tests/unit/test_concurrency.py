@@ -104,6 +104,24 @@ class TestCalls(unittest.TestCase):
             with self.assertRaises(concurrent.futures.CancelledError):
                 future.result(0)
 
+    def test_calls_that_are_not_awaited_hold_up_nothing(self) -> None:
+        begun: list[int] = []
+        may_end = threading.Event()
+        self.addCleanup(may_end.set)
+
+        def call(number: int) -> None:
+            begun.append(number)
+            may_end.wait(PATIENCE)
+
+        with self.assertRaises(LookupError):
+            with concurrency.Calls(threads=1) as calls:
+                calls.is_awaited = False
+                futures = [calls.begin(call, number) for number in range(2)]
+                _wait_until(lambda: bool(begun))
+                raise LookupError
+        self.assertFalse(futures[0].done())
+        self.assertTrue(futures[1].cancelled())
+
     def test_calls_never_begin_once_they_are_stopped(self) -> None:
         begun: list[int] = []
         with concurrency.Calls() as calls:

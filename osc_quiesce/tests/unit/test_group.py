@@ -218,6 +218,17 @@ class TestOrder(TestCase):
             said,
         )
 
+    def test_a_sentence_about_many_servers_is_short(self) -> None:
+        for number in range(100):
+            self.nova.add(f'vm{number}')
+        said: list[str] = []
+        with group.quiesced(
+            self.client, [list(self.nova.servers)], progress=said.append
+        ):
+            pass
+        self.assertIn('94 others', said[0])
+        self.assertLess(max(map(len, said)), 800)
+
     def test_uuids_may_be_in_upper_case(self) -> None:
         for names in ['DB'], ['A', 'B']:
             with self.subTest(names):
@@ -344,6 +355,17 @@ class FreezingTestCase(TestCase):
 
 
 class TestAllOrNothing(FreezingTestCase):
+    def test_a_freeze_without_an_answer_delays_no_thaw(self) -> None:
+        self.app1.vm_state = 'stopped'
+        self.hang('POST app2 quiesce', 3600)
+        began, real_began = self.nova.now, time.monotonic()
+        self.refused(errors.Conflict, self.app1.id)
+        self.assertEqual('active', self.db.vm_state)
+        self.assertLess(self.nova.now - began, 5)
+        self.assertLess(time.monotonic() - real_began, 30)
+        self.nova.now += 3600  # the request that hangs is lost
+        self.assertEqual('active', self.app2.vm_state)
+
     def test_a_server_that_cannot_be_frozen_undoes_all(self) -> None:
         self.app1.freeze_to = ('active', 'Error', 'no agent')
         self.refused(errors.NotSupported, 'app1.*no agent')

@@ -577,6 +577,15 @@ class TestLookingAtMany(PollerTest):
         self.assertEqual({'active'}, {s.vm_state for s in servers})
         self.assertLess(len(self.nova.gets()), 50)
 
+    def test_where_no_listing_comes_through_each_is_looked_at(self) -> None:
+        self.answer('GET /os-quiesce', 504, '', times=1000)
+        servers = self.active('a', 'b')
+        started = self.nova.now
+        self.assert_no_error(self.freeze(servers))
+        self.assert_no_error(self.thaw(servers))
+        self.assertEqual({'active'}, {s.vm_state for s in servers})
+        self.assertLess(self.nova.now - started, 40)
+
     def test_an_unforeseen_error_of_the_listing_holds_up_no_thaw(self) -> None:
         servers = self.active('a', 'b')
         with mock.patch.object(

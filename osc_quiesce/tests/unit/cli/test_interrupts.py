@@ -39,6 +39,17 @@ class TestInterrupts(unittest.TestCase):
             self.interrupts.sleep(3600)
         self.assertEqual(143, caught.exception.exit_code)
 
+    def test_nothing_is_said_in_the_background_of_a_terminal(self) -> None:
+        # It may stop who writes (stty tostop).
+        other, ours = os.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, other)
+        for group, expected in (os.getpgrp(), False), (1, True):
+            with mock.patch.object(os, 'tcgetpgrp', return_value=group):
+                self.assertIs(expected, interrupts.may_block(ours))
+        # Not the terminal of this process.
+        self.assertFalse(interrupts.may_block(ours))
+
     def test_the_first_signal_decides_the_exit_code(self) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGINT)
