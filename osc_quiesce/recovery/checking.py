@@ -57,24 +57,14 @@ class Checker:
         [], contextlib.AbstractContextManager[Any]
     ] = contextlib.nullcontext
 
-    def has_api(self) -> bool:
-        """Return whether this cloud lets the caller ask agents."""
-        if not self.asks_agents:
-            return False
-        try:
-            self.client.freezes([])
-        except quiesce_errors.QuiesceError:
-            return False
-        return True
-
     def agent(self, server: resolved.Server, found: Mapping[str, Any]) -> str:
         """Return when the guest's agent has answered, or was not asked.
 
         :returns: ANSWERED; or NOT_ASKED if the guest is not said to have one,
-            or the caller may not quiesce
+            or the caller may not quiesce, or does not want it
         :raises CheckFailed: it did not answer in time
         """
-        if not _has_agent(server):
+        if not self.asks_agents or not _has_agent(server):
             return NOT_ASKED
         guest = model.Server(found['id'], found['name'])
         deadline = self.client.timer.clock() + self.timeout

@@ -262,7 +262,6 @@ class Run:
             checker = checking.Checker(
                 self._client, self._means.check, self._means.timeout,
                 self._means.asks_agents, self._means.shield)
-            has_api = checker.has_api()
         for servers in stages:
             self._client.timer.sleep(0)  # where a signal may stop us
             with self._phase(servers):
@@ -271,8 +270,7 @@ class Run:
                     self._withdraw(row)  # no proof was wanted
                 self._means.progress(_('Starting %s ...') % ', '.join(
                     server.name for server in servers))
-                together(lambda server: self._start(booter, checker, has_api,
-                                                    server),
+                together(lambda server: self._start(booter, checker, server),
                          servers, len(servers))
 
     def _phase(self, servers: Sequence[resolved.Server],
@@ -281,14 +279,13 @@ class Run:
         return self.report.phase(f'stage {servers[0].stage + 1}')
 
     def _start(self, booter: booting.Booter, checker: checking.Checker,
-               has_api: bool, server: resolved.Server) -> None:
+               server: resolved.Server) -> None:
         started = self._clock()
         found = booter.boot(server)
         row = reports.Server(server.stage, server.name, server.id, found['id'],
                              found['status'], checking.addresses_of(found))
         self.report.servers.append(row)
-        if has_api:
-            row.agent = checker.agent(server, found)
+        row.agent = checker.agent(server, found)
         checker.run(server, found)
         row.checked = bool(self._means.check)
         row.seconds = self._clock() - started

@@ -230,6 +230,33 @@ class TestList(OwnerTest):
         self.assertEqual(
             [], self.listed(f'?server={server}')['freezes'])
 
+    def test_what_a_request_has_frozen_also_if_it_is_thawed(self) -> None:
+        request_id = new_id()
+        servers = sorted(self.boot(persona='member') for _number in range(2))
+        for server in servers:
+            self.quiesce(server, request_id)
+            self.wait(server, 'quiesced')
+        self.unquiesce(servers[0], request_id)
+        self.wait_for_no_row(servers[0])
+        self.frozen_by(self.boot())
+
+        def seen(query: str = '', persona: str = 'admin',
+                 ) -> list[tuple[str, str]]:
+            answer = self.listed(f'?request_id={request_id}{query}', persona)
+            return [(row['server_id'], row['state'])
+                    for row in answer['freezes']]
+
+        both = [(servers[0], 'thawed'), (servers[1], 'frozen')]
+        self.wait_for(lambda: seen('&all_projects=1') == both,
+                      'both are listed')
+        self.assertEqual(both, seen(persona='member'))
+        self.assertEqual([], seen(persona='other'))
+        self.assertEqual(both[1:], seen(f'&server={servers[1]}'
+                                        '&all_projects=1'))
+        self.assertEqual(both[:1], seen('&limit=1&all_projects=1'))
+        self.assertEqual(both[1:], seen(
+            f'&limit=1&all_projects=1&marker={servers[0]}'))
+
     def test_in_pages_and_of_several_servers(self) -> None:
         servers = sorted(self.boot() for _number in range(3))
         for server in servers:
@@ -262,6 +289,6 @@ class TestList(OwnerTest):
 
     def test_bad_queries(self) -> None:
         for query in ('?limit=x', '?limit=0', '?server=x', '?marker=x',
-                      '?all_projects=maybe', '?unknown=1'):
+                      '?all_projects=maybe', '?unknown=1', '?request_id=x'):
             with self.subTest(query=query):
                 self.listed(query, expect=400)
