@@ -56,8 +56,8 @@ def end(exit_code: int, is_interactive: bool = False) -> int:
 def may_block(fd: int) -> bool:
     """Return whether a write of a line may block, or stop this process.
 
-    That is so on a stopped terminal, and in the background if the terminal
-    allows no output from there (``stty tostop``).
+    The first is on a stopped terminal, the second in the background if the
+    terminal allows no output from there (``stty tostop``).
 
     :raises OSError: it would fail
     """
