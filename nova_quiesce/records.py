@@ -119,6 +119,7 @@ class Records:
                  row: store.Freeze, outcome: states.Outcome,
                  error: exceptions.GuestError | None, details: str | None,
                  others: exceptions.GuestError | None,
+                 check: Callable[[store.Freeze], None],
                  ) -> tuple[db.Pair, db.Pair] | None:
         """Save the end of a thaw, and of its request, at once.
 
@@ -126,11 +127,13 @@ class Records:
         change when the row is settled, too: as long as it is there, the
         server cannot be quiesced again.
 
+        :param check: raises an exception if this must not be saved
         :returns: the states before and after; None if they are kept
         """
         restored = (row.error is not None
                     and CONF.quiesce.restore_after_thaw)
         with db.transaction(cell, instance.uuid) as found:
+            check(row)
             before = found.vm_state, found.task_state
             # Nova may have checked the state for createImage before a quiesce.
             kept = (before[1] if before[1] in states.IMAGE_TASK_STATES

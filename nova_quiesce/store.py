@@ -105,6 +105,10 @@ class Freeze:
                 and self.state in (State.ASKED, State.FREEZING))
 
 
+class Lost(Exception):
+    """A row is not owned any more by who has taken it."""
+
+
 @enginefacade.transaction_context_provider
 class _Context:
     """What oslo.db needs for one transaction."""
@@ -353,6 +357,17 @@ class Store:
         with self._read() as session:
             row = session.execute(_SELECT.where(*self._is(freeze))).first()
         return _row(row) if row else None
+
+    def check(self, freeze: Freeze) -> None:
+        """Check that no other service has the row.
+
+        Within a transaction that has the lock of the server, this holds until
+        its end: who takes the row later changes the server later, too.
+
+        :raises Lost: if another service has it
+        """
+        if self.reread(freeze) is None:
+            raise Lost()
 
     @schema.retried
     def reclaim(self, freeze: Freeze) -> None:

@@ -114,6 +114,13 @@ class Thawing:
 
         :param reason: why, in words, if no user has asked for it
         """
+        try:
+            self._thaw(cell, instance, row, reason)
+        except store.Lost:
+            pass    # another service goes on with it
+
+    def _thaw(self, cell: _Context, instance: objects.Instance,
+              row: store.Freeze, reason: str | None) -> None:
         if self._must_wait(instance, row):
             return
         if instance.vm_state in states.NOT_RUNNING or not instance.host:
@@ -121,8 +128,6 @@ class Thawing:
                 'The guest does not run: vm_state is %s') % instance.vm_state)
             return
         is_first, begun = self._begin_thaw(cell, instance, row)
-        if begun is None:
-            return
         if reason is None and row.frozen_at is None:
             reason = _('The guest may still be frozen by request %s'
                        ) % row.request_id
@@ -153,11 +158,11 @@ class Thawing:
             self.thaw(cell, instance, thawing)
 
     def _begin_thaw(self, cell: _Context, instance: objects.Instance,
-                    row: store.Freeze) -> tuple[bool, store.Freeze | None]:
+                    row: store.Freeze) -> tuple[bool, store.Freeze]:
         """Record that a thaw begins: for the server, and as its action.
 
-        :returns: whether it is certain that none was sent before; and the row,
-            None if another service has it
+        :returns: whether it is certain that none was sent before; and the row
+        :raises Lost: if another service has it
         """
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
@@ -166,11 +171,9 @@ class Thawing:
         @schema.retried
         def save() -> tuple[bool, bool]:
             with db.transaction(own, instance.uuid):
-                # With the lock of the server: who takes the row after this
-                # look ends the thaw, and the new action, after this, too.
-                if row.unquiesce_request_id is None and (
-                        self._store.reread(row) is None):
-                    return False, False
+                # Else it may add an action that nobody ends.
+                if row.unquiesce_request_id is None:
+                    self._store.check(row)
                 is_first = actions.begin_event(
                     own, instance.uuid, states.UNQUIESCE, self._host)
                 found = instance.vm_state, instance.task_state
@@ -184,10 +187,13 @@ class Thawing:
                 self._records.notify_states(cell, instance, before, after)
         self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
-        return is_first, self._store.update(
+        begun = self._store.update(
             row, times.THAW_LEASE, unquiesce_request_id=request_id,
             state=(store.State.FREEZING if row.state == store.State.FREEZING
                    else store.State.THAWING))
+        if begun is None:
+            raise store.Lost()
+        return is_first, begun
 
     def _thawed(self, cell: _Context, instance: objects.Instance,
                 row: store.Freeze, error: exceptions.GuestError | None,
@@ -211,7 +217,8 @@ class Thawing:
             others = (exceptions.Withdrawn() if row.error is None
                       else exceptions.Interrupted())
         change = self._records.save_end(
-            cell, instance, row, states.Outcome.DONE, error, reason, others)
+            cell, instance, row, states.Outcome.DONE, error, reason, others,
+            self._store.check)
         fate = store.Fate.LAPSED if error else store.Fate.THAWED
         self._store.delete(row, None if row.frozen_at is None else fate)
         if change:
@@ -238,7 +245,8 @@ class Thawing:
             if self._store.update(row, error=text) is None:
                 return    # another service goes on with it
         change = self._records.save_end(
-            cell, instance, row, states.Outcome.FAILED, error, None, None)
+            cell, instance, row, states.Outcome.FAILED, error, None, None,
+            self._store.check)
         if change:
             self._records.notify_states(cell, instance, *change)
         if is_news and change and change[1][0] == ERROR:

@@ -120,6 +120,11 @@ class StateMachine(stateful.RuleBasedStateMachine):
         self.world.post(self.quiesce_body(after, chosen))
         self.deliver(0, host, steps, faults)
 
+    def lapse(self) -> None:
+        """Let the guest end its freeze."""
+        self.world.guest.lapse()
+        self.world.tell('the guest ends its freeze')
+
     # Users ---------------------------------------------------------------
 
     # Nova's refusals are tested elsewhere: here they would waste steps.
@@ -149,9 +154,11 @@ class StateMachine(stateful.RuleBasedStateMachine):
 
     @stateful.precondition(lambda self: self.world.row() is not None)
     @stateful.rule(which=PICK, new=strategies.integers(0, 7), steps=STEPS,
-                   commit=COMMIT)
+                   commit=COMMIT, lapse=strategies.integers(0, 2))
     def unquiesce_request(self, which: int, new: int, steps: int | None,
-                          commit: Commit) -> None:
+                          commit: Commit, lapse: int) -> None:
+        if lapse == 0 and self.world.guest.frozen:
+            self.lapse()
         chosen = (self.world.new_request_id() if new == 0
                   else self.known(which))
         self.ask({'unquiesce': {'request_id': chosen}}, steps, commit)
@@ -333,7 +340,7 @@ def _tell() -> None:
 STORIES = os.environ.get('STORIES')
 #: from so many on, they come to each of these
 ENOUGH = 60
-MUST_BE_SEEN = {'quiesced', 'it was thawing', 'it was withdrawn'}
+MUST_BE_SEEN = {'quiesced', 'it was thawing', 'it was withdrawn', 'lapsed'}
 if STORIES:
     atexit.register(_tell)
 _Test: Any = StateMachine.TestCase

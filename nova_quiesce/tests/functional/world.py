@@ -284,7 +284,11 @@ class Guest:
     :ivar request_id: the request that it was last frozen by
     :ivar job: who has frozen it, if its lease had ended before it sent the
         freeze
-    :ivar thawed_by: ``us`` or ``restart``: what has ended the last freeze
+    :ivar thawed_by: ``us``, ``restart`` or ``itself``: what has ended the last
+        freeze
+    :ivar has_lapsed: whether it has ended the last freeze itself, as Windows
+        does, and has not been thawed since: it tells this once
+    :ivar lapses: the requests whose freezes it has ended itself
     :ivar thaws: how many freezes have been ended by us
     :ivar hung: whether its agent does nothing; what it was told meanwhile it
         does when it is able to, and in this order
@@ -299,6 +303,8 @@ class Guest:
     request_id: str = ''
     job: Job | None = None
     thawed_by: str = ''
+    has_lapsed: bool = False
+    lapses: set[str] = dataclasses.field(default_factory=set)
     thaws: int = 0
     hung: bool = False
     told: tuple[str, Job | None] | None = None
@@ -310,13 +316,20 @@ class Guest:
     def do_freeze(self, request_id: str, job: Job | None) -> None:
         if self.running and not self.frozen:
             self.frozen, self.request_id, self.job = True, request_id, job
+            self.has_lapsed = False
             SEEN['frozen'] += 1
 
     def do_thaw(self) -> None:
         if self.frozen:
             self.thaws += 1
             self.thawed_by = 'us'
-        self.frozen, self.job = False, None
+        self.frozen, self.job, self.has_lapsed = False, None, False
+
+    def lapse(self) -> None:
+        """End the freeze, as Windows does after ten seconds."""
+        self.frozen, self.job, self.has_lapsed = False, None, True
+        self.thawed_by = 'itself'
+        self.lapses.add(self.request_id)
 
     def wake(self) -> None:
         """Have the agent do what it was told."""
@@ -329,7 +342,8 @@ class Guest:
         """Start anew, thawed."""
         if self.frozen:
             self.thawed_by = 'restart'
-        self.frozen = self.hung = False
+        self.frozen = self.hung = self.has_lapsed = False
+        self.lapses.clear()    # who restarts itself tells nothing
         self.told = self.job = None
         self.running = True
 
@@ -409,6 +423,7 @@ class ComputeAPI:
             self._world.note_thaw(late_job)
             guest.do_thaw()
 
+        has_lapsed = guest.has_lapsed
         if how == 'is held up on the bus':
             guest.late.append(Late(
                 self._world.passed + timeout, deliver, None))
@@ -421,6 +436,12 @@ class ComputeAPI:
         if how == 'works, the answer is lost':
             self._time_out(job, timeout)
         job.step('answer')
+        if has_lapsed:
+            SEEN['lapsed'] += 1
+            raise exception.InternalError(
+                "[Error Code 1] unable to execute QEMU agent command "
+                "'guest-fsfreeze-thaw': couldn't hold writes: fsfreeze is "
+                'limited up to 10 seconds')
 
     def _time_out(self, job: Job, timeout: float) -> None:
         """Wait for an answer in vain, while others go on."""
@@ -562,6 +583,8 @@ class World:
     :ivar given_up: of those, which the API has promised to undo
     :ivar succeeded: how often the guest had been thawed when a request was
         said to have frozen it
+    :ivar thaws_of: of requests that were said to have frozen it: those by
+        which the API has accepted a thaw
     :ivar excluded: why the laws are not checked in this story
     :ivar is_reset: whether somebody has set the state ``error``
     """
@@ -583,6 +606,7 @@ class World:
         self.given_up: set[str] = set()
         self.sent: set[str] = set()
         self.succeeded: dict[str, int] = {}
+        self.thaws_of: dict[str, str] = {}
         self.excluded = ''
         self.is_reset = False
         self.compute_up = True
@@ -823,6 +847,8 @@ class World:
             self.accepted.append(str(context.request_id))
             if chosen:
                 self.given_up.add(chosen)
+            if chosen and success is not None:
+                self.thaws_of[chosen] = str(context.request_id)
             if success is not None and success != thaws:
                 self.violate('202 to unquiesce %s, which was thawed before'
                              % chosen)
@@ -1005,6 +1031,7 @@ class World:
         guest, found = self.guest, self.states()
         if found is None:
             return
+        self._look_for_lapses()
         for request_id, events in self.events().items():
             if request_id not in self.succeeded and any(
                     name == 'quiesce_quiesce_instance' and result == 'Success'
@@ -1019,8 +1046,23 @@ class World:
             if guest.request_id in self.over and guest.job is None:
                 self.violate('frozen by %s, which is over'
                              % guest.request_id)
-        elif self.is_said_to_be_frozen() and guest.thawed_by != 'restart':
+        elif self.is_said_to_be_frozen() and (
+                guest.thawed_by not in ('restart', 'itself')):
             self.violate('law 3: only said to be quiesced')
+
+    def _look_for_lapses(self) -> None:
+        """Look whether a freeze is called whole that the guest had ended."""
+        for request_id, in self.databases.api.execute(
+                'SELECT request_id FROM quiesce_requests '
+                "WHERE instance_uuid = ? AND fate = 'thawed'", (self.uuid,)):
+            if request_id in self.guest.lapses:
+                self.violate('%s is called whole, and had lapsed' % request_id)
+        events = self.events() if self.guest.lapses else {}
+        for request_id in self.guest.lapses & self.thaws_of.keys():
+            if any(result == 'Success' for _name, result, _details
+                   in events.get(self.thaws_of[request_id], ())):
+                self.violate('the thaw of %s has succeeded, and it had lapsed'
+                             % request_id)
 
     def check(self) -> None:
         """Raise if a law is broken now, or was before."""

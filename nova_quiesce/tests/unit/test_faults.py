@@ -735,6 +735,42 @@ class TestCommitInDoubt(FaultTest):
         self.check_thaw(is_committed=False)
 
 
+class TestLost(FaultTest):
+    """A service that stood still saves nothing for a later request."""
+
+    def check_late(self, on_thaw: list[Callable[[], None]]) -> None:
+        real = records.Records.save_end
+
+        def late(*args: Any) -> Any:
+            patch.stop()
+            self.advance(times.THAW_LEASE + 1)
+            self.tick('ctl2')
+            self.assertIsNone(self.row)
+            self.report()
+            self.asked = self.quiesce()
+            return real(*args)
+
+        self.freeze()
+        self.guest.on_thaw = [world.answer(world.not_thawed()), *on_thaw]
+        self.unquiesce()
+        self.deliver('ctl1')
+        self.assertEqual(('error', None), self.states)
+        self.advance(times.retry_pause(1) + 1)
+        patch = mock.patch.object(records.Records, 'save_end', late)
+        patch.start()
+        self.tick('ctl1')
+        self.assertEqual(('active', 'quiescing'), self.states)
+        self.deliver_all('ctl2')
+        self.assertEqual('Success', self.result_of(self.asked))
+        self.check_at_rest('quiesced', frozen=True)
+
+    def test_not_that_its_thaw_failed(self) -> None:
+        self.check_late([world.answer(world.not_thawed())])
+
+    def test_not_that_its_thaw_is_done(self) -> None:
+        self.check_late([])
+
+
 class TestOneTransaction(FaultTest):
 
     def test_a_deadlock_in_the_end_of_a_thaw_is_repeated(self) -> None:
