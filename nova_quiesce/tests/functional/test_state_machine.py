@@ -120,11 +120,6 @@ class StateMachine(stateful.RuleBasedStateMachine):
         self.world.post(self.quiesce_body(after, chosen))
         self.deliver(0, host, steps, faults)
 
-    def lapse(self) -> None:
-        """Let the guest end its freeze."""
-        self.world.guest.lapse()
-        self.world.tell('the guest ends its freeze')
-
     # Users ---------------------------------------------------------------
 
     # Nova's refusals are tested elsewhere: here they would waste steps.
@@ -154,11 +149,9 @@ class StateMachine(stateful.RuleBasedStateMachine):
 
     @stateful.precondition(lambda self: self.world.row() is not None)
     @stateful.rule(which=PICK, new=strategies.integers(0, 7), steps=STEPS,
-                   commit=COMMIT, lapse=strategies.integers(0, 2))
+                   commit=COMMIT)
     def unquiesce_request(self, which: int, new: int, steps: int | None,
-                          commit: Commit, lapse: int) -> None:
-        if lapse == 0 and self.world.guest.frozen:
-            self.lapse()
+                          commit: Commit) -> None:
         chosen = (self.world.new_request_id() if new == 0
                   else self.known(which))
         self.ask({'unquiesce': {'request_id': chosen}}, steps, commit)

@@ -69,8 +69,11 @@ OPERATION_TIMEOUT = 12
 FREEZES = ('works', 'is refused', 'is lost on the bus',
            'is held up on the bus', 'is held up in nova-compute',
            'works, the answer is lost', 'works, and says that it failed')
+#: the guest has ended the freeze itself, before the thaw
+TOO_LATE = 'comes too late, and '
 THAWS = ('works', 'fails', 'is lost on the bus', 'is held up on the bus',
-         'works, the answer is lost')
+         'works, the answer is lost', TOO_LATE + 'works',
+         TOO_LATE + 'works, the answer is lost')
 #: what can become of a commit
 DEADLOCK, NOT_DONE, DONE = 'deadlock', 'lost, not done', 'lost, done'
 #: its statement has waited for a lock, after it had read the clock
@@ -407,6 +410,10 @@ class ComputeAPI:
         job.step('thaw')
         how, guest.thaw = guest.thaw, 'works'
         self._world.tell('job %d: a thaw, which %s' % (job.number, how))
+        if how.startswith(TOO_LATE):
+            how = how.removeprefix(TOO_LATE)
+            if guest.frozen:
+                guest.lapse()
         late_job = job if self._world.is_late(job) else None
         if not guest.running:
             raise exception.InternalError(
