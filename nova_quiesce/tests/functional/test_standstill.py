@@ -80,6 +80,27 @@ class StoryTest(unittest.TestCase):
         self.assertFalse(self.world.excluded)
 
 
+class TestLapse(StoryTest):
+
+    def test_a_guest_that_had_ended_its_freeze_proves_nothing(self) -> None:
+        for thaw in ('works', 'works, the answer is lost'):
+            with self.subTest(thaw):
+                self.doCleanups()
+                self.setUp()
+                request = self.world.new_request_id()
+                self.world.report()
+                self.assertEqual(202, self.world.post(
+                    {'quiesce': {'request_id': request}}))
+                self.world.work()
+                self.world.guest.thaw = world.TOO_LATE + thaw
+                self.assertEqual(202, self.world.post(
+                    {'unquiesce': {'request_id': request}}))
+                self.take('one').go()
+                self.wait_for_no_row()
+                self.assertEqual({request}, self.world.guest.lapses)
+                self.check_thawed()    # and no law is broken
+
+
 class TestStandstill(StoryTest):
 
     def stand_still(self, freeze: str, before: str) -> world.Job:
