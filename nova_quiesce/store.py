@@ -54,7 +54,7 @@ class Fate(enum.StrEnum):
     WITHDRAWN = 'withdrawn'
     #: its guest is thawed, and was frozen until that thaw as far as it tells
     THAWED = 'thawed'
-    #: its guest is thawed, and had ended the freeze before
+    #: its guest is thawed, and had, or may have, ended the freeze before
     LAPSED = 'lapsed'
 
 

@@ -89,9 +89,9 @@ class TestSequence(fakes.TestCase):
         return status, json.loads(text)
 
     def test_every_request(self) -> None:
-        setup, quiesce, wait, reason, thaw, result = self.commands()
+        setup, quiesce, wait, reason, thaw, proof = self.commands()
         printed = self.run_all(
-            setup, quiesce, wait, reason, thaw, wait, result)[1:]
+            setup, quiesce, wait, reason, thaw, wait, proof)[1:]
         self.assertEqual('202', printed[0].strip())
         status, body = self.parsed(printed[1])
         [freeze] = body['freezes']
@@ -105,15 +105,14 @@ class TestSequence(fakes.TestCase):
         self.assertEqual('202', printed[3].strip())
         self.assertEqual(('200', {'freezes': []}), self.parsed(printed[4]))
         status, body = self.parsed(printed[5])
-        action = body['instanceAction']
+        [thawed] = body['freezes']
         self.assertEqual(
-            ('200', 'unquiesce', ['Success']),
-            (status, action['action'],
-             [event['result'] for event in action['events']]))
+            ('200', 'thawed', freeze['request_id']),
+            (status, thawed['state'], thawed['request_id']))
         self.assertEqual('active', self.db.vm_state)
 
     def test_a_request_that_never_arrived_is_withdrawn(self) -> None:
-        setup, quiesce, _wait, _reason, thaw, _result = self.commands()
+        setup, quiesce, _wait, _reason, thaw, _proof = self.commands()
         printed = self.run_all(setup, thaw, quiesce)[1:]
         status, body = self.parsed(printed[0])
         self.assertEqual(
