@@ -73,25 +73,18 @@ def begin(context: nova_context.RequestContext, instance_uuid: str,
 
 
 def begin_event(context: nova_context.RequestContext, instance_uuid: str,
-                action: states.Action, host: str) -> bool:
-    """Do what :func:`begin` does within a transaction.
-
-    :returns: whether no service had begun before
-    """
+                action: states.Action, host: str) -> None:
+    """Do what :func:`begin` does within a transaction."""
     request = find_open(context, instance_uuid, context.request_id)
     if request is not None and request.event_id is not None:
         # Of a service that does not go on.
         db.adopt_event(context, request.event_id, host)
-        return False
-    if request is not None:
-        number = request.action_id
+    elif request is not None:
+        db.add_event(context, request.action_id, _name(action.name), host)
     elif db.action_id_of(context, instance_uuid, context.request_id) is None:
-        number = objects.InstanceAction.action_start(
-            context, instance_uuid, action.name).id
-    else:
-        return False
-    db.add_event(context, number, _name(action.name), host)
-    return True
+        new = objects.InstanceAction.action_start(
+            context, instance_uuid, action.name)
+        db.add_event(context, new.id, _name(action.name), host)
 
 
 def find_open(context: nova_context.RequestContext, instance_uuid: str,

@@ -314,6 +314,7 @@ class Guests:
 
         :param timeout: for how many seconds to wait, for all attempts
         :raises FreezeLapsed: if it is thawed, but was so before
+        :raises ThawedAgain: if it is thawed, but may have been so before
         :raises GuestNotRunning: if there is nothing that could be thawed now
         :raises ThawNotPossible: if it can be neither frozen nor thawed
         :raises UnquiesceFailed: if no thaw was confirmed
@@ -343,3 +344,5 @@ class Guests:
         for error in errors:
             if isinstance(error, exceptions.FreezeLapsed):
                 raise error
+        if errors:
+            raise exceptions.ThawedAgain()

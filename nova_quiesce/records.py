@@ -139,11 +139,7 @@ class Records:
             kept = (before[1] if before[1] in states.IMAGE_TASK_STATES
                     else None)
             after = states.end_of_thaw(before[0], outcome, restored), kept
-            is_kept = before[1] not in (None, kept, *states.TASK_STATES) or (
-                # It was thawed since, and quiesced again.
-                after[0] == ERROR and before[0] == states.QUIESCED
-                and not actions.find_open(
-                    cell, instance.uuid, row.unquiesce_request_id))
+            is_kept = before[1] not in (None, kept, *states.TASK_STATES)
             moved = not is_kept and before != after and db.move(
                 cell, instance.uuid, before, after)
             actions.finish(

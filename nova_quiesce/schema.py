@@ -56,6 +56,7 @@ FREEZES = sa.Table(
     sa.Column('unquiesce_after', sa.Integer, nullable=False),
     sa.Column('requested_at', sa.Double, nullable=False),
     sa.Column('frozen_at', sa.Double),
+    sa.Column('thaws', sa.Integer, nullable=False),
     sa.Column('attempts', sa.Integer, nullable=False),
     sa.Column('error', sa.Text),
     mysql_charset='utf8')

@@ -69,6 +69,7 @@ class Freeze:
     :param owner: who has taken the row; no other one acts on it before due_at
     :param due_at: when anybody may act on it; None if never
     :param unquiesce_after: seconds until a frozen guest is thawed; 0 if never
+    :param thaws: number of thaws that were sent, or were about to be
     :param attempts: number of thaws that failed
     :param error: why the server was put into error; None if it was not
     """
@@ -87,6 +88,7 @@ class Freeze:
     unquiesce_after: int = 0
     requested_at: float
     frozen_at: float | None = None
+    thaws: int = 0
     attempts: int = 0
     error: str | None = None
     now: float
@@ -174,7 +176,7 @@ class Store:
                     created_at=now()))
                 is_known = False
                 session.execute(FREEZES.insert().values(
-                    state=State.ASKED, attempts=0,
+                    state=State.ASKED, thaws=0, attempts=0,
                     requested_at=now(), due_at=now() + times.ASK_PAUSE,
                     **values))
         except db_exception.DBDuplicateEntry as error:
@@ -248,7 +250,8 @@ class Store:
         try:
             with self._write() as session:
                 session.execute(FREEZES.insert().values(
-                    state=State.THAWING, request_id='unknown', attempts=0,
+                    state=State.THAWING, request_id='unknown',
+                    thaws=0, attempts=0,
                     unquiesce_after=0, requested_at=now(),
                     due_at=now() + times.ASK_PAUSE, **values))
         except db_exception.DBDuplicateEntry:
@@ -261,7 +264,8 @@ class Store:
         key = {'instance_uuid': instance_uuid, 'request_id': request_id}
         with self._write() as session:
             if session.execute(FREEZES.delete().filter_by(
-                    **key, state=State.ASKED, owner=None)).rowcount:
+                    **key, state=State.ASKED, owner=None,
+                    unquiesce_request_id=None)).rowcount:
                 session.execute(REQUESTS.delete().filter_by(**key))
 
     # Owning ---------------------------------------------------------------

@@ -123,28 +123,29 @@ class Thawing:
               row: store.Freeze, reason: str | None) -> None:
         if self._must_wait(instance, row):
             return
+        # A guest that had ended its freeze tells so once.
+        again = (exceptions.ThawedAgain()
+                 if row.thaws and row.frozen_at is not None else None)
         if instance.vm_state in states.NOT_RUNNING or not instance.host:
-            self._thawed(cell, instance, row, None, _(
+            self._thawed(cell, instance, row, again, _(
                 'The guest does not run: vm_state is %s') % instance.vm_state)
             return
-        is_first, begun = self._begin_thaw(cell, instance, row)
+        begun = self._begin_thaw(cell, instance, row)
         if reason is None and row.frozen_at is None:
             reason = _('The guest may still be frozen by request %s'
                        ) % row.request_id
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
-        if error is None and not is_first and begun.frozen_at is not None:
-            error = exceptions.ThawedAgain()
         if error is None or error.outcome is states.Outcome.DONE:
-            self._thawed(cell, instance, begun, error, reason)
+            self._thawed(cell, instance, begun, error or again, reason)
         elif (isinstance(error, exceptions.ThawNotPossible)
                 and begun.frozen_at is None
                 and instance.vm_state != states.QUIESCED):
             self._thawed(cell, instance, begun, None, _(
                 'The guest cannot be frozen'))
         elif self._is_restarted(cell, instance, begun, error):
-            self._thawed(cell, instance, begun, None, _(
+            self._thawed(cell, instance, begun, again, _(
                 'The guest was started again after it was frozen'))
         else:
             self._thaw_failed(cell, instance, begun, error)
@@ -158,42 +159,38 @@ class Thawing:
             self.thaw(cell, instance, thawing)
 
     def _begin_thaw(self, cell: _Context, instance: objects.Instance,
-                    row: store.Freeze) -> tuple[bool, store.Freeze]:
+                    row: store.Freeze) -> store.Freeze:
         """Record that a thaw begins: for the server, and as its action.
 
-        :returns: whether it is certain that none was sent before; and the row
-        :raises Lost: if another service has it
+        :raises Lost: if another service has the row
         """
         request_id = row.unquiesce_request_id or actions.new_request_id()
         own = actions.own_context(cell, row.project_id, None, request_id)
         before, after = states.UNQUIESCE.before, states.UNQUIESCE.during
 
         @schema.retried
-        def save() -> tuple[bool, bool]:
+        def save() -> bool:
             with db.transaction(own, instance.uuid):
                 # Else it may add an action that nobody ends.
-                if row.unquiesce_request_id is None:
-                    self._store.check(row)
-                is_first = actions.begin_event(
+                self._store.check(row)
+                actions.begin_event(
                     own, instance.uuid, states.UNQUIESCE, self._host)
-                found = instance.vm_state, instance.task_state
-                return is_first, found == before and db.move(
-                    own, instance.uuid, before, after)
+                return (instance.vm_state, instance.task_state) == before and (
+                    db.move(own, instance.uuid, before, after))
 
-        is_first = False
         with _even_if_locked(instance):
-            is_first, moved = save()
-            if moved:
+            if save():
                 self._records.notify_states(cell, instance, before, after)
         self._records.notify_action(own, instance, states.UNQUIESCE, 'start')
         # The last look before it is sent, and the beginning of the lease.
         begun = self._store.update(
             row, times.THAW_LEASE, unquiesce_request_id=request_id,
+            thaws=row.thaws + 1,
             state=(store.State.FREEZING if row.state == store.State.FREEZING
                    else store.State.THAWING))
         if begun is None:
             raise store.Lost()
-        return is_first, begun
+        return begun
 
     def _thawed(self, cell: _Context, instance: objects.Instance,
                 row: store.Freeze, error: exceptions.GuestError | None,

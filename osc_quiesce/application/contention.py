@@ -92,7 +92,7 @@ def _let_pass(client: quiesce_client.Client, own_id: str,
             raise refused
         if is_last:
             what = _('was in the way of the last of %d attempts') % ATTEMPTS
-        elif other < own_id:
+        elif other not in known and other < own_id:
             what = _('goes first')
         elif is_free:
             return

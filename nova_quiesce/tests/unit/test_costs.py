@@ -109,5 +109,5 @@ class TestUntilDone(CostTest):
         with self.counted() as found:
             self.deliver()
         self.assertEqual(('active', None), self.states)
-        self.assertEqual({'SELECT': 11, 'UPDATE': 6, 'INSERT': 1, 'DELETE': 1,
+        self.assertEqual({'SELECT': 12, 'UPDATE': 6, 'INSERT': 1, 'DELETE': 1,
                           'COMMIT': 5}, found)

@@ -426,8 +426,9 @@ class TestLocked(FaultTest):
         self.assertIn('thawed all the same', logged.output[0])
         self.is_locked = False
         self.live(times.THAW_LEASE + 1)
-        [_asked, (_id, name, [(result, _details, _host)])] = self.actions()
-        self.assertEqual(('unquiesce', 'Success'), (name, result))
+        [_asked, (_id, name, [(result, details, _host)])] = self.actions()
+        self.assertEqual(('unquiesce', 'Error'), (name, result))
+        self.assertIn('its end was not saved', details or '')
         self.check_at_rest('active')
 
     def test_so_it_is_if_nova_has_repeated_a_statement_in_vain(self) -> None:

@@ -376,6 +376,14 @@ class StoreTest:
 
     # -- owning -----------------------------------------------------------
 
+    def test_a_request_that_was_withdrawn_is_not_dropped(self: Any) -> None:
+        self.ask()
+        self.assertTrue(self.store.want_thaw(
+            UUID, 'thaw-1', State.ASKED, request_id='req-1'))
+        self.store.drop(UUID, 'req-1')
+        self.assertIsNotNone(self.store.get(UUID))
+        self.assertEqual(Fate.ARRIVED, self.store.fate(UUID, 'req-1'))
+
     def test_a_row_is_taken_when_it_is_due(self: Any) -> None:
         self.ask()
         self.assertIsNone(self.store.take(UUID, 60))
@@ -574,8 +582,8 @@ class TestSQLite(StoreTest, unittest.TestCase):
     def test_every_method_repeats_what_was_rolled_back(self) -> None:
         for name, method in inspect.getmembers(
                 store.Store, inspect.isfunction):
-            if name.startswith('_') or name == 'release':
-                continue    # it is update
+            if name.startswith('_') or name in ('release', 'check'):
+                continue    # they are update, and reread
             with self.subTest(name):
                 self.assertTrue(hasattr(method, '__wrapped__'))
 

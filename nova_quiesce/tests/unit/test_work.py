@@ -468,6 +468,26 @@ class TestFate(world.WorldTest):
                 self.assertEqual('lapsed', self.fate(request_id))
                 self.check_at_rest('active')
 
+    def test_a_guest_that_is_off_by_now_has_told_it_to_nobody(self) -> None:
+        for vm_state in 'stopped', 'active':
+            with self.subTest(vm_state):
+                self.restart('ctl1')
+                request_id = self.freeze()
+                self.guest.on_thaw = [world.killed]
+                own, _answer = self.unquiesce_request(request_id)
+                self.deliver('ctl1')
+                self.set(vm_state=vm_state, task_state=None,
+                         power_state=power_state.SHUTDOWN)
+                self.guest.frozen = False
+                self.guest.on_thaw = [world.answer(
+                    exceptions.GuestNotRunning(reason='it is off'))]
+                self.live(times.THAW_LEASE + 10)
+                self.assertIsNone(self.row)
+                self.assertEqual('lapsed', self.fate(request_id))
+                self.assertEqual('Error', self.result_of(own))
+                self.set(vm_state='active', power_state=power_state.RUNNING)
+                self.guest.on_thaw = []
+
     def test_of_what_was_not_frozen_and_of_a_deleted_server(self) -> None:
         request_id = self.quiesce(request_id=world.new_id())
         self.unquiesce_request(request_id)

@@ -237,6 +237,11 @@ class TestUnquiescing(VerbTest):
         with self.assertRaises(errors.ServiceUnavailable):
             self.see('active', None, 'Error', freeze=REQUEST)
 
+    def test_a_nova_api_that_knows_no_token_proves_no_thaw(self) -> None:
+        self.answer('GET /os-quiesce', 401, 'Authentication required', times=2)
+        with self.assertRaises(errors.Unauthorized):
+            self.see('active', None, 'Error', freeze=REQUEST)
+
     def test_a_task_goes_on(self) -> None:
         for state in ('active', 'quiesced', 'error'):
             with self.subTest(state):

@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import threading
 from typing import Any
+from unittest import mock
 
 from osc_quiesce.application import contention
 from osc_quiesce.application import create
@@ -15,6 +16,7 @@ from osc_quiesce.application import errors
 from osc_quiesce.application import metadata
 from osc_quiesce.application import snapshot_sets
 from osc_quiesce import errors as quiesce_errors
+from osc_quiesce import model
 from osc_quiesce.tests.unit import fakes
 from osc_quiesce.tests.unit.application import base
 
@@ -128,6 +130,31 @@ class WinnerTest(TestCase):
             if action['action'] == 'quiesce'
         ]
         self.assertEqual(2, len(set(ids)))
+
+    def test_a_request_of_our_own_that_nova_ends_late_is_no_rival(
+        self,
+    ) -> None:
+        self.others_come()
+        attempts = 0
+
+        def late(request: Any, context: Any) -> None:
+            nonlocal attempts
+            if self.nova.log[-1] != 'POST db quiesce':
+                return
+            attempts += 1
+            if attempts == 2:  # the first one sets the state only now
+                self.db.task_state = 'quiescing'
+                self.db.actions.append({**self.db.actions[0]})
+                self.nova.at(self.nova.now + 1, end)
+
+        def end() -> None:
+            self.db.task_state = None
+
+        self.nova.hooks.append(late)
+        ids = [f'{SMALL}{number}' for number in range(9)]
+        with mock.patch.object(model, 'new_request_id', side_effect=ids):
+            self.win()
+        self.assertEqual(3, attempts)
 
     def test_servers_of_a_stage_are_tried_again_as_well(self) -> None:
         self.plan = dataclasses.replace(
