@@ -125,7 +125,7 @@ class Quiesce(base.Command):
                           unquiesce_after: int | None,
                           keep: bool) -> list[verbs.Job]:
         self._interrupts.install(
-            _('stopping after the request under way, and unquiescing ...'),
+            _('stopping, and unquiescing ...'),
             _('already stopping; unquiescing goes on until it is done'))
         self._frozen = frozen = group.Frozen(
             self._client(), [[server] for server in servers], timeout,

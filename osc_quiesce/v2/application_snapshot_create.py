@@ -147,7 +147,7 @@ class CreateApplicationSnapshot(base.Interruptible, command.ShowOne):
     def _create(self, plan: planning.Plan,
                 parsed_args: argparse.Namespace) -> snapshot_sets.SnapshotSet:
         self._interrupts.install(
-            _('stopping after the request under way, and thawing ...'),
+            _('stopping, and unquiescing ...'),
             _('already stopping; thawing goes on until it is done'))
         try:
             return create.create(

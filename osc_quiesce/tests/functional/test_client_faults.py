@@ -391,15 +391,21 @@ class TestSignals(ClientFaultsTest):
 
     def test_while_a_request_is_not_answered(self) -> None:
         server = self.boot()
-        answer = threading.Event()
-        self.proxy.on('quiesce', proxy.answer_after(answer))
+        may_answer, has_waited = threading.Event(), threading.Event()
+
+        def keep(handler: Any, request: proxy.Request) -> None:
+            handler.ask_nova(request)
+            may_answer.wait(base.TIMEOUT)
+            has_waited.set()
+            handler.cut()
+
+        self.proxy.on('quiesce', keep)
         process = self.start('openstack server quiesce --wait %s' % server)
         self.wait(server, 'quiesced')
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        self.assertIsNone(process.poll())
-        answer.set()
         self.finish(process, -signal.SIGINT)
+        self.assertFalse(has_waited.is_set(), 'it waits for the answer')
+        may_answer.set()
         self.check(server, 'active', 'frozen', 'thawed')
 
     def test_while_thawing(self) -> None:

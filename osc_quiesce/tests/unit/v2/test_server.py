@@ -622,10 +622,7 @@ class TestSignals(TestCase):
         self.kill_at('POST a quiesce', signal.SIGHUP)
         self.assertEqual(129, self.run_command('a', '--wait'))
         self.assertEqual(
-            [
-                'SIGHUP: stopping after the request under way, and '
-                'unquiescing ...\n'
-            ],
+            ['SIGHUP: stopping, and unquiescing ...\n'],
             self.announced,
         )
 
