@@ -65,6 +65,9 @@ class DrillApplication(restore_create.Planned):
 
     def _carry_out(self, cloud: cloud_api.Cloud, plan: restore_plan.Plan,
                    parsed_args: argparse.Namespace) -> tuple[Any, ...]:
+        if parsed_args.keep:
+            self.STOPPED = _('Interrupted; the drill has no result, and none '
+                             'is recorded. What it had made is kept.')
         outcome = drill.run(
             self._client, cloud, plan,
             restore_create.means(

@@ -146,6 +146,14 @@ class TestDrill(test_application_restore.TestCase, test_drill.TestCase):
                     self.assert_nothing_is_left()
                     self.assertEqual({('', '', '')}, self.recorded())
 
+    def test_a_signal_tells_whether_what_was_made_is_kept(self) -> None:
+        for options, end in ((), 'is deleted'), (('--keep',), 'is kept'):
+            with self.subTest(options):
+                self.setUp()
+                self.signal_at('POST /servers', signal.SIGTERM)
+                self.assertEqual(143, self.run_drill(*options))
+                self.assertIn(f'What it had made {end}', str(self.said))
+
     def test_a_signal_at_the_end_disturbs_nothing(self) -> None:
         for beginning in test_drill.STEPS[8:]:
             with self.subTest(beginning):
