@@ -137,8 +137,11 @@ class Thawing:
         error = self.try_thaw(cell, instance)
         if self.rethaw_if_lost(begun):
             return
+        if begun.frozen_at is None and isinstance(
+                error, exceptions.ThawedAgain):
+            error = None    # there is nothing to be proven
         if error is None or error.outcome is states.Outcome.DONE:
-            self._thawed(cell, instance, begun, error or again, reason)
+            self._thawed(cell, instance, begun, error or again, reason, True)
         elif (isinstance(error, exceptions.ThawNotPossible)
                 and begun.frozen_at is None
                 and instance.vm_state != states.QUIESCED):
@@ -194,12 +197,13 @@ class Thawing:
 
     def _thawed(self, cell: _Context, instance: objects.Instance,
                 row: store.Freeze, error: exceptions.GuestError | None,
-                reason: str | None) -> None:
+                reason: str | None, has_told: bool = False) -> None:
         """Save that the guest is thawed, and drop its row.
 
         If a freeze may follow, have it thawed once more instead.
 
         :param error: what was wrong with the freeze
+        :param has_told: whether it has answered, and so told of the freeze
         """
         if row.state == store.State.FREEZING:
             # Until the last thaw, a freeze that was sent at the end of its
@@ -216,7 +220,8 @@ class Thawing:
         change = self._records.save_end(
             cell, instance, row, states.Outcome.DONE, error, reason, others,
             self._store.check)
-        fate = store.Fate.LAPSED if error else store.Fate.THAWED
+        fate = (store.Fate.THAWED if has_told and error is None
+                else store.Fate.LAPSED)
         self._store.delete(row, None if row.frozen_at is None else fate)
         if change:
             self._records.notify_states(cell, instance, *change)

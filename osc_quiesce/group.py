@@ -207,6 +207,9 @@ class Frozen:
                 and member.freeze.is_done):
             if not thaw.has_held:
                 thaw.doubt = self._client.doubt(thaw)
+            if thaw.has_held is False and not thaw.doubt:
+                thaw.doubt = _('its guest had, or may have, ended the freeze '
+                               'before')
             member.is_proven = thaw.doubt is None
 
     def _say(self, message: str, servers: Sequence[model.Server]) -> None:

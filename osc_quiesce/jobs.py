@@ -41,7 +41,8 @@ class Job:
     error: errors.QuiesceError | None = None
     unquiesce_at: str | None = None
     doubt: str | None = None
-    has_held: bool = False  # by the table of freezes, until its thaw
+    # By the table of freezes, until its thaw; None if that does not tell
+    has_held: bool | None = None
     is_busy: bool = False  # a request is under way
     is_alone: bool = False  # the table of freezes does not tell enough
     due: float = 0.0  # the next request

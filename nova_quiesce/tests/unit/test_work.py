@@ -468,6 +468,26 @@ class TestFate(world.WorldTest):
                 self.assertEqual('lapsed', self.fate(request_id))
                 self.check_at_rest('active')
 
+    def test_a_guest_that_is_off_tells_nothing(self) -> None:
+        request_id = self.freeze()
+        self.set(power_state=power_state.SHUTDOWN)
+        self.guest.frozen = False
+        self.guest.on_thaw = [world.answer(
+            exceptions.GuestNotRunning(reason='it is off'))]
+        own, _answer = self.unquiesce_request(request_id)
+        self.deliver()
+        self.assertEqual('Success', self.result_of(own))
+        self.assertEqual('lapsed', self.fate(request_id))
+
+    def test_what_was_never_frozen_needs_no_proof(self) -> None:
+        self.guest.on_freeze = [world.answer(world.unknown())]
+        self.quiesce(request_id=world.new_id())
+        self.deliver()
+        self.guest.on_thaw = [world.answer(exceptions.ThawedAgain())] * 2
+        self.live(times.freeze_lease() + times.expiry_pause() + 3)
+        self.check_at_rest('active')
+        self.assertEqual('Success', self.actions()[-1][2][-1][0])
+
     def test_a_guest_that_is_off_by_now_has_told_it_to_nobody(self) -> None:
         for vm_state in 'stopped', 'active':
             with self.subTest(vm_state):

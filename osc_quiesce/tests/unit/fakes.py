@@ -67,7 +67,9 @@ class FakeServer:
     attempts: int = 0
     unquiesce_at: str | None = None
     withdrawn: set[str] = dataclasses.field(default_factory=set)
-    # Of requests that had frozen it: thawed or lapsed
+    # Of requests that had frozen it: thawed or lapsed; and what the next thaw
+    # tells, if not its event
+    fate: str = ''
     fates: dict[str, str] = dataclasses.field(default_factory=dict)
     # What Nova shows of it besides
     shown: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -294,7 +296,7 @@ class FakeNova:
                 event['result'], event['details'] = 'Error', 'withdrawn'
             if server.vm_state == 'active':
                 if server.freeze and action == 'unquiesce':
-                    server.fates[server.freeze] = (
+                    server.fates[server.freeze] = server.fate or (
                         'thawed' if event['result'] == 'Success' else 'lapsed'
                     )
                 server.freeze = None

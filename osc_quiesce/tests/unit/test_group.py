@@ -1049,6 +1049,17 @@ class TestVerify(TestCase):
         self.assertFalse(report.is_consistent)
         self.assertIsNone(report.complete)
 
+    def test_a_guest_that_has_told_nothing_counts(self) -> None:
+        # It was off, for example: the thaw itself has succeeded.
+        self.app1.fate = 'lapsed'
+        with self.quiesced() as frozen:
+            pass
+        self.assertEqual({'app1'}, self.unproven(frozen))
+        with self.assertRaisesRegex(
+            errors.NotConsistent, 'app1.*may have, ended the freeze before'
+        ):
+            frozen.verify()
+
     def test_a_lapse_of_which_the_reason_is_hidden_counts(self) -> None:
         self.db.thaw_to = ('active', 'Error', 'the freeze had lapsed')
 
