@@ -358,6 +358,16 @@ class TestAllOrNothing(FreezingTestCase):
     def test_a_freeze_without_an_answer_delays_no_thaw(self) -> None:
         self.app1.vm_state = 'stopped'
         self.hang('POST app2 quiesce', 3600)
+
+        def refuse_later(request: Any, context: Any) -> None:
+            until = time.monotonic() + 30
+            if self.nova.line_of(request) == 'POST app1 quiesce':
+                while ('POST app2 quiesce' not in self.nova.log
+                       and time.monotonic() < until):
+                    time.sleep(0.005)
+
+        self.nova.hooks.append(refuse_later)
+        self.enterContext(mock.patch.object(concurrency, 'THREADS', 10))
         began, real_began = self.nova.now, time.monotonic()
         self.refused(errors.Conflict, self.app1.id)
         self.assertEqual('active', self.db.vm_state)
