@@ -86,6 +86,8 @@ class DeadlocksTest(base.DeploymentsTest):
         for client in (self.other, self.rival):
             self.addCleanup(client.connection.close)
         self.addCleanup(self.other.run, 'DROP DATABASE IF EXISTS rival')
+        # Which would wait for the rival's transaction if a test has failed.
+        self.addCleanup(self.rival.connection.rollback)
         self.other.run('CREATE DATABASE rival')
         self.other.run('CREATE TABLE rival.rows (number INT PRIMARY KEY)')
 
@@ -142,7 +144,8 @@ class DeadlocksTest(base.DeploymentsTest):
         with self.collision(
                 ('INSERT INTO nova_api.quiesce_freezes (instance_uuid, '
                  'cell_uuid, request_id, state, unquiesce_after, '
-                 "requested_at, attempts) VALUES (%s, '', '', '', 0, 0, 0)",
+                 'requested_at, attempts, thaws) '
+                 "VALUES (%s, '', '', '', 0, 0, 0, 0)",
                  server),
                 ('SELECT request_id FROM nova_api.quiesce_requests '
                  'WHERE instance_uuid = %s FOR UPDATE', server)):

@@ -45,6 +45,8 @@ MICROVERSION = '2.96'
 SKIP_VARIABLE = 'SKIP_REASON'
 #: seconds for which a state is waited for at most
 TIMEOUT = 60.0
+#: seconds after which a test, or a cleanup of it, fails instead of going on
+LIMIT = 600
 #: seconds between two looks, at first and at most
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.8
@@ -243,6 +245,7 @@ class FunctionalTest(testtools.TestCase):
         super().setUp()
         if reason := os.environ.get(SKIP_VARIABLE):
             self.skipTest(reason)
+        self.useFixture(fixtures.Timeout(LIMIT, gentle=True))
         signals.as_in_terminal(self)
 
     # -- the CLI ----------------------------------------------------------
