@@ -136,9 +136,10 @@ def _freeze(engines: list[Any], wanted: list[str]) -> None:
             .values(vm_state=states.QUIESCED))
     with engines[1].begin() as connection:
         connection.execute(sa.insert(schema.FREEZES), [
-            {'instance_uuid': each, 'cell_uuid': CELL, 'attempts': 0,
-             'request_id': 'req-' + each, 'unquiesce_after': 0,
-             'state': store.State.FROZEN.value, 'requested_at': 0.0}
+            {'instance_uuid': each, 'cell_uuid': CELL, 'thaws': 0,
+             'attempts': 0, 'request_id': 'req-' + each,
+             'unquiesce_after': 0, 'requested_at': 0.0,
+             'state': store.State.FROZEN.value}
             for each in wanted])
 
 
