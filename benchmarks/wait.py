@@ -28,7 +28,7 @@ OURS, SCRIPT = 'ours', f'GET each, {INTERVAL:g} s'
 FLAT = measure.Target(1.25)
 
 #: a wait: of some servers with their requests; returns when each was seen
-Wait = Callable[[Mapping[str, str | None]], dict[str, float]]
+Wait = Callable[[Mapping[str, str]], dict[str, float]]
 #: makes a context in which requests are accepted and wait
 NobodyWorks = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -71,7 +71,7 @@ def cost(
                 's late, mean': statistics.mean(late),
                 's late, maximum': max(late),
             }
-            to_thaw = _thaw(cloud, servers)
+            to_thaw = _thaw(cloud, asked)
             if way == OURS:
                 costs['requests until thawed'] = to_thaw
             for what, value in costs.items():
@@ -133,30 +133,33 @@ def _wait_from_before_the_work(
             with cloud.counted() as traffic:
                 duration = measure.seconds(
                     lambda: _ours(cloud, asked))
-    _thaw(cloud, servers)
+    _thaw(cloud, asked)
     return traffic.requests, duration, begin.result()
 
 
 def _ask_to_quiesce(
     cloud: cloud_api.Cloud, servers: Sequence[str]
-) -> dict[str, str | None]:
-    return {id_: cloud.client.quiesce(id_, 600) for id_ in servers}
+) -> dict[str, str]:
+    """Quiesce servers by one request, as a group does."""
+    request = model.new_request_id()
+    return {id_: cloud.client.quiesce(id_, 600, request) for id_ in servers}
 
 
-def _thaw(cloud: cloud_api.Cloud, servers: Sequence[str]) -> int:
+def _thaw(cloud: cloud_api.Cloud, asked: Mapping[str, str]) -> int:
     """Thaw servers, and return with how many requests that was waited for."""
+    jobs = [verbs.Job(model.Server(id_), request)
+            for id_, request in asked.items()]
     with cloud.counted() as traffic:
-        outcomes = cloud.client.unquiesce_all(
-            servers, timeout=cloud_api.PATIENCE)
-    for outcome in outcomes.values():
-        if outcome.error:
-            raise outcome.error
-    return traffic.requests - len(servers)
+        cloud.client.run(verbs.Thawing(), [jobs], cloud_api.PATIENCE)
+    for job in jobs:
+        if job.error:
+            raise job.error
+    return traffic.requests - len(asked)
 
 
 def _ours(
     cloud: cloud_api.Cloud,
-    asked: Mapping[str, str | None],
+    asked: Mapping[str, str],
 ) -> dict[str, float]:
     started = time.time()
     jobs = [verbs.Job(model.Server(id_), request, request, is_accepted=True)
@@ -169,7 +172,7 @@ def _ours(
 
 
 def _each(
-    cloud: cloud_api.Cloud, asked: Mapping[str, str | None]
+    cloud: cloud_api.Cloud, asked: Mapping[str, str]
 ) -> dict[str, float]:
     seen: dict[str, float] = {}
     while True:
