@@ -17,7 +17,7 @@ RECORD = 'RECORD_SAMPLES'
 #: Of these the sample shows the very value, but for ids and times in it; of
 #: all others the type.
 EXACT = {'status', 'OS-EXT-STS:vm_state', 'OS-EXT-STS:task_state', 'action',
-         'event', 'result', 'details', 'code', 'message'}
+         'event', 'result', 'details', 'code', 'message', 'state'}
 UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 TIME = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?')
 
@@ -95,6 +95,17 @@ class TestSamples(base.FunctionalTest):
         answer = base.compute().get(f'/os-quiesce?server={self.server_id}')
         self.assertEqual(200, answer.status_code, answer.text)
         self.check('freezes', answer.json())
+
+    def test_what_a_request_had_frozen(self) -> None:
+        body = self.request('quiesce-request')
+        self.act(self.server_id, body)
+        self.wait(self.server_id, 'quiesced')
+        self.act(self.server_id, self.request('unquiesce-request'))
+        path = '/os-quiesce?request_id=%s' % body['quiesce']['request_id']
+        self.wait_for(
+            lambda: base.compute().get(path).json()['freezes'][0]['state']
+            == 'thawed', 'the list says so')
+        self.check('freezes-of-request', base.compute().get(path).json())
 
     def test_a_longer_deadline_than_allowed(self) -> None:
         body = self.request('quiesce-unquiesce-after')
