@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from typing import NoReturn
 
 from benchmarks import measure
@@ -138,10 +139,13 @@ def join(several: Iterable[measure.Results]) -> measure.Results:
 
 
 def targets(directory: pathlib.Path) -> str:
-    """Return the table of the targets, with the days of its results."""
+    """Return the table of the targets, with the origin of its results."""
     several = load(directory)
     table = join(several).table(only_targets=True)
-    return f'Measured {measure.dates(several)}; n: rounds.\n\n{table}\n'
+    head = textwrap.fill(
+        f'Measured {measure.dates(several)}; {measure.origin(several)}; n: '
+        'rounds.', 79, break_on_hyphens=False)
+    return f'{head}\n\n{table}\n'
 
 
 def _end(number: int, _frame: object) -> NoReturn:

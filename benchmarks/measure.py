@@ -217,6 +217,20 @@ def dates(several: Iterable[Results]) -> str:
     return ' and '.join(f'on {day.day} {day:%B %Y}' for day in days)
 
 
+def origin(several: Iterable[Results]) -> str:
+    """Return of which commits, and on what, results were measured."""
+    found = list(several)
+    names: dict[str, list[str]] = {}
+    for results in found:
+        names.setdefault(results.commit or 'not noted', []).append(
+            results.name)
+    commits = ', '.join(
+        commit if len(names) == 1 else f'{commit} ({", ".join(each)})'
+        for commit, each in names.items())
+    machines = sorted({results.cpu for results in found if results.cpu})
+    return f'commit: {commits}; processor: {", ".join(machines) or "?"}'
+
+
 def digest(path: pathlib.Path) -> str:
     """Return what tells whether a picture is of these results."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

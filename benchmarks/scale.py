@@ -45,7 +45,7 @@ def stage(servers: Sequence[str]) -> dict[str, float]:
         'requests until thawed': traffic.requests - to_freeze.requests,
         'looks until quiesced': to_freeze.looks,
         'looks until thawed': traffic.looks - to_freeze.looks,
-        'kB': traffic.bytes / 1000,
+        'kB of traffic': traffic.bytes / 1000,
         'MB of memory': measure.peak_memory(),
     }
 

@@ -21,6 +21,7 @@ ROOT = measure.ROOT
 WORDS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
          'nine', 'ten')
 NOTES, SIZING = 'benchmarks/NOTES.rst', 'doc/source/admin/sizing.rst'
+RECOVERY = 'benchmarks/RECOVERY.rst'
 WINDOW = 'doc/source/user/window.rst'
 #: what ``make bench`` measures
 ALL = ('api', 'cli', 'freeze', 'recovery', 'scale', 'sweep', 'throughput',
@@ -225,6 +226,10 @@ def _notes(found: Found) -> _Texts:
     yield (NOTES, 'rounds of 10 fake guests range from {} to {} (n {})', (
         f'{min(line.values):.2f}', f'{max(line.values):.2f}',
         str(len(line.values))))
+    yield (RECOVERY, 'all at once (ours is {} of that, and {} verified)',
+           tuple(found.middle(
+               'recovery', f'6 volumes, restore: {ours} / script, restores at '
+               'once', '.2f', 'ratio') for ours in ('ours', 'ours, verified')))
 
 
 def write(results: pathlib.Path, root: pathlib.Path = ROOT) -> None:

@@ -60,6 +60,17 @@ class TestMeasure(unittest.TestCase):
             [line for line in results.table(only_targets=True).splitlines()
              if line.startswith('it')])
 
+    def test_the_table_names_commits_and_processors(self) -> None:
+        found = []
+        for name, commit in ('a', 'abc1234'), ('b', None), ('c', 'abc1234'):
+            results = measure.Results(name)
+            results.commit, results.cpu = commit, commit and 'Model 1'
+            found.append(results)
+        self.assertEqual('commit: abc1234 (a, c), not noted (b); processor: '
+                         'Model 1', measure.origin(found))
+        self.assertEqual('commit: abc1234; processor: Model 1',
+                         measure.origin(found[::2]))
+
     def test_results_name_the_commit_and_the_processor(self) -> None:
         with (
             mock.patch.object(measure, 'commit', return_value='abc1234'),
