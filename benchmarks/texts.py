@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import itertools
 import pathlib
 import re
 
@@ -165,10 +166,10 @@ def _window(found: Found) -> _Texts:
     yield WINDOW, 'The client reports {} s:', (
         found.middle('freeze', 'held for 1 s: seconds of the report', '.2f'),)
     yield (WINDOW,
-           'For 500 servers: {} requests, not {}, but {} MB, not {}; a freeze '
-           'is seen {} s late, by a script {} s (means', (
-               *_both(found, 'requests', '.0f'),
-               *_both(found, 'kB', '.1f', 1000),
+           'For 500 servers, osc-quiesce sends {} requests ({} MB), a script '
+           '{} ({} MB); it sees a freeze {} s late, the script {} s (means', (
+               *itertools.chain(*zip(_both(found, 'requests', '.0f'),
+                                     _both(found, 'kB', '.1f', 1000))),
                found.middle('wait', f'500 servers: {wait.OURS}', '.1f',
                             's late, mean'),
                found.middle('wait', f'500 servers: {wait.SCRIPT}', '.0f',
