@@ -92,10 +92,10 @@ class Planned(base.Interruptible, command.ShowOne):
         cloud = self._cloud
         plan = self._plan(cloud, parsed_args)
         self._check_plan(plan.refusals, parsed_args.dry_run, self.REFUSED)
-        if parsed_args.dry_run:
-            return PLAN_COLUMNS, planned(plan)
         for warning in plan.warnings:
             LOG.warning('%s', warning)
+        if parsed_args.dry_run:
+            return PLAN_COLUMNS, planned(plan)
         return self.COLUMNS, self._carry_out(cloud, plan, parsed_args)
 
     def _plan(self, cloud: cloud_api.Cloud,

@@ -198,6 +198,11 @@ class TestCreate(TestCase):
         self.assertEqual([], shown['refused'])
         self.assertEqual([], self.site.log)
 
+    def test_a_dry_run_names_what_would_not_be_verified(self) -> None:
+        self.site.is_admin = False
+        self.assertEqual(0, self.create('--dry-run', '-f', 'json'), self.said)
+        self.assertIn('They are not verified.', self.said)
+
     def test_a_dry_run_fails_if_something_is_refused(self) -> None:
         (self.folder / 'm.yaml').write_text('{}')
         self.assertEqual(1, self.create('--dry-run', '-f', 'json'))
