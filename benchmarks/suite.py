@@ -60,7 +60,7 @@ class Size:
 FULL = Size(
     guests={1: (4, 1, 1, 1), 3: (6, 1, 3, 1)},
     fake={3: (8, 1, 3, 1), 10: (3, 1, 2, 1)},
-    latency=30, commands=10, plugin=20,
+    latency=30, commands=10, plugin=60,
     services=(1, 2, 4), throughput=40,
     wait={1: 4, 10: 4, 100: 1, 500: 1},
     stages=(100, 10, 500, 1000), sweep=(10_000, 1_000), gaps=10,

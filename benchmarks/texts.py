@@ -203,7 +203,8 @@ def _sizing(found: Found) -> _Texts:
 def _notes(found: Found) -> _Texts:
     guests, fake = 'window-guests', 'window-fake'
     real, script = '3 real guests: ', '3 real guests: script, 5 s / ours'
-    yield NOTES, 'all from one run, {}, except', (found.measured(*ALL),)
+    yield NOTES, 'or ``results/``, measured {}, part by part', (
+        found.measured(*ALL),)
     yield (NOTES, 'Three real guests, script / ours: {} ({} to {}, n {}), '
            'target', (*found.spread(guests, script, '.1f', 'ratio'), str(
                len(found.results(guests).line(script, 'ratio').values))))
@@ -223,6 +224,18 @@ def _notes(found: Found) -> _Texts:
             found.middle(name, f'{what}limit, {part}', '.2f')
             for part in parts)
     yield NOTES, 'The script takes {} s, since', (f'{slow:.1f}',)
+    cpu, wait_for = '1000 servers: CPU in the API', (
+        '500 servers / 10, waited for as long: requests a second')
+    yield NOTES, 'CPU in the API {} s for quiesce and thaw', (
+        found.middle('scale', cpu, '.1f'),)
+    yield NOTES, 'waited for as long {}: the servers of a stage', (
+        found.middle('wait', wait_for, '.2f', 'ratio'),)
+    yield NOTES, 'Not met, {}: the rest is start-up', (found.middle(
+        'recovery', '6 volumes, restore: restores of Cinder / ours', '.2f',
+        'ratio'),)
+    yield NOTES, 'Met, {}: a restore with proof takes', (found.middle(
+        'volumes', '100 volumes, restore: other requests for each volume',
+        '.1f', 'requests'),)
     line = found.results(fake).line('10 fake guests: ours / limit', 'ratio')
     yield (NOTES, 'rounds of 10 fake guests range from {} to {} (n {})', (
         f'{min(line.values):.2f}', f'{max(line.values):.2f}',
