@@ -101,7 +101,9 @@ class TestSamples(base.FunctionalTest):
         self.act(self.server_id, body)
         self.wait(self.server_id, 'quiesced')
         self.act(self.server_id, self.request('unquiesce-request'))
-        path = '/os-quiesce?request_id=%s' % body['quiesce']['request_id']
+        # Other tests have sent this request, too, to servers of theirs.
+        path = '/os-quiesce?server=%s&request_id=%s' % (
+            self.server_id, body['quiesce']['request_id'])
         self.wait_for(
             lambda: base.compute().get(path).json()['freezes'][0]['state']
             == 'thawed', 'the list says so')
