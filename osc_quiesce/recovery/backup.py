@@ -10,6 +10,7 @@ command again continues, from any machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+import contextlib
 import logging
 from typing import Final
 
@@ -122,7 +123,7 @@ class _Run:
             if self._look(under_way):
                 pauses = retry.pauses()
                 self._moved_at = self._timer.clock()
-            self._warn_of_service()
+            self._warn_of_silence()
         reasons = [task.failure for task in self._tasks if task.failure]
         if reasons:
             raise NotDone(self._plan, reasons)
@@ -148,8 +149,8 @@ class _Run:
                 raise
             return False  # it will answer again, or the time will be up
 
-    def _warn_of_service(self) -> None:
-        """Tell the user if a cinder-backup is down; it may come back."""
+    def _warn_of_silence(self) -> None:
+        """Tell the user if a cinder-backup is down, or a request is lost."""
         now = self._timer.clock()
         if now - self._moved_at < capacity.SILENCE:
             return
@@ -159,6 +160,11 @@ class _Run:
                 'No cinder-backup service is up on %s: start it, or, if this '
                 'host is gone, disable its service and back up with --full. '
                 'The backups that were begun go on, or are made again.'), down)
+            return
+        # What fails here is tried again after the same time.
+        with contextlib.suppress(cloud_api.CloudError):
+            for task in self._tasks:
+                task.warn_if_not_begun()
 
     def _register(self, task: backup_tasks.Task) -> None:
         self._check_driver(task)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 import dataclasses
+import logging
 from typing import Any, Final
 
 from osc_quiesce.application import cloud as cloud_api
@@ -32,6 +33,8 @@ _STALE: Final = 5.0
 _DEFERRAL: Final = 5.0
 #: seconds that reading the reason of a failure may take
 _REASON_TIME: Final = 10.0
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Task:
         self._deletions = 0
         self._not_before = 0.0
         self._lost_at: float | None = None
+        self._warned_of = ''
         self.failure = ''
         self.is_registered = False
 
@@ -241,6 +245,32 @@ class Task:
         if self._backup['status'].startswith('error') and not self.is_there:
             self._failed(self._backup)
         return bool(self._backup['status'] != before)
+
+    def warn_if_not_begun(self) -> None:
+        """Warn the user, once, if Cinder shows no work on a backup.
+
+        cinder-backup asks cinder-volume what to read, and waits for ever if
+        cinder-volume dies before it has answered. A backup that is being
+        read has a container.
+
+        :raises cloud_api.CloudError: Cinder does not answer
+        """
+        if (self._backup is None or self._backup['status'] != 'creating'
+                or self._backup['id'] == self._warned_of):
+            return
+        found = self._maker.waiter.read_backup(self._backup['id'])
+        if found['status'] == 'creating' and not found.get('container'):
+            self._warned_of = found['id']
+            LOG.warning(_(
+                'Cinder has not begun to read volume %(volume)s for backup '
+                '%(id)s. If the logs of cinder-volume and cinder-backup show '
+                'no work on it, the request is lost: an administrator '
+                'restarts cinder-backup, and this command makes the backup '
+                'again. If Cinder has left a temporary volume, "openstack '
+                'volume delete --force backup-vol-%(volume_id)s" deletes it, '
+                'once no backup of the volume is being made.'),
+                {'volume': self.item.label, 'id': found['id'],
+                 'volume_id': self.item.volume_id})
 
     def _look_for_lost(self) -> bool:
         """Look for what became of a request without an answer."""

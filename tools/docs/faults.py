@@ -44,6 +44,8 @@ def of_recovery(row: dict[str, Any]) -> list[Any]:
     code = row['code']
     ended = 'ended well' if code == 0 else (
         'was ended' if code < 0 else 'failed')
+    if row.get('is_helped'):
+        ended += ', once cinder-backup was restarted'
     return [row['killed'], command, row['when'], ended, row['seconds'],
             row['again']]
 

@@ -43,6 +43,7 @@ ROLES = {
 CLIENT = 'client'
 STORE = 'store'
 POOL = 'pool'
+REQUEST = 'request of cinder-backup to cinder-volume'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Fault:
     """Something that happens, and passes.
 
     :param what: a key of ROLES, or one of the constants
-    :param how: ``killed``, ``stopped``, ``terminated``, ``away`` or ``full``
+    :param how: ``killed``, ``stopped``, ``terminated``, ``away``, ``full`` or
+        ``lost``
     """
 
     what: str
@@ -117,6 +119,29 @@ class Fault:
         finally:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
+    def lost(self, cloud: minicloud.Cloud,
+             command: subprocess.Popen[str]) -> None:
+        """Let cinder-volume and the broker die between request and answer.
+
+        The request asks what to read for a backup, and Cinder sends it once.
+        """
+        backup, volume, broker = (ROLES[each] for each in (
+            'cinder-backup', 'cinder-volume, -scheduler and -api', 'broker'))
+        cloud.signal(backup, signal.SIGSTOP)
+        try:
+            while command.poll() is None and not any(
+                    each['status'] == 'creating'
+                    for site in (base.A, base.B)
+                    for each in base.cloud(site).backups()):
+                time.sleep(0.1)
+            cloud.signal(volume, signal.SIGKILL)
+        finally:
+            cloud.signal(backup, signal.SIGCONT)
+        time.sleep(DOWN)
+        cloud.signal(broker, signal.SIGKILL)
+        for role in broker, volume:
+            cloud.start(role)
+
     @staticmethod
     def _wait(command: subprocess.Popen[str]) -> None:
         """Wait until the command has found out, or the time is up."""
@@ -130,18 +155,19 @@ _INJECT: dict[str, Callable[
         'terminated': Fault.terminated,
         'stopped': Fault.stopped,
         'away': Fault.away,
-        'full': Fault.full}
+        'full': Fault.full,
+        'lost': Fault.lost}
 
 
-def of(writes: str) -> list[Fault]:
+def of(own: Fault | None) -> list[Fault]:
     """Return all faults that may strike in a phase.
 
-    :param writes: what may be full, if anything
+    :param own: one that strikes in this phase only
     """
     found = [Fault(what, how) for what in (*ROLES, CLIENT)
              for how in ('killed', 'stopped')]
     found += [Fault(CLIENT, 'terminated'), Fault(STORE, 'away')]
-    return found + ([Fault(writes, 'full')] if writes else [])
+    return found + ([own] if own else [])
 
 
 def write(fault: Fault | str, command: str, phase: str, number: int,

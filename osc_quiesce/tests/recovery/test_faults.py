@@ -34,6 +34,9 @@ RESTORE = 'restore create'
 DRILL = 'drill'
 #: seconds in which a command has begun to plan
 PLANNING = 2.5
+#: what a message says if cinder-volume has died with a request of
+#: cinder-backup, and an administrator has to restart that
+LOST = b'restarts cinder-backup'
 
 
 class Shop(base.Application):
@@ -46,25 +49,28 @@ class Phase:
 
     :param look: the method of the test that tells whether it is reached
     :param is_at_source: whether it is the site of the source that is at work
-    :param writes: what takes up the data meanwhile, and may be full
+    :param own: a fault that strikes in this phase only
     """
 
     command: str
     name: str
     look: str
     is_at_source: bool = False
-    writes: str = ''
+    own: faults.Fault | None = None
 
 
+FULL_POOL = faults.Fault(faults.POOL, 'full')
 PHASES = (
-    Phase(BACKUP, 'backups are planned', 'is_planned', True),
-    Phase(BACKUP, 'backups are made', 'is_made', True, faults.STORE),
+    Phase(BACKUP, 'backups are planned', 'is_planned', True,
+          faults.Fault(faults.REQUEST, 'lost')),
+    Phase(BACKUP, 'backups are made', 'is_made', True,
+          faults.Fault(faults.STORE, 'full')),
     Phase(BACKUP, 'backups are registered', 'is_registered'),
     Phase(BACKUP, 'set is sealed', 'is_sealed'),
-    Phase(RESTORE, 'volumes are restored', 'is_restored', False, faults.POOL),
+    Phase(RESTORE, 'volumes are restored', 'is_restored', False, FULL_POOL),
     Phase(RESTORE, 'volumes are verified', 'is_verified'),
     Phase(RESTORE, 'servers are started', 'is_started'),
-    Phase(DRILL, 'volumes are restored', 'is_restored', False, faults.POOL),
+    Phase(DRILL, 'volumes are restored', 'is_restored', False, FULL_POOL),
     Phase(DRILL, 'volumes are verified', 'is_verified'),
     Phase(DRILL, 'volumes are cloned', 'is_cloned'),
     Phase(DRILL, 'servers are started', 'is_started'),
@@ -150,10 +156,14 @@ class FaultsTest(base.QuickTest):
                 ['openstack', '--os-cloud', site, *line.split()],
                 env=base.environment(), text=True,
                 stdout=subprocess.DEVNULL, stderr=said)
+            self.is_helped = False
+            end = time.monotonic() + base.PATIENCE
             try:
                 yield running
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    running.wait(base.PATIENCE)
+                while running.poll() is None and time.monotonic() < end:
+                    time.sleep(0.1)
+                    # The command writes where a file that is read would be.
+                    self.help(site, os.pread(said.fileno(), base.MIB, 0))
                 has_ended = running.poll() is not None
             finally:
                 running.kill()
@@ -161,6 +171,14 @@ class FaultsTest(base.QuickTest):
                 said.seek(0)
                 self.said = said.read()
         self.assertTrue(has_ended, f'it has not ended: {self.said}')
+
+    def help(self, site: str, said: bytes) -> None:
+        """Do, once, what a message asks an administrator to do."""
+        if LOST in said and not self.is_helped:
+            self.is_helped = True
+            cloud = base.minicloud_of(site)
+            cloud.stop('backup')
+            cloud.start('backup')
 
     # Phases ---------------------------------------------------------------
 
@@ -301,14 +319,21 @@ class FaultsTest(base.QuickTest):
             fault.inject(
                 self.SOURCE if phase.is_at_source else self.TARGET, running)
         self.assertNotIn('Traceback', self.said)
-        if fault.how in ('stopped', 'full'):
+        if fault.how in ('stopped', 'full', 'lost'):
             self.assertEqual(
                 int(fault.how == 'full'), running.returncode, self.said)
+        if fault.how == 'lost':
+            self.assertTrue(self.is_helped, self.said)
         self.until(lambda: self.sees(self.are_up), 'all services are up')
         # What Nova has forgotten, the message tells how to delete.
         for advice in re.findall(
                 r'"openstack (server delete \S+)"', self.said):
             self.openstack(site, f'{advice} --wait')
+        for name in re.findall(
+                r'"openstack volume delete --force (\S+)"', self.said):
+            if base.cloud(site).volume(
+                    'GET', f'/volumes?name={name}')['volumes']:
+                self.openstack(site, f'volume delete --force {name}')
         began = time.monotonic()
         report = self.openstack(site, line).data
         seconds = round(time.monotonic() - began)
@@ -328,7 +353,7 @@ class FaultsTest(base.QuickTest):
         faults.write(
             fault, phase.command, phase.name, number,
             is_failback=self.SOURCE == B, code=running.returncode,
-            seconds=seconds,
+            is_helped=self.is_helped, seconds=seconds,
             again=len(created if phase.command == BACKUP else restored)
             - len(self.volumes))
 
@@ -423,6 +448,7 @@ class TestFailback(FaultsTest):
 #: the command, a part of the name of its phase, what strikes
 USUAL = (
     (TestFaults, BACKUP, 'planned', 'cinder-volume', 'killed'),
+    (TestFaults, BACKUP, 'planned', 'request', 'lost'),
     (TestFaults, BACKUP, 'made', 'cinder-backup', 'killed'),
     (TestFaults, BACKUP, 'made', 'cinder-backup', 'stopped'),
     (TestFaults, BACKUP, 'made', 'cinder-volume', 'killed'),
@@ -464,7 +490,7 @@ def _add(kind: type[FaultsTest], phase: Phase, fault: faults.Fault,
 
 def _add_all() -> None:
     cases = [(kind, phase, fault) for kind in (TestFaults, TestFailback)
-             for phase in PHASES for fault in faults.of(phase.writes)]
+             for phase in PHASES for fault in faults.of(phase.own)]
     for number, (kind, phase, fault) in enumerate(cases):
         is_usual = any(
             each[:2] == (kind, phase.command) and each[2] in phase.name

@@ -384,6 +384,22 @@ class TroubleTest(backup_base.TestCase):
                           logs.output[0])
             self.assertLessEqual(len(logs.output), 4)
 
+    def test_it_is_told_once_what_cinder_has_not_begun(self) -> None:
+        self.a.duration = 200.0
+        with self.assertLogs('osc_quiesce', level='WARNING') as logs:
+            self.create(parallel=2)
+        self.assertEqual(['db-vda', 'db-vdb', 'web-vda'], sorted(
+            re.findall(r'begun to read volume (\S+)', ' '.join(logs.output))))
+
+    def test_a_backup_that_takes_long_is_no_reason_to_warn(self) -> None:
+        self.a.duration = 200.0
+        for seconds in (1, 201):
+            self.clock.after(seconds, lambda: [
+                row.update(container='there')
+                for row in self.a.rows.values()])
+        with self.assertNoLogs('osc_quiesce', level='WARNING'):
+            self.create(parallel=2)
+
     def test_a_backup_that_somebody_deletes_meanwhile_is_told(self) -> None:
         self.clock.after(5, self.a.rows.clear)
         with self.assertRaisesRegex(backup.NotDone, 'deleted while it was'):
