@@ -297,7 +297,12 @@ def _proof(cloud: cloud_api.Cloud, point: points.Point,
            items: Iterable[restore_plan.Item], options: restore_plan.Options,
            problems: list[str]) -> tuple[bool, list[str]]:
     """Return whether to prove what can be proven, and what to say of it."""
-    if options.verify is False or point.kind != points.BACKUP:
+    if point.kind != points.BACKUP:
+        if options.verify:
+            problems.append(_('A restore of a snapshot set cannot be proven: '
+                              'leave --verify-all out.'))
+        return False, []
+    if options.verify is False:
         return False, []
     why = []
     if not cloud.is_admin:

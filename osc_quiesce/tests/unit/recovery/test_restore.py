@@ -1621,6 +1621,11 @@ class TestSnapshots(TestCase):
         self.assertEqual(2, len(self.site.servers))
         self.assertEqual(0, self.restored())
 
+    def test_a_proof_that_cannot_be_made_is_refused(self) -> None:
+        with self.assertRaisesRegex(errors.NotPossible, 'cannot be proven'):
+            self.restore(verify=True)
+        self.assertEqual({}, self.site.volumes)
+
     def test_one_that_is_in_error_later_is_left_as_it_is(self) -> None:
         report = self.restore(start=False)
         volume = self.site.volumes[report.volumes[0].id]

@@ -32,6 +32,7 @@ from cliff.formatters import json_format
 from osc_quiesce import model
 from osc_quiesce.recovery import points
 from osc_quiesce.tests.unit.application import test_manifest
+from osc_quiesce.tests.unit.recovery import restore_base
 from osc_quiesce.tests.unit.recovery import test_drill as drill
 from osc_quiesce.tests.unit.v2 import test_application_snapshot
 from osc_quiesce.tests.unit.v2 import test_application_backup
@@ -50,6 +51,7 @@ from osc_quiesce.v2 import application_mapping
 from osc_quiesce.v2 import application_protection
 from osc_quiesce.v2 import application_restore
 from osc_quiesce.v2 import application_restore_create
+from osc_quiesce.v2 import base
 from osc_quiesce.v2 import server
 
 EXAMPLES = pathlib.Path(__file__).parents[4] / 'doc/source/cli/examples'
@@ -308,6 +310,8 @@ class AtB(Mixin, test_application_restore.TestCase):
             return made
 
         self.site._build = with_address  # type: ignore[method-assign]
+        # Site A has lost its servers.
+        self.patch(base, 'connect', lambda name: restore_base.FakeSite())
 
     def find(self, cloud: Any, name: str) -> points.Point:
         self.assertIn(name, ('shop-1', self.point.id))
