@@ -329,11 +329,11 @@ class FaultsTest(base.QuickTest):
         for advice in re.findall(
                 r'"openstack (server delete \S+)"', self.said):
             self.openstack(site, f'{advice} --wait')
-        for name in re.findall(
+        for left in re.findall(
                 r'"openstack volume delete --force (\S+)"', self.said):
             if base.cloud(site).volume(
-                    'GET', f'/volumes?name={name}')['volumes']:
-                self.openstack(site, f'volume delete --force {name}')
+                    'GET', f'/volumes?name={left}')['volumes']:
+                self.openstack(site, f'volume delete --force {left}')
         began = time.monotonic()
         report = self.openstack(site, line).data
         seconds = round(time.monotonic() - began)
